@@ -1,0 +1,161 @@
+//! The in-memory recording.
+
+use std::path::PathBuf;
+
+use crate::{Lead, LeadSet};
+
+/// One ECG: samples in millivolts, rate, leads, and what is known about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Name of the record, unique within its data set.
+    pub id: String,
+    /// The meaning of the rows.
+    pub leads: LeadSet,
+    /// Sampling rate in hertz.
+    pub rate_hz: f64,
+    /// Samples in millivolts, row-major `[lead, time]`; NaN where the file holds no value.
+    samples_mv: Vec<f32>,
+    /// Patient the recording belongs to, when known.
+    pub patient: Option<String>,
+    /// Labels as the source spells them.
+    pub labels: Vec<String>,
+    /// Report text, when there is one.
+    pub report: Option<String>,
+    /// Beat, rhythm or wave annotations.
+    pub annotations: Vec<Annotation>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// A mark at a sample of a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Sample index at the recording's rate.
+    pub sample: i64,
+    /// Symbol in the usual one- or two-letter code (`N`, `V`, `+`, ...).
+    pub symbol: String,
+    /// Free text attached to the mark (a rhythm name, a comment), when there is one.
+    pub note: Option<String>,
+}
+
+/// Where a recording came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The file that was named by the user (for WFDB the header).
+    pub path: PathBuf,
+    /// Format in one word: `wfdb`, `npy`, `csv`.
+    pub format: &'static str,
+    /// Comments of the file, in order.
+    pub comments: Vec<String>,
+}
+
+/// Sample count does not fit the number of leads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record `{id}`: {found} samples cannot be shared by {leads} leads; expected leads x time, all leads of one length")]
+pub struct ShapeError {
+    id: String,
+    found: usize,
+    leads: usize,
+}
+
+impl Recording {
+    /// A recording from row-major `[lead, time]` samples in millivolts.
+    ///
+    /// # Errors
+    /// When the number of samples is not a multiple of the number of leads, or there is no lead.
+    pub fn new(
+        id: impl Into<String>,
+        leads: LeadSet,
+        rate_hz: f64,
+        samples_mv: Vec<f32>,
+    ) -> Result<Self, ShapeError> {
+        let id = id.into();
+        if leads.is_empty() || !samples_mv.len().is_multiple_of(leads.len()) {
+            return Err(ShapeError {
+                id,
+                found: samples_mv.len(),
+                leads: leads.len(),
+            });
+        }
+        Ok(Recording {
+            id,
+            leads,
+            rate_hz,
+            samples_mv,
+            patient: None,
+            labels: Vec::new(),
+            report: None,
+            annotations: Vec::new(),
+            source: Source::default(),
+        })
+    }
+
+    /// Samples per lead.
+    pub fn len(&self) -> usize {
+        self.samples_mv.len() / self.leads.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.samples_mv.is_empty()
+    }
+
+    /// Length in seconds.
+    pub fn duration_s(&self) -> f64 {
+        self.len() as f64 / self.rate_hz
+    }
+
+    /// All samples in millivolts, row-major `[lead, time]`.
+    pub fn samples_mv(&self) -> &[f32] {
+        &self.samples_mv
+    }
+
+    /// The rows in order, each one lead in millivolts.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.samples_mv.chunks_exact(self.len().max(1))
+    }
+
+    /// The samples of one lead in millivolts, if the recording has it.
+    pub fn lead_mv(&self, lead: &Lead) -> Option<&[f32]> {
+        let row = self.leads.position(lead)?;
+        let len = self.len();
+        Some(&self.samples_mv[row * len..(row + 1) * len])
+    }
+
+    /// The same recording with just the leads of `wanted`, in that order; or the first lead that is missing.
+    pub fn select(&self, wanted: &LeadSet) -> Result<Recording, Lead> {
+        let len = self.len();
+        let rows = self.leads.rows_of(wanted)?;
+        let mut samples_mv = Vec::with_capacity(rows.len() * len);
+        for row in rows {
+            samples_mv.extend_from_slice(&self.samples_mv[row * len..(row + 1) * len]);
+        }
+        Ok(Recording {
+            leads: wanted.clone(),
+            samples_mv,
+            ..self.clone()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_are_taken_by_name() {
+        let leads: LeadSet = "II,I".parse().unwrap();
+        let r = Recording::new("r", leads, 100.0, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!(r.lead_mv(&Lead::I), Some(&[3.0, 4.0][..]));
+        let one = r.select(&"I".parse().unwrap()).unwrap();
+        assert_eq!(one.samples_mv(), [3.0, 4.0]);
+        assert_eq!(r.select(&"V1".parse().unwrap()), Err(Lead::V1));
+        assert_eq!(r.duration_s(), 0.02);
+    }
+
+    #[test]
+    fn ragged_samples_are_refused() {
+        let leads: LeadSet = "I,II".parse().unwrap();
+        assert!(Recording::new("r", leads, 100.0, vec![0.0; 3]).is_err());
+    }
+}
