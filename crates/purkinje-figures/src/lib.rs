@@ -1,1 +1,26 @@
-//! placeholder
+//! What a person sees: ECG paper, explanations, charts, report pages.
+//!
+//! Every picture is an [`Svg`] in true millimetres; [`raster::png`] turns it into pixels and
+//! [`page::Page`] gathers pictures and tables into one HTML file.
+//!
+//! ```
+//! use purkinje_figures::{paper, raster};
+//! use purkinje_record::{LeadSet, Recording};
+//!
+//! let recording = Recording::new("demo", LeadSet::standard_12(), 500.0, vec![0.0; 12 * 5000])?;
+//! let picture = paper::draw(&recording, &paper::PaperOptions::default(), &paper::Marks::default());
+//! assert!(picture.to_string().contains("width=\"282mm\""));
+//! let png = raster::png(&picture, raster::CRISP_DPI)?;
+//! # assert!(png.starts_with(b"\x89PNG"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![deny(missing_docs)]
+
+mod color;
+pub mod paper;
+pub mod raster;
+pub mod svg;
+mod text;
+
+pub use svg::Svg;
