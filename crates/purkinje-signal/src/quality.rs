@@ -1,0 +1,205 @@
+//! What is wrong with a recording: missing, flat and clipped leads, swapped limb leads, heart rate.
+
+use purkinje_record::{Lead, Recording};
+
+use crate::beats::RATE_HZ;
+use crate::r_peaks::Xqrs;
+use crate::resample;
+
+/// Findings about one recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quality {
+    /// One entry for each lead, in the recording's order.
+    pub leads: Vec<LeadQuality>,
+    /// Root mean square of II - I - III in millivolts over the samples that all three have. Einthoven's
+    /// law makes it 0 up to rounding; about the size of the signal itself when leads are swapped or
+    /// mislabelled. `None` without these leads.
+    pub einthoven_residual_mv: Option<f64>,
+    /// Beats per minute from the median interval between R-peaks. `None` with fewer than two of them.
+    pub heart_rate_bpm: Option<f64>,
+    /// The lead the heart rate was measured in.
+    pub heart_rate_lead: Option<Lead>,
+}
+
+/// Findings about one lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeadQuality {
+    /// The lead.
+    pub lead: Lead,
+    /// Samples without a value (NaN).
+    pub missing_samples: usize,
+    /// Samples that are infinite.
+    pub infinite_samples: usize,
+    /// Whether all values are the same (also when there is none).
+    pub flat: bool,
+    /// Samples in runs of [`CLIP_RUN_SAMPLES`] or more at the lead's smallest or largest value:
+    /// the amplifier or the converter reached its end.
+    pub clipped_samples: usize,
+    /// Smallest value in millivolts; NaN when there is none.
+    pub min_mv: f32,
+    /// Largest value in millivolts; NaN when there is none.
+    pub max_mv: f32,
+}
+
+/// Shortest run at an extreme that counts as clipped.
+pub const CLIP_RUN_SAMPLES: usize = 5;
+
+/// Looks at a recording. Never fails: what cannot be measured is `None`.
+pub fn assess(recording: &Recording) -> Quality {
+    let leads: Vec<LeadQuality> = recording
+        .leads
+        .leads()
+        .iter()
+        .zip(rows(recording))
+        .map(|(lead, row)| assess_lead(lead, row))
+        .collect();
+    let (heart_rate_lead, heart_rate_bpm) = measure_heart_rate(recording, &leads).unzip();
+    Quality {
+        leads,
+        einthoven_residual_mv: einthoven_residual_mv(recording),
+        heart_rate_bpm,
+        heart_rate_lead,
+    }
+}
+
+/// Beats per minute from the median interval of increasing R-peaks; `None` with fewer than two.
+pub fn heart_rate_bpm(r_peaks: &[usize], rate_hz: f64) -> Option<f64> {
+    let mut intervals: Vec<usize> = r_peaks
+        .windows(2)
+        .map(|pair| pair[1].saturating_sub(pair[0]))
+        .collect();
+    intervals.sort_unstable();
+    let upper = *intervals.get(intervals.len() / 2)?;
+    let lower = intervals[(intervals.len() - 1) / 2];
+    let median = (lower + upper) as f64 / 2.0;
+    (median > 0.0).then(|| 60.0 * rate_hz / median)
+}
+
+fn rows(recording: &Recording) -> impl Iterator<Item = &[f32]> {
+    let len = recording.len();
+    let samples = recording.samples_mv();
+    (0..recording.leads.len()).map(move |row| &samples[row * len..(row + 1) * len])
+}
+
+fn assess_lead(lead: &Lead, row: &[f32]) -> LeadQuality {
+    let count = |test: fn(f32) -> bool| row.iter().filter(|value| test(**value)).count();
+    // `f32::min` and `max` pass over NaN.
+    let min_mv = row.iter().copied().fold(f32::NAN, f32::min);
+    let max_mv = row.iter().copied().fold(f32::NAN, f32::max);
+    let flat = min_mv.is_nan() || min_mv == max_mv;
+    let clipped_samples = if flat {
+        0
+    } else {
+        row.chunk_by(|a, b| a == b)
+            .filter(|run| run.len() >= CLIP_RUN_SAMPLES && (run[0] == min_mv || run[0] == max_mv))
+            .map(<[f32]>::len)
+            .sum()
+    };
+    LeadQuality {
+        lead: lead.clone(),
+        missing_samples: count(f32::is_nan),
+        infinite_samples: count(f32::is_infinite),
+        flat,
+        clipped_samples,
+        min_mv,
+        max_mv,
+    }
+}
+
+fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
+    let [i, ii, iii] = [Lead::I, Lead::II, Lead::III].map(|lead| recording.lead_mv(&lead));
+    let (sum, count) = i?
+        .iter()
+        .zip(ii?)
+        .zip(iii?)
+        .map(|((i, ii), iii)| f64::from(*ii) - f64::from(*i) - f64::from(*iii))
+        .filter(|residual| residual.is_finite())
+        .fold((0.0, 0usize), |(sum, count), residual| {
+            (sum + residual * residual, count + 1)
+        });
+    (count > 0).then(|| (sum / count as f64).sqrt())
+}
+
+/// Lead II first, then the others, until one shows two R-peaks. At 100 Hz, where the detector learns well.
+fn measure_heart_rate(recording: &Recording, leads: &[LeadQuality]) -> Option<(Lead, f64)> {
+    let rate_hz = recording.rate_hz;
+    if !(rate_hz > 0.0 && rate_hz.is_finite()) {
+        return None;
+    }
+    let mut detector = Xqrs::new(RATE_HZ).ok()?;
+    let len = resample::resampled_len(recording.len(), rate_hz, RATE_HZ);
+    let by_preference = |lead: &&LeadQuality| lead.lead != Lead::II;
+    let mut usable: Vec<&LeadQuality> = leads
+        .iter()
+        .filter(|lead| !lead.flat && lead.missing_samples + lead.infinite_samples == 0)
+        .collect();
+    usable.sort_by_key(by_preference);
+    usable.into_iter().find_map(|quality| {
+        let row: Vec<f64> = recording
+            .lead_mv(&quality.lead)?
+            .iter()
+            .map(|value| f64::from(*value))
+            .collect();
+        let r_peaks = detector.detect(&resample::fourier(&row, 1, len));
+        Some((quality.lead.clone(), heart_rate_bpm(&r_peaks, RATE_HZ)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One narrow bump a second.
+    fn beats(rate: usize, seconds: usize) -> Vec<f32> {
+        (0..rate * seconds)
+            .map(|k| {
+                let t = (k % rate) as f32 / rate as f32 - 0.5;
+                (-t * t / 0.0004).exp() - 0.2 * (-(t - 0.04) * (t - 0.04) / 0.0004).exp()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_clean_recording() {
+        let i = beats(100, 10);
+        let ii: Vec<f32> = i.iter().map(|v| 2.0 * v).collect();
+        let samples = [i.clone(), ii, i].concat();
+        let r = Recording::new("r", "I,II,III".parse().unwrap(), 100.0, samples).unwrap();
+        let q = assess(&r);
+        assert!(q.einthoven_residual_mv.unwrap() < 1e-6);
+        assert_eq!(q.heart_rate_bpm, Some(60.0));
+        assert_eq!(q.heart_rate_lead, Some(Lead::II));
+        assert!(
+            q.leads
+                .iter()
+                .all(|l| !l.flat && l.missing_samples == 0 && l.clipped_samples == 0)
+        );
+    }
+
+    #[test]
+    fn faults_are_counted() {
+        let mut clipped = beats(100, 10);
+        clipped.iter_mut().for_each(|v| *v = v.min(0.05));
+        let mut missing = beats(100, 10);
+        missing[3..10].fill(f32::NAN);
+        missing[20] = f32::INFINITY;
+        let samples = [clipped, missing, vec![0.25; 1000]].concat();
+        let r = Recording::new("r", "I,II,V1".parse().unwrap(), 100.0, samples).unwrap();
+        let q = assess(&r);
+        assert!(q.leads[0].clipped_samples >= 40, "{:?}", q.leads[0]);
+        assert_eq!(q.leads[1].missing_samples, 7);
+        assert_eq!(q.leads[1].infinite_samples, 1);
+        assert!(q.leads[2].flat);
+        assert_eq!(q.einthoven_residual_mv, None);
+        assert_eq!(q.heart_rate_lead, Some(Lead::I));
+    }
+
+    #[test]
+    fn nothing_to_measure() {
+        let r = Recording::new("r", "I".parse().unwrap(), f64::NAN, vec![]).unwrap();
+        let q = assess(&r);
+        assert!(q.leads[0].flat && q.heart_rate_bpm.is_none());
+        assert_eq!(heart_rate_bpm(&[5], 100.0), None);
+        assert_eq!(heart_rate_bpm(&[0, 100, 200, 250], 100.0), Some(60.0));
+    }
+}

@@ -1,0 +1,33 @@
+//! R-peak detection.
+//!
+//! One detector so far, [`Xqrs`], the XQRS algorithm of the WFDB Python package 4.3.0 in its default
+//! configuration. Source: CLEAR-HUG specification, section 4. It expects millivolts: when its learning
+//! phase fails, an absolute threshold decides.
+
+mod local_peaks;
+mod xqrs;
+
+pub use xqrs::{Analysis, Running, Xqrs};
+
+/// Lowest sampling rate (exclusive) at which the detector's 5-20 Hz band exists.
+pub const MIN_RATE_HZ: f64 = 40.0;
+
+/// A sampling rate the detector cannot work at.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "R-peak detection at {rate_hz} Hz: expected a sampling rate above {MIN_RATE_HZ} Hz, because the detector looks at 5 to 20 Hz; resample the signal first"
+)]
+pub struct UnsupportedRate {
+    /// The rate asked for.
+    pub rate_hz: f64,
+}
+
+/// R-peaks of one lead in millivolts: increasing sample indices, possibly none.
+///
+/// Keep an [`Xqrs`] where many signals of one rate are analysed.
+///
+/// # Errors
+/// [`UnsupportedRate`] at or below [`MIN_RATE_HZ`].
+pub fn xqrs(signal_mv: &[f64], rate_hz: f64) -> Result<Vec<usize>, UnsupportedRate> {
+    Ok(Xqrs::new(rate_hz)?.detect(signal_mv))
+}
