@@ -1,1 +1,11 @@
-//! placeholder
+//! What the networks compute: one folder for each published system over layers they share.
+//!
+//! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its diagnostic head; [`layers`] holds what every system
+//! is built from, [`checkpoint`] the published files and their names.
+
+#![deny(missing_docs)]
+
+pub mod clear;
+pub mod hug;
+pub mod layers;
+pub mod random;

@@ -1,0 +1,211 @@
+//! What CLEAR sees of a recording: standardised heartbeat tokens with their lead and time.
+
+use super::config::{BEATS, TOKEN_SAMPLES};
+
+/// The tokens of one recording, or of any subset of its leads: lead-major, [`BEATS`] slots a lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClearInput {
+    /// `[leads * 15, 96]`, as cut.
+    pub samples: Vec<f32>,
+    /// Row of the lead table for every token (1 for lead I .. 12 for V6).
+    pub lead_index: Vec<u8>,
+    /// Row of the time table for every token (0 for an empty slot, else second + 1).
+    pub time_index: Vec<u8>,
+    /// Whether the slot holds no beat.
+    pub padding: Vec<bool>,
+}
+
+impl ClearInput {
+    /// How many leads.
+    pub fn leads(&self) -> usize {
+        self.lead_index.len() / BEATS
+    }
+
+    /// The same recording with just the leads of the given rows.
+    pub fn select(&self, rows: &[usize]) -> ClearInput {
+        fn pick<T: Copy>(all: &[T], rows: &[usize], block: usize) -> Vec<T> {
+            rows.iter()
+                .flat_map(|&r| all[r * block..(r + 1) * block].iter().copied())
+                .collect()
+        }
+        ClearInput {
+            samples: pick(&self.samples, rows, BEATS * TOKEN_SAMPLES),
+            lead_index: pick(&self.lead_index, rows, BEATS),
+            time_index: pick(&self.time_index, rows, BEATS),
+            padding: pick(&self.padding, rows, BEATS),
+        }
+    }
+}
+
+/// Several recordings with the same leads, standardised token by token (specification 5.2).
+#[derive(Clone, Debug)]
+pub struct ClearBatch {
+    /// Recordings.
+    pub size: usize,
+    /// Position of each lead block among the twelve standard leads (0 for I .. 11 for V6).
+    pub leads: Vec<usize>,
+    /// `[size, tokens, 96]`, each token with mean 0 and variance 1 over its samples.
+    pub tokens: Vec<f32>,
+    /// `[size, tokens]`.
+    pub lead_index: Vec<u8>,
+    /// `[size, tokens]`.
+    pub time_index: Vec<u8>,
+    /// `[size, tokens]`.
+    pub padding: Vec<bool>,
+}
+
+/// Recordings that cannot form a batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// Nothing to batch.
+    #[error("the batch is empty; expected at least one recording")]
+    Empty,
+    /// Different leads.
+    #[error("recording {position} of the batch has other leads than the first; select one set of leads for all")]
+    Leads {
+        /// Position in the batch.
+        position: usize,
+    },
+    /// Field of the wrong length or value.
+    #[error("recording {position} of the batch: `{field}` {problem}")]
+    Field {
+        /// Position in the batch.
+        position: usize,
+        /// Field of [`ClearInput`].
+        field: &'static str,
+        /// What is wrong, as a sentence.
+        problem: String,
+    },
+}
+
+impl ClearBatch {
+    /// A batch of recordings.
+    ///
+    /// # Errors
+    /// When there is none, their leads differ, or a field has the wrong length.
+    pub fn new(inputs: &[ClearInput]) -> Result<Self, BatchError> {
+        let first = inputs.first().ok_or(BatchError::Empty)?;
+        let count = first.lead_index.len();
+        let mut batch = ClearBatch {
+            size: inputs.len(),
+            leads: first
+                .lead_index
+                .iter()
+                .step_by(BEATS)
+                .map(|&row| usize::from(row.max(1)) - 1)
+                .collect(),
+            tokens: Vec::with_capacity(inputs.len() * count * TOKEN_SAMPLES),
+            lead_index: Vec::with_capacity(inputs.len() * count),
+            time_index: Vec::with_capacity(inputs.len() * count),
+            padding: Vec::with_capacity(inputs.len() * count),
+        };
+        for (position, input) in inputs.iter().enumerate() {
+            if input.lead_index != first.lead_index {
+                return Err(BatchError::Leads { position });
+            }
+            input.check(position)?;
+            batch.lead_index.extend_from_slice(&input.lead_index);
+            batch.time_index.extend_from_slice(&input.time_index);
+            batch.padding.extend_from_slice(&input.padding);
+            for token in input.samples.chunks_exact(TOKEN_SAMPLES) {
+                standardise(token, &mut batch.tokens);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Tokens of one recording.
+    pub fn token_count(&self) -> usize {
+        self.leads.len() * BEATS
+    }
+}
+
+impl ClearInput {
+    fn check(&self, position: usize) -> Result<(), BatchError> {
+        let field = |field, problem| {
+            Err(BatchError::Field {
+                position,
+                field,
+                problem,
+            })
+        };
+        let count = self.lead_index.len();
+        if count == 0 || !count.is_multiple_of(BEATS) {
+            return field(
+                "lead_index",
+                format!("has {count} entries; expected {BEATS} for each lead"),
+            );
+        }
+        if self.lead_index.iter().any(|l| !(1..=12).contains(l)) {
+            return field(
+                "lead_index",
+                "holds a value outside 1..=12; CLEAR knows the twelve standard leads".into(),
+            );
+        }
+        if self.time_index.iter().any(|t| *t > 15) {
+            return field(
+                "time_index",
+                "holds a value above 15; the recording is longer than 15 s, cut it first".into(),
+            );
+        }
+        for (name, found, expected) in [
+            ("samples", self.samples.len(), count * TOKEN_SAMPLES),
+            ("time_index", self.time_index.len(), count),
+            ("padding", self.padding.len(), count),
+        ] {
+            if found != expected {
+                return field(name, format!("has {found} entries; expected {expected}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Mean 0, variance 1 (divisor 95, plus 1e-6): amplitudes between beats and leads become invisible.
+fn standardise(token: &[f32], out: &mut Vec<f32>) {
+    let n = token.len() as f64;
+    let mean = token.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+    let square = |x: &f32| (f64::from(*x) - mean).powi(2);
+    let variance = token.iter().map(square).sum::<f64>() / (n - 1.0);
+    let scale = 1.0 / (variance + 1e-6).sqrt();
+    out.extend(token.iter().map(|x| ((f64::from(*x) - mean) * scale) as f32));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(leads: &[u8]) -> ClearInput {
+        let n = leads.len() * BEATS;
+        ClearInput {
+            samples: (0..n * TOKEN_SAMPLES).map(|i| (i % 17) as f32).collect(),
+            lead_index: leads.iter().flat_map(|l| [*l; BEATS]).collect(),
+            time_index: vec![1; n],
+            padding: vec![false; n],
+        }
+    }
+
+    #[test]
+    fn tokens_are_standardised_and_empty_slots_stay_zero() {
+        let mut one = input(&[1]);
+        one.samples[..TOKEN_SAMPLES].fill(0.0);
+        let batch = ClearBatch::new(&[one]).unwrap();
+        assert!(batch.tokens[..TOKEN_SAMPLES].iter().all(|x| *x == 0.0));
+        let token = &batch.tokens[TOKEN_SAMPLES..2 * TOKEN_SAMPLES];
+        let mean: f32 = token.iter().sum::<f32>() / 96.0;
+        let var: f32 = token.iter().map(|x| x * x).sum::<f32>() / 95.0;
+        assert!(mean.abs() < 1e-6 && (var - 1.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn leads_are_selected_by_row_and_must_agree() {
+        let full = input(&[1, 2, 8]);
+        assert_eq!(full.select(&[2, 0]).lead_index[0], 8);
+        assert_eq!(ClearBatch::new(&[full.select(&[1])]).unwrap().leads, [1]);
+        let mixed = ClearBatch::new(&[full.clone(), full.select(&[0, 1])]);
+        assert_eq!(mixed.unwrap_err(), BatchError::Leads { position: 1 });
+        let mut late = full;
+        late.time_index[3] = 16;
+        assert!(ClearBatch::new(&[late]).unwrap_err().to_string().contains("15 s"));
+    }
+}

@@ -1,0 +1,6 @@
+//! HUG: a head that diagnoses as a cardiologist reads, from beat to lead to lead group to all leads
+//! (arXiv 2512.24002; specification 5.10).
+
+mod network;
+
+pub use network::{Classifier, GROUPS, GROUP_NAMES, Head};

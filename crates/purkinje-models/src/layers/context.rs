@@ -1,0 +1,134 @@
+//! How a forward pass runs: on which device, with which kernels, with or without dropout.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Device, Distribution, Tensor};
+
+/// What every layer of one forward pass shares.
+///
+/// Dropout sites are numbered in the order in which they are met; with the seed of the step this gives every site
+/// its own stream, so a resumed run repeats an uninterrupted one.
+#[derive(Clone, Debug)]
+pub struct Context {
+    device: Device,
+    fused: bool,
+    half: bool,
+    dropout: f32,
+    seed: u64,
+    site: Cell<u64>,
+    trace: Option<Trace>,
+}
+
+/// Named intermediate values of a forward pass, row-major with their shapes.
+pub type Trace = Rc<RefCell<BTreeMap<String, (Vec<usize>, Vec<f32>)>>>;
+
+impl Context {
+    /// No dropout.
+    pub fn inference(device: &Device) -> Self {
+        let fused = matches!(
+            device.clone().inner().as_dispatch(),
+            DispatchDevice::Flex(_)
+        );
+        Context {
+            device: device.clone(),
+            fused,
+            half: false,
+            dropout: 0.0,
+            seed: 0,
+            site: Cell::new(0),
+            trace: None,
+        }
+    }
+
+    /// Dropout with probability `dropout`, drawn from the stream of `seed`.
+    pub fn training(device: &Device, dropout: f32, seed: u64) -> Self {
+        Context {
+            dropout,
+            seed,
+            ..Self::inference(device)
+        }
+    }
+
+    /// Plain tensor operations even where fused kernels exist: the reference that other devices run.
+    pub fn composed(self) -> Self {
+        Context {
+            fused: false,
+            ..self
+        }
+    }
+
+    /// Matrix products in bfloat16 with float32 parameters, sums, normalisation and softmax. Only on devices
+    /// with such units; the CPU kernels stay in float32.
+    pub fn mixed_precision(self, on: bool) -> Self {
+        Context {
+            half: on && !self.fused,
+            ..self
+        }
+    }
+
+    /// Copies named intermediate values into `trace`, for parity checks and inspection.
+    pub fn traced(self, trace: &Trace) -> Self {
+        Context {
+            trace: Some(Rc::clone(trace)),
+            ..self
+        }
+    }
+
+    pub(crate) fn record<const D: usize>(&self, name: &str, value: &Tensor<D>) {
+        if let Some(trace) = &self.trace {
+            let values = value.to_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
+            trace
+                .borrow_mut()
+                .insert(name.to_owned(), (value.dims().to_vec(), values));
+        }
+    }
+
+    /// The device of the pass.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn fused(&self) -> bool {
+        self.fused
+    }
+
+    /// Probability and key of the next dropout site.
+    pub(crate) fn next_dropout(&self) -> (f32, u64) {
+        let site = self.site.get();
+        self.site.set(site + 1);
+        (
+            self.dropout,
+            self.seed
+                .wrapping_add(site.wrapping_mul(0xd134_2543_de82_ef95)),
+        )
+    }
+
+    /// The composed form of a dropout site.
+    pub(crate) fn drop_composed<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        (p, key): (f32, u64),
+    ) -> Tensor<D> {
+        if p == 0.0 {
+            return x;
+        }
+        let keep = f64::from(1.0 - p);
+        self.device.seed(key);
+        let mask = Tensor::<D>::random(x.shape(), Distribution::Bernoulli(keep), &self.device);
+        x * mask.div_scalar(keep)
+    }
+
+    /// A matrix product in the precision of the pass.
+    pub(crate) fn matmul<const D: usize>(&self, a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+        if self.half {
+            a.cast(DType::BF16)
+                .matmul(b.cast(DType::BF16))
+                .cast(DType::F32)
+        } else {
+            a.matmul(b)
+        }
+    }
+}

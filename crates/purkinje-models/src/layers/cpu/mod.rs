@@ -1,0 +1,423 @@
+//! The hot layers on the CPU: matrix products from the `gemm` crate, everything between them fused into one
+//! pass over rows that are still in cache, forward and backward.
+//!
+//! Work is cut into blocks whose size depends on the shape alone, and sums over blocks run in order: results do
+//! not depend on the number of threads.
+
+mod gemm;
+mod simd;
+
+use rayon::prelude::*;
+
+use gemm::{View, product};
+pub use simd::{Activation, AdamwStep};
+use simd::Drop;
+
+/// Rows of one block of a linear map: enough to pay for packing the weight, few enough to stay in cache.
+const LINEAR_BLOCK: usize = 192;
+/// Rows of one block of a normalisation.
+const NORM_BLOCK: usize = 256;
+/// Elements of one block of an element-wise update.
+const FLAT_BLOCK: usize = 1 << 16;
+
+/// `activation(x w^T + b)` then dropout; `x` `[rows, k]`, `w` `[m, k]`, `b` `[m]` -> `[rows, m]`.
+pub(crate) fn linear(
+    x: &[f32],
+    w: &[f32],
+    b: &[f32],
+    activation: Activation,
+    dropout: f32,
+    key: u64,
+) -> Vec<f32> {
+    let m = b.len();
+    let k = w.len() / m;
+    let rows = x.len() / k;
+    let drop = Drop::new(dropout, key);
+    let block = block_rows(rows);
+    let mut out = vec![0.0; rows * m];
+    out.par_chunks_mut(block * m)
+        .enumerate()
+        .for_each(|(i, out)| {
+            let n = out.len() / m;
+            let x = &x[i * block * k..][..n * k];
+            product(
+                out,
+                m,
+                [n, m, k],
+                View::rows(x, k),
+                View::rows(w, k).t(),
+                1.0,
+            );
+            simd::finish_linear(out, b, activation == Activation::Relu, i * block, drop);
+        });
+    out
+}
+
+/// Few rows are cut finer, so that one recording keeps every core busy.
+fn block_rows(rows: usize) -> usize {
+    if rows > 2 * LINEAR_BLOCK {
+        LINEAR_BLOCK
+    } else {
+        LINEAR_BLOCK / 2
+    }
+}
+
+/// Gradients of [`linear`] with respect to `x` (when asked), `w` and `b`.
+pub(crate) fn linear_backward(
+    grad: &[f32],
+    x: &[f32],
+    w: &[f32],
+    out: &[f32],
+    width: usize,
+    activation: Activation,
+    dropout: f32,
+    want_x: bool,
+) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+    let m = width;
+    let k = w.len() / m;
+    let rows = x.len() / k;
+    let block = block_rows(rows);
+    let scale = Drop::new(dropout, 0).map_or(1.0, |drop| drop.scale);
+    // Dropout after an identity activation is not used by any layer here: zeros would be ambiguous.
+    debug_assert!(activation == Activation::Relu || dropout == 0.0);
+    let passed;
+    let inner: &[f32] = if activation == Activation::Relu {
+        let mut g = vec![0.0; rows * m];
+        g.par_chunks_mut(block * m).enumerate().for_each(|(i, g)| {
+            let at = i * block * m;
+            let n = g.len();
+            simd::relu_backward(g, &grad[at..at + n], &out[at..at + n], scale);
+        });
+        passed = g;
+        &passed
+    } else {
+        grad
+    };
+    let grad_x = want_x.then(|| {
+        let mut grad_x = vec![0.0; rows * k];
+        grad_x
+            .par_chunks_mut(block * k)
+            .enumerate()
+            .for_each(|(i, gx)| {
+                let n = gx.len() / k;
+                let g = &inner[i * block * m..][..n * m];
+                product(gx, k, [n, k, m], View::rows(g, m), View::rows(w, k), 1.0);
+            });
+        grad_x
+    });
+    // Output rows are shared out, the sum over data rows stays whole: its order never changes.
+    let strip = m.div_ceil(8).max(16);
+    let mut grad_w = vec![0.0; m * k];
+    grad_w
+        .par_chunks_mut(strip * k)
+        .enumerate()
+        .for_each(|(i, gw)| {
+            let n = gw.len() / k;
+            let g = View {
+                data: &inner[i * strip..],
+                row: 1,
+                column: m,
+            };
+            product(gw, k, [n, k, rows], g, View::rows(x, k), 1.0);
+        });
+    (grad_x, grad_w, column_sums(inner, m, block))
+}
+
+fn column_sums(rows: &[f32], width: usize, block: usize) -> Vec<f32> {
+    let partial: Vec<Vec<f32>> = rows
+        .par_chunks(block * width)
+        .map(|rows| {
+            let mut total = vec![0.0; width];
+            simd::add_rows(&mut total, rows);
+            total
+        })
+        .collect();
+    in_order(partial, width)
+}
+
+fn in_order(partial: Vec<Vec<f32>>, width: usize) -> Vec<f32> {
+    let mut total = vec![0.0; width];
+    for part in &partial {
+        simd::add_rows(&mut total, part);
+    }
+    total
+}
+
+/// What [`layer_norm`] keeps for its backward pass.
+pub(crate) struct Normed {
+    /// LayerNorm(x + dropout(residual)) * gamma + beta.
+    pub out: Vec<f32>,
+    /// The rows before gamma and beta.
+    pub normed: Vec<f32>,
+    /// 1 / standard deviation of each row.
+    pub inverse_std: Vec<f32>,
+}
+
+/// `LayerNorm(x + dropout(residual)) * gamma + beta` over rows of `gamma.len()` elements.
+pub(crate) fn layer_norm(
+    x: &[f32],
+    residual: Option<&[f32]>,
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+    dropout: f32,
+    key: u64,
+) -> Normed {
+    let width = gamma.len();
+    let drop = Drop::new(dropout, key);
+    let mut out = vec![0.0; x.len()];
+    let mut normed = vec![0.0; x.len()];
+    let mut inverse_std = vec![0.0; x.len() / width];
+    out.par_chunks_mut(NORM_BLOCK * width)
+        .zip(normed.par_chunks_mut(NORM_BLOCK * width))
+        .zip(inverse_std.par_chunks_mut(NORM_BLOCK))
+        .enumerate()
+        .for_each(|(i, ((out, normed), inverse_std))| {
+            let at = i * NORM_BLOCK * width;
+            let n = out.len();
+            simd::norm_rows(
+                out,
+                normed,
+                inverse_std,
+                &x[at..at + n],
+                residual.map(|r| &r[at..at + n]),
+                gamma,
+                beta,
+                eps,
+                i * NORM_BLOCK,
+                drop,
+            );
+        });
+    Normed {
+        out,
+        normed,
+        inverse_std,
+    }
+}
+
+/// Gradients of [`layer_norm`]: x, residual (only when dropout makes it differ from x), gamma, beta.
+pub(crate) fn layer_norm_backward(
+    grad: &[f32],
+    normed: &[f32],
+    inverse_std: &[f32],
+    gamma: &[f32],
+    dropout: f32,
+    key: u64,
+) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
+    let width = gamma.len();
+    let drop = Drop::new(dropout, key);
+    let mut grad_x = vec![0.0; grad.len()];
+    let mut grad_residual = vec![0.0; if drop.is_some() { grad.len() } else { 0 }];
+    let blocks = grad.len().div_ceil(NORM_BLOCK * width);
+    let mut residual_blocks: Vec<Option<&mut [f32]>> = grad_residual
+        .chunks_mut(NORM_BLOCK * width)
+        .map(Some)
+        .collect();
+    residual_blocks.resize_with(blocks, || None);
+    let partial: Vec<(Vec<f32>, Vec<f32>)> = grad_x
+        .par_chunks_mut(NORM_BLOCK * width)
+        .zip(residual_blocks)
+        .enumerate()
+        .map(|(i, (grad_x, grad_residual))| {
+            let at = i * NORM_BLOCK * width;
+            let n = grad_x.len();
+            let (mut gamma_sum, mut beta_sum) = (vec![0.0; width], vec![0.0; width]);
+            simd::norm_rows_backward(
+                grad_x,
+                grad_residual,
+                &mut gamma_sum,
+                &mut beta_sum,
+                &grad[at..at + n],
+                &normed[at..at + n],
+                &inverse_std[i * NORM_BLOCK..][..n / width],
+                gamma,
+                i * NORM_BLOCK,
+                drop,
+            );
+            (gamma_sum, beta_sum)
+        })
+        .collect();
+    let (gamma_parts, beta_parts) = partial.into_iter().unzip();
+    (
+        grad_x,
+        drop.map(|_| grad_residual),
+        in_order(gamma_parts, width),
+        in_order(beta_parts, width),
+    )
+}
+
+/// Sizes of an attention call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionShape {
+    /// Sequences.
+    pub batch: usize,
+    /// Positions of a sequence.
+    pub length: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Width of one head.
+    pub head: usize,
+    /// Masks given: 0 (none), 1 (shared) or `batch`, each `[length, length]`, added to the scores.
+    pub masks: usize,
+}
+
+impl AttentionShape {
+    fn mask<'a>(&self, masks: &'a [f32], sequence: usize) -> Option<&'a [f32]> {
+        let size = self.length * self.length;
+        match self.masks {
+            0 => None,
+            1 => Some(&masks[..size]),
+            _ => Some(&masks[sequence * size..][..size]),
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head as f32).sqrt()
+    }
+
+    /// Query (0), key (1) or value (2) of one head: a `[length, head]` view into packed `[batch, length, 3, heads, head]`.
+    fn part<'a>(&self, qkv: &'a [f32], task: usize, part: usize) -> View<'a> {
+        let width = self.heads * self.head;
+        let (sequence, head) = (task / self.heads, task % self.heads);
+        let at = sequence * self.length * 3 * width + part * width + head * self.head;
+        View::rows(&qkv[at..], 3 * width)
+    }
+}
+
+/// Multi-head attention on packed projections `[batch, length, 3 * width]` (query, key, value) -> output
+/// `[batch, length, width]` and the probabilities `[batch, heads, length, length]` before dropout.
+pub(crate) fn attention(
+    qkv: &[f32],
+    masks: &[f32],
+    shape: AttentionShape,
+    dropout: f32,
+    key: u64,
+) -> (Vec<f32>, Vec<f32>) {
+    let AttentionShape {
+        batch,
+        length: t,
+        heads,
+        head,
+        ..
+    } = shape;
+    let drop = Drop::new(dropout, key);
+    let mut probabilities = vec![0.0; batch * heads * t * t];
+    let mut by_head = vec![0.0; batch * heads * t * head];
+    probabilities
+        .par_chunks_mut(t * t)
+        .zip(by_head.par_chunks_mut(t * head))
+        .enumerate()
+        .for_each_init(
+            || vec![0.0; if drop.is_some() { t * t } else { 0 }],
+            |dropped, (task, (p, out))| {
+                let [q, k, v] = [0, 1, 2].map(|part| shape.part(qkv, task, part));
+                product(p, t, [t, t, head], q, k.t(), shape.scale());
+                simd::softmax_rows(p, t, shape.mask(masks, task / heads));
+                let weights = match drop {
+                    None => &*p,
+                    Some(drop) => {
+                        simd::drop_rows(dropped, p, t, task * t, drop);
+                        &*dropped
+                    }
+                };
+                product(out, head, [t, head, t], View::rows(weights, t), v, 1.0);
+            },
+        );
+    let mut out = vec![0.0; by_head.len()];
+    out.par_chunks_mut(t * heads * head)
+        .zip(by_head.par_chunks(heads * t * head))
+        .for_each(|(out, by_head)| interleave(out, heads * head, 0, by_head, heads, head));
+    (out, probabilities)
+}
+
+/// Gradient of [`attention`] with respect to the packed projections.
+pub(crate) fn attention_backward(
+    grad: &[f32],
+    qkv: &[f32],
+    probabilities: &[f32],
+    shape: AttentionShape,
+    dropout: f32,
+    key: u64,
+) -> Vec<f32> {
+    let AttentionShape {
+        batch,
+        length: t,
+        heads,
+        head,
+        ..
+    } = shape;
+    let drop = Drop::new(dropout, key);
+    let width = heads * head;
+    // [batch, heads, 3, length, head]
+    let mut by_head = vec![0.0; batch * heads * 3 * t * head];
+    by_head
+        .par_chunks_mut(3 * t * head)
+        .zip(probabilities.par_chunks(t * t))
+        .enumerate()
+        .for_each_init(
+            || (vec![0.0; t * t], vec![0.0; t * t]),
+            |(scores, dropped), (task, (out, p))| {
+                let [q, k, v] = [0, 1, 2].map(|part| shape.part(qkv, task, part));
+                let (sequence, h) = (task / heads, task % heads);
+                let g = View::rows(&grad[sequence * t * width + h * head..], width);
+                let weights = match drop {
+                    None => p,
+                    Some(drop) => {
+                        simd::drop_rows(dropped, p, t, task * t, drop);
+                        &*dropped
+                    }
+                };
+                let (gq, rest) = out.split_at_mut(t * head);
+                let (gk, gv) = rest.split_at_mut(t * head);
+                product(gv, head, [t, head, t], View::rows(weights, t).t(), g, 1.0);
+                product(scores, t, [t, t, head], g, v.t(), 1.0);
+                simd::softmax_rows_backward(scores, p, t, task * t, drop);
+                let s = View::rows(scores, t);
+                product(gq, head, [t, head, t], s, k, shape.scale());
+                product(gk, head, [t, head, t], s.t(), q, shape.scale());
+            },
+        );
+    let mut out = vec![0.0; by_head.len()];
+    out.par_chunks_mut(t * 3 * width)
+        .zip(by_head.par_chunks(heads * 3 * t * head))
+        .for_each(|(out, by_head)| {
+            for (h, parts) in by_head.chunks_exact(3 * t * head).enumerate() {
+                for (part, rows) in parts.chunks_exact(t * head).enumerate() {
+                    interleave(out, 3 * width, part * width + h * head, rows, 1, head);
+                }
+            }
+        });
+    out
+}
+
+/// Copies `[heads, length, head]` into columns of rows of `stride`, starting at `at`.
+fn interleave(
+    out: &mut [f32],
+    stride: usize,
+    at: usize,
+    by_head: &[f32],
+    heads: usize,
+    head: usize,
+) {
+    let length = by_head.len() / (heads * head);
+    for (h, rows) in by_head.chunks_exact(length * head).enumerate() {
+        for (i, row) in rows.chunks_exact(head).enumerate() {
+            out[i * stride + at + h * head..][..head].copy_from_slice(row);
+        }
+    }
+}
+
+/// One AdamW update in place.
+pub(crate) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: AdamwStep) {
+    p.par_chunks_mut(FLAT_BLOCK)
+        .zip(m.par_chunks_mut(FLAT_BLOCK))
+        .zip(v.par_chunks_mut(FLAT_BLOCK))
+        .zip(grad.par_chunks(FLAT_BLOCK))
+        .for_each(|(((p, m), v), g)| simd::adamw(p, m, v, g, step));
+}
+
+/// Sum of squares.
+pub(crate) fn sum_squares(x: &[f32]) -> f64 {
+    let partial: Vec<f64> = x.par_chunks(FLAT_BLOCK).map(simd::sum_squares).collect();
+    partial.into_iter().sum()
+}

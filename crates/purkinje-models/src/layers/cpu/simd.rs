@@ -1,0 +1,524 @@
+//! Row kernels: the element-wise work between matrix products, compiled for AVX-512, for AVX2 and for any
+//! machine, and chosen at run time.
+//!
+//! Reductions keep sixteen partial sums in a fixed order, so a row gives the same bits on every path that has
+//! fused multiply-add, whatever the number of threads or rows.
+
+use std::sync::LazyLock;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Avx512,
+    Avx2,
+    Portable,
+}
+
+static LEVEL: LazyLock<Level> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Avx2;
+        }
+    }
+    Level::Portable
+});
+
+/// Defines `$name` as a run-time choice between three compilations of `$body`, an
+/// `#[inline(always)]` function whose const parameter says whether fused multiply-add is at hand.
+macro_rules! by_machine {
+    ($(#[$doc:meta])* pub(super) fn $name:ident / $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)?) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub(super) fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+                match *LEVEL {
+                    // SAFETY: LEVEL is set from the processor's own feature flags.
+                    Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    Level::Portable => {}
+                }
+            }
+            $body::<false>($($arg),*)
+        }
+    };
+}
+
+const LANES: usize = 16;
+
+#[inline(always)]
+fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES]) -> f32 {
+    let mut sum = lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            sum[i] += sum[i + width];
+        }
+        width /= 2;
+    }
+    sum[0]
+}
+
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let tail = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += chunk[i];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(tail) {
+        *lane += x;
+    }
+    fold(lanes)
+}
+
+#[inline(always)]
+fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (ca, cb) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (ta, tb) = (ca.remainder(), cb.remainder());
+    for (x, y) in ca.zip(cb) {
+        for i in 0..LANES {
+            lanes[i] = fma::<FMA>(x[i], y[i], lanes[i]);
+        }
+    }
+    for (i, (x, y)) in ta.iter().zip(tb).enumerate() {
+        lanes[i] = fma::<FMA>(*x, *y, lanes[i]);
+    }
+    fold(lanes)
+}
+
+/// e^x to 2 ulp for -87 <= x <= 88, 0 below (no subnormal ever arises: they are slow). Written so that a
+/// loop over it becomes vector code.
+#[inline(always)]
+fn exp<const FMA: bool>(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    const LN2_HIGH: f32 = 0.693_145_75;
+    const LN2_LOW: f32 = 1.428_606_8e-6;
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    const LOWEST: f32 = -87.0;
+    let inside = x.max(LOWEST);
+    let n = fma::<FMA>(inside, LOG2_E, ROUND) - ROUND;
+    let r = fma::<FMA>(n, -LN2_LOW, fma::<FMA>(n, -LN2_HIGH, inside));
+    let mut p = 1.987_569_1e-4;
+    for c in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
+        p = fma::<FMA>(p, r, c);
+    }
+    let y = fma::<FMA>(p * r, r, r) + 1.0;
+    let power = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    if x < LOWEST { 0.0 } else { y * power }
+}
+
+/// Which elements of a tensor a dropout site keeps: a pure function of the site's key and the
+/// element's position, so forward and backward passes, any thread and a resumed run agree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drop {
+    key: u64,
+    threshold: u32,
+    /// 1 / (1 - p).
+    pub(super) scale: f32,
+}
+
+impl Drop {
+    /// `None` when `p` is 0.
+    pub(super) fn new(p: f32, key: u64) -> Option<Drop> {
+        (p > 0.0).then(|| Drop {
+            key,
+            threshold: (f64::from(p) * 4_294_967_296.0) as u32,
+            scale: 1.0 / (1.0 - p),
+        })
+    }
+
+    #[inline(always)]
+    fn row_key(self, row: usize) -> u32 {
+        let mut z = self.key ^ (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z >> 32) as u32
+    }
+
+    /// `scale` where column `column` of a row is kept, 0 where it is dropped.
+    #[inline(always)]
+    fn factor(self, row_key: u32, column: usize) -> f32 {
+        let mut h = row_key ^ (column as u32).wrapping_mul(0x9e37_79b1);
+        h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
+        h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
+        h ^= h >> 16;
+        if h >= self.threshold { self.scale } else { 0.0 }
+    }
+}
+
+/// What follows a linear map, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// max(x, 0).
+    Relu,
+}
+
+#[inline(always)]
+fn finish_linear_body<const FMA: bool>(
+    rows: &mut [f32],
+    bias: &[f32],
+    relu: bool,
+    first_row: usize,
+    drop: Option<Drop>,
+) {
+    for (i, row) in rows.chunks_exact_mut(bias.len()).enumerate() {
+        if relu {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x = (*x + b).max(0.0);
+            }
+        } else {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x += b;
+            }
+        }
+        if let Some(drop) = drop {
+            let key = drop.row_key(first_row + i);
+            for (j, x) in row.iter_mut().enumerate() {
+                *x *= drop.factor(key, j);
+            }
+        }
+    }
+}
+by_machine! {
+    /// Adds the bias, applies ReLU and dropout to `rows` in place, `[rows, bias.len()]`.
+    pub(super) fn finish_linear / finish_linear_body(rows: &mut [f32], bias: &[f32], relu: bool, first_row: usize, drop: Option<Drop>)
+}
+
+#[inline(always)]
+fn relu_backward_body<const FMA: bool>(grad: &mut [f32], grad_out: &[f32], out: &[f32], scale: f32) {
+    for ((g, d), y) in grad.iter_mut().zip(grad_out).zip(out) {
+        *g = if *y > 0.0 { d * scale } else { 0.0 };
+    }
+}
+by_machine! {
+    /// Gradient before ReLU and dropout: both leave a zero where nothing passes, so the output alone tells.
+    pub(super) fn relu_backward / relu_backward_body(grad: &mut [f32], grad_out: &[f32], out: &[f32], scale: f32)
+}
+
+#[inline(always)]
+fn add_rows_body<const FMA: bool>(total: &mut [f32], rows: &[f32]) {
+    for row in rows.chunks_exact(total.len()) {
+        for (t, x) in total.iter_mut().zip(row) {
+            *t += x;
+        }
+    }
+}
+by_machine! {
+    /// Adds every row of `rows` to `total`.
+    pub(super) fn add_rows / add_rows_body(total: &mut [f32], rows: &[f32])
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn norm_rows_body<const FMA: bool>(
+    out: &mut [f32],
+    normed: &mut [f32],
+    inverse_std: &mut [f32],
+    x: &[f32],
+    residual: Option<&[f32]>,
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+    first_row: usize,
+    drop: Option<Drop>,
+) {
+    let width = gamma.len();
+    for (i, (y, n)) in out
+        .chunks_exact_mut(width)
+        .zip(normed.chunks_exact_mut(width))
+        .enumerate()
+    {
+        let row = &x[i * width..(i + 1) * width];
+        match residual.map(|r| &r[i * width..(i + 1) * width]) {
+            None => n.copy_from_slice(row),
+            Some(r) => match drop {
+                None => {
+                    for ((n, x), r) in n.iter_mut().zip(row).zip(r) {
+                        *n = x + r;
+                    }
+                }
+                Some(drop) => {
+                    let key = drop.row_key(first_row + i);
+                    for (j, ((n, x), r)) in n.iter_mut().zip(row).zip(r).enumerate() {
+                        *n = fma::<FMA>(*r, drop.factor(key, j), *x);
+                    }
+                }
+            },
+        }
+        let mean = sum(n) / width as f32;
+        for n in n.iter_mut() {
+            *n -= mean;
+        }
+        let variance = dot::<FMA>(n, n) / width as f32;
+        let inverse = 1.0 / (variance + eps).sqrt();
+        inverse_std[i] = inverse;
+        for (((y, n), g), b) in y.iter_mut().zip(n.iter_mut()).zip(gamma).zip(beta) {
+            *n *= inverse;
+            *y = fma::<FMA>(*n, *g, *b);
+        }
+    }
+}
+by_machine! {
+    /// `out = LayerNorm(x + dropout(residual)) * gamma + beta`; keeps the normalised rows and 1/std for the way back.
+    pub(super) fn norm_rows / norm_rows_body(
+        out: &mut [f32], normed: &mut [f32], inverse_std: &mut [f32], x: &[f32], residual: Option<&[f32]>,
+        gamma: &[f32], beta: &[f32], eps: f32, first_row: usize, drop: Option<Drop>)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn norm_rows_backward_body<const FMA: bool>(
+    grad_x: &mut [f32],
+    grad_residual: Option<&mut [f32]>,
+    grad_gamma: &mut [f32],
+    grad_beta: &mut [f32],
+    grad_out: &[f32],
+    normed: &[f32],
+    inverse_std: &[f32],
+    gamma: &[f32],
+    first_row: usize,
+    drop: Option<Drop>,
+) {
+    let width = gamma.len();
+    for (i, g) in grad_x.chunks_exact_mut(width).enumerate() {
+        let d = &grad_out[i * width..(i + 1) * width];
+        let n = &normed[i * width..(i + 1) * width];
+        for j in 0..width {
+            grad_beta[j] += d[j];
+            grad_gamma[j] = fma::<FMA>(d[j], n[j], grad_gamma[j]);
+            g[j] = d[j] * gamma[j];
+        }
+        let mean = sum(g) / width as f32;
+        let along = dot::<FMA>(g, n) / width as f32;
+        for (g, n) in g.iter_mut().zip(n) {
+            *g = (fma::<FMA>(-along, *n, *g) - mean) * inverse_std[i];
+        }
+    }
+    if let (Some(grad_residual), Some(drop)) = (grad_residual, drop) {
+        for (i, (r, g)) in grad_residual
+            .chunks_exact_mut(width)
+            .zip(grad_x.chunks_exact(width))
+            .enumerate()
+        {
+            let key = drop.row_key(first_row + i);
+            for (j, (r, g)) in r.iter_mut().zip(g).enumerate() {
+                *r = g * drop.factor(key, j);
+            }
+        }
+    }
+}
+by_machine! {
+    /// Gradients of [`norm_rows`]; those of gamma and beta are added to, and without dropout the residual's
+    /// gradient is that of `x`.
+    pub(super) fn norm_rows_backward / norm_rows_backward_body(
+        grad_x: &mut [f32], grad_residual: Option<&mut [f32]>, grad_gamma: &mut [f32], grad_beta: &mut [f32],
+        grad_out: &[f32], normed: &[f32], inverse_std: &[f32], gamma: &[f32], first_row: usize, drop: Option<Drop>)
+}
+
+#[inline(always)]
+fn softmax_rows_body<const FMA: bool>(scores: &mut [f32], width: usize, mask: Option<&[f32]>) {
+    for (i, row) in scores.chunks_exact_mut(width).enumerate() {
+        if let Some(mask) = mask {
+            for (s, m) in row.iter_mut().zip(&mask[i * width..(i + 1) * width]) {
+                *s += m;
+            }
+        }
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        for chunk in row.chunks(LANES) {
+            for (lane, s) in lanes.iter_mut().zip(chunk) {
+                *lane = lane.max(*s);
+            }
+        }
+        let top = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        for s in row.iter_mut() {
+            *s = exp::<FMA>(*s - top);
+        }
+        let inverse = 1.0 / sum(row);
+        for s in row.iter_mut() {
+            *s *= inverse;
+        }
+    }
+}
+by_machine! {
+    /// Softmax over every row of `scores + mask` in place, `[rows, width]`.
+    pub(super) fn softmax_rows / softmax_rows_body(scores: &mut [f32], width: usize, mask: Option<&[f32]>)
+}
+
+#[inline(always)]
+fn drop_rows_body<const FMA: bool>(
+    out: &mut [f32],
+    x: &[f32],
+    width: usize,
+    first_row: usize,
+    drop: Drop,
+) {
+    for (i, (y, x)) in out
+        .chunks_exact_mut(width)
+        .zip(x.chunks_exact(width))
+        .enumerate()
+    {
+        let key = drop.row_key(first_row + i);
+        for (j, (y, x)) in y.iter_mut().zip(x).enumerate() {
+            *y = x * drop.factor(key, j);
+        }
+    }
+}
+by_machine! {
+    /// `out = dropout(x)`, `[rows, width]`; applied to a gradient it is its own backward pass.
+    pub(super) fn drop_rows / drop_rows_body(out: &mut [f32], x: &[f32], width: usize, first_row: usize, drop: Drop)
+}
+
+#[inline(always)]
+fn softmax_rows_backward_body<const FMA: bool>(
+    grad: &mut [f32],
+    probabilities: &[f32],
+    width: usize,
+    first_row: usize,
+    drop: Option<Drop>,
+) {
+    for (i, (g, p)) in grad
+        .chunks_exact_mut(width)
+        .zip(probabilities.chunks_exact(width))
+        .enumerate()
+    {
+        if let Some(drop) = drop {
+            let key = drop.row_key(first_row + i);
+            for (j, g) in g.iter_mut().enumerate() {
+                *g *= drop.factor(key, j);
+            }
+        }
+        let along = dot::<FMA>(g, p);
+        for (g, p) in g.iter_mut().zip(p) {
+            *g = (*g - along) * p;
+        }
+    }
+}
+by_machine! {
+    /// Turns the gradient of the (dropped) probabilities into that of the scores, in place.
+    pub(super) fn softmax_rows_backward / softmax_rows_backward_body(
+        grad: &mut [f32], probabilities: &[f32], width: usize, first_row: usize, drop: Option<Drop>)
+}
+
+/// The constants of one AdamW step for one tensor.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamwStep {
+    /// 1 - lr * weight decay.
+    pub decay: f32,
+    /// First-moment rate.
+    pub beta1: f32,
+    /// Second-moment rate.
+    pub beta2: f32,
+    /// lr / (1 - beta1^t).
+    pub step: f32,
+    /// 1 / sqrt(1 - beta2^t).
+    pub second_scale: f32,
+    /// Added to the root.
+    pub eps: f32,
+    /// Factor on the gradient (global-norm clipping).
+    pub clip: f32,
+}
+
+#[inline(always)]
+fn adamw_body<const FMA: bool>(
+    p: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    grad: &[f32],
+    s: AdamwStep,
+) {
+    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(grad) {
+        let g = g * s.clip;
+        *m = fma::<FMA>(1.0 - s.beta1, g - *m, *m);
+        *v = fma::<FMA>(g * g, 1.0 - s.beta2, *v * s.beta2);
+        let root = fma::<FMA>(v.sqrt(), s.second_scale, s.eps);
+        *p = *p * s.decay - s.step * (*m / root);
+    }
+}
+by_machine! {
+    /// One AdamW update in place (decoupled weight decay, bias-corrected).
+    pub(super) fn adamw / adamw_body(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], s: AdamwStep)
+}
+
+#[inline(always)]
+fn sum_squares_body<const FMA: bool>(x: &[f32]) -> f64 {
+    x.chunks(4096)
+        .map(|block| f64::from(dot::<FMA>(block, block)))
+        .sum()
+}
+by_machine! {
+    /// Sum of squares, blocks of 4096 in f32, their sum in f64.
+    pub(super) fn sum_squares / sum_squares_body(x: &[f32]) -> f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_library_over_its_range() {
+        let mut worst = 0.0f64;
+        for i in -87_000..=0 {
+            let x = i as f32 / 1000.0;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp::<true>(x)) - exact).abs() / exact);
+            worst = worst.max((f64::from(exp::<false>(x)) - exact).abs() / exact);
+        }
+        assert!(worst < 3e-7, "relative error {worst}");
+        assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<true>(0.0), 1.0);
+    }
+
+    #[test]
+    fn dropout_keeps_the_asked_share_and_repeats() {
+        let drop = Drop::new(0.1, 7).unwrap();
+        let x = vec![1.0f32; 100_000];
+        let (mut a, mut b) = (x.clone(), x.clone());
+        drop_rows(&mut a, &x, 100, 0, drop);
+        drop_rows(&mut b[50_000..], &x[50_000..], 100, 500, drop);
+        assert_eq!(a[50_000..], b[50_000..]);
+        let kept = a.iter().filter(|v| **v > 0.0).count() as f64 / 1e5;
+        assert!((kept - 0.9).abs() < 0.005, "{kept}");
+        assert!(Drop::new(0.0, 7).is_none());
+    }
+
+    #[test]
+    fn a_fully_masked_neighbour_gets_no_weight() {
+        let mut scores = vec![3.0, 1.0, 2.0];
+        softmax_rows(&mut scores, 3, Some(&[0.0, f32::NEG_INFINITY, 0.0]));
+        assert_eq!(scores[1], 0.0);
+        assert!((scores[0] + scores[2] - 1.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,61 @@
+//! Linear maps.
+
+use burn::backend::Dispatch;
+use burn::tensor::{Tensor, activation};
+
+pub use super::cpu::Activation;
+use super::context::Context;
+use super::kernels::Kernels;
+
+/// `activation(x w^T + b)`, then dropout if `drop`; `x` `[.., k]`, `w` `[m, k]`, `b` `[m]` -> `[.., m]`.
+pub fn linear<const D: usize>(
+    x: Tensor<D>,
+    w: Tensor<2>,
+    b: Tensor<1>,
+    act: Activation,
+    drop: bool,
+    ctx: &Context,
+) -> Tensor<D> {
+    let site = if drop { ctx.next_dropout() } else { (0.0, 0) };
+    if ctx.fused() {
+        let (x, w, b) = (x.into_dispatch(), w.into_dispatch(), b.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::linear(x, w, b, act, site.0, site.1));
+    }
+    let mut dims = x.dims();
+    let k = dims[D - 1];
+    let rows: usize = dims[..D - 1].iter().product();
+    let m = b.dims()[0];
+    let y = ctx.matmul(x.reshape([rows, k]), w.transpose()) + b.unsqueeze();
+    let y = match act {
+        Activation::Identity => y,
+        Activation::Relu => activation::relu(y),
+    };
+    dims[D - 1] = m;
+    ctx.drop_composed(y.reshape(dims), site)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins;
+    use super::*;
+
+    #[test]
+    fn fused_and_composed_agree_in_values_and_gradients() {
+        for (rows, k, m, act) in [
+            (1, 3, 1, Activation::Identity),
+            (401, 33, 50, Activation::Relu),
+        ] {
+            twins::check(&[&[1, rows, k], &[m, k], &[m]], move |p, ctx| {
+                let [x, w, b] = p else { unreachable!() };
+                linear(
+                    x.clone().reshape([1, rows, k]),
+                    w.clone().reshape([m, k]),
+                    b.clone(),
+                    act,
+                    false,
+                    ctx,
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Layer normalisation, alone and after a residual connection.
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use super::context::Context;
+use super::kernels::Kernels;
+
+/// LayerNorm over the last dimension.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f32,
+    ctx: &Context,
+) -> Tensor<D> {
+    if ctx.fused() {
+        let (x, gamma, beta) = (
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+        );
+        return Tensor::from_dispatch(Dispatch::layer_norm(x, gamma, beta, eps));
+    }
+    let centred = x.clone() - x.mean_dim(D - 1);
+    let variance = centred.clone().square().mean_dim(D - 1);
+    centred / (variance + eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// `LayerNorm(x + dropout(residual))`: the end of a post-norm block.
+pub fn add_layer_norm<const D: usize>(
+    x: Tensor<D>,
+    residual: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f32,
+    ctx: &Context,
+) -> Tensor<D> {
+    let site = ctx.next_dropout();
+    if ctx.fused() {
+        return Tensor::from_dispatch(Dispatch::add_layer_norm(
+            x.into_dispatch(),
+            residual.into_dispatch(),
+            gamma.into_dispatch(),
+            beta.into_dispatch(),
+            eps,
+            site.0,
+            site.1,
+        ));
+    }
+    layer_norm(x + ctx.drop_composed(residual, site), gamma, beta, eps, ctx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::twins;
+    use super::*;
+
+    #[test]
+    fn fused_and_composed_agree_in_values_and_gradients() {
+        for (rows, width) in [(1, 5), (300, 48)] {
+            twins::check(
+                &[&[rows, width], &[rows, width], &[width], &[width]],
+                move |p, ctx| {
+                    let [x, r, g, b] = p else { unreachable!() };
+                    let x = x.clone().reshape([rows, width]);
+                    let r = r.clone().reshape([rows, width]);
+                    let y = add_layer_norm(x, r, g.clone(), b.clone(), 1e-5, ctx);
+                    layer_norm(y.clone() * y, g.clone(), b.clone(), 1e-5, ctx)
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Holds the fused kernels against plain tensor operations, values and gradients.
+
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::context::Context;
+
+/// Runs `f` on random flat parameters of the given shapes, fused and composed, and compares the output and the gradient
+/// of a random projection of it with respect to every parameter.
+pub(super) fn check<const D: usize>(
+    shapes: &[&[usize]],
+    f: impl Fn(&[Tensor<1>], &Context) -> Tensor<D>,
+) {
+    let device = Device::flex().autodiff();
+    device.seed(3);
+    let parameters: Vec<Tensor<1>> = shapes
+        .iter()
+        .map(|shape| {
+            let count: usize = shape.iter().product();
+            Tensor::random([count], Distribution::Uniform(-1.0, 1.0), &device)
+        })
+        .collect();
+    let mut runs = [false, true].map(|fused| {
+        let ctx = Context::inference(&device);
+        let ctx = if fused { ctx } else { ctx.composed() };
+        let leaves: Vec<_> = parameters
+            .iter()
+            .map(|p| p.clone().detach().require_grad())
+            .collect();
+        let out = f(&leaves, &ctx);
+        device.seed(5);
+        let probe = Tensor::random(out.shape(), Distribution::Uniform(-1.0, 1.0), &device);
+        let grads = (out.clone() * probe).sum().backward();
+        let mut all = vec![out.inner().into_data().try_to_vec::<f32>().unwrap()];
+        for leaf in &leaves {
+            let grad = leaf.grad(&grads).map(|g| g.into_data().try_to_vec::<f32>().unwrap());
+            all.push(grad.unwrap_or_default());
+        }
+        all
+    });
+    let (left, right) = runs.split_at_mut(1);
+    for (i, (a, b)) in left[0].iter().zip(&right[0]).enumerate() {
+        assert_eq!(a.len(), b.len(), "tensor {i}");
+        let top = a.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+        for (x, y) in a.iter().zip(b) {
+            assert!((x - y).abs() <= 2e-5 * top, "tensor {i}: {x} against {y}");
+        }
+    }
+}
