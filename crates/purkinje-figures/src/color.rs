@@ -33,7 +33,13 @@ pub(crate) fn series(i: usize) -> &'static str {
     SERIES[i % SERIES.len()]
 }
 
-/// The colour of a contribution: vermilion raises, blue lowers.
+/// The colour of a contribution: vermilion raises, blue lowers, neither is ink.
 pub(crate) fn diverging(value: f64) -> &'static str {
-    if value < 0.0 { NEGATIVE } else { POSITIVE }
+    if value < 0.0 {
+        NEGATIVE
+    } else if value > 0.0 {
+        POSITIVE
+    } else {
+        INK
+    }
 }

@@ -17,10 +17,13 @@
 
 #![deny(missing_docs)]
 
+pub mod chart;
 mod color;
+pub mod explain;
 pub mod paper;
 pub mod raster;
 pub mod svg;
+pub mod terminal;
 mod text;
 
 pub use svg::Svg;

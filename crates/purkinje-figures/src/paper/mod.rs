@@ -18,6 +18,8 @@ use crate::text;
 /// Longest window one picture shows, in seconds.
 pub const MAX_WINDOW_S: f64 = 120.0;
 
+pub(crate) const DISCLAIMER: &str = "Research use only, not a medical device.";
+
 /// Length of a column of the standard layout, in seconds.
 const COLUMN_S: f64 = 2.5;
 /// The standard layout is chosen when the last column would hold at least this much.
@@ -416,12 +418,43 @@ pub(crate) fn facts(recording: &Recording, view: &View, options: &PaperOptions) 
     facts.join("  \u{b7}  ")
 }
 
+/// Everything a reader must know to read the picture right, in sentences.
 fn notes(
     recording: &Recording,
     sheet: &Sheet<'_>,
     view: &View,
     options: &PaperOptions,
     marks: &Marks<'_>,
+    clipped: &[usize],
+) -> Vec<String> {
+    let mut notes = scale_notes(recording, sheet, options, clipped);
+    let is_shown = |row: &usize| {
+        let mut strips = sheet.bands.iter().flat_map(|band| &band.strips);
+        strips.any(|strip| strip.row == *row)
+    };
+    let hidden: Vec<usize> = (0..recording.leads.len())
+        .filter(|row| !is_shown(row))
+        .collect();
+    if !hidden.is_empty() {
+        notes.push(format!("Not shown: {}.", lead_names(recording, &hidden)));
+    }
+    if view.nothing_because.is_none() {
+        if !marks.r_peaks.is_empty() || !marks.tokens.is_empty() {
+            notes.push("Triangles: R-peaks.".to_owned());
+        }
+        if !marks.tokens.is_empty() {
+            notes.push("Dashed lines and brackets: beat tokens.".to_owned());
+        }
+    }
+    notes.push(DISCLAIMER.to_owned());
+    notes
+}
+
+/// What gain, clipping and baseline did to the traces, in sentences.
+pub(crate) fn scale_notes(
+    recording: &Recording,
+    sheet: &Sheet<'_>,
+    options: &PaperOptions,
     clipped: &[usize],
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -437,29 +470,9 @@ fn notes(
             lead_names(recording, clipped)
         ));
     }
-    let shown: Vec<usize> = sheet
-        .bands
-        .iter()
-        .flat_map(|band| band.strips.iter().map(|strip| strip.row))
-        .collect();
     if sheet.offsets_mv.iter().any(|offset| offset.abs() >= 0.05) {
         notes.push("Each lead is drawn about its median.".to_owned());
     }
-    let hidden = (0..recording.leads.len())
-        .filter(|row| !shown.contains(row))
-        .collect::<Vec<_>>();
-    if !hidden.is_empty() {
-        notes.push(format!("Not shown: {}.", lead_names(recording, &hidden)));
-    }
-    if view.nothing_because.is_none() {
-        if !marks.r_peaks.is_empty() || !marks.tokens.is_empty() {
-            notes.push("Triangles: R-peaks.".to_owned());
-        }
-        if !marks.tokens.is_empty() {
-            notes.push("Brackets: beat tokens.".to_owned());
-        }
-    }
-    notes.push("Research use only, not a medical device.".to_owned());
     notes
 }
 
