@@ -96,10 +96,7 @@ impl Lead {
         STANDARD
             .iter()
             .find(|(_, standard)| standard.eq_ignore_ascii_case(core))
-            .map_or_else(
-                || Lead::Other(trimmed.to_owned()),
-                |(lead, _)| lead.clone(),
-            )
+            .map_or_else(|| Lead::Other(trimmed.to_owned()), |(lead, _)| lead.clone())
     }
 
     /// Position among the twelve standard leads (0 for I .. 11 for V6), `None` for any other lead.
@@ -135,7 +132,9 @@ pub struct LeadSet(Vec<Lead>);
 
 /// A name in a list of leads that is none of the twelve standard leads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown lead `{0}`: expected one of I, II, III, aVR, aVL, aVF, V1..V6, or a named set (12, limb)")]
+#[error(
+    "unknown lead `{0}`: expected one of I, II, III, aVR, aVL, aVF, V1..V6, or a named set (12, limb)"
+)]
 pub struct UnknownLead(pub String);
 
 impl LeadSet {

@@ -7,8 +7,19 @@
 
 #![deny(missing_docs)]
 
+mod csv;
+mod error;
+mod find;
 mod leads;
+mod npy;
+mod open;
 mod recording;
+mod units;
+pub mod wfdb;
 
+pub use error::RecordError;
+pub use find::{MAX_DEPTH, find_records};
 pub use leads::{Lead, LeadSet, UnknownLead};
-pub use recording::{Annotation, Recording, ShapeError, Source};
+pub use open::{FramePolicy, LeadChoice, OpenOptions, open};
+pub use recording::{Annotation, Digital, Recording, ShapeError, Source};
+pub use units::{Unit, UnknownUnit};

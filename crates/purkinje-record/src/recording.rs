@@ -25,6 +25,20 @@ pub struct Recording {
     pub annotations: Vec<Annotation>,
     /// Where it came from.
     pub source: Source,
+    /// The samples as the file stores them, when they were asked for and fit 16 bits.
+    pub digital: Option<Box<Digital>>,
+}
+
+/// Samples as a converter stored them, without loss: `mV = (sample - baseline) / gain_per_mv`, in f64 and then rounded to f32,
+/// gives the samples of the recording exactly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digital {
+    /// Row-major `[lead, time]`.
+    samples: Vec<i16>,
+    /// Digital units per millivolt, one a lead.
+    gain_per_mv: Vec<f64>,
+    /// Digital value of 0 mV, one a lead.
+    baseline: Vec<i32>,
 }
 
 /// A mark at a sample of a recording.
@@ -51,7 +65,9 @@ pub struct Source {
 
 /// Sample count does not fit the number of leads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("record `{id}`: {found} samples cannot be shared by {leads} leads; expected leads x time, all leads of one length")]
+#[error(
+    "record `{id}`: {found} samples cannot be shared by {leads} leads; expected leads x time, all leads of one length"
+)]
 pub struct ShapeError {
     id: String,
     found: usize,
@@ -87,6 +103,7 @@ impl Recording {
             report: None,
             annotations: Vec::new(),
             source: Source::default(),
+            digital: None,
         })
     }
 
@@ -126,16 +143,63 @@ impl Recording {
     pub fn select(&self, wanted: &LeadSet) -> Result<Recording, Lead> {
         let len = self.len();
         let rows = self.leads.rows_of(wanted)?;
-        let mut samples_mv = Vec::with_capacity(rows.len() * len);
-        for row in rows {
-            samples_mv.extend_from_slice(&self.samples_mv[row * len..(row + 1) * len]);
-        }
         Ok(Recording {
+            id: self.id.clone(),
             leads: wanted.clone(),
-            samples_mv,
-            ..self.clone()
+            rate_hz: self.rate_hz,
+            samples_mv: take_rows(&self.samples_mv, len, &rows),
+            patient: self.patient.clone(),
+            labels: self.labels.clone(),
+            report: self.report.clone(),
+            annotations: self.annotations.clone(),
+            source: self.source.clone(),
+            digital: self.digital.as_ref().map(|digital| {
+                Box::new(Digital {
+                    samples: take_rows(&digital.samples, len, &rows),
+                    gain_per_mv: rows.iter().map(|&row| digital.gain_per_mv[row]).collect(),
+                    baseline: rows.iter().map(|&row| digital.baseline[row]).collect(),
+                })
+            }),
         })
     }
+}
+
+impl Digital {
+    /// Stands for a sample that the file holds no value for; NaN in the recording.
+    pub const MISSING: i16 = i16::MIN;
+
+    /// `samples` is row-major `[lead, time]`; one gain and one baseline a lead.
+    pub(crate) fn new(samples: Vec<i16>, gain_per_mv: Vec<f64>, baseline: Vec<i32>) -> Self {
+        debug_assert_eq!(gain_per_mv.len(), baseline.len());
+        Digital {
+            samples,
+            gain_per_mv,
+            baseline,
+        }
+    }
+
+    /// All samples, row-major `[lead, time]`.
+    pub fn samples(&self) -> &[i16] {
+        &self.samples
+    }
+
+    /// Digital units per millivolt, one a lead.
+    pub fn gain_per_mv(&self) -> &[f64] {
+        &self.gain_per_mv
+    }
+
+    /// Digital value of 0 mV, one a lead.
+    pub fn baseline(&self) -> &[i32] {
+        &self.baseline
+    }
+}
+
+fn take_rows<T: Copy>(samples: &[T], len: usize, rows: &[usize]) -> Vec<T> {
+    let mut taken = Vec::with_capacity(rows.len() * len);
+    for &row in rows {
+        taken.extend_from_slice(&samples[row * len..(row + 1) * len]);
+    }
+    taken
 }
 
 #[cfg(test)]

@@ -1,0 +1,194 @@
+//! Everything that can be wrong with a recording on disk.
+
+use std::path::PathBuf;
+
+use crate::ShapeError;
+use crate::wfdb::HeaderError;
+
+/// Why a recording could not be read. Every message names the file, what was found, what was expected and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The operating system refused.
+    #[error("cannot read `{}`: {source}; check that the file is there and readable", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that another one names is not there.
+    #[error("`{}` is missing, but `{}` names it; put it into the same folder as the header or remove the record", path.display(), named_by.display())]
+    MissingFile {
+        /// The absent file.
+        path: PathBuf,
+        /// The header that names it.
+        named_by: PathBuf,
+    },
+    /// Something that is not a plain file.
+    #[error("`{}` is not a plain file; expected a recording, not a folder, pipe or device", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// No reader for this kind of file.
+    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a .npy array or a .csv table", path.display())]
+    UnknownKind {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A WFDB header that does not follow the grammar.
+    #[error("`{}`: {source}", path.display())]
+    Header {
+        /// The header file.
+        path: PathBuf,
+        /// Line, field, what was found and what was expected.
+        source: HeaderError,
+    },
+    /// A limit that protects memory was passed.
+    #[error("`{}`: {what} is {found}, more than the limit of {limit}; if the file is sound, split it", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is too large, with its unit.
+        what: &'static str,
+        /// How large it is.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A header names a file outside its own folder.
+    #[error("`{}` names the file `{name}`, which lies outside the folder of the header; expected a file in that folder. If the link is meant (datalad, git-annex), allow links in the options", header.display())]
+    OutsideFolder {
+        /// The header.
+        header: PathBuf,
+        /// The name as written.
+        name: String,
+    },
+    /// A file ends too early.
+    #[error("`{}` ends too early: found {found} bytes, expected at least {expected} ({what}); copy the file again, or correct the header if it is wrong", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes present.
+        found: u64,
+        /// Bytes needed.
+        expected: u64,
+        /// What needs them.
+        what: String,
+    },
+    /// There is nothing to read.
+    #[error("`{}` holds no samples: {why}", path.display())]
+    NoSamples {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to open instead.
+        why: String,
+    },
+    /// A FLAC signal file that cannot be decoded, or does not fit its header.
+    #[error("`{}` is not the FLAC stream that its header describes: {problem}; copy the file again, or correct the header", path.display())]
+    Flac {
+        /// The signal file.
+        path: PathBuf,
+        /// Found and expected.
+        problem: String,
+    },
+    /// The sum of the samples differs from the header.
+    #[error("`{}`: checksum of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check in the options", path.display())]
+    Checksum {
+        /// The header.
+        path: PathBuf,
+        /// Name of the signal.
+        signal: String,
+        /// Sum of the samples modulo 65536, signed.
+        found: i16,
+        /// What the header says.
+        expected: i16,
+    },
+    /// The first sample differs from the header.
+    #[error("`{}`: first sample of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check in the options", path.display())]
+    InitialValue {
+        /// The header.
+        path: PathBuf,
+        /// Name of the signal.
+        signal: String,
+        /// First sample in the file.
+        found: i32,
+        /// What the header says.
+        expected: i32,
+    },
+    /// A unit that is not a voltage.
+    #[error("`{}`: signal `{signal}` is in `{unit}`, which is no voltage; expected one of V, mV, uV, nV. Ask for the ECG leads by name, or for voltages only", path.display())]
+    Unit {
+        /// The file.
+        path: PathBuf,
+        /// Name of the signal.
+        signal: String,
+        /// The unit as written.
+        unit: String,
+    },
+    /// Signals of different rates in one recording.
+    #[error("`{}`: signal `{first}` has {first_per_frame} samples per frame but `{second}` has {second_per_frame}; a recording has one rate. Ask for leads of one rate by name, or for frames averaged to one sample", path.display())]
+    MixedRates {
+        /// The header.
+        path: PathBuf,
+        /// One signal.
+        first: String,
+        /// Its samples per frame.
+        first_per_frame: u32,
+        /// Another signal.
+        second: String,
+        /// Its samples per frame.
+        second_per_frame: u32,
+    },
+    /// A lead that was asked for is not there.
+    #[error("`{}` has no lead {lead}; it has: {present}. Ask for leads that are there, or derive the missing one", path.display())]
+    MissingLead {
+        /// The file.
+        path: PathBuf,
+        /// The lead that was asked for.
+        lead: String,
+        /// The leads of the file.
+        present: String,
+    },
+    /// Segments of a multi-segment record that do not fit together.
+    #[error("`{}`: segment `{segment}`: {problem}", path.display())]
+    Segment {
+        /// The master header.
+        path: PathBuf,
+        /// The segment.
+        segment: String,
+        /// Found and expected.
+        problem: String,
+    },
+    /// An annotation file that does not follow the MIT format.
+    #[error("`{}`, byte {offset}: {problem}; expected annotations in the MIT format. Copy the file again", path.display())]
+    Annotation {
+        /// The annotation file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An array or table that is not a recording.
+    #[error("`{}`: {field} is {found}; expected {expected}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected, and what to do.
+        expected: String,
+    },
+    /// Samples do not fit the leads.
+    #[error("`{}`: {source}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// Found and expected.
+        source: ShapeError,
+    },
+}

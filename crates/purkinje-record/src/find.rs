@@ -1,0 +1,132 @@
+//! Finding the recordings of a folder.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::{Lead, RecordError};
+
+/// Folders below each other that are searched.
+pub const MAX_DEPTH: usize = 64;
+
+/// Bytes of a header or table that are looked at to tell what it is.
+const PEEK_BYTES: u64 = 4096;
+
+/// The recordings in `folder` and its subfolders, sorted by path: headers of WFDB records (not those of segments that another
+/// header in the folder names), `.npy` arrays with a `.json` sidecar, and `.csv` tables with a column named like a standard
+/// lead; where a header and an array or table share a name, just the header.
+///
+/// Links to folders are followed; a folder that is reached twice is searched once. The order does not depend on the file system.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn find_records(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, RecordError> {
+    let mut found = Vec::new();
+    search(folder.as_ref(), 0, &mut HashSet::new(), &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn search(
+    folder: &Path,
+    depth: usize,
+    seen: &mut HashSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), RecordError> {
+    let io = |source| RecordError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    if depth > MAX_DEPTH || !seen.insert(folder.canonicalize().map_err(io)?) {
+        return Ok(());
+    }
+    let mut folders = Vec::new();
+    let mut headers = Vec::new();
+    let mut others = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let path = entry.path();
+        let mut kind = entry.file_type().map_err(io)?;
+        if kind.is_symlink() {
+            // A link that leads nowhere is no recording.
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            kind = metadata.file_type();
+        }
+        if kind.is_dir() {
+            folders.push(path);
+        } else if kind.is_file() {
+            match lower_extension(&path).as_deref() {
+                Some("hea") => headers.push(path),
+                Some("npy" | "csv") => others.push(path),
+                _ => {}
+            }
+        }
+    }
+    let segments: HashSet<PathBuf> = headers
+        .iter()
+        .filter_map(|path| segment_headers(path))
+        .flatten()
+        .collect();
+    headers.retain(|path| !segments.contains(path));
+    let with_header: HashSet<PathBuf> = headers.iter().map(|p| p.with_extension("")).collect();
+    others.retain(|path| !with_header.contains(&path.with_extension("")) && is_recording(path));
+    found.append(&mut headers);
+    found.append(&mut others);
+    folders.sort();
+    for folder in folders {
+        search(&folder, depth + 1, seen, found)?;
+    }
+    Ok(())
+}
+
+fn lower_extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_string_lossy().to_ascii_lowercase())
+}
+
+/// The headers that a multi-segment header names; `None` for any other header.
+fn segment_headers(path: &Path) -> Option<Vec<PathBuf>> {
+    let start = peek(path)?;
+    let record_line = start
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    // Cheap for the many ordinary headers: only `name/count` is read on.
+    if !record_line.split_ascii_whitespace().next()?.contains('/') {
+        return None;
+    }
+    let header = crate::wfdb::Header::read(path).ok()?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Some(
+        header
+            .segments
+            .iter()
+            .map(|segment| folder.join(format!("{}.hea", segment.name)))
+            .collect(),
+    )
+}
+
+/// Whether an array has a sidecar, or a table a column that is a lead.
+fn is_recording(path: &Path) -> bool {
+    if lower_extension(path).as_deref() == Some("npy") {
+        return path.with_extension("json").is_file();
+    }
+    peek(path).is_some_and(|start| {
+        start.lines().next().is_some_and(|titles| {
+            titles.split([',', ';', '\t']).any(|title| {
+                Lead::parse(title.trim_matches(['"', ' ']))
+                    .standard_index()
+                    .is_some()
+            })
+        })
+    })
+}
+
+fn peek(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(PEEK_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

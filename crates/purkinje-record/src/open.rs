@@ -1,0 +1,114 @@
+//! Opening any recording by its path.
+
+use std::path::{Path, PathBuf};
+
+use crate::{LeadSet, RecordError, Recording, Unit, csv, npy, wfdb};
+
+/// What to take from a file, and what the file does not say.
+///
+/// The default takes every lead at its full rate and verifies checksums.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenOptions {
+    /// Which leads.
+    pub leads: LeadChoice,
+    /// What to do with several samples per frame (WFDB).
+    pub frames: FramePolicy,
+    /// Compare the signals taken with the checksum of the header, or else with its first value, where it gives them (WFDB).
+    pub verify: bool,
+    /// Keep the 16-bit samples of the file in [`Recording::digital`] (WFDB).
+    pub keep_digital: bool,
+    /// Accept signal files that are links out of the folder of the header, as datalad and git-annex make them (WFDB).
+    pub links_outside: bool,
+    /// Extensions of annotation files to read beside the header (`atr`, `qrs`, ...) (WFDB).
+    pub annotators: Vec<String>,
+    /// Patient the recording belongs to. Never taken from a file.
+    pub patient: Option<String>,
+    /// Sampling rate in hertz of an array or a table without a time column; overrides a sidecar file.
+    pub rate_hz: Option<f64>,
+    /// Leads of an array in the order of its rows or columns; overrides a sidecar file.
+    pub array_leads: Option<LeadSet>,
+    /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise.
+    pub unit: Option<Unit>,
+}
+
+/// Which signals of a file become leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LeadChoice {
+    /// All; a signal that is no voltage is an error.
+    #[default]
+    All,
+    /// All that are voltages; others (pressure, respiration in ohm) are left out.
+    Voltages,
+    /// Just these, in this order; one that is absent is an error.
+    Named(LeadSet),
+}
+
+/// What to do with several samples per frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FramePolicy {
+    /// Keep every sample; leads of different rates are an error.
+    #[default]
+    Full,
+    /// Average the samples of a frame: every lead at the frame rate.
+    Average,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            leads: LeadChoice::All,
+            frames: FramePolicy::Full,
+            verify: true,
+            keep_digital: false,
+            links_outside: false,
+            annotators: Vec::new(),
+            patient: None,
+            rate_hz: None,
+            array_leads: None,
+            unit: None,
+        }
+    }
+}
+
+/// Opens a recording: a WFDB record (`.hea`, its name without extension, or `.dat`/`.mat` with the `.hea` beside it), a `.npy`
+/// array or a `.csv` table.
+///
+/// # Errors
+/// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
+pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, RecordError> {
+    let path = path.as_ref();
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("hea") => wfdb::open(path, options),
+        Some("npy") => npy::open(path, options),
+        Some("csv") => csv::open(path, options),
+        _ => wfdb::open(&header_beside(path)?, options),
+    }
+}
+
+/// The header of a record named without it: `record` or `record.dat` with `record.hea` in the same folder.
+fn header_beside(path: &Path) -> Result<PathBuf, RecordError> {
+    let mut appended = path.as_os_str().to_owned();
+    appended.push(".hea");
+    let appended = PathBuf::from(appended);
+    if appended.is_file() {
+        return Ok(appended);
+    }
+    let replaced = path.with_extension("hea");
+    if path.extension().is_some() && replaced.is_file() {
+        return Ok(replaced);
+    }
+    Err(RecordError::UnknownKind {
+        path: path.to_owned(),
+    })
+}
+
+/// Name of the record at `path`: the file name without its extension.
+pub(crate) fn id_of(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}

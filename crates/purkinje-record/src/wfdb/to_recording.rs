@@ -1,0 +1,244 @@
+//! From a WFDB record to a [`Recording`].
+
+use std::path::Path;
+
+use super::direct;
+use super::header::{Header, SignalSpec};
+use super::record::{Signal, WfdbRecord};
+use super::{ReadOptions, annotation};
+use crate::open::{FramePolicy, LeadChoice, OpenOptions};
+use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source};
+
+/// Opens the record of the header at `path`.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
+    let header = Header::read(path)?;
+    let mut recording = if let Some(recording) = direct::open(path, &header, options)? {
+        recording
+    } else {
+        let read = ReadOptions {
+            verify: options.verify,
+            links_outside: options.links_outside,
+        };
+        WfdbRecord::read_with(path, header, &read)?.to_recording(options)?
+    };
+    for annotator in &options.annotators {
+        let file = path.with_extension(annotator);
+        let per_frame = recording.rate_hz / annotation::rate_of(path)?;
+        for mark in annotation::read_annotations(&file)? {
+            recording.annotations.push(Annotation {
+                sample: (mark.sample as f64 * per_frame).round() as i64,
+                symbol: mark.symbol,
+                note: mark.note,
+            });
+        }
+    }
+    recording
+        .annotations
+        .sort_by_key(|annotation| annotation.sample);
+    Ok(recording)
+}
+
+impl WfdbRecord {
+    /// The record in millivolts, with the leads, frames and extras that `options` ask for.
+    ///
+    /// # Errors
+    /// When a lead is not there, is no voltage, or leads differ in rate.
+    pub fn to_recording(&self, options: &OpenOptions) -> Result<Recording, RecordError> {
+        let rows = choose(&self.path, self.signals.iter().map(|s| &s.spec), options)?;
+        let signals: Vec<&Signal> = rows.iter().map(|&row| &self.signals[row]).collect();
+        let per_frame = common_rate(&self.path, &signals, options)?;
+        let mut samples_mv = Vec::with_capacity(signals.len() * self.frames * per_frame);
+        for signal in &signals {
+            signal.append_mv(&self.path, options.frames, &mut samples_mv)?;
+        }
+        let leads = LeadSet::new(
+            rows.iter()
+                .map(|&row| lead(&self.signals[row].spec, row))
+                .collect(),
+        );
+        let rate_hz = self.header.rate_hz * per_frame as f64;
+        let mut recording = finish(
+            &self.path,
+            &self.header,
+            leads,
+            rate_hz,
+            samples_mv,
+            options,
+        )?;
+        if options.keep_digital
+            && (per_frame > 1 || signals.iter().all(|s| s.spec.samples_per_frame == 1))
+        {
+            recording.digital = digital(&signals).map(Box::new);
+        }
+        Ok(recording)
+    }
+}
+
+impl Signal {
+    fn append_mv(
+        &self,
+        path: &Path,
+        frames: FramePolicy,
+        out: &mut Vec<f32>,
+    ) -> Result<(), RecordError> {
+        let unit = unit(path, &self.spec)?;
+        if frames == FramePolicy::Average && self.spec.samples_per_frame > 1 {
+            out.extend(
+                self.physical_per_frame()
+                    .into_iter()
+                    .map(|value| unit.to_mv(value) as f32),
+            );
+            return Ok(());
+        }
+        for (i, scale) in self.scales.iter().enumerate() {
+            let end = self
+                .scales
+                .get(i + 1)
+                .map_or(self.digital.len(), |next| next.from_sample);
+            let gain_per_mv = gain_per_mv(scale.gain, unit);
+            out.extend(self.digital[scale.from_sample..end].iter().map(|&value| {
+                if value == scale.missing {
+                    f32::NAN
+                } else {
+                    ((f64::from(value) - f64::from(scale.baseline)) / gain_per_mv) as f32
+                }
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// Digital units per millivolt.
+pub(super) fn gain_per_mv(gain: f64, unit: crate::Unit) -> f64 {
+    match unit {
+        // A division by 1000 is exact where a product with 0.001 is not.
+        crate::Unit::Volt => gain / 1e3,
+        unit => gain * unit.per_mv(),
+    }
+}
+
+pub(super) fn unit(path: &Path, spec: &SignalSpec) -> Result<crate::Unit, RecordError> {
+    spec.unit.parse().map_err(|_| RecordError::Unit {
+        path: path.to_owned(),
+        signal: spec.description.clone(),
+        unit: spec.unit.clone(),
+    })
+}
+
+/// The lead of a signal; signals without a description are numbered from 1.
+pub(super) fn lead(spec: &SignalSpec, row: usize) -> Lead {
+    if spec.description.is_empty() {
+        Lead::Other(format!("signal {}", row + 1))
+    } else {
+        Lead::parse(&spec.description)
+    }
+}
+
+/// The rows of the signals that the options ask for, in their order.
+pub(super) fn choose<'a>(
+    path: &Path,
+    specs: impl ExactSizeIterator<Item = &'a SignalSpec> + Clone,
+    options: &OpenOptions,
+) -> Result<Vec<usize>, RecordError> {
+    let rows: Vec<usize> = match &options.leads {
+        LeadChoice::All => (0..specs.len()).collect(),
+        LeadChoice::Voltages => specs
+            .enumerate()
+            .filter(|(_, spec)| spec.unit.parse::<crate::Unit>().is_ok())
+            .map(|(row, _)| row)
+            .collect(),
+        LeadChoice::Named(wanted) => {
+            let present = LeadSet::new(
+                specs
+                    .enumerate()
+                    .map(|(row, spec)| lead(spec, row))
+                    .collect(),
+            );
+            present
+                .rows_of(wanted)
+                .map_err(|lead| RecordError::MissingLead {
+                    path: path.to_owned(),
+                    lead: lead.to_string(),
+                    present: present.to_string(),
+                })?
+        }
+    };
+    if rows.is_empty() {
+        return Err(super::record::no_samples(
+            path,
+            "none of its signals was asked for or is a voltage",
+        ));
+    }
+    Ok(rows)
+}
+
+/// Samples per frame of the recording: what all chosen signals have, or 1 when frames are averaged.
+fn common_rate(
+    path: &Path,
+    signals: &[&Signal],
+    options: &OpenOptions,
+) -> Result<usize, RecordError> {
+    if options.frames == FramePolicy::Average {
+        return Ok(1);
+    }
+    let first = &signals[0].spec;
+    match signals
+        .iter()
+        .find(|signal| signal.spec.samples_per_frame != first.samples_per_frame)
+    {
+        None => Ok(first.samples_per_frame as usize),
+        Some(other) => Err(RecordError::MixedRates {
+            path: path.to_owned(),
+            first: first.description.clone(),
+            first_per_frame: first.samples_per_frame,
+            second: other.spec.description.clone(),
+            second_per_frame: other.spec.samples_per_frame,
+        }),
+    }
+}
+
+/// A recording with everything that does not depend on samples.
+pub(super) fn finish(
+    path: &Path,
+    header: &Header,
+    leads: LeadSet,
+    rate_hz: f64,
+    samples_mv: Vec<f32>,
+    options: &OpenOptions,
+) -> Result<Recording, RecordError> {
+    let mut recording = Recording::new(crate::open::id_of(path), leads, rate_hz, samples_mv)
+        .map_err(|source| RecordError::Shape {
+            path: path.to_owned(),
+            source,
+        })?;
+    recording.patient.clone_from(&options.patient);
+    recording.source = Source {
+        path: path.to_owned(),
+        format: "wfdb",
+        comments: header.comments.clone(),
+    };
+    Ok(recording)
+}
+
+/// The digital samples as 16 bits, when all fit and each signal has one scale.
+fn digital(signals: &[&Signal]) -> Option<Digital> {
+    let mut samples = Vec::new();
+    let (mut gains, mut baselines) = (Vec::new(), Vec::new());
+    for signal in signals {
+        let [scale] = signal.scales[..] else {
+            return None;
+        };
+        for &value in &signal.digital {
+            samples.push(if value == scale.missing {
+                Digital::MISSING
+            } else {
+                i16::try_from(value)
+                    .ok()
+                    .filter(|&v| v != Digital::MISSING)?
+            });
+        }
+        gains.push(gain_per_mv(scale.gain, signal.unit()?));
+        baselines.push(scale.baseline);
+    }
+    Some(Digital::new(samples, gains, baselines))
+}
