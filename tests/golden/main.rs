@@ -1,1 +1,107 @@
-fn main() {}
+//! Golden cases: what the original programs computed, against what Purkinje computes.
+//!
+//! `cargo test --release --test golden` walks the folder named by `PURKINJE_GOLDEN` (this package's
+//! `golden-data` by default), finds every `case.json`, and runs the check registered below for its system
+//! and kind. Names, sizes and seeds come from the cases. Words after `--` choose the cases whose path
+//! contains one of them.
+
+mod clear_hug_signal;
+mod compare;
+mod walk;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use compare::Findings;
+use walk::Case;
+
+/// Checks one case: failed comparisons go into the findings, what prevents comparing is the error.
+type Check = fn(&Case, &mut Findings) -> Result<(), String>;
+
+/// For each system that exists here, the kinds of case it is checked with.
+const SYSTEMS: &[(&str, &[&[(&str, Check)]])] = &[("clear-hug", &[clear_hug_signal::CHECKS])];
+
+fn main() -> ExitCode {
+    let root = std::env::var_os("PURKINJE_GOLDEN").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("golden-data"),
+        PathBuf::from,
+    );
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let cases = match walk::find(&root) {
+        Ok(cases) => cases,
+        Err(problem) => {
+            println!("golden: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+
+    let (mut run, mut failed, mut skipped) = (0, 0, Vec::new());
+    for case in cases {
+        if !words.is_empty() && !words.iter().any(|word| case.name.contains(word)) {
+            continue;
+        }
+        let Some((_, kinds)) = SYSTEMS.iter().find(|(system, _)| *system == case.system) else {
+            skipped.push(case.system);
+            continue;
+        };
+        let check = kinds
+            .iter()
+            .copied()
+            .flatten()
+            .find(|(kind, _)| *kind == case.kind)
+            .map(|(_, check)| *check);
+        run += 1;
+        failed += usize::from(!report(&case, check));
+    }
+    skipped.sort();
+    skipped.dedup();
+    if !skipped.is_empty() {
+        println!(
+            "skipped systems without an implementation: {}",
+            skipped.join(", ")
+        );
+    }
+    println!("golden: {run} cases, {failed} failed");
+    if run == 0 {
+        println!("golden: no case found under {}", root.display());
+    }
+    if run == 0 || failed > 0 {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs one case, prints its line, and says whether it passed.
+fn report(case: &Case, check: Option<Check>) -> bool {
+    let began = Instant::now();
+    let mut findings = Findings::default();
+    let outcome = match check {
+        None => Err(format!("kind `{}` is not implemented", case.kind)),
+        Some(check) => catch_unwind(AssertUnwindSafe(|| check(case, &mut findings)))
+            .unwrap_or_else(|_| Err("panicked, see above".to_owned())),
+    };
+    if let Err(problem) = outcome {
+        findings.fail(problem);
+    }
+    if findings.compared() == 0 && findings.failures().is_empty() {
+        findings.fail("nothing was compared".to_owned());
+    }
+    let passed = findings.failures().is_empty();
+    println!(
+        "{} {} ({}): {} comparisons in {} ms",
+        if passed { "ok    " } else { "FAILED" },
+        case.name,
+        case.kind,
+        findings.compared(),
+        began.elapsed().as_millis(),
+    );
+    for failure in findings.failures() {
+        println!("       {failure}");
+    }
+    passed
+}
