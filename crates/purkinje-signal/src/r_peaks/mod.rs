@@ -7,7 +7,7 @@
 mod local_peaks;
 mod xqrs;
 
-pub use xqrs::{Analysis, Running, Xqrs};
+pub use xqrs::{Analysis, Constants, Running, Xqrs};
 
 /// Lowest sampling rate (exclusive) at which the detector's 5-20 Hz band exists.
 pub const MIN_RATE_HZ: f64 = 40.0;

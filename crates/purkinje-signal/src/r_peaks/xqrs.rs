@@ -21,19 +21,34 @@ const BAND: BandPass = BandPass {
 /// The detector for one sampling rate: filters, derived constants and scratch that is reused.
 #[derive(Clone, Debug)]
 pub struct Xqrs {
-    rate_hz: f64,
-    width_samples: usize,
-    radius_samples: usize,
-    refractory_samples: usize,
-    rr_init: f64,
-    rr_max: f64,
-    rr_min: f64,
+    constants: Constants,
     band_pass: ZeroPhase,
     wavelet: Vec<f64>,
     template: Vec<f64>,
-    band_pass_gain: f64,
-    wavelet_gain: f64,
     work: Work,
+}
+
+/// What follows from the sampling rate alone (specification, section 4.1 and step 4 of 4.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constants {
+    /// Sampling rate in hertz.
+    pub rate_hz: f64,
+    /// Width of a QRS complex in samples.
+    pub width_samples: usize,
+    /// Half of that: the radius within which there is one peak.
+    pub radius_samples: usize,
+    /// Samples after a beat in which there is no other.
+    pub refractory_samples: usize,
+    /// Assumed interval between beats in samples, at 75 beats per minute.
+    pub rr_init: f64,
+    /// Longest interval that is learned from, at 25 beats per minute.
+    pub rr_max: f64,
+    /// Shortest interval of the learning phase, at 200 beats per minute.
+    pub rr_min: f64,
+    /// Gain of the band-pass as the detector counts it: twice the magnitude at the centre of the band.
+    pub band_pass_gain: f64,
+    /// Gain of the wavelet filter, counted likewise.
+    pub wavelet_gain: f64,
 }
 
 /// Everything the detector saw in one signal.
@@ -100,7 +115,7 @@ impl Xqrs {
         if !(rate_hz > MIN_RATE_HZ && rate_hz <= 1e6) {
             return Err(unsupported);
         }
-        let design = |_| unsupported;
+        let band_pass = Coefficients::butterworth(BAND, rate_hz).map_err(|_| unsupported)?;
         let width_samples = (0.1 * rate_hz) as usize;
         let radius_samples = (0.05 * rate_hz) as usize;
         let wavelet = ricker(width_samples);
@@ -113,35 +128,27 @@ impl Xqrs {
             2.0 * filter.gain(at.unwrap_or(0.0))
         };
         Ok(Xqrs {
-            rate_hz,
-            width_samples,
-            radius_samples,
-            refractory_samples: (0.2 * rate_hz) as usize,
-            rr_init: 60.0 * rate_hz / 75.0,
-            rr_max: 60.0 * rate_hz / 25.0,
-            rr_min: 60.0 * rate_hz / 200.0,
+            constants: Constants {
+                rate_hz,
+                width_samples,
+                radius_samples,
+                refractory_samples: (0.2 * rate_hz) as usize,
+                rr_init: 60.0 * rate_hz / 75.0,
+                rr_max: 60.0 * rate_hz / 25.0,
+                rr_min: 60.0 * rate_hz / 200.0,
+                band_pass_gain: gain(&band_pass),
+                wavelet_gain: gain(&Coefficients::fir(wavelet.clone())),
+            },
             band_pass: ZeroPhase::butterworth(BAND, rate_hz).map_err(|_| unsupported)?,
             template: ricker(2 * radius_samples),
-            band_pass_gain: gain(&Coefficients::butterworth(BAND, rate_hz).map_err(design)?),
-            wavelet_gain: gain(&Coefficients::fir(wavelet.clone())),
             wavelet,
             work: Work::default(),
         })
     }
 
-    /// Sampling rate in hertz.
-    pub fn rate_hz(&self) -> f64 {
-        self.rate_hz
-    }
-
-    /// Gain of the band-pass as the detector counts it: twice the magnitude at the centre of the band.
-    pub fn band_pass_gain(&self) -> f64 {
-        self.band_pass_gain
-    }
-
-    /// Gain of the wavelet filter, counted likewise.
-    pub fn wavelet_gain(&self) -> f64 {
-        self.wavelet_gain
+    /// What the detector derived from its sampling rate.
+    pub fn constants(&self) -> &Constants {
+        &self.constants
     }
 
     /// R-peaks of one lead in millivolts: increasing sample indices.
@@ -203,9 +210,9 @@ impl Xqrs {
             .ok()?;
         fir_zero_phase_into(&self.wavelet, filtered, fir, integrated).ok()?;
         integrated.iter_mut().for_each(|value| *value *= *value);
-        local_peaks_into(integrated, self.radius_samples, peaks);
+        local_peaks_into(integrated, self.constants.radius_samples, peaks);
 
-        local_peaks_into(filtered, self.radius_samples, filtered_peaks);
+        local_peaks_into(filtered, self.constants.radius_samples, filtered_peaks);
         let learned = self.learn(filtered, integrated, filtered_peaks);
         let initial = learned.unwrap_or_else(|| self.defaults());
         back_search.clear();
@@ -228,22 +235,25 @@ impl Xqrs {
 
     /// Step 6: the first beats that look like the wavelet set the amplitudes and the beat interval.
     fn learn(&self, filtered: &[f64], integrated: &[f64], peaks: &[usize]) -> Option<Running> {
-        let first = peaks.iter().position(|i| *i > self.width_samples)?;
-        let end = filtered.len() - self.width_samples;
+        let first = peaks
+            .iter()
+            .position(|i| *i > self.constants.width_samples)?;
+        let end = filtered.len() - self.constants.width_samples;
         let last = peaks.iter().rposition(|i| *i <= end)?;
 
         let mut beats = Vec::with_capacity(BEATS_TO_LEARN);
         let mut noise = Vec::new();
-        let mut last_beat = -self.rr_max;
+        let mut last_beat = -self.constants.rr_max;
         for &i in peaks.get(first..last).unwrap_or_default() {
-            let segment = &filtered[i - self.radius_samples..i + self.radius_samples];
+            let segment =
+                &filtered[i - self.constants.radius_samples..i + self.constants.radius_samples];
             let norm = segment.iter().map(|u| u * u).sum::<f64>().sqrt();
             let likeness: f64 = segment
                 .iter()
                 .zip(&self.template)
                 .map(|(u, t)| u / norm * t)
                 .sum();
-            if likeness > 0.6 && i as f64 - last_beat > self.rr_min {
+            if likeness > 0.6 && i as f64 - last_beat > self.constants.rr_min {
                 last_beat = i as f64;
                 beats.push(i);
                 if beats.len() == BEATS_TO_LEARN {
@@ -260,7 +270,7 @@ impl Xqrs {
         let intervals: Vec<f64> = beats
             .windows(2)
             .map(|pair| (pair[1] - pair[0]) as f64)
-            .filter(|d| *d < self.rr_max)
+            .filter(|d| *d < self.constants.rr_max)
             .collect();
         let qrs_amplitude = mean(&amplitudes)?;
         let noise_amplitude = mean(&noise).unwrap_or(qrs_amplitude / 10.0);
@@ -268,21 +278,21 @@ impl Xqrs {
             qrs_amplitude,
             noise_amplitude,
             threshold: threshold(qrs_amplitude, noise_amplitude),
-            rr: mean(&intervals).unwrap_or(self.rr_init),
-            last_qrs: (beats[0] as f64 - self.rr_min - 1.0).min(0.0),
+            rr: mean(&intervals).unwrap_or(self.constants.rr_init),
+            last_qrs: (beats[0] as f64 - self.constants.rr_min - 1.0).min(0.0),
         })
     }
 
     /// Step 7: what an unlearned detector assumes.
     fn defaults(&self) -> Running {
-        let transform_gain = self.band_pass_gain * self.wavelet_gain;
+        let transform_gain = self.constants.band_pass_gain * self.constants.wavelet_gain;
         let qrs_amplitude = 27.0 / 40.0 * INITIAL_THRESHOLD_MV * transform_gain;
         let noise_amplitude = qrs_amplitude / 10.0;
         Running {
             qrs_amplitude,
             noise_amplitude,
             threshold: threshold(qrs_amplitude, noise_amplitude),
-            rr: self.rr_init,
+            rr: self.constants.rr_init,
             last_qrs: 0.0,
         }
     }
@@ -325,14 +335,14 @@ impl Search<'_> {
     }
 
     fn is_qrs(&self, i: usize, factor: f64) -> bool {
-        i as f64 - self.running.last_qrs > self.detector.refractory_samples as f64
+        i as f64 - self.running.last_qrs > self.detector.constants.refractory_samples as f64
             && self.integrated[i] > factor * self.running.threshold
     }
 
     fn accept(&mut self, i: usize, candidate: usize, weight: f64) {
         let running = &mut self.running;
         let interval = i as f64 - running.last_qrs;
-        if interval < self.detector.rr_max {
+        if interval < self.detector.constants.rr_max {
             running.rr = 0.875 * running.rr + 0.125 * interval;
         }
         running.last_qrs = i as f64;
@@ -383,15 +393,15 @@ mod tests {
             assert!((detector.wavelet[k] - expected).abs() < 1e-15);
             assert!((detector.wavelet[9 - k] - expected).abs() < 1e-15);
         }
-        assert!((detector.band_pass_gain() - 1.9966861372918783).abs() < 1e-12);
-        assert!((detector.wavelet_gain() - 1.7342215316863883).abs() < 1e-12);
+        assert!((detector.constants().band_pass_gain - 1.9966861372918783).abs() < 1e-12);
+        assert!((detector.constants().wavelet_gain - 1.7342215316863883).abs() < 1e-12);
         // Specification, table 4.1.
         for (rate, w, r, reference) in [
             (125.0, 12, 6, 25),
             (360.0, 36, 18, 72),
             (1000.0, 100, 50, 200),
         ] {
-            let d = Xqrs::new(rate).unwrap();
+            let d = *Xqrs::new(rate).unwrap().constants();
             assert_eq!(
                 (d.width_samples, d.radius_samples, d.refractory_samples),
                 (w, r, reference)
