@@ -28,6 +28,9 @@ pub(crate) const SERIES: [&str; 7] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000",
 ];
 
+/// Filled areas of charts: the first series colour, lighter.
+pub(crate) const FILL: &str = "#4a97c9";
+
 /// The colour of the `i`-th series.
 pub(crate) fn series(i: usize) -> &'static str {
     SERIES[i % SERIES.len()]

@@ -120,8 +120,6 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
         .gain_mm_per_mv
         .filter(|gain| gain.is_finite() && *gain > 0.0);
     plan.centred = options.centred;
-    plan.least_up_mm = 10.0;
-    plan.least_down_mm = 10.0;
     let sheet = Sheet::new(recording, rows, trace_mm.max(125.0), &plan);
 
     let width_mm = sheet.right + BORDER_MM;

@@ -20,6 +20,7 @@
 pub mod chart;
 mod color;
 pub mod explain;
+pub mod page;
 pub mod paper;
 pub mod raster;
 pub mod svg;

@@ -50,7 +50,7 @@ pub fn draw(recording: &Recording, options: &TerminalOptions, r_peaks: &[usize])
     let mut out = String::new();
     let rate_hz = recording.rate_hz;
     let title = format!(
-        "{}  {} Hz  {} leads",
+        "{}  {} Hz  {} leads, mV",
         printable(&recording.id),
         crate::text::plain(rate_hz, 2),
         recording.leads.len()

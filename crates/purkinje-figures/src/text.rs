@@ -32,7 +32,9 @@ pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.to_owned();
     }
-    let mut kept: Vec<char> = text.chars().collect();
+    // No character is narrower than 0.17 of the size: a megabyte of a name is cut before it is measured.
+    let most = (room / (0.17 * size)).max(0.0) as usize + 1;
+    let mut kept: Vec<char> = text.chars().take(most).collect();
     while kept.pop().is_some() {
         let shortened: String = kept.iter().collect::<String>().trim_end().to_owned() + "\u{2026}";
         if width(&shortened, size) <= room {

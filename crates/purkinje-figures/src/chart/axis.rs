@@ -63,12 +63,17 @@ impl Axis {
                     step,
                 }
             }
-            AxisScale::Log => Axis {
-                scale,
-                low,
-                high,
-                step: 0.0,
-            },
+            AxisScale::Log => {
+                // The step above 1/high is 1/(the step below high), and the same for low.
+                let (below, above) = (1.0 / nice_step(1.0 / low), nice_step(high));
+                let usable = below.is_normal() && above.is_normal() && below < above;
+                Axis {
+                    scale,
+                    low: if usable { below } else { low },
+                    high: if usable { above } else { high },
+                    step: 0.0,
+                }
+            }
         }
     }
 
@@ -179,7 +184,7 @@ mod tests {
         let axis = Axis::around([1e-4, 1.0, 0.0, -1.0].into_iter(), AxisScale::Log, 5.0);
         assert_eq!(labels(&axis), ["0.0001", "0.001", "0.01", "0.1", "1"]);
         let axis = Axis::around([0.3, 3.0].into_iter(), AxisScale::Log, 5.0);
-        assert_eq!(labels(&axis), ["0.5", "1", "2"]);
+        assert_eq!(labels(&axis), ["0.2", "0.5", "1", "2", "5"]);
         assert!(!axis.holds(0.0));
     }
 

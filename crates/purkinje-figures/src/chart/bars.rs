@@ -143,7 +143,7 @@ fn draw_row(svg: &mut Svg, plot: Plot, axis: &Axis, origin: f64, row: &BarRow, m
         let fill = if row.is_reference {
             "#a8a8a8"
         } else {
-            color::series(0)
+            color::FILL
         };
         svg.add(
             Element::rect(
@@ -153,7 +153,6 @@ fn draw_row(svg: &mut Svg, plot: Plot, axis: &Axis, origin: f64, row: &BarRow, m
                 BAR_MM,
             )
             .fill(fill)
-            .attr("fill-opacity", "0.75")
             .attr("class", "bar"),
         );
     }

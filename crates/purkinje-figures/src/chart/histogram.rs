@@ -94,8 +94,7 @@ impl Histogram {
             let gap = ((right - left) * 0.06).min(0.3);
             svg.add(
                 Element::rect(left + gap, y, right - left - 2.0 * gap, plot.bottom - y)
-                    .fill(color::series(0))
-                    .attr("fill-opacity", "0.75")
+                    .fill(color::FILL)
                     .attr("class", "bin"),
             );
         }

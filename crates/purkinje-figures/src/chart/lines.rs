@@ -75,10 +75,7 @@ impl LineChart {
             .filter(|p| p.1.is_finite() && !y_axis.holds(p.1))
             .count();
         let y_label = if unshown > 0 {
-            format!(
-                "{} (log; {unshown} values \u{2264} 0 not shown)",
-                self.y_label
-            )
+            format!("{} ({unshown} values \u{2264} 0 not shown)", self.y_label)
         } else {
             self.y_label.clone()
         };

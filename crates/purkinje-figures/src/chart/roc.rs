@@ -71,11 +71,12 @@ impl RocChart {
                 .attr("stroke-dasharray", "1 0.8"),
         );
         svg.add(
+            // Below the line, where a curve better than chance does not go.
             Element::text(
-                plot.right - 4.0,
-                plot.top + 12.0,
+                plot.left + 0.7 * SIDE_MM + 2.0,
+                plot.bottom - 0.7 * SIDE_MM + 5.0,
                 TEXT_MM,
-                Anchor::End,
+                Anchor::Start,
                 "chance",
             )
             .fill(color::MUTED),

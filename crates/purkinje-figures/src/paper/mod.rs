@@ -386,12 +386,46 @@ fn draw_header(
             .bold()
             .fill(color::INK),
     );
-    let facts = facts(recording, view, options);
-    let shown = text::fit(&facts, 3.2, room);
-    svg.add(Element::text(sheet.left, 14.6, 3.2, Anchor::Start, &shown).fill(color::MUTED));
-    if let Some(note) = &options.note {
-        let note = text::fit(note, 3.2, room - text::width(&shown, 3.2) - 6.0);
-        svg.add(Element::text(sheet.right, 14.6, 3.2, Anchor::End, &note).fill(color::INK));
+    let header = Header::new(recording, view, options, room);
+    svg.add(Element::text(sheet.left, 14.6, 3.2, Anchor::Start, &header.facts).fill(color::MUTED));
+    if let Some(note) = header.note {
+        svg.add(Element::text(sheet.right, 14.6, 3.2, Anchor::End, note).fill(color::INK));
+    }
+}
+
+/// The second line of the header, and what of it must go below the paper for want of room.
+struct Header<'a> {
+    facts: String,
+    note: Option<&'a str>,
+    below: Vec<String>,
+}
+
+impl<'a> Header<'a> {
+    fn new(recording: &Recording, view: &View, options: &'a PaperOptions, room: f64) -> Self {
+        let whole = facts(recording, view, options);
+        let mut below = Vec::new();
+        let facts = match &options.filter {
+            Some(filter) if text::width(&whole, 3.2) > room => {
+                below.push(format!("Filter: {filter}."));
+                let short = PaperOptions {
+                    filter: Some("filter: see below".to_owned()),
+                    ..options.clone()
+                };
+                text::fit(&self::facts(recording, view, &short), 3.2, room)
+            }
+            _ => text::fit(&whole, 3.2, room),
+        };
+        let left = room - text::width(&facts, 3.2) - 6.0;
+        let note = options.note.as_deref();
+        let fits = note.filter(|note| text::width(note, 3.2) <= left);
+        if fits.is_none() {
+            below.extend(note.map(|note| format!("{}.", note.trim_end_matches('.'))));
+        }
+        Header {
+            facts,
+            note: fits,
+            below,
+        }
     }
 }
 
@@ -427,7 +461,8 @@ fn notes(
     marks: &Marks<'_>,
     clipped: &[usize],
 ) -> Vec<String> {
-    let mut notes = scale_notes(recording, sheet, options, clipped);
+    let mut notes = Header::new(recording, view, options, sheet.right - sheet.left).below;
+    notes.extend(scale_notes(recording, sheet, options, clipped));
     let is_shown = |row: &usize| {
         let mut strips = sheet.bands.iter().flat_map(|band| &band.strips);
         strips.any(|strip| strip.row == *row)
@@ -472,6 +507,9 @@ pub(crate) fn scale_notes(
     }
     if sheet.offsets_mv.iter().any(|offset| offset.abs() >= 0.05) {
         notes.push("Each lead is drawn about its median.".to_owned());
+    }
+    if sheet.has_gaps {
+        notes.push("Gaps: missing samples.".to_owned());
     }
     notes
 }

@@ -54,9 +54,6 @@ pub(crate) struct Plan {
     pub gain_mm_per_mv: Option<f64>,
     /// Height all bands together should stay within when the gain is free.
     pub height_mm: f64,
-    /// Height a band has at least.
-    pub least_up_mm: f64,
-    pub least_down_mm: f64,
     /// Whether leads are drawn about their median instead of 0 mV.
     pub centred: bool,
 }
@@ -70,8 +67,6 @@ impl Plan {
             speed_mm_per_s: 25.0,
             gain_mm_per_mv: None,
             height_mm,
-            least_up_mm: LEAST_UP_MM,
-            least_down_mm: LEAST_DOWN_MM,
             centred: true,
         }
     }
@@ -83,6 +78,8 @@ pub(crate) struct Sheet<'a> {
     /// Per row of the recording: the voltage drawn on the baseline.
     pub offsets_mv: Vec<f64>,
     pub bands: Vec<Band>,
+    /// Whether any sample shown is not finite.
+    pub has_gaps: bool,
     pub left: f64,
     pub right: f64,
     pub top: f64,
@@ -122,6 +119,10 @@ impl<'a> Sheet<'a> {
                 })
             })
             .collect();
+        let has_gaps = rows.iter().flatten().any(|s| {
+            let samples = shown_samples(recording, s.row, s.from_s, s.to_s);
+            samples.iter().any(|v| !v.is_finite())
+        });
         let gain = plan
             .gain_mm_per_mv
             .unwrap_or_else(|| fitting_gain(&extents, plan));
@@ -130,7 +131,7 @@ impl<'a> Sheet<'a> {
             .into_iter()
             .zip(&extents)
             .map(|(strips, extent)| {
-                let (up, down) = reach(extent, gain, plan);
+                let (up, down) = reach(extent, gain);
                 let band = Band {
                     top,
                     baseline: top + up,
@@ -145,6 +146,7 @@ impl<'a> Sheet<'a> {
             recording,
             offsets_mv,
             bands,
+            has_gaps,
             left: plan.left,
             right: plan.left + boxes(PULSE_MM + trace_mm + TAIL_MM),
             top: plan.top,
@@ -210,16 +212,12 @@ impl<'a> Sheet<'a> {
         );
     }
 
-    /// Draws the pulse of 1 mV and 0.2 s at the start of every band.
+    /// Draws the calibration pulse of 1 mV and 0.2 s at the start of every band.
     pub fn draw_calibration(&self, svg: &mut Svg) {
         let mut path = Path::new();
-        let width = 0.2 * self.speed_mm_per_s;
-        // The pulse keeps clear of the trace at slow and fast paper speeds alike.
-        let (foot, width) = if width <= 8.0 {
-            ((PULSE_MM - 4.0 - width) / 2.0, width)
-        } else {
-            (1.5, 8.0)
-        };
+        // Up to 50 mm/s the pulse lasts its 0.2 s; faster paper has no room for that.
+        let width = (0.2 * self.speed_mm_per_s).min(10.0);
+        let foot = (PULSE_MM - 3.0 - width) / 3.0;
         for band in &self.bands {
             let high = (band.baseline - self.gain_mm_per_mv).max(band.top);
             path.move_to(self.left + foot, band.baseline);
@@ -275,6 +273,7 @@ impl<'a> Sheet<'a> {
             }
             svg.close();
         }
+        clipped.sort_unstable();
         clipped
     }
 
@@ -328,11 +327,11 @@ fn shown_samples(recording: &Recording, row: usize, from_s: f64, to_s: f64) -> &
 }
 
 /// The reach of a band above and below its baseline, in whole boxes.
-fn reach(extent: &Extent, gain: f64, plan: &Plan) -> (f64, f64) {
+fn reach(extent: &Extent, gain: f64) -> (f64, f64) {
     let side = |mv: f64, least: f64| boxes(mv * gain + MARGIN_MM).clamp(least, MOST_MM);
     (
-        side(extent.up_mv, plan.least_up_mm),
-        side(extent.down_mv, plan.least_down_mm),
+        side(extent.up_mv, LEAST_UP_MM),
+        side(extent.down_mv, LEAST_DOWN_MM),
     )
 }
 
@@ -342,11 +341,11 @@ fn fitting_gain(extents: &[Extent], plan: &Plan) -> f64 {
         let height: f64 = extents
             .iter()
             .map(|extent| {
-                let (up, down) = reach(extent, gain, plan);
+                let (up, down) = reach(extent, gain);
                 up + down
             })
             .sum();
-        let least = extents.len() as f64 * (plan.least_up_mm + plan.least_down_mm);
+        let least = extents.len() as f64 * (LEAST_UP_MM + LEAST_DOWN_MM);
         height <= plan.height_mm.max(least)
             && extents
                 .iter()

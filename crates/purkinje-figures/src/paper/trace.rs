@@ -66,15 +66,15 @@ pub(crate) fn median_mv(samples_mv: &[f32]) -> f64 {
 
 /// The samples from one moment to another, both included, and the index of the first.
 pub(crate) fn window(samples_mv: &[f32], rate_hz: f64, from_s: f64, to_s: f64) -> (usize, &[f32]) {
-    // Casts saturate: negative and NaN become 0, huge becomes the largest index.
+    if !(rate_hz.is_finite() && rate_hz > 0.0 && from_s <= to_s) {
+        return (0, &[]);
+    }
+    // Casts saturate: negative becomes 0, huge becomes the largest index.
     let tolerance = 1e-6;
     let first = ((from_s * rate_hz - tolerance).ceil().max(0.0) as usize).min(samples_mv.len());
     let end = ((to_s * rate_hz + tolerance).floor() as usize)
         .saturating_add(1)
         .clamp(first, samples_mv.len());
-    if to_s < from_s {
-        return (first, &[]);
-    }
     (first, &samples_mv[first..end])
 }
 
@@ -230,6 +230,6 @@ mod tests {
         assert_eq!(window(&samples, 10.0, 0.3, 0.5).1.len(), 3);
         assert_eq!(window(&samples, 10.0, 5.0, 6.0).1.len(), 0);
         assert_eq!(window(&samples, 10.0, 0.5, 0.3).1.len(), 0);
-        assert_eq!(window(&samples, f64::NAN, 0.0, 1.0).1.len(), 1);
+        assert_eq!(window(&samples, f64::NAN, 0.0, 1.0).1.len(), 0);
     }
 }
