@@ -8,7 +8,7 @@
 use purkinje_record::{Lead, Recording};
 
 use crate::color;
-use crate::paper::{self, PaperOptions, Plan, Sheet, View};
+use crate::paper::{self, PaperOptions, Plan, Sheet, View, caption};
 use crate::svg::{Anchor, Element, Svg};
 use crate::text;
 
@@ -156,10 +156,10 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
     if !absent.is_empty() {
         notes.push(format!("Not in the recording: {}.", absent.join(", ")));
     }
-    notes.extend(paper::scale_notes(recording, &sheet, &options, &clipped));
+    notes.extend(caption::scale_notes(recording, &sheet, &options, &clipped));
     notes.extend(view.nothing_because.map(str::to_owned));
-    notes.push(paper::DISCLAIMER.to_owned());
-    let lines = paper::wrap(&notes, 2.7, width_mm - 2.0 * BORDER_MM);
+    notes.push(caption::DISCLAIMER.to_owned());
+    let lines = caption::wrap(&notes, 2.7, width_mm - 2.0 * BORDER_MM);
     let height_mm = sheet.bottom + 5.0 + lines.len() as f64 * 4.0;
 
     let mut svg = Svg::new(
@@ -223,8 +223,7 @@ fn draw_attention(
                     .and_then(|after| meet(beat, after))
                     .unwrap_or(beat.end);
                 let opacity = DARKEST * beat.weight / largest_weight;
-                // Written so that NaN is not drawn.
-                if !(opacity >= 0.005) {
+                if opacity.is_nan() || opacity < 0.005 {
                     continue;
                 }
                 if let Some((left, right)) = sheet.x_of_span(strip, start, end) {
@@ -368,7 +367,7 @@ fn draw_title(
     let facts = format!(
         "{}  \u{b7}  {}",
         recording.id,
-        paper::facts(recording, view, options)
+        caption::facts(recording, view, options)
     );
     let facts = text::fit(&facts, 3.2, room - scale_room - 6.0);
     svg.add(Element::text(BORDER_MM, 21.8, 3.2, Anchor::Start, &facts).fill(color::MUTED));

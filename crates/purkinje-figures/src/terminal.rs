@@ -162,7 +162,7 @@ fn draw_strip(out: &mut String, lead: &Lead, samples_mv: &[f32], canvas: Canvas,
         if mv.is_finite() {
             let decimals = if mv.abs() < 99.5 { 2 } else { 0 };
             let shown = crate::text::number(f64::from(mv), decimals);
-            if shown.chars().count() <= GUTTER - 1 {
+            if shown.chars().count() < GUTTER {
                 shown
             } else {
                 format!("{mv:.0e}")
