@@ -6,10 +6,14 @@ use std::path::Path;
 use claxon::FlacReader;
 
 use super::Format;
+use super::header::MAX_UNBACKED_SAMPLES;
 use crate::RecordError;
 
 /// Channels that a FLAC stream can have.
 pub const MAX_CHANNELS: usize = 8;
+
+/// Samples that one byte may hold before [`MAX_UNBACKED_SAMPLES`] counts; ECGs take about one byte a sample.
+pub const MAX_EXPANSION: u64 = 64;
 
 /// Decodes the channels of a FLAC file: at most `samples` samples of each (all of them when `None`).
 ///
@@ -20,12 +24,12 @@ pub(super) fn decode(
     format: Format,
     channels: usize,
     samples: Option<u64>,
-    limit: u64,
 ) -> Result<Vec<Vec<i32>>, RecordError> {
     let problem = |problem: String| RecordError::Flac {
         path: path.to_owned(),
         problem,
     };
+    let limit = MAX_UNBACKED_SAMPLES + MAX_EXPANSION * bytes.len() as u64;
     let mut reader =
         FlacReader::new(Cursor::new(bytes)).map_err(|error| problem(error.to_string()))?;
     let info = reader.streaminfo();

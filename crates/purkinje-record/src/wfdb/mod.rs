@@ -13,7 +13,7 @@ mod record;
 mod segments;
 mod to_recording;
 
-pub use annotation::{MAX_ANNOTATION_BYTES, WfdbAnnotation, read_annotations};
+pub use annotation::{MAX_ANNOTATION_BYTES, WfdbAnnotation, WfdbAnnotations, read_annotations};
 pub use format::Format;
 pub use header::{
     Date, Header, HeaderError, MAX_HEADER_BYTES, MAX_SAMPLES, MAX_SAMPLES_PER_FRAME, MAX_SEGMENTS,

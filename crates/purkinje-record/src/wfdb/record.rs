@@ -1,9 +1,10 @@
 //! Digital samples of a record, and what they mean physically.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::format::Slots;
-use super::header::{Header, MAX_SAMPLES, SignalSpec};
+use super::header::{Header, MAX_SAMPLES, MAX_UNBACKED_SAMPLES, SignalSpec};
 use super::{Format, ReadOptions, files, flac, segments};
 use crate::{RecordError, Unit};
 
@@ -98,16 +99,45 @@ impl Signal {
     }
 
     /// Physical samples averaged over each frame: one sample per frame; NaN where any sample of the frame is missing.
+    ///
+    /// As in the WFDB software the mean is that of the digital samples, rounded towards zero to a whole number.
     pub fn physical_per_frame(&self) -> Vec<f64> {
+        self.averaged().physical()
+    }
+
+    /// The signal with one digital sample per frame.
+    pub(super) fn averaged(&self) -> Cow<'_, Signal> {
         let per_frame = self.spec.samples_per_frame as usize;
-        let physical = self.physical();
         if per_frame == 1 {
-            return physical;
+            return Cow::Borrowed(self);
         }
-        physical
-            .chunks_exact(per_frame)
-            .map(|frame| frame.iter().sum::<f64>() / per_frame as f64)
-            .collect()
+        let mut scales = self.scales.iter().peekable();
+        let mut missing = 0;
+        let mut digital = Vec::with_capacity(self.digital.len() / per_frame);
+        for (i, frame) in self.digital.chunks_exact(per_frame).enumerate() {
+            while let Some(scale) = scales.next_if(|scale| scale.from_sample <= i * per_frame) {
+                missing = scale.missing;
+            }
+            digital.push(if frame.contains(&missing) {
+                missing
+            } else {
+                let sum: i64 = frame.iter().map(|&value| i64::from(value)).sum();
+                // A mean lies within the range of its samples.
+                (sum / per_frame as i64) as i32
+            });
+        }
+        let scales = self.scales.iter().map(|scale| Scale {
+            from_sample: scale.from_sample / per_frame,
+            ..*scale
+        });
+        Cow::Owned(Signal {
+            spec: SignalSpec {
+                samples_per_frame: 1,
+                ..self.spec.clone()
+            },
+            digital,
+            scales: scales.collect(),
+        })
     }
 
     fn new(spec: SignalSpec, digital: Vec<i32>) -> Signal {
@@ -235,6 +265,16 @@ fn read_single(
     };
     if let Some(frames) = frames {
         check_total(frames)?;
+        let null = groups.iter().filter(|group| group.file == "~");
+        let unbacked = frames * null.map(|group| group.frame_samples).sum::<u64>();
+        if unbacked > MAX_UNBACKED_SAMPLES {
+            return Err(RecordError::TooLarge {
+                path: path.to_owned(),
+                what: "number of samples of signals without a file",
+                found: unbacked,
+                limit: MAX_UNBACKED_SAMPLES,
+            });
+        }
     }
     for group in &groups {
         if group.file == "~" {
@@ -344,14 +384,8 @@ fn read_group(
         )?;
         let per_frame = u64::from(head.samples_per_frame);
         let samples = frames.map(|frames| frames * per_frame);
-        let mut channels = flac::decode(
-            &file.path,
-            bytes,
-            head.format,
-            group.signals.len(),
-            samples,
-            MAX_SAMPLES,
-        )?;
+        let mut channels =
+            flac::decode(&file.path, bytes, head.format, group.signals.len(), samples)?;
         let frames = channels[0].len() as u64 / per_frame;
         for channel in &mut channels {
             channel.truncate((frames * per_frame) as usize);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::header::{Header, MAX_SAMPLES, SegmentSpec, SignalSpec};
+use super::header::{Header, MAX_SAMPLES, MAX_UNBACKED_SAMPLES, SegmentSpec, SignalSpec};
 use super::record::{Scale, Signal, WfdbRecord, no_samples};
 use super::{ReadOptions, files};
 use crate::RecordError;
@@ -47,15 +47,36 @@ pub(super) fn read(
             scales: Vec::new(),
         })
         .collect();
+    // Samples without a file: memory that only a header asks for.
+    let mut unbacked = 0;
     for segment in header.segments.iter().skip(usize::from(variable)) {
-        if segment.name == "~" {
-            for signal in &mut signals {
-                append_gap(signal, segment.frames);
-            }
-            continue;
+        let part = match segment.name.as_str() {
+            "~" => None,
+            _ => Some(read_segment(path, &header, segment, options)?),
+        };
+        let present: &[Signal] = part.as_ref().map_or(&[], |part| &part.signals);
+        for signal in signals.iter().filter(|signal| {
+            variable && !present.iter().any(|part| part.name() == signal.name())
+                || present.is_empty()
+        }) {
+            unbacked += segment.frames * u64::from(signal.spec.samples_per_frame);
         }
-        let part = read_segment(path, &header, segment, options)?;
-        append(path, segment, &mut signals, part, variable)?;
+        if unbacked > MAX_UNBACKED_SAMPLES {
+            return Err(RecordError::TooLarge {
+                path: path.to_owned(),
+                what: "number of samples in gaps",
+                found: unbacked,
+                limit: MAX_UNBACKED_SAMPLES,
+            });
+        }
+        match part {
+            None => {
+                for signal in &mut signals {
+                    append_gap(signal, segment.frames);
+                }
+            }
+            Some(part) => append(path, segment, &mut signals, part, variable)?,
+        }
     }
     Ok(WfdbRecord {
         path: path.to_owned(),

@@ -1,17 +1,19 @@
 //! From a WFDB record to a [`Recording`].
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use super::direct;
 use super::header::{Header, SignalSpec};
 use super::record::{Signal, WfdbRecord};
-use super::{ReadOptions, annotation};
+use super::{ReadOptions, annotation, files};
 use crate::open::{FramePolicy, LeadChoice, OpenOptions};
-use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source};
+use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Opens the record of the header at `path`.
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let header = Header::read(path)?;
+    let rate_hz = header.rate_hz;
     let mut recording = if let Some(recording) = direct::open(path, &header, options)? {
         recording
     } else {
@@ -22,20 +24,31 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         WfdbRecord::read_with(path, header, &read)?.to_recording(options)?
     };
     for annotator in &options.annotators {
-        let file = path.with_extension(annotator);
-        let per_frame = recording.rate_hz / annotation::rate_of(path)?;
-        for mark in annotation::read_annotations(&file)? {
-            recording.annotations.push(Annotation {
-                sample: (mark.sample as f64 * per_frame).round() as i64,
+        let file = annotation_file(path, annotator, options)?;
+        let read = annotation::read_annotations(&file)?;
+        let ratio = recording.rate_hz / read.rate_hz.unwrap_or(rate_hz);
+        recording
+            .annotations
+            .extend(read.marks.into_iter().map(|mark| Annotation {
+                sample: (mark.sample as f64 * ratio).round() as i64,
                 symbol: mark.symbol,
                 note: mark.note,
-            });
-        }
+            }));
     }
     recording
         .annotations
         .sort_by_key(|annotation| annotation.sample);
     Ok(recording)
+}
+
+/// `record.atr` beside `record.hea`.
+fn annotation_file(
+    header: &Path,
+    annotator: &str,
+    options: &OpenOptions,
+) -> Result<PathBuf, RecordError> {
+    let name = format!("{}.{annotator}", crate::open::id_of(header));
+    Ok(files::named(header, &name, options.links_outside)?.path)
 }
 
 impl WfdbRecord {
@@ -45,17 +58,20 @@ impl WfdbRecord {
     /// When a lead is not there, is no voltage, or leads differ in rate.
     pub fn to_recording(&self, options: &OpenOptions) -> Result<Recording, RecordError> {
         let rows = choose(&self.path, self.signals.iter().map(|s| &s.spec), options)?;
-        let signals: Vec<&Signal> = rows.iter().map(|&row| &self.signals[row]).collect();
-        let per_frame = common_rate(&self.path, &signals, options)?;
+        let signals: Vec<Cow<'_, Signal>> = rows
+            .iter()
+            .map(|&row| match options.frames {
+                FramePolicy::Full => Cow::Borrowed(&self.signals[row]),
+                FramePolicy::Average => self.signals[row].averaged(),
+            })
+            .collect();
+        let per_frame = common_rate(&self.path, &signals)?;
         let mut samples_mv = Vec::with_capacity(signals.len() * self.frames * per_frame);
         for signal in &signals {
-            signal.append_mv(&self.path, options.frames, &mut samples_mv)?;
+            signal.append_mv(unit(&self.path, &signal.spec)?, &mut samples_mv);
         }
-        let leads = LeadSet::new(
-            rows.iter()
-                .map(|&row| lead(&self.signals[row].spec, row))
-                .collect(),
-        );
+        let leads = rows.iter().map(|&row| lead(&self.signals[row].spec, row));
+        let leads = LeadSet::new(leads.collect());
         let rate_hz = self.header.rate_hz * per_frame as f64;
         let mut recording = finish(
             &self.path,
@@ -65,9 +81,7 @@ impl WfdbRecord {
             samples_mv,
             options,
         )?;
-        if options.keep_digital
-            && (per_frame > 1 || signals.iter().all(|s| s.spec.samples_per_frame == 1))
-        {
+        if options.keep_digital {
             recording.digital = digital(&signals).map(Box::new);
         }
         Ok(recording)
@@ -75,21 +89,7 @@ impl WfdbRecord {
 }
 
 impl Signal {
-    fn append_mv(
-        &self,
-        path: &Path,
-        frames: FramePolicy,
-        out: &mut Vec<f32>,
-    ) -> Result<(), RecordError> {
-        let unit = unit(path, &self.spec)?;
-        if frames == FramePolicy::Average && self.spec.samples_per_frame > 1 {
-            out.extend(
-                self.physical_per_frame()
-                    .into_iter()
-                    .map(|value| unit.to_mv(value) as f32),
-            );
-            return Ok(());
-        }
+    fn append_mv(&self, unit: Unit, out: &mut Vec<f32>) {
         for (i, scale) in self.scales.iter().enumerate() {
             let end = self
                 .scales
@@ -104,20 +104,19 @@ impl Signal {
                 }
             }));
         }
-        Ok(())
     }
 }
 
 /// Digital units per millivolt.
-pub(super) fn gain_per_mv(gain: f64, unit: crate::Unit) -> f64 {
+pub(super) fn gain_per_mv(gain: f64, unit: Unit) -> f64 {
     match unit {
         // A division by 1000 is exact where a product with 0.001 is not.
-        crate::Unit::Volt => gain / 1e3,
+        Unit::Volt => gain / 1e3,
         unit => gain * unit.per_mv(),
     }
 }
 
-pub(super) fn unit(path: &Path, spec: &SignalSpec) -> Result<crate::Unit, RecordError> {
+pub(super) fn unit(path: &Path, spec: &SignalSpec) -> Result<Unit, RecordError> {
     spec.unit.parse().map_err(|_| RecordError::Unit {
         path: path.to_owned(),
         signal: spec.description.clone(),
@@ -144,7 +143,7 @@ pub(super) fn choose<'a>(
         LeadChoice::All => (0..specs.len()).collect(),
         LeadChoice::Voltages => specs
             .enumerate()
-            .filter(|(_, spec)| spec.unit.parse::<crate::Unit>().is_ok())
+            .filter(|(_, spec)| spec.unit.parse::<Unit>().is_ok())
             .map(|(row, _)| row)
             .collect(),
         LeadChoice::Named(wanted) => {
@@ -172,15 +171,8 @@ pub(super) fn choose<'a>(
     Ok(rows)
 }
 
-/// Samples per frame of the recording: what all chosen signals have, or 1 when frames are averaged.
-fn common_rate(
-    path: &Path,
-    signals: &[&Signal],
-    options: &OpenOptions,
-) -> Result<usize, RecordError> {
-    if options.frames == FramePolicy::Average {
-        return Ok(1);
-    }
+/// Samples per frame, which all signals of a recording must share.
+fn common_rate(path: &Path, signals: &[Cow<'_, Signal>]) -> Result<usize, RecordError> {
     let first = &signals[0].spec;
     match signals
         .iter()
@@ -221,7 +213,7 @@ pub(super) fn finish(
 }
 
 /// The digital samples as 16 bits, when all fit and each signal has one scale.
-fn digital(signals: &[&Signal]) -> Option<Digital> {
+fn digital(signals: &[Cow<'_, Signal>]) -> Option<Digital> {
     let mut samples = Vec::new();
     let (mut gains, mut baselines) = (Vec::new(), Vec::new());
     for signal in signals {
