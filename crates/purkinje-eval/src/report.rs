@@ -1,0 +1,415 @@
+//! Results with everything needed to read them, and tables of them.
+//!
+//! A score of a frozen encoder says little by itself: a probe on the same architecture with
+//! random weights can come surprisingly close, because architecture, input scaling and probe do
+//! part of the work. A [`ResultTable`] therefore cannot be built without that row for every
+//! encoder (arXiv 2602.17531).
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EvalError, TaskMetrics, bootstrap::Estimate, fraction::LabelFraction};
+
+/// One model on one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelResult {
+    /// Name of the task (for example `ptb-xl/super`).
+    pub task: String,
+    /// Name of the split evaluated (for example `test`).
+    pub split: String,
+    /// Name of the model.
+    pub model: String,
+    /// How the head was trained (for example `linear probe`, `HUG`, `zero-shot`).
+    pub head: String,
+    /// Share of the training labels used, and how it was drawn.
+    pub fraction: LabelFraction,
+    /// Training records after the fraction.
+    pub training_records: usize,
+    /// Every seed that had a part in it, by purpose.
+    pub seeds: Vec<(String, u64)>,
+    /// How the reported state was selected.
+    pub selection: Selection,
+    /// What was measured.
+    pub metrics: TaskMetrics,
+}
+
+/// How the reported state (epoch, penalty, thresholds) was selected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Split it was selected on; never the one reported.
+    pub split: String,
+    /// What was maximised (for example `macro AUROC`).
+    pub criterion: String,
+    /// What was selected (for example `epoch 37` or `C = 0.1`).
+    pub chosen: String,
+    /// Value of the criterion there.
+    pub value: Option<f64>,
+}
+
+/// An encoder and its twin with random weights, both trained and evaluated alike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderRows {
+    /// The encoder with its trained weights.
+    pub trained: ModelResult,
+    /// The same encoder with random weights.
+    pub random_weights: ModelResult,
+}
+
+/// Results on one task, side by side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<EncoderRows>", into = "Vec<EncoderRows>")]
+pub struct ResultTable {
+    rows: Vec<EncoderRows>,
+}
+
+impl ResultTable {
+    /// Puts results side by side.
+    ///
+    /// # Errors
+    /// [`EvalError::Empty`] without rows, [`EvalError::NotComparable`] unless all were measured
+    /// on the same task, split, classes and records, and every pair on the same label fraction.
+    pub fn new(rows: Vec<EncoderRows>) -> Result<Self, EvalError> {
+        let Some(first) = rows.first() else {
+            return Err(EvalError::Empty {
+                what: "The list of results",
+            });
+        };
+        for row in &rows {
+            check_comparable(&first.trained, &row.trained, false)?;
+            check_comparable(&row.trained, &row.random_weights, true)?;
+        }
+        Ok(Self { rows })
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[EncoderRows] {
+        &self.rows
+    }
+
+    fn results(&self) -> impl Iterator<Item = (String, &ModelResult)> {
+        self.rows.iter().flat_map(|row| {
+            [
+                (row.trained.model.clone(), &row.trained),
+                ("  random weights".to_owned(), &row.random_weights),
+            ]
+        })
+    }
+
+    /// Per class, the AUROC of every row; as text with aligned columns.
+    pub fn per_class(&self) -> String {
+        let mut lines = vec![vec!["class".to_owned(), "positives".to_owned()]];
+        lines[0].extend(self.results().map(|(name, _)| name.trim().to_owned()));
+        // `new` lets no table without rows exist, and all rows have the same classes.
+        for (index, class) in self.rows[0].trained.metrics.classes.iter().enumerate() {
+            let mut line = vec![
+                class.class.clone(),
+                format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
+            ];
+            line.extend(
+                self.results()
+                    .map(|(_, result)| text(&result.metrics.classes[index].auroc)),
+            );
+            lines.push(line);
+        }
+        aligned(&lines)
+    }
+}
+
+impl TryFrom<Vec<EncoderRows>> for ResultTable {
+    type Error = EvalError;
+
+    fn try_from(rows: Vec<EncoderRows>) -> Result<Self, EvalError> {
+        Self::new(rows)
+    }
+}
+
+impl From<ResultTable> for Vec<EncoderRows> {
+    fn from(table: ResultTable) -> Self {
+        table.rows
+    }
+}
+
+/// The summary: a line per model, means over classes with their intervals.
+impl fmt::Display for ResultTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = &self.rows[0].trained;
+        let metrics = &first.metrics;
+        writeln!(
+            f,
+            "{}, {}: {} records of {} patients, {} classes",
+            first.task,
+            first.split,
+            metrics.records,
+            metrics.patients,
+            metrics.classes.len()
+        )?;
+        let header = [
+            "model",
+            "head",
+            "labels",
+            "macro AUROC",
+            "macro AUPRC",
+            "macro F1",
+            "exact match",
+        ];
+        let mut lines = vec![header.map(str::to_owned).to_vec()];
+        for (name, result) in self.results() {
+            let metrics = &result.metrics;
+            lines.push(vec![
+                name,
+                result.head.clone(),
+                format!(
+                    "{} % ({})",
+                    100.0 * result.fraction.share,
+                    result.training_records
+                ),
+                text(&metrics.macro_mean.auroc),
+                text(&metrics.macro_mean.auprc),
+                text(&metrics.macro_mean.f1),
+                text(&metrics.exact_match),
+            ]);
+        }
+        f.write_str(&aligned(&lines))?;
+        if metrics.bootstrap.resamples > 0 {
+            writeln!(
+                f,
+                "In brackets: {} % intervals, {} resamples of patients, seed {}.",
+                100.0 * metrics.bootstrap.level,
+                metrics.bootstrap.resamples,
+                metrics.bootstrap.seed
+            )?;
+        }
+        if metrics.macro_mean.undefined_auroc > 0 {
+            writeln!(
+                f,
+                "{} of {} classes have one kind of label in this split and no AUROC.",
+                metrics.macro_mean.undefined_auroc,
+                metrics.classes.len()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The metrics of one result as text: a line per class, then the means.
+pub fn class_table(metrics: &TaskMetrics) -> String {
+    let header = [
+        "class",
+        "positives",
+        "AUROC",
+        "AUPRC",
+        "F1",
+        "precision",
+        "recall",
+        "threshold",
+    ];
+    let mut lines = vec![header.map(str::to_owned).to_vec()];
+    for class in &metrics.classes {
+        lines.push(vec![
+            class.class.clone(),
+            format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
+            text(&class.auroc),
+            text(&class.auprc),
+            text(&class.f1),
+            text(&class.precision),
+            text(&class.recall),
+            format!("{:.3}", class.threshold),
+        ]);
+    }
+    let mean = &metrics.macro_mean;
+    let mut line = vec!["mean of classes".to_owned(), String::new()];
+    line.extend(
+        [
+            &mean.auroc,
+            &mean.auprc,
+            &mean.f1,
+            &mean.precision,
+            &mean.recall,
+        ]
+        .map(text),
+    );
+    lines.push(line);
+    aligned(&lines)
+}
+
+/// `0.912 [0.897, 0.925]`, or `-` where undefined.
+fn text(estimate: &Estimate) -> String {
+    match (estimate.value, estimate.interval) {
+        (None, _) => "-".to_owned(),
+        (Some(value), None) => format!("{value:.3}"),
+        (Some(value), Some(interval)) => {
+            format!("{value:.3} [{:.3}, {:.3}]", interval.low, interval.high)
+        }
+    }
+}
+
+/// Columns aligned by their widest cell, counted in characters; a rule under the first line.
+fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |line: &Vec<String>, column: usize| line.get(column).cloned().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| cell(line, column).chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut out = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let mut row = String::new();
+        for (column, width) in widths.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(row, "{:<width$}  ", cell(line, column));
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
+        if number == 0 {
+            let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+            out.push_str(&rule.join("  "));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn check_comparable(
+    first: &ModelResult,
+    second: &ModelResult,
+    same_encoder: bool,
+) -> Result<(), EvalError> {
+    let names = |result: &ModelResult| -> String {
+        let names: Vec<&str> = result
+            .metrics
+            .classes
+            .iter()
+            .map(|class| class.class.as_str())
+            .collect();
+        names.join(", ")
+    };
+    let counts = |result: &ModelResult| -> String {
+        let positives: Vec<String> = result
+            .metrics
+            .classes
+            .iter()
+            .map(|class| class.positives.to_string())
+            .collect();
+        positives.join(", ")
+    };
+    let describe = |result: &ModelResult| {
+        let mut facts = vec![
+            ("tasks", result.task.clone()),
+            ("splits", result.split.clone()),
+            ("classes", names(result)),
+            ("numbers of records", result.metrics.records.to_string()),
+            ("numbers of patients", result.metrics.patients.to_string()),
+            ("numbers of positive records", counts(result)),
+        ];
+        if same_encoder {
+            facts.push(("heads", result.head.clone()));
+            facts.push(("label fractions", format!("{:?}", result.fraction)));
+            facts.push((
+                "numbers of training records",
+                result.training_records.to_string(),
+            ));
+        }
+        facts
+    };
+    for ((field, first_value), (_, second_value)) in
+        describe(first).into_iter().zip(describe(second))
+    {
+        if first_value != second_value {
+            return Err(EvalError::NotComparable {
+                first: first.model.clone(),
+                second: second.model.clone(),
+                field,
+                first_value,
+                second_value,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EvaluateOptions, evaluate_split};
+
+    fn result(model: &str, scores: &[f32]) -> ModelResult {
+        let labels = [true, false, false, true, false, true, true, false];
+        let options = EvaluateOptions::new(["AF", "LBBB"]);
+        ModelResult {
+            task: "ptb-xl/rhythm".into(),
+            split: "test".into(),
+            model: model.into(),
+            head: "linear probe".into(),
+            fraction: LabelFraction::ALL,
+            training_records: 16832,
+            seeds: vec![("fraction".into(), 0)],
+            selection: Selection {
+                split: "validation".into(),
+                criterion: "macro AUROC".into(),
+                chosen: "C = 0.1".into(),
+                value: Some(0.9),
+            },
+            metrics: evaluate_split(scores, &labels, &[1, 2, 3, 4], &options).unwrap(),
+        }
+    }
+
+    fn rows() -> EncoderRows {
+        EncoderRows {
+            trained: result("CLEAR", &[0.9, 0.1, 0.2, 0.8, 0.4, 0.9, 0.7, 0.3]),
+            random_weights: result("CLEAR", &[0.9, 0.4, 0.8, 0.3, 0.4, 0.9, 0.7, 0.3]),
+        }
+    }
+
+    #[test]
+    fn tables_are_aligned_and_show_the_random_encoder() {
+        let table = ResultTable::new(vec![rows()]).unwrap();
+        let shown = table.to_string();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[0],
+            "ptb-xl/rhythm, test: 4 records of 4 patients, 2 classes"
+        );
+        let auroc = lines[1].find("macro AUROC").unwrap();
+        assert!(lines[3].starts_with("CLEAR") && lines[3][auroc..].starts_with("1.000 ["));
+        assert!(lines[4].starts_with("  random weights"));
+        // AF orders 3 of 4 pairs, LBBB 2.5 of 4.
+        assert!(lines[4][auroc..].starts_with("0.688 ["), "{shown}");
+        assert_eq!(table.per_class().lines().count(), 4);
+        assert_eq!(
+            class_table(&table.rows()[0].trained.metrics)
+                .lines()
+                .count(),
+            5
+        );
+    }
+
+    #[test]
+    fn results_of_different_splits_are_kept_apart() {
+        let mut wrong = rows();
+        wrong.random_weights.task = "ptb-xl/form".into();
+        let message = ResultTable::new(vec![wrong]).unwrap_err().to_string();
+        assert!(message.contains("their tasks differ (ptb-xl/rhythm and ptb-xl/form)"));
+        let mut fewer_labels = rows();
+        fewer_labels.random_weights.fraction.share = 0.1;
+        assert!(ResultTable::new(vec![fewer_labels]).is_err());
+        assert!(ResultTable::new(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_stored_table_needs_its_random_rows() {
+        let table = ResultTable::new(vec![rows()]).unwrap();
+        let mut json = serde_json::to_value(&table).unwrap();
+        assert_eq!(
+            serde_json::from_value::<ResultTable>(json.clone()).unwrap(),
+            table
+        );
+        json[0].as_object_mut().unwrap().remove("random_weights");
+        assert!(serde_json::from_value::<ResultTable>(json).is_err());
+    }
+}
