@@ -1,2 +1,63 @@
-//! placeholder
+//! Where prepared recordings live.
+//!
+//! A store is a folder: `store.json` ([`StoreInfo`]) says what it holds and how it was made,
+//! `shard-00000.arrow`, ... hold the records ([`arrow_schema`]), `outcomes.csv` says what became of every
+//! record of the source. Shards are uncompressed Arrow IPC files: this library maps them into
+//! memory, and pyarrow, polars, DuckDB and Hugging Face datasets read them as they are.
+//!
+//! - [`prepare`] makes a store from a source of records ([`import`]); it can be interrupted anywhere and
+//!   continued, and gives the same bytes for any number of threads.
+//! - [`Store`] gives any row at any time without copying samples.
+//! - [`StoreWriter`] writes rows of any other origin.
+//!
+//! ```no_run
+//! use purkinje_signal::Preprocess;
+//! use purkinje_store::{PrepareOptions, Split, Store, import::PtbXl, prepare};
+//!
+//! # fn main() -> Result<(), purkinje_store::StoreError> {
+//! let source = PtbXl::new("physionet.org/files/ptb-xl/1.0.3");
+//! let contract = Preprocess::clear_ptbxl();
+//! prepare(&source, &contract, "ptbxl-store".as_ref(), &PrepareOptions::default(), &())?;
+//!
+//! let store = Store::open("ptbxl-store")?;
+//! let labels = store.label_matrix_of("superdiagnostic", Split::Train)?;
+//! let mut signal_mv = Vec::new(); // [lead, time]
+//! for (row, &index) in labels.rows.iter().enumerate() {
+//!     store.row(index)?.signal_mv_into(&mut signal_mv);
+//!     let target = labels.row(row);
+//! #   let _ = target;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs, unsafe_code)]
+
+mod columns;
+mod error;
+pub mod import;
+mod labels;
 pub mod legacy_random;
+mod map;
+mod outcome;
+mod prepare;
+mod quantise;
+mod schema;
+mod shard;
+mod split;
+mod store;
+mod writer;
+
+pub use columns::NewRow;
+pub use error::StoreError;
+pub use labels::Labels;
+pub use outcome::{Outcome, Status, read_outcomes};
+pub use prepare::{FailureLimit, PrepareOptions, Progress, Summary, prepare};
+pub use quantise::{Quantised, quantise};
+pub use schema::{
+    DESCRIPTION_FILE, LABEL_PREFIX, LabelClass, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts,
+    SCHEMA_VERSION, ShardInfo, Split, StoreInfo, UnknownSplit, arrow_schema,
+};
+pub use split::{PatientSplit, SplitRule};
+pub use store::{Row, Store};
+pub use writer::{Begin, MAX_RECORD_VALUES, StoreSpec, StoreWriter};

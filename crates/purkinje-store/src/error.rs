@@ -1,0 +1,207 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::import::ImportError;
+
+/// An error of writing, opening or reading a store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The operating system refused something.
+    #[error("cannot {action} `{}`: {source}{}", path.display(), hint(source))]
+    Io {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The folder holds no store.
+    #[error(
+        "`{}` is not a store: it has no `store.json`. Name the folder that was given to `prepare`, or run `prepare` first",
+        path.display()
+    )]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A preparation was begun and not finished.
+    #[error(
+        "the store `{}` is not finished: its preparation stopped after {items_done} records. Run the same `prepare` again; it continues where it stopped",
+        path.display()
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+        /// Records dealt with before the stop.
+        items_done: usize,
+    },
+    /// `store.json` cannot be understood.
+    #[error("`{}` is not a valid description of a store: {reason}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// `store.json` was written by another schema version.
+    #[error(
+        "the store `{}` has schema version {found}, this program reads version {expected}: {}",
+        path.display(),
+        if found > expected { "update the program" } else { "prepare the store again" }
+    )]
+    SchemaVersion {
+        /// The folder.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The version this library reads and writes.
+        expected: u32,
+    },
+    /// A shard is missing, has the wrong size, or does not hold what `store.json` says.
+    #[error("shard `{}` is damaged: {reason}. Copy the store again, or prepare it again", path.display())]
+    Shard {
+        /// The shard file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The bytes of a shard are not those that were written.
+    #[error(
+        "shard `{}` has changed since it was written: its BLAKE3 is {found}, `store.json` says {expected}. Copy the store again, or prepare it again",
+        path.display()
+    )]
+    Checksum {
+        /// The shard file.
+        path: PathBuf,
+        /// The hash of the file, in hex.
+        found: String,
+        /// The hash in `store.json`, in hex.
+        expected: String,
+    },
+    /// A row was asked for that is not there.
+    #[error("row {index} was asked for, but the store has {rows} rows (counted from 0)")]
+    NoRow {
+        /// The index asked for.
+        index: usize,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// A label set was asked for that is not there.
+    #[error("the store has no label set `{found}`; it has: {}", listed(known))]
+    NoLabelSet {
+        /// The name asked for.
+        found: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// A row cannot be written because it contradicts the store.
+    #[error("record `{id}` cannot be stored: {reason}")]
+    Row {
+        /// The record.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The target folder holds a store made otherwise.
+    #[error(
+        "`{}` already holds a store made from other records or with other settings. Choose another folder, or remove this one first",
+        path.display()
+    )]
+    OtherStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process prepares the same store.
+    #[error("`{}` is being written by another process; wait for it or choose another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// More records failed than allowed.
+    #[error(
+        "{failed} of {records} records failed, more than the {allowed} allowed. The store with the others is complete; `{}` says why each failed",
+        outcomes.display()
+    )]
+    TooManyFailed {
+        /// Records that failed.
+        failed: usize,
+        /// Records with files.
+        records: usize,
+        /// Failures allowed.
+        allowed: usize,
+        /// The table of outcomes.
+        outcomes: PathBuf,
+    },
+    /// No record could be stored.
+    #[error("none of the {records} records could be stored. First reason: {first}")]
+    NothingStored {
+        /// Records listed.
+        records: usize,
+        /// The reason given for the first record.
+        first: String,
+    },
+    /// The caller asked to stop.
+    #[error(
+        "stopped on request after {items_done} of {items} records. Run the same `prepare` again; it continues where it stopped"
+    )]
+    Stopped {
+        /// Records dealt with.
+        items_done: usize,
+        /// Records listed.
+        items: usize,
+    },
+    /// The preparation cannot be carried out as described.
+    #[error("these settings cannot be used: {reason}")]
+    Settings {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The source of the records cannot be used.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+impl StoreError {
+    /// An [`StoreError::Io`] for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn shard(path: &Path, reason: impl Into<String>) -> StoreError {
+        StoreError::Shard {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What to do about the errors people really meet.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ". Make room and run the same command again; what is finished is kept"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ". Choose a folder you may write to"
+        }
+        _ => "",
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

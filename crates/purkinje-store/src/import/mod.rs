@@ -1,0 +1,151 @@
+//! Where records come from: each source becomes one [`Catalogue`] of [`Item`]s.
+//!
+//! | importer | source |
+//! | --- | --- |
+//! | [`Folder`] | any folder of WFDB, npy or csv records, with an optional table of labels |
+//! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
+//!
+//! A new source is one type that implements [`Importer`].
+
+mod error;
+mod folder;
+mod ptb_xl;
+mod statements;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
+use serde::Serialize;
+
+use crate::schema::{LabelSet, Split};
+
+pub use error::ImportError;
+pub use folder::{Folder, LabelTable, TableColumns};
+pub use ptb_xl::{PtbXl, PtbXlRate};
+
+/// A source of records.
+pub trait Importer: Sync {
+    /// Lists the records. The same files give the same list in the same order.
+    ///
+    /// # Errors
+    /// [`ImportError`] if the source as a whole cannot be used. What is wrong with one record belongs
+    /// into its [`Item::fault`].
+    fn catalogue(&self) -> Result<Catalogue, ImportError>;
+
+    /// Reads the record of `item`, with just the leads of `leads` in that order.
+    ///
+    /// # Errors
+    /// [`RecordError`] with a sentence on the file.
+    fn read(
+        &self,
+        catalogue: &Catalogue,
+        item: &Item,
+        leads: &LeadSet,
+    ) -> Result<Recording, RecordError> {
+        let options = OpenOptions {
+            leads: LeadChoice::Named(leads.clone()),
+            keep_digital: true,
+            ..OpenOptions::default()
+        };
+        purkinje_record::open(catalogue.root.join(&item.path), &options)
+    }
+}
+
+/// All records of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Catalogue {
+    /// Name of the source (`ptb-xl`, `folder`).
+    pub name: String,
+    /// The folder that paths are relative to.
+    pub root: PathBuf,
+    /// The label sets the items refer to.
+    pub label_sets: Vec<LabelSet>,
+    /// The records in the order in which they are stored.
+    pub items: Vec<Item>,
+    /// What the user should know about the source as a whole.
+    pub remarks: Vec<String>,
+}
+
+/// One record of a source, before it is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Item {
+    /// Name, unique in the source.
+    pub id: String,
+    /// File, relative to [`Catalogue::root`], as [`purkinje_record::open`] takes it.
+    #[serde(serialize_with = "as_portable")]
+    pub path: PathBuf,
+    /// Patient, when the source says so.
+    pub patient: Option<String>,
+    /// Part of the data set, when the source says so.
+    pub split: Option<Split>,
+    /// Fold of a published cross-validation.
+    pub fold: Option<i16>,
+    /// For every label set, the classes of the record; `None`: it is not part of that task.
+    /// Empty for a record without any label.
+    pub labels: Vec<Option<Vec<i16>>>,
+    /// Report text.
+    pub report: Option<String>,
+    /// Age in years, as the source writes it.
+    pub age: Option<f32>,
+    /// `female`, `male`, or as the source writes it.
+    pub sex: Option<String>,
+    /// Why the record cannot be stored, if that is known already.
+    pub fault: Option<Fault>,
+}
+
+/// A fault known before a record is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Fault {
+    /// A table names the record, but there is no file. A sentence.
+    Missing(String),
+    /// The record contradicts another or its table. A sentence.
+    Invalid(String),
+}
+
+fn as_portable<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::outcome::portable(path))
+}
+
+/// Marks every item whose id came before.
+pub(crate) fn mark_repeated_ids(items: &mut [Item]) {
+    let mut first = std::collections::HashMap::<String, PathBuf>::new();
+    for item in items {
+        match first.get(&item.id) {
+            None => {
+                first.insert(item.id.clone(), item.path.clone());
+            }
+            // A missing file is the more useful thing to say.
+            Some(_) if item.fault.is_some() => {}
+            Some(path) => {
+                item.fault = Some(Fault::Invalid(format!(
+                    "the id `{}` is already that of `{}`; give every record an id of its own",
+                    item.id,
+                    path.display()
+                )));
+            }
+        }
+    }
+}
+
+/// `male` or `female` for the usual spellings; anything else as it is, nothing for a blank.
+pub(crate) fn read_sex(text: &str) -> Option<String> {
+    let text = text.trim();
+    match text.to_ascii_lowercase().as_str() {
+        "" | "nan" | "unknown" => None,
+        "m" | "male" => Some("male".to_owned()),
+        "f" | "female" => Some("female".to_owned()),
+        _ => Some(text.to_owned()),
+    }
+}
+
+/// The folder a source is in.
+pub(crate) fn check_root(root: &Path) -> Result<(), ImportError> {
+    if root.is_dir() {
+        Ok(())
+    } else {
+        Err(ImportError::NoFolder {
+            path: root.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Labels of one task as a matrix.
+
+/// The labels of the records that carry one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Names of the classes: the columns.
+    pub classes: Vec<String>,
+    /// Indices into the store of the records: the rows, increasing.
+    pub rows: Vec<usize>,
+    /// 1 where a record carries a class, row-major `[rows, classes]`.
+    pub multi_hot: Vec<u8>,
+}
+
+impl Labels {
+    /// No record yet.
+    pub fn new(classes: Vec<String>) -> Self {
+        Labels {
+            classes,
+            rows: Vec::new(),
+            multi_hot: Vec::new(),
+        }
+    }
+
+    /// Adds the record at `index` of the store; `present` are indices of classes.
+    pub(crate) fn push(&mut self, index: usize, present: &[i16]) {
+        let start = self.multi_hot.len();
+        self.rows.push(index);
+        self.multi_hot.resize(start + self.classes.len(), 0);
+        for &class in present {
+            // Checked against the label set when the shard was opened.
+            self.multi_hot[start + class as usize] = 1;
+        }
+    }
+
+    /// The classes of the record at `row` of the matrix, one 0 or 1 each.
+    pub fn row(&self, row: usize) -> &[u8] {
+        let classes = self.classes.len();
+        &self.multi_hot[row * classes..(row + 1) * classes]
+    }
+
+    /// How many records carry each class.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for row in 0..self.rows.len() {
+            for (count, &present) in counts.iter_mut().zip(self.row(row)) {
+                *count += usize::from(present);
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_counted() {
+        let mut labels = Labels::new(vec!["a".into(), "b".into(), "c".into()]);
+        labels.push(4, &[0, 2]);
+        labels.push(7, &[]);
+        labels.push(9, &[2]);
+        assert_eq!(labels.rows, [4, 7, 9]);
+        assert_eq!(labels.row(0), [1, 0, 1]);
+        assert_eq!(labels.counts(), [1, 0, 2]);
+    }
+}

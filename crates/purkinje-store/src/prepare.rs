@@ -1,0 +1,550 @@
+//! From a source to a store: read, preprocess, find beats, quantise, write.
+
+use std::fs;
+use std::path::Path;
+
+use purkinje_record::{Lead, RecordError, Recording};
+use purkinje_signal::beats::{Detection, RATE_HZ};
+use purkinje_signal::preprocess::Scale;
+use purkinje_signal::r_peaks::Xqrs;
+use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
+use rayon::prelude::*;
+
+use crate::columns::NewRow;
+use crate::error::StoreError;
+use crate::import::{Catalogue, Fault, Importer, Item};
+use crate::outcome::{Outcome, Status, portable, read_outcomes};
+use crate::quantise::quantise;
+use crate::schema::{
+    DESCRIPTION_FILE, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, Split, StoreInfo,
+};
+use crate::split::SplitRule;
+use crate::writer::{Begin, JOURNAL_FILE, MAX_RECORD_VALUES, StoreSpec, StoreWriter};
+
+/// Samples (all leads) that may be in flight between reading and writing: 64 MiB of them as stored.
+const FLIGHT_VALUES: usize = 1 << 25;
+
+/// Most records handled between two looks at the clock and the stop request.
+const MAX_CHUNK: usize = 256;
+
+/// How a store is prepared.
+#[derive(Clone, Debug)]
+pub struct PrepareOptions {
+    /// Which part every record belongs to.
+    pub split: SplitRule,
+    /// How many records may fail before the preparation counts as failed.
+    pub max_failed: FailureLimit,
+    /// Worker threads; all cores when absent. The store is the same for any number.
+    pub threads: Option<usize>,
+    /// Rows of a shard.
+    pub rows_per_shard: usize,
+    /// Rows of a record batch.
+    pub rows_per_batch: usize,
+    /// Replace a store that is in the target folder.
+    pub overwrite: bool,
+    /// The command line or call, for `store.json`.
+    pub command: String,
+    /// The source as the user named it, for `store.json`.
+    pub source: String,
+}
+
+impl Default for PrepareOptions {
+    /// Shards of 4096 rows, batches of 256, at most 5 % of the records failing.
+    fn default() -> Self {
+        PrepareOptions {
+            split: SplitRule::default(),
+            max_failed: FailureLimit::Share(0.05),
+            threads: None,
+            rows_per_shard: 4096,
+            rows_per_batch: 256,
+            overwrite: false,
+            command: String::new(),
+            source: String::new(),
+        }
+    }
+}
+
+/// How many records may fail. Skipped records and rows without a file do not count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FailureLimit {
+    /// So many.
+    Count(usize),
+    /// This share of the records that have files.
+    Share(f64),
+}
+
+/// Is told how a preparation goes. All methods may be left as they are.
+pub trait Progress: Sync {
+    /// `done` of `total` records are in the store already (from an interrupted run).
+    fn begin(&self, total: usize, done: usize) {
+        let _ = (total, done);
+    }
+    /// A record has been dealt with. Called in the order of the source.
+    fn record(&self, outcome: &Outcome) {
+        let _ = outcome;
+    }
+    /// Asked now and then: true stops the preparation so that it can be continued.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// No progress is shown.
+impl Progress for () {}
+
+/// What a preparation did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The store.
+    pub info: StoreInfo,
+    /// Records that an interrupted run had dealt with; all of them if the store was complete before.
+    pub resumed_at: usize,
+    /// What the user should know about the source.
+    pub remarks: Vec<String>,
+}
+
+/// Prepares a store in `target`, or continues an interrupted preparation.
+///
+/// The same source and settings give the same bytes, whatever the number of threads and
+/// however often the preparation was interrupted. Memory stays bounded whatever the number of records.
+/// A complete store of the same source and settings is left as it is.
+///
+/// CLEAR-HUG's standardisation of PTB-XL by the mean and deviation of the training part (specification,
+/// section 2.3) is not applied: its models standardise every token on its own (section 5.2), which undoes it.
+///
+/// # Errors
+/// [`StoreError`]; in particular [`StoreError::TooManyFailed`] after everything else has been
+/// stored, and [`StoreError::Stopped`] on request.
+pub fn prepare(
+    importer: &dyn Importer,
+    preprocess: &Preprocess,
+    target: &Path,
+    options: &PrepareOptions,
+    progress: &dyn Progress,
+) -> Result<Summary, StoreError> {
+    let mut catalogue = importer.catalogue()?;
+    for item in &mut catalogue.items {
+        // An item without any label has none in every set.
+        item.labels.resize(catalogue.label_sets.len(), None);
+    }
+    options.split.apply(&mut catalogue.items)?;
+    let spec = spec(&catalogue, preprocess, options)?;
+    let worker = Worker::new(preprocess)?;
+    for remark in &catalogue.remarks {
+        tracing::warn!("{remark}");
+    }
+    if options.overwrite {
+        remove_store(target)?;
+    }
+    let total = catalogue.items.len();
+    let (info, resumed_at) = match StoreWriter::begin(target, spec)? {
+        Begin::Complete(info) => (*info, total),
+        Begin::Writing(writer) => {
+            let resumed_at = writer.items_done();
+            progress.begin(total, resumed_at);
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(options.threads.unwrap_or(0))
+                .build()
+                .map_err(|error| StoreError::Settings {
+                    reason: error.to_string(),
+                })?;
+            let job = Job {
+                importer,
+                catalogue: &catalogue,
+                worker,
+                progress,
+            };
+            (pool.install(|| job.run(*writer))?, resumed_at)
+        }
+    };
+    check_counts(&info, options.max_failed, target)?;
+    Ok(Summary {
+        info,
+        resumed_at,
+        remarks: catalogue.remarks,
+    })
+}
+
+/// A record that has been dealt with.
+type Done = (Outcome, Option<NewRow>);
+
+struct Job<'a> {
+    importer: &'a dyn Importer,
+    catalogue: &'a Catalogue,
+    worker: Worker,
+    progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    /// Two chunks are in flight: while one is prepared by all threads, the one before is written.
+    fn run(&self, mut writer: StoreWriter) -> Result<StoreInfo, StoreError> {
+        let items = &self.catalogue.items;
+        let mut next = writer.items_done();
+        let mut ready: Vec<Done> = Vec::new();
+        let mut longest = 1;
+        while next < items.len() || !ready.is_empty() {
+            if self.progress.stop() {
+                return Err(StoreError::Stopped {
+                    items_done: writer.items_done(),
+                    items: items.len(),
+                });
+            }
+            // Small at first, until it is known how long the records are.
+            let fitting = (FLIGHT_VALUES / 2 / longest).max(1);
+            let wanted = fitting.min(if longest == 1 { 16 } else { MAX_CHUNK });
+            let end = (next + wanted).min(items.len());
+            let (written, prepared) = rayon::join(
+                || self.write(&mut writer, std::mem::take(&mut ready)),
+                || {
+                    items[next..end]
+                        .par_iter()
+                        .map_init(|| self.worker.clone(), |worker, item| self.one(worker, item))
+                        .collect::<Vec<Done>>()
+                },
+            );
+            written?;
+            longest = prepared
+                .iter()
+                .filter_map(|(_, row)| Some(row.as_ref()?.signal.len()))
+                .fold(longest, usize::max);
+            ready = prepared;
+            next = end;
+        }
+        writer.finish()
+    }
+
+    fn write(&self, writer: &mut StoreWriter, done: Vec<Done>) -> Result<(), StoreError> {
+        for (outcome, row) in done {
+            let outcome = match row.as_ref().map(|row| writer.check(row)) {
+                Some(Err(refusal)) => {
+                    let path = Path::new(&outcome.path);
+                    let failed =
+                        Outcome::not_stored(&outcome.id, path, Status::Failed, refusal.to_string());
+                    writer.append(failed.clone(), None)?;
+                    failed
+                }
+                _ => {
+                    writer.append(outcome.clone(), row)?;
+                    outcome
+                }
+            };
+            self.progress.record(&outcome);
+        }
+        Ok(())
+    }
+
+    fn one(&self, worker: &mut Worker, item: &Item) -> Done {
+        let end = |status, reason: String| {
+            let outcome = Outcome::not_stored(&item.id, &item.path, status, reason);
+            (outcome, None)
+        };
+        match &item.fault {
+            Some(Fault::Missing(reason)) => return end(Status::Missing, reason.clone()),
+            Some(Fault::Invalid(reason)) => return end(Status::Failed, reason.clone()),
+            None => {}
+        }
+        let leads = &worker.preparer.contract().leads;
+        let recording = match self.importer.read(self.catalogue, item, leads) {
+            Ok(recording) => recording,
+            Err(error) => return end(Status::Failed, sentence(&error)),
+        };
+        match worker.row(item, recording) {
+            Ok(Ready::Row(row, remark)) => {
+                let outcome = Outcome {
+                    id: row.id.clone(),
+                    path: row.source.clone(),
+                    status: Status::Ok,
+                    reason: remark,
+                    samples: row.signal.len() / leads_of(worker),
+                    missing_samples: usize::try_from(row.missing_samples).unwrap_or(0),
+                    flat_leads: usize::try_from(row.flat_leads).unwrap_or(0),
+                    beats: if row.beats_detected {
+                        row.r_peaks.len()
+                    } else {
+                        0
+                    },
+                };
+                (outcome, Some(*row))
+            }
+            Ok(Ready::Silent) => end(
+                Status::Skipped,
+                "the largest sample of all leads is exactly 0: nothing was recorded".to_owned(),
+            ),
+            Err(reason) => end(Status::Failed, reason),
+        }
+    }
+}
+
+fn leads_of(worker: &Worker) -> usize {
+    worker.preparer.contract().leads.len()
+}
+
+fn sentence(error: &RecordError) -> String {
+    error.to_string()
+}
+
+enum Ready {
+    Row(Box<NewRow>, String),
+    Silent,
+}
+
+/// What one thread needs to turn recordings into rows.
+#[derive(Clone)]
+struct Worker {
+    preparer: Preparer,
+    beats: Beats,
+}
+
+/// How R-peaks are found.
+#[derive(Clone)]
+enum Beats {
+    /// At 100 Hz with standard leads: as the tokens of CLEAR-HUG need them (section 3.1).
+    Tokens(Box<Tokenizer>),
+    /// At any other rate: the same detector, lead II first; nothing where it finds nothing.
+    Detector(Box<Xqrs>),
+    /// Too slow for the detector.
+    None,
+}
+
+impl Worker {
+    fn new(preprocess: &Preprocess) -> Result<Self, StoreError> {
+        let preparer = Preparer::new(preprocess).map_err(|error| StoreError::Settings {
+            reason: error.to_string(),
+        })?;
+        let tokenizer = (preprocess.rate_hz == RATE_HZ)
+            .then(|| Tokenizer::new(&preprocess.leads).ok())
+            .flatten();
+        let beats = match tokenizer {
+            Some(tokenizer) => Beats::Tokens(Box::new(tokenizer)),
+            None => Xqrs::new(preprocess.rate_hz)
+                .map_or(Beats::None, |xqrs| Beats::Detector(Box::new(xqrs))),
+        };
+        Ok(Worker { preparer, beats })
+    }
+
+    fn row(&mut self, item: &Item, recording: Recording) -> Result<Ready, String> {
+        let prepared = self.apply(&recording).map_err(|error| error.to_string())?;
+        let leads = prepared.leads.len();
+        if prepared.rows.len() > MAX_RECORD_VALUES {
+            return Err(format!(
+                "it has {} samples over all leads, the most is {MAX_RECORD_VALUES}; cut it into parts",
+                prepared.rows.len()
+            ));
+        }
+        let (r_peaks, beats_detected) = match self.beats.find(&prepared)? {
+            Detection::Found { r_peaks, .. } => (r_peaks, true),
+            Detection::EvenlySpaced { r_peaks } => (r_peaks, false),
+            Detection::Silent => return Ok(Ready::Silent),
+        };
+        let stored = quantise(&prepared.rows).map_err(|index| {
+            let len = prepared.rows.len() / leads;
+            format!(
+                "lead {}, sample {}: {} cannot be stored as a voltage; expected a finite value below 32767 mV",
+                prepared.leads.leads()[index / len],
+                index % len,
+                prepared.rows[index]
+            )
+        })?;
+        let flat: Vec<&Lead> = prepared
+            .leads
+            .leads()
+            .iter()
+            .zip(stored.signal.chunks_exact(stored.signal.len() / leads))
+            .filter(|(_, row)| row.iter().all(|sample| *sample == row[0]))
+            .map(|(lead, _)| lead)
+            .collect();
+        let missing: usize = prepared.repairs.iter().map(|repair| repair.samples).sum();
+        let remark = remark(&flat, missing, beats_detected);
+        let row = NewRow {
+            id: item.id.clone(),
+            patient: item.patient.clone().or(recording.patient),
+            source: portable(&item.path),
+            split: item.split.unwrap_or(Split::None),
+            fold: item.fold,
+            gain_per_mv: stored.gain_per_mv,
+            signal: stored.signal,
+            r_peaks: r_peaks.into_iter().map(|peak| peak as i32).collect(),
+            beats_detected,
+            report: item.report.clone().or(recording.report),
+            age: item.age,
+            sex: item.sex.clone(),
+            flat_leads: i16::try_from(flat.len()).unwrap_or(i16::MAX),
+            missing_samples: i32::try_from(missing).unwrap_or(i32::MAX),
+            labels: item.labels.clone(),
+        };
+        Ok(Ready::Row(Box::new(row), remark))
+    }
+
+    /// In double precision from the file's own integers where they are known, as the reference programs
+    /// compute; otherwise from the recording's single precision.
+    fn apply(&self, recording: &Recording) -> Result<Prepared, PreprocessError> {
+        let Some(digital) = &recording.digital else {
+            return self.preparer.apply(recording);
+        };
+        let len = recording.len();
+        let mut samples_mv = Vec::with_capacity(digital.samples().len());
+        let rows = digital.samples().chunks_exact(len.max(1));
+        for ((row, &gain), &baseline) in
+            rows.zip(digital.gain_per_mv()).zip(digital.baseline())
+        {
+            samples_mv.extend(row.iter().map(|&unit| {
+                if unit == purkinje_record::Digital::MISSING {
+                    f64::NAN
+                } else {
+                    f64::from(i32::from(unit) - baseline) / gain
+                }
+            }));
+        }
+        self.preparer.apply_samples(
+            &recording.id,
+            &recording.leads,
+            recording.rate_hz,
+            &samples_mv,
+        )
+    }
+}
+
+impl Beats {
+    fn find(&mut self, prepared: &Prepared) -> Result<Detection, String> {
+        if let Beats::Tokens(tokenizer) = self {
+            return tokenizer
+                .detect(&prepared.rows)
+                .map_err(|error| error.to_string());
+        }
+        if prepared.rows.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x)) == 0.0 {
+            return Ok(Detection::Silent);
+        }
+        let len = prepared.rows.len() / prepared.leads.len();
+        let preferred = prepared.leads.position(&Lead::II).unwrap_or(0);
+        if let Beats::Detector(detector) = self {
+            let others = (0..prepared.leads.len()).filter(|row| *row != preferred);
+            for row in std::iter::once(preferred).chain(others) {
+                let r_peaks = detector.detect(&prepared.rows[row * len..(row + 1) * len]);
+                if !r_peaks.is_empty() {
+                    return Ok(Detection::Found {
+                        r_peaks,
+                        lead: prepared.leads.leads()[row].clone(),
+                    });
+                }
+            }
+        }
+        Ok(Detection::EvenlySpaced {
+            r_peaks: Vec::new(),
+        })
+    }
+}
+
+fn remark(flat: &[&Lead], missing: usize, beats_detected: bool) -> String {
+    let mut parts = Vec::new();
+    if !flat.is_empty() {
+        let names: Vec<&str> = flat.iter().map(|lead| lead.name()).collect();
+        parts.push(format!("without variation: {}", names.join(", ")));
+    }
+    if missing > 0 {
+        parts.push(format!("{missing} missing samples replaced"));
+    }
+    if !beats_detected {
+        parts.push("no beat found".to_owned());
+    }
+    parts.join("; ")
+}
+
+fn spec(
+    catalogue: &Catalogue,
+    preprocess: &Preprocess,
+    options: &PrepareOptions,
+) -> Result<StoreSpec, StoreError> {
+    let what = (
+        SCHEMA_VERSION,
+        &catalogue.name,
+        preprocess,
+        &catalogue.label_sets,
+        &catalogue.items,
+        options.rows_per_shard,
+        options.rows_per_batch,
+    );
+    let mut hasher = blake3::Hasher::new();
+    serde_json::to_writer(&mut hasher, &what).map_err(|error| StoreError::Settings {
+        reason: format!("the list of records cannot be hashed: {error}"),
+    })?;
+    Ok(StoreSpec {
+        name: catalogue.name.clone(),
+        preprocess: preprocess.clone(),
+        leads: preprocess.leads.clone(),
+        rate_hz: preprocess.rate_hz,
+        unit: match preprocess.scale {
+            Scale::Millivolts => "mV",
+            Scale::MinMax { .. } | Scale::Standard { .. } => "1",
+        }
+        .to_owned(),
+        label_sets: catalogue.label_sets.clone(),
+        made_by: MadeBy {
+            program: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: options.command.clone(),
+            source: options.source.clone(),
+        },
+        fingerprint: hasher.finalize().to_hex().to_string(),
+        rows_per_shard: options.rows_per_shard,
+        rows_per_batch: options.rows_per_batch,
+    })
+}
+
+fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<(), StoreError> {
+    let OutcomeCounts {
+        ok,
+        failed,
+        missing,
+        ..
+    } = info.outcomes;
+    let records = info.outcomes.total() - missing;
+    if ok == 0 {
+        let first = read_outcomes(target)?
+            .into_iter()
+            .find(|outcome| outcome.status != Status::Ok)
+            .map_or_else(|| "the source lists no record".to_owned(), |o| o.reason);
+        return Err(StoreError::NothingStored {
+            records: info.outcomes.total(),
+            first,
+        });
+    }
+    let allowed = match limit {
+        FailureLimit::Count(count) => count,
+        FailureLimit::Share(share) => (share * records as f64) as usize,
+    };
+    if failed > allowed {
+        return Err(StoreError::TooManyFailed {
+            failed,
+            records,
+            allowed,
+            outcomes: target.join(OUTCOMES_FILE),
+        });
+    }
+    Ok(())
+}
+
+/// Removes the files of a store, and nothing else, from a folder.
+fn remove_store(target: &Path) -> Result<(), StoreError> {
+    let Ok(entries) = fs::read_dir(target) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry.map_err(StoreError::io("list", target))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let shard = name
+            .strip_prefix("shard-")
+            .and_then(|rest| rest.strip_suffix(".partial").unwrap_or(rest).strip_suffix(".arrow"))
+            .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let ours = [
+            DESCRIPTION_FILE,
+            "store.json.partial",
+            OUTCOMES_FILE,
+            "outcomes.csv.partial",
+            JOURNAL_FILE,
+        ];
+        if shard || ours.contains(&name.as_ref()) {
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! What a store looks like on disk: `store.json` and the columns of a shard.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
+use serde::{Deserialize, Serialize};
+
+/// The schema version this library writes and reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Name of the description within a store.
+pub const DESCRIPTION_FILE: &str = "store.json";
+
+/// Name of the table of outcomes within a store.
+pub const OUTCOMES_FILE: &str = "outcomes.csv";
+
+/// Prefix of the columns that hold labels: `labels_<set>`.
+pub const LABEL_PREFIX: &str = "labels_";
+
+/// The contents of `store.json`: everything about a store that is not a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// Always `purkinje-store`.
+    pub format: String,
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Name of the source (`ptb-xl`, `folder`, ...).
+    pub name: String,
+    /// What was done to the samples; a model applies or checks the same value.
+    pub preprocess: Preprocess,
+    /// Leads of every record, in the order of the rows.
+    pub leads: LeadSet,
+    /// Sampling rate of every record in hertz.
+    pub rate_hz: f64,
+    /// Unit of `signal / gain_per_mv`: `mV`, or `1` where the preprocessing scales samples to a range.
+    pub unit: String,
+    /// The classes of every label set, in the order of their indices.
+    pub label_sets: Vec<LabelSet>,
+    /// Records in all shards.
+    pub records: usize,
+    /// Records per part.
+    pub splits: BTreeMap<Split, usize>,
+    /// What became of the records of the source.
+    pub outcomes: OutcomeCounts,
+    /// The shards in order.
+    pub shards: Vec<ShardInfo>,
+    /// How the store was made.
+    pub made_by: MadeBy,
+    /// BLAKE3 of the list of records and the settings, in hex: the same list and the same settings
+    /// give the same store.
+    pub fingerprint: String,
+}
+
+/// One shard file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardInfo {
+    /// File name within the store.
+    pub file: String,
+    /// Records in it.
+    pub rows: usize,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the whole file, in hex.
+    pub blake3: String,
+}
+
+/// How a store was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// Program or library that wrote the store.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// The command line or call.
+    pub command: String,
+    /// The source as it was named.
+    pub source: String,
+}
+
+/// How many records of the source ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeCounts {
+    /// Stored.
+    pub ok: usize,
+    /// Readable, but of no use (flat, for instance).
+    pub skipped: usize,
+    /// Unreadable or not what the settings expect.
+    pub failed: usize,
+    /// Listed in a table, but without a file.
+    pub missing: usize,
+}
+
+impl OutcomeCounts {
+    /// All records of the source.
+    pub fn total(&self) -> usize {
+        self.ok + self.skipped + self.failed + self.missing
+    }
+}
+
+/// A set of classes that a record may carry: one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelSet {
+    /// Name of the task (`superdiagnostic`, `rhythm`, ...).
+    pub name: String,
+    /// The classes; a label is an index into this list.
+    pub classes: Vec<LabelClass>,
+}
+
+impl LabelSet {
+    /// A set of classes known by nothing but their names.
+    pub fn from_names<S: Into<String>>(
+        name: impl Into<String>,
+        classes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        LabelSet {
+            name: name.into(),
+            classes: classes
+                .into_iter()
+                .map(|class| LabelClass {
+                    name: class.into(),
+                    ..LabelClass::default()
+                })
+                .collect(),
+        }
+    }
+
+    /// Index of the class called `name`.
+    pub fn class_index(&self, name: &str) -> Option<i16> {
+        self.classes
+            .iter()
+            .position(|class| class.name == name)
+            .and_then(|index| i16::try_from(index).ok())
+    }
+
+    /// The names of the classes in order.
+    pub fn class_names(&self) -> Vec<String> {
+        self.classes.iter().map(|c| c.name.clone()).collect()
+    }
+}
+
+/// One class of a label set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelClass {
+    /// Short name, as columns and tables show it (`AMI`).
+    pub name: String,
+    /// What it means (`anterior myocardial infarction`), when the source says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Codes in other systems, by system (`AHA`, `DICOM`, `SNOMED-CT`, ...).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub codes: BTreeMap<String, String>,
+}
+
+/// Part of a data set that a record belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Training.
+    Train,
+    /// Validation.
+    Val,
+    /// Test.
+    Test,
+    /// No part.
+    None,
+}
+
+impl Split {
+    /// All parts in order.
+    pub const ALL: [Split; 4] = [Split::Train, Split::Val, Split::Test, Split::None];
+
+    /// The name on disk: `train`, `val`, `test`, `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+            Split::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no part of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no part of a data set: expected train, val, test or none")]
+pub struct UnknownSplit(pub String);
+
+impl FromStr for Split {
+    type Err = UnknownSplit;
+
+    /// Reads the names on disk and the usual synonyms (`training`, `validation`, `dev`, ...).
+    fn from_str(text: &str) -> Result<Self, UnknownSplit> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "train" | "training" => Ok(Split::Train),
+            "val" | "valid" | "validation" | "dev" => Ok(Split::Val),
+            "test" | "testing" => Ok(Split::Test),
+            "none" | "" => Ok(Split::None),
+            _ => Err(UnknownSplit(text.to_owned())),
+        }
+    }
+}
+
+/// The Arrow schema of every shard of a store with these label sets.
+///
+/// | column | type | meaning |
+/// | --- | --- | --- |
+/// | `id` | utf8 | record, unique in the store |
+/// | `patient` | utf8? | patient |
+/// | `source` | utf8 | file, relative to the root of the source |
+/// | `split` | utf8 | `train`, `val`, `test`, `none` |
+/// | `fold` | int16? | fold of a published cross-validation |
+/// | `gain_per_mv` | float32 | units of `signal` per millivolt |
+/// | `samples` | int32 | samples per lead |
+/// | `signal` | list\<int16\> | all leads, one after the other: `[lead, time]` |
+/// | `r_peaks` | list\<int32\> | R-peaks as samples, increasing |
+/// | `beats_detected` | bool | false: no beat was found and `r_peaks` is an even grid |
+/// | `report` | utf8? | report text |
+/// | `age` | float32? | years, as the source writes them |
+/// | `sex` | utf8? | `female`, `male`, or as the source writes it |
+/// | `flat_leads` | int16 | leads without any variation |
+/// | `missing_samples` | int32 | samples without a value in the file, replaced |
+/// | `labels_<set>` | list\<int16\>? | class indices; null: the record is not part of that task |
+pub fn arrow_schema(label_sets: &[LabelSet]) -> SchemaRef {
+    let list_of = |item| DataType::List(Arc::new(Field::new("item", item, false)));
+    let mut fields = vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("patient", DataType::Utf8, true),
+        Field::new("source", DataType::Utf8, false),
+        Field::new("split", DataType::Utf8, false),
+        Field::new("fold", DataType::Int16, true),
+        Field::new("gain_per_mv", DataType::Float32, false),
+        Field::new("samples", DataType::Int32, false),
+        Field::new("signal", list_of(DataType::Int16), false),
+        Field::new("r_peaks", list_of(DataType::Int32), false),
+        Field::new("beats_detected", DataType::Boolean, false),
+        Field::new("report", DataType::Utf8, true),
+        Field::new("age", DataType::Float32, true),
+        Field::new("sex", DataType::Utf8, true),
+        Field::new("flat_leads", DataType::Int16, false),
+        Field::new("missing_samples", DataType::Int32, false),
+    ];
+    fields.extend(label_sets.iter().map(|set| {
+        Field::new(
+            format!("{LABEL_PREFIX}{}", set.name),
+            list_of(DataType::Int16),
+            true,
+        )
+    }));
+    Arc::new(Schema::new(fields))
+}
+
+/// Number of columns before the label columns.
+pub(crate) const FIXED_COLUMNS: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_columns_follow_the_fixed_ones() {
+        let sets = [LabelSet::from_names("rhythm", ["AFIB", "SR"])];
+        let schema = arrow_schema(&sets);
+        assert_eq!(schema.fields().len(), FIXED_COLUMNS + 1);
+        assert_eq!(schema.field(FIXED_COLUMNS).name(), "labels_rhythm");
+        assert_eq!(sets[0].class_index("SR"), Some(1));
+        assert_eq!(sets[0].class_index("XX"), None);
+    }
+
+    #[test]
+    fn parts_are_read_in_every_spelling() {
+        for (text, split) in [
+            ("Train", Split::Train),
+            ("validation ", Split::Val),
+            ("dev", Split::Val),
+            ("TEST", Split::Test),
+            ("", Split::None),
+        ] {
+            assert_eq!(text.parse(), Ok(split));
+        }
+        assert!("fold1".parse::<Split>().is_err());
+        for split in Split::ALL {
+            assert_eq!(split.name().parse(), Ok(split));
+        }
+    }
+}
