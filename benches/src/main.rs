@@ -1,0 +1,32 @@
+//! Purkinje's side of the benchmarks. `benches/run` starts it and the Python peers, and asks both in turn.
+//!
+//! `purkinje-bench worker DATA EXCHANGE` answers requests on standard input, see [`worker`].
+
+mod allocator;
+mod exchange;
+mod signals;
+mod worker;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Whatever goes wrong ends in a message to the program that asked.
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    allocator::keep_large_blocks();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["worker", data, exchange] => worker::serve(Path::new(data), Path::new(exchange)),
+        _ => Err("usage: purkinje-bench worker DATA EXCHANGE (benches/run calls it)".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("purkinje-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
