@@ -1,1 +1,4 @@
 //! placeholder
+pub mod run_log;
+pub mod schedule;
+pub mod tensorboard;
