@@ -1,10 +1,14 @@
 //! Opening the files of a record: only within its folder, only plain files, and never more bytes than expected.
 
+use std::cell::Cell;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use crate::RecordError;
+
+/// Bytes that a thread keeps for its next file.
+const MAX_KEPT_BYTES: usize = 1 << 20;
 
 /// A file that a header names, found to lie in the header's folder.
 pub(super) struct Named {
@@ -33,11 +37,10 @@ pub(crate) fn read_small(
             limit,
         });
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    // Of the size just found, so that one system call reads it all.
+    let mut bytes = vec![0; metadata.len() as usize];
     File::open(path)
-        .map_err(io)?
-        .take(limit)
-        .read_to_end(&mut bytes)
+        .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(io)?;
     Ok(bytes)
 }
@@ -107,25 +110,46 @@ pub(super) fn named(header: &Path, name: &str, links_outside: bool) -> Result<Na
 
 /// Reads `bytes` bytes from `offset`; both must lie within the size found before.
 pub(super) fn read_range(path: &Path, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordError> {
-    let io = |source| RecordError::Io {
+    let mut out = vec![0; bytes as usize];
+    read_into(path, offset, &mut out)?;
+    Ok(out)
+}
+
+/// Calls `body` with `bytes` bytes from `offset`, read into memory that the thread keeps for its next file: most of the time
+/// that a small file takes would otherwise go into getting fresh memory from the system.
+pub(super) fn with_range<T>(
+    path: &Path,
+    offset: u64,
+    bytes: u64,
+    body: impl FnOnce(&[u8]) -> T,
+) -> Result<T, RecordError> {
+    thread_local! {
+        static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let size = bytes as usize;
+    let mut buffer = KEPT.take();
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    }
+    let out = read_into(path, offset, &mut buffer[..size]).map(|()| body(&buffer[..size]));
+    if buffer.len() <= MAX_KEPT_BYTES {
+        KEPT.set(buffer);
+    }
+    out
+}
+
+fn read_into(path: &Path, offset: u64, out: &mut [u8]) -> Result<(), RecordError> {
+    let mut read = || {
+        let mut file = File::open(path)?;
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset))?;
+        }
+        file.read_exact(out)
+    };
+    read().map_err(|source| RecordError::Io {
         path: path.to_owned(),
         source,
-    };
-    let mut file = File::open(path).map_err(io)?;
-    let mut out = Vec::with_capacity(bytes as usize);
-    if offset > 0 {
-        io::Seek::seek(&mut file, io::SeekFrom::Start(offset)).map_err(io)?;
-    }
-    file.take(bytes).read_to_end(&mut out).map_err(io)?;
-    if (out.len() as u64) < bytes {
-        return Err(RecordError::Truncated {
-            path: path.to_owned(),
-            found: offset + out.len() as u64,
-            expected: offset + bytes,
-            what: "the file became shorter while it was read".into(),
-        });
-    }
-    Ok(out)
+    })
 }
 
 fn plain(path: &Path, metadata: &Metadata) -> Result<(), RecordError> {

@@ -9,6 +9,7 @@ pub(crate) mod files;
 mod flac;
 mod format;
 mod header;
+mod kernel;
 mod record;
 mod segments;
 mod to_recording;
