@@ -483,6 +483,11 @@ mod tests {
         assert_eq!(rects.len(), 3);
         let opacities: Vec<f64> = rects.iter().map(|r| number(r, "fill-opacity")).collect();
         assert_eq!(opacities, [0.17, 0.33, 0.5]);
+        // Samples 100 to 120 belong to the beats of both sides: the shading changes at 110.
+        assert_eq!(
+            number(rects[0], "x"),
+            BORDER_MM + GUTTER_MM + 15.0 + 1.1 * 25.0
+        );
         for pair in rects.windows(2) {
             let end = number(pair[0], "x") + number(pair[0], "width");
             assert!((end - number(pair[1], "x")).abs() < 0.011, "{pair:?}");
