@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
 
     let options = PaperOptions {
-        filter: Some("synthetic, unfiltered".into()),
+        filter: Some("no filter (synthetic)".into()),
         ..PaperOptions::default()
     };
     let marks = Marks {

@@ -125,7 +125,7 @@ fn the_page_fits_landscape_a4_and_states_its_millimetres() {
     assert!(text.contains("width=\"282mm\""));
     assert!(text.contains("viewBox=\"0 0 282 "));
     assert!(text.contains("25 mm/s  \u{b7}  10 mm/mV"));
-    assert!(text.contains("500 Hz  \u{b7}  10.0 s  \u{b7}  12 leads  \u{b7}  unfiltered"));
+    assert!(text.contains("500 Hz  \u{b7}  10.0 s  \u{b7}  12 leads  \u{b7}  as recorded"));
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub(crate) fn facts(recording: &Recording, view: &View, options: &PaperOptions) 
     }
     let leads = recording.leads.len();
     facts.push(format!("{leads} lead{}", if leads == 1 { "" } else { "s" }));
-    facts.push(options.filter.clone().unwrap_or("unfiltered".to_owned()));
+    facts.push(options.filter.clone().unwrap_or("as recorded".to_owned()));
     facts.join("  \u{b7}  ")
 }
 

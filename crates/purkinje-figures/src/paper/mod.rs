@@ -62,7 +62,7 @@ pub struct PaperOptions {
     /// Draws each lead about its median, as the high-pass filter of an electrocardiograph would.
     /// `false`: 0 mV lies on the baseline.
     pub centred: bool,
-    /// What was done to the signal, in words ("0.5-40 Hz band-pass"). `None` says "unfiltered".
+    /// What was done to the signal, in words ("0.5-40 Hz band-pass"). `None` says "as recorded".
     pub filter: Option<String>,
     /// A line beside the facts, such as a diagnosis or the data set.
     pub note: Option<String>,
