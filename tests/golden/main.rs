@@ -7,6 +7,7 @@
 
 mod clear_hug_signal;
 mod compare;
+mod recipe;
 mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +22,8 @@ use walk::Case;
 type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 
 /// For each system that exists here, the kinds of case it is checked with.
-const SYSTEMS: &[(&str, &[&[(&str, Check)]])] = &[("clear-hug", &[clear_hug_signal::CHECKS])];
+const SYSTEMS: &[(&str, &[&[(&str, Check)]])] =
+    &[("clear-hug", &[clear_hug_signal::CHECKS, recipe::CHECKS])];
 
 fn main() -> ExitCode {
     let root = std::env::var_os("PURKINJE_GOLDEN").map_or_else(
