@@ -1,4 +1,17 @@
-//! placeholder
+//! How the networks learn: objectives, optimizer, schedule, loop, resumption.
+
+#![deny(missing_docs)]
+
+mod checkpoint;
+pub mod clear;
+mod error;
+mod objective;
+pub mod optimizer;
 pub mod run_log;
 pub mod schedule;
 pub mod tensorboard;
+mod training;
+
+pub use error::TrainError;
+pub use objective::Objective;
+pub use training::{Next, Observer, RunFolder, StepReport, TrainConfig, train};

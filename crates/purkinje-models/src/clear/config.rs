@@ -1,11 +1,8 @@
 //! Hyper-parameters of CLEAR and the choices on which paper and released program differ.
 
+pub use purkinje_signal::beats::{BEATS_PER_LEAD as BEATS, TOKEN_SAMPLES};
 use serde::{Deserialize, Serialize};
 
-/// Beats per lead (paper and program: 15).
-pub const BEATS: usize = 15;
-/// Samples of one heartbeat token.
-pub const TOKEN_SAMPLES: usize = 96;
 /// Leads of the full model, one CLS token each.
 pub const LEADS: usize = 12;
 /// Rows of the lead and time tables.

@@ -1,41 +1,8 @@
 //! What CLEAR sees of a recording: standardised heartbeat tokens with their lead and time.
 
+use purkinje_signal::beats::BeatTokens;
+
 use super::config::{BEATS, TOKEN_SAMPLES};
-
-/// The tokens of one recording, or of any subset of its leads: lead-major, [`BEATS`] slots a lead.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClearInput {
-    /// `[leads * 15, 96]`, as cut.
-    pub samples: Vec<f32>,
-    /// Row of the lead table for every token (1 for lead I .. 12 for V6).
-    pub lead_index: Vec<u8>,
-    /// Row of the time table for every token (0 for an empty slot, else second + 1).
-    pub time_index: Vec<u8>,
-    /// Whether the slot holds no beat.
-    pub padding: Vec<bool>,
-}
-
-impl ClearInput {
-    /// How many leads.
-    pub fn leads(&self) -> usize {
-        self.lead_index.len() / BEATS
-    }
-
-    /// The same recording with just the leads of the given rows.
-    pub fn select(&self, rows: &[usize]) -> ClearInput {
-        fn pick<T: Copy>(all: &[T], rows: &[usize], block: usize) -> Vec<T> {
-            rows.iter()
-                .flat_map(|&r| all[r * block..(r + 1) * block].iter().copied())
-                .collect()
-        }
-        ClearInput {
-            samples: pick(&self.samples, rows, BEATS * TOKEN_SAMPLES),
-            lead_index: pick(&self.lead_index, rows, BEATS),
-            time_index: pick(&self.time_index, rows, BEATS),
-            padding: pick(&self.padding, rows, BEATS),
-        }
-    }
-}
 
 /// Several recordings with the same leads, standardised token by token (specification 5.2).
 #[derive(Clone, Debug)]
@@ -71,7 +38,7 @@ pub enum BatchError {
     Field {
         /// Position in the batch.
         position: usize,
-        /// Field of [`ClearInput`].
+        /// Field of [`BeatTokens`].
         field: &'static str,
         /// What is wrong, as a sentence.
         problem: String,
@@ -83,7 +50,7 @@ impl ClearBatch {
     ///
     /// # Errors
     /// When there is none, their leads differ, or a field has the wrong length.
-    pub fn new(inputs: &[ClearInput]) -> Result<Self, BatchError> {
+    pub fn new(inputs: &[BeatTokens]) -> Result<Self, BatchError> {
         let first = inputs.first().ok_or(BatchError::Empty)?;
         let count = first.lead_index.len();
         let mut batch = ClearBatch {
@@ -103,7 +70,7 @@ impl ClearBatch {
             if input.lead_index != first.lead_index {
                 return Err(BatchError::Leads { position });
             }
-            input.check(position)?;
+            check(input, position)?;
             batch.lead_index.extend_from_slice(&input.lead_index);
             batch.time_index.extend_from_slice(&input.time_index);
             batch.padding.extend_from_slice(&input.padding);
@@ -120,8 +87,7 @@ impl ClearBatch {
     }
 }
 
-impl ClearInput {
-    fn check(&self, position: usize) -> Result<(), BatchError> {
+fn check(input: &BeatTokens, position: usize) -> Result<(), BatchError> {
         let field = |field, problem| {
             Err(BatchError::Field {
                 position,
@@ -129,29 +95,29 @@ impl ClearInput {
                 problem,
             })
         };
-        let count = self.lead_index.len();
+        let count = input.lead_index.len();
         if count == 0 || !count.is_multiple_of(BEATS) {
             return field(
                 "lead_index",
                 format!("has {count} entries; expected {BEATS} for each lead"),
             );
         }
-        if self.lead_index.iter().any(|l| !(1..=12).contains(l)) {
+        if input.lead_index.iter().any(|l| !(1..=12).contains(l)) {
             return field(
                 "lead_index",
                 "holds a value outside 1..=12; CLEAR knows the twelve standard leads".into(),
             );
         }
-        if self.time_index.iter().any(|t| *t > 15) {
+        if input.time_index.iter().any(|t| *t > 15) {
             return field(
                 "time_index",
                 "holds a value above 15; the recording is longer than 15 s, cut it first".into(),
             );
         }
         for (name, found, expected) in [
-            ("samples", self.samples.len(), count * TOKEN_SAMPLES),
-            ("time_index", self.time_index.len(), count),
-            ("padding", self.padding.len(), count),
+            ("samples", input.samples.len(), count * TOKEN_SAMPLES),
+            ("time_index", input.time_index.len(), count),
+            ("padding", input.padding.len(), count),
         ] {
             if found != expected {
                 return field(name, format!("has {found} entries; expected {expected}"));
@@ -159,7 +125,6 @@ impl ClearInput {
         }
         Ok(())
     }
-}
 
 /// Mean 0, variance 1 (divisor 95, plus 1e-6): amplitudes between beats and leads become invisible.
 fn standardise(token: &[f32], out: &mut Vec<f32>) {
@@ -175,13 +140,15 @@ fn standardise(token: &[f32], out: &mut Vec<f32>) {
 mod tests {
     use super::*;
 
-    fn input(leads: &[u8]) -> ClearInput {
+    fn input(leads: &[u8]) -> BeatTokens {
         let n = leads.len() * BEATS;
-        ClearInput {
+        BeatTokens {
             samples: (0..n * TOKEN_SAMPLES).map(|i| (i % 17) as f32).collect(),
             lead_index: leads.iter().flat_map(|l| [*l; BEATS]).collect(),
             time_index: vec![1; n],
             padding: vec![false; n],
+            r_peaks: Vec::new(),
+            detected: true,
         }
     }
 
@@ -198,13 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn leads_are_selected_by_row_and_must_agree() {
-        let full = input(&[1, 2, 8]);
-        assert_eq!(full.select(&[2, 0]).lead_index[0], 8);
-        assert_eq!(ClearBatch::new(&[full.select(&[1])]).unwrap().leads, [1]);
-        let mixed = ClearBatch::new(&[full.clone(), full.select(&[0, 1])]);
+    fn leads_must_agree_and_times_must_fit_the_table() {
+        assert_eq!(ClearBatch::new(&[input(&[2, 8])]).unwrap().leads, [1, 7]);
+        let mixed = ClearBatch::new(&[input(&[1, 2]), input(&[1])]);
         assert_eq!(mixed.unwrap_err(), BatchError::Leads { position: 1 });
-        let mut late = full;
+        let mut late = input(&[1]);
         late.time_index[3] = 16;
         assert!(ClearBatch::new(&[late]).unwrap_err().to_string().contains("15 s"));
     }

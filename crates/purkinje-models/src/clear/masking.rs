@@ -250,19 +250,22 @@ pub(super) fn loss_mask(batch: &ClearBatch, masking: &Masking, config: &ClearCon
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ClearInput, Compat, TOKEN_SAMPLES};
+    use super::super::{Compat, TOKEN_SAMPLES};
     use super::*;
+    use purkinje_signal::beats::BeatTokens;
 
     fn batch(size: usize, leads: &[u8]) -> ClearBatch {
         let n = leads.len() * BEATS;
         let inputs: Vec<_> = (0..size)
-            .map(|r| ClearInput {
+            .map(|r| BeatTokens {
                 samples: (0..n * TOKEN_SAMPLES)
                     .map(|i| ((i * (r + 3)) % 101) as f32)
                     .collect(),
                 lead_index: leads.iter().flat_map(|l| [*l; BEATS]).collect(),
                 time_index: vec![1; n],
                 padding: (0..n).map(|i| i % BEATS == 14).collect(),
+                r_peaks: Vec::new(),
+                detected: true,
             })
             .collect();
         ClearBatch::new(&inputs).unwrap()

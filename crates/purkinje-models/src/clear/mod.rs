@@ -10,7 +10,7 @@ mod objective;
 pub use config::{
     BEATS, ClearConfig, Compat, EncoderMask, LEADS, TABLE_ROWS, TOKEN_SAMPLES, TokenContext,
 };
-pub use input::{BatchError, ClearBatch, ClearInput};
+pub use input::{BatchError, ClearBatch};
 pub use masking::Masking;
 pub use network::{Clear, Encoded};
 pub use objective::Reconstruction;

@@ -1,0 +1,292 @@
+//! CLEAR's pre-training and the training of classifiers on it, as objectives.
+
+use std::sync::Mutex;
+
+use burn::tensor::{Shape, Tensor, TensorData, activation};
+use purkinje_models::clear::{Clear, ClearBatch, Masking};
+use purkinje_models::hug::Classifier;
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::random::Stream;
+use purkinje_signal::beats::BeatTokens;
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::objective::Objective;
+
+/// Where an objective gets the tokens of its records.
+pub trait TokenSource: Sync {
+    /// How many records.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tokens of record `index`.
+    ///
+    /// # Errors
+    /// When the record cannot be read or cut.
+    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError>;
+
+    /// The tokens of several records as one batch.
+    ///
+    /// # Errors
+    /// When one cannot be read, or their leads differ.
+    fn batch(&self, indices: &[usize]) -> Result<ClearBatch, TrainError> {
+        let inputs = indices
+            .iter()
+            .map(|&i| self.tokens(i))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(ClearBatch::new(&inputs)?)
+    }
+}
+
+impl TokenSource for [BeatTokens] {
+    fn len(&self) -> usize {
+        <[BeatTokens]>::len(self)
+    }
+
+    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError> {
+        Ok(self[index].clone())
+    }
+}
+
+/// A new order of the records for every epoch, incomplete last batch dropped.
+#[derive(Debug)]
+struct EpochOrder {
+    stream: Stream,
+    records: usize,
+    batch: usize,
+    current: Mutex<(usize, Vec<usize>)>,
+}
+
+impl EpochOrder {
+    fn new(records: usize, batch: usize, seed: u64) -> Self {
+        EpochOrder {
+            stream: Stream::new(seed, "epoch order"),
+            records,
+            batch,
+            current: Mutex::new((usize::MAX, Vec::new())),
+        }
+    }
+
+    fn steps(&self) -> usize {
+        self.records / self.batch
+    }
+
+    fn records_of(&self, step: usize) -> Vec<usize> {
+        let (epoch, step) = (step / self.steps(), step % self.steps());
+        // A poisoned lock means that another thread panicked; the order itself is always whole.
+        let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
+        if current.0 != epoch {
+            *current = (epoch, self.stream.at(epoch as u64).permutation(self.records));
+        }
+        current.1[step * self.batch..(step + 1) * self.batch].to_vec()
+    }
+}
+
+/// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
+pub struct Pretraining<'a, S: ?Sized> {
+    model: Clear,
+    source: &'a S,
+    order: EpochOrder,
+    masks: Stream,
+}
+
+impl<'a, S: TokenSource + ?Sized> Pretraining<'a, S> {
+    /// Pre-training of `model` on all records of `source`.
+    pub fn new(model: Clear, source: &'a S, batch: usize, seed: u64) -> Self {
+        Pretraining {
+            model,
+            order: EpochOrder::new(source.len(), batch, seed),
+            source,
+            masks: Stream::new(seed, "mask"),
+        }
+    }
+}
+
+impl<S: TokenSource + ?Sized> Objective for Pretraining<'_, S> {
+    type Batch = (ClearBatch, Masking);
+
+    fn steps_per_epoch(&self) -> usize {
+        self.order.steps()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.order.batch
+    }
+
+    fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
+        let batch = self.source.batch(&self.order.records_of(step))?;
+        let mut stream = self.masks.at(step as u64);
+        let masking = Masking::random(self.model.config(), &batch, &mut stream);
+        Ok((batch, masking))
+    }
+
+    fn loss(&self, weights: &Weights, (batch, masking): &Self::Batch, ctx: &Context) -> Tensor<1> {
+        let model = self.model.with_weights(weights.clone());
+        model.reconstruct(batch, masking, ctx).loss
+    }
+
+    fn dropout(&self) -> f32 {
+        self.model.config().dropout
+    }
+}
+
+/// Which parameters of a classifier train (specification 6.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trainable {
+    /// Everything.
+    All,
+    /// The last linear layer.
+    Linear,
+    /// HUG and the last linear layer.
+    Moe,
+    /// Parameters whose names contain one of these.
+    Parts(Vec<String>),
+}
+
+impl Trainable {
+    /// Whether the parameter of that name trains. The decoder never does: no classifier uses it.
+    pub fn accepts(&self, name: &str) -> bool {
+        if name.starts_with("decoder_") || name == "mask_token" {
+            return false;
+        }
+        match self {
+            Trainable::All => true,
+            Trainable::Linear => name.starts_with("mlp_head"),
+            Trainable::Moe => ["moe", "mlp_head", "weight_sum"]
+                .iter()
+                .any(|part| name.contains(part)),
+            Trainable::Parts(parts) => parts.iter().any(|part| name.contains(part)),
+        }
+    }
+}
+
+/// Labels of a set of records.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// Records of the source, in the order of the rows of `labels`.
+    pub records: Vec<usize>,
+    /// `[records, classes]`, 1 where the label is given.
+    pub labels: Vec<f32>,
+    /// Classes.
+    pub classes: usize,
+}
+
+/// Multi-label classification by binary cross-entropy, mean over records and classes (specification 6.2).
+pub struct Classification<'a, S: ?Sized> {
+    model: Classifier,
+    source: &'a S,
+    targets: Targets,
+    trainable: Trainable,
+    order: EpochOrder,
+}
+
+impl<'a, S: TokenSource + ?Sized> Classification<'a, S> {
+    /// Training of the accepted parts of `model` on the given records.
+    pub fn new(
+        model: Classifier,
+        source: &'a S,
+        targets: Targets,
+        trainable: Trainable,
+        batch: usize,
+        seed: u64,
+    ) -> Self {
+        Classification {
+            order: EpochOrder::new(targets.records.len(), batch, seed),
+            model,
+            source,
+            targets,
+            trainable,
+        }
+    }
+}
+
+impl<S: TokenSource + ?Sized> Objective for Classification<'_, S> {
+    type Batch = (ClearBatch, Vec<f32>);
+
+    fn steps_per_epoch(&self) -> usize {
+        self.order.steps()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.order.batch
+    }
+
+    fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
+        let rows = self.order.records_of(step);
+        let records: Vec<usize> = rows.iter().map(|&r| self.targets.records[r]).collect();
+        let classes = self.targets.classes;
+        let labels = rows
+            .iter()
+            .flat_map(|&r| &self.targets.labels[r * classes..(r + 1) * classes])
+            .copied()
+            .collect();
+        Ok((self.source.batch(&records)?, labels))
+    }
+
+    fn loss(&self, weights: &Weights, (batch, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
+        let model = self.model.with_weights(weights.clone());
+        let logits = model.logits(batch, &Masking::all(batch.token_count()), ctx);
+        bce_with_logits(logits, labels)
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        self.trainable.accepts(name)
+    }
+
+    fn dropout(&self) -> f32 {
+        self.model.encoder().config().dropout
+    }
+}
+
+/// Mean binary cross-entropy of logits `[n, classes]` against labels in the same order.
+pub fn bce_with_logits(logits: Tensor<2>, labels: &[f32]) -> Tensor<1> {
+    let shape = Shape::new(logits.dims());
+    let target = TensorData::new(labels.to_vec(), shape);
+    let target = Tensor::<2>::from_data(target, &logits.device());
+    // max(x, 0) - x y + log(1 + exp(-|x|)): no overflow for any logit.
+    let log = logits.clone().abs().neg().exp().add_scalar(1.0).log();
+    (activation::relu(logits.clone()) - logits * target + log).mean()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn cross_entropy_is_exact_and_does_not_overflow() {
+        let device = Device::flex();
+        let logits = Tensor::<2>::from_floats([[0.0, 2.0], [-200.0, 200.0]], &device);
+        let loss: f32 = bce_with_logits(logits, &[1.0, 0.0, 0.0, 1.0]).into_scalar();
+        let expected = (2f64.ln() + (1.0 + 2f64.exp()).ln()) / 4.0;
+        assert!((f64::from(loss) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn frozen_parts_follow_the_published_rules() {
+        let hug = "moe.level1_experts.0.net.0.weight";
+        let encoder = "encoder_transformer.layers.0.ff.0.weight";
+        assert!(Trainable::Moe.accepts(hug) && Trainable::Moe.accepts("mlp_head.bias"));
+        assert!(!Trainable::Moe.accepts(encoder) && !Trainable::Linear.accepts(hug));
+        assert!(Trainable::All.accepts(encoder) && !Trainable::All.accepts("mask_token"));
+    }
+
+    #[test]
+    fn every_epoch_visits_every_record_once_in_a_new_order() {
+        let order = EpochOrder::new(10, 5, 1);
+        let epoch = |e: usize| -> Vec<usize> {
+            (0..2).flat_map(|s| order.records_of(e * 2 + s)).collect()
+        };
+        let (a, b) = (epoch(0), epoch(1));
+        assert_ne!(a, b);
+        assert_eq!(epoch(0), a);
+        let mut sorted = a;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,77 @@
+//! What can end a run.
+
+use std::path::{Path, PathBuf};
+
+use purkinje_models::clear::BatchError;
+use purkinje_models::layers::WeightError;
+
+/// Why training could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A batch does not fit the network.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A checkpoint that cannot be used.
+    #[error("checkpoint {path}: {problem}; resume with the configuration that wrote it, or choose another output folder", path = .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Data that cannot become a batch.
+    #[error("{0}")]
+    Data(String),
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Too few records.
+    #[error("there are too few records for one batch of {batch}; give more data or a smaller batch")]
+    NoData {
+        /// Batch size asked for.
+        batch: usize,
+    },
+    /// Divergence.
+    #[error("step {step}: loss {loss}, gradient norm {norm}: training diverged; lower the learning rate or check the data, the last checkpoint is intact")]
+    NotFinite {
+        /// The step, from 1.
+        step: usize,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient norm.
+        norm: f64,
+    },
+    /// The event file.
+    #[error(transparent)]
+    Events(#[from] crate::tensorboard::EventFileError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] crate::run_log::RunLogError),
+    /// A schedule that makes no sense.
+    #[error(transparent)]
+    Schedule(#[from] crate::schedule::ScheduleError),
+    /// Weights of another model.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+}
+
+impl TrainError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        TrainError::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn checkpoint(path: &Path, problem: String) -> Self {
+        TrainError::Checkpoint {
+            path: path.to_owned(),
+            problem,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! AdamW with the published parameter groups and global-norm clipping (specification 6.3).
+
+use burn::tensor::{Gradients, Tensor};
+use purkinje_models::layers::update::{self, AdamwStep};
+use purkinje_models::layers::{Parameter, Weights};
+use serde::{Deserialize, Serialize};
+
+/// Constants of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamwConfig {
+    /// Rate of the first moment.
+    pub beta1: f64,
+    /// Rate of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay of matrices, tables and tokens.
+    pub weight_decay: f64,
+    /// Gradients with a larger Euclidean norm, over all parameters, are scaled down to it; no clipping if absent.
+    pub clip_norm: Option<f64>,
+}
+
+impl AdamwConfig {
+    /// CLEAR pre-training (specification 6.1).
+    pub fn pretrain() -> Self {
+        AdamwConfig {
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-8,
+            weight_decay: 0.05,
+            clip_norm: Some(3.0),
+        }
+    }
+
+    /// Probing and fine-tuning (specification 6.2).
+    pub fn finetune() -> Self {
+        AdamwConfig {
+            beta2: 0.999,
+            clip_norm: None,
+            ..Self::pretrain()
+        }
+    }
+}
+
+/// Whether a parameter is decayed: more than one dimension and no bias.
+pub fn decays(parameter: &Parameter) -> bool {
+    parameter.shape.len() > 1 && !parameter.name.ends_with(".bias")
+}
+
+/// AdamW over the parameters that train.
+#[derive(Debug)]
+pub struct Adamw {
+    config: AdamwConfig,
+    steps: u64,
+    moments: Vec<Option<[Tensor<1>; 2]>>,
+}
+
+impl Adamw {
+    /// An optimizer at step 0 for those parameters of `weights` whose names `trains` accepts.
+    pub fn new(weights: &Weights, trains: impl Fn(&str) -> bool, config: AdamwConfig) -> Self {
+        let moments = weights
+            .iter()
+            .map(|p| trains(&p.name).then(|| [p.value.zeros_like(), p.value.zeros_like()]))
+            .collect();
+        Adamw {
+            config,
+            steps: 0,
+            moments,
+        }
+    }
+
+    /// How many updates were made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// First and second moment of every parameter that trains, `None` for the others, in state-dict order.
+    pub fn moments(&self) -> &[Option<[Tensor<1>; 2]>] {
+        &self.moments
+    }
+
+    /// Continues from stored moments, one entry for each parameter.
+    pub fn restore(&mut self, steps: u64, moments: Vec<Option<[Tensor<1>; 2]>>) {
+        self.steps = steps;
+        self.moments = moments;
+    }
+
+    /// Updates `weights` with the gradients of their `tracked` copy at learning rate `lr`; returns the norm of the
+    /// gradients before clipping. A norm that is not finite changes nothing.
+    pub fn step(
+        &mut self,
+        weights: &mut Weights,
+        tracked: &Weights,
+        mut gradients: Gradients,
+        lr: f64,
+    ) -> f64 {
+        let grads: Vec<Option<Tensor<1>>> = tracked
+            .iter()
+            .map(|p| p.value.grad_remove(&mut gradients))
+            .collect();
+        let squares: f64 = grads.iter().flatten().map(update::sum_squares).sum();
+        let norm = squares.sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
+        let c = self.config;
+        let clip = c
+            .clip_norm
+            .map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
+        self.steps += 1;
+        let t = self.steps as i32;
+        for ((p, grad), moments) in weights.iter_mut().zip(grads).zip(&mut self.moments) {
+            let (Some(grad), Some([m, v])) = (grad, moments) else {
+                continue;
+            };
+            let decay = if decays(p) { c.weight_decay } else { 0.0 };
+            let step = AdamwStep {
+                decay: (1.0 - lr * decay) as f32,
+                beta1: c.beta1 as f32,
+                beta2: c.beta2 as f32,
+                step: (lr / (1.0 - c.beta1.powi(t))) as f32,
+                second_scale: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
+                eps: c.eps as f32,
+                clip: clip as f32,
+            };
+            update::adamw(&mut p.value, m, v, grad, step);
+        }
+        norm
+    }
+}

@@ -1,0 +1,243 @@
+//! The training loop: steps, schedule, log, checkpoints, resumption.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::random::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::objective::Objective;
+use crate::optimizer::{Adamw, AdamwConfig};
+use crate::run_log::RunLog;
+use crate::schedule::CosineSchedule;
+use crate::tensorboard::EventWriter;
+use crate::TrainError;
+
+/// How long and how fast to learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Learning rate after warm-up.
+    pub lr: f64,
+    /// Learning rate the cosine falls towards.
+    pub min_lr: f64,
+    /// Passes during which the rate rises from 0.
+    pub warmup_epochs: usize,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Optimizer.
+    pub optimizer: AdamwConfig,
+    /// Matrix products in bfloat16 where the device has units for it.
+    pub mixed_precision: bool,
+    /// Seconds between checkpoints inside an epoch; one is always written at its end.
+    pub checkpoint_every_s: u64,
+}
+
+/// Where a run writes and whether it continues.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    /// The folder; `None` keeps nothing.
+    pub path: Option<PathBuf>,
+    /// Continue from the folder's checkpoint when there is one.
+    pub resume: bool,
+}
+
+/// One update, for progress displays.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+pub struct StepReport {
+    /// Updates made, this one included.
+    pub step: usize,
+    /// Updates of the whole run.
+    pub steps: usize,
+    /// Pass over the data, from 1.
+    pub epoch: usize,
+    /// Loss before the update.
+    pub loss: f64,
+    /// Learning rate of the update.
+    pub lr: f64,
+    /// Gradient norm before clipping.
+    pub gradient_norm: f64,
+    /// Records a second in this step, data included.
+    pub records_per_s: f64,
+}
+
+/// Whether to go on after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Train on.
+    Continue,
+    /// Stop here; the weights are final.
+    Stop,
+}
+
+/// Sees a run go by.
+pub trait Observer {
+    /// After every update.
+    fn step(&mut self, _report: &StepReport) {}
+
+    /// After every epoch (counted from 1), with the weights as they are.
+    ///
+    /// # Errors
+    /// Anything that must end the run.
+    fn epoch(&mut self, _epoch: usize, _weights: &Weights) -> Result<Next, TrainError> {
+        Ok(Next::Continue)
+    }
+}
+
+/// Sees nothing.
+impl Observer for () {}
+
+/// Names of the files of a run.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOG: &str = "log.jsonl";
+const EVENTS: &str = "tensorboard";
+/// Batches assembled ahead of their step.
+const PREFETCH: usize = 2;
+
+/// Trains `weights` and returns them.
+///
+/// With a run folder it appends to a JSON-lines log and TensorBoard events and writes checkpoints atomically; a run that
+/// was killed and resumed ends with the weights of one that was not, bit for bit on the CPU.
+///
+/// # Errors
+/// When data cannot be read, a file cannot be written, a checkpoint belongs to another configuration, or the loss is no
+/// longer finite.
+pub fn train<O: Objective>(
+    objective: &O,
+    mut weights: Weights,
+    config: &TrainConfig,
+    folder: &RunFolder,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Weights, TrainError> {
+    let per_epoch = objective.steps_per_epoch();
+    if per_epoch == 0 {
+        return Err(TrainError::NoData {
+            batch: objective.batch_size(),
+        });
+    }
+    let steps = per_epoch * config.epochs;
+    let schedule = CosineSchedule::from_epochs(
+        config.lr,
+        config.min_lr,
+        config.epochs,
+        per_epoch,
+        config.warmup_epochs,
+        None,
+    )?;
+    let mut optimizer = Adamw::new(&weights, |n| objective.trains(n), config.optimizer);
+    let file = folder.path.as_deref().map(|path| path.join(CHECKPOINT));
+    let mut first = 0;
+    if let Some(file) = file.as_deref().filter(|f| folder.resume && f.exists()) {
+        first = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
+    }
+    let mut outputs = Outputs::open(folder.path.as_deref(), first)?;
+    let dropout_seeds = Stream::new(config.seed, "dropout");
+    let graph = device.clone().autodiff();
+    let mut saved = Instant::now();
+
+    std::thread::scope(|scope| {
+        let (sender, batches) = mpsc::sync_channel(PREFETCH);
+        scope.spawn(move || {
+            for step in first..steps {
+                // A closed channel means that training ended early.
+                if sender.send(objective.batch(step)).is_err() {
+                    break;
+                }
+            }
+        });
+        for step in first..steps {
+            let start = Instant::now();
+            let Ok(batch) = batches.recv() else { break };
+            let batch = batch?;
+            let seed = dropout_seeds.at(step as u64).next_u64();
+            let ctx = Context::training(&graph, objective.dropout(), seed)
+                .mixed_precision(config.mixed_precision);
+            let tracked = weights.tracked(|name| objective.trains(name));
+            let loss = objective.loss(&tracked, &batch, &ctx);
+            let gradients = loss.backward();
+            let loss = f64::from(loss.inner().into_scalar::<f32>());
+            let lr = schedule.at(step);
+            let norm = optimizer.step(&mut weights, &tracked, gradients, lr);
+            if !loss.is_finite() || !norm.is_finite() {
+                return Err(TrainError::NotFinite {
+                    step: step + 1,
+                    loss,
+                    norm,
+                });
+            }
+            let report = StepReport {
+                step: step + 1,
+                steps,
+                epoch: step / per_epoch + 1,
+                loss,
+                lr,
+                gradient_norm: norm,
+                records_per_s: objective.batch_size() as f64 / start.elapsed().as_secs_f64(),
+            };
+            outputs.write(&report)?;
+            observer.step(&report);
+            let ends_epoch = (step + 1) % per_epoch == 0;
+            let due = saved.elapsed() >= Duration::from_secs(config.checkpoint_every_s);
+            if let Some(file) = file.as_deref().filter(|_| ends_epoch || due) {
+                outputs.flush()?;
+                checkpoint::save(file, &weights, &optimizer)?;
+                saved = Instant::now();
+            }
+            if ends_epoch && observer.epoch(report.epoch, &weights)? == Next::Stop {
+                break;
+            }
+        }
+        drop(batches);
+        outputs.flush()
+    })?;
+    Ok(weights)
+}
+
+/// Log and events of a run with a folder.
+struct Outputs(Option<(RunLog, EventWriter)>);
+
+impl Outputs {
+    fn open(folder: Option<&Path>, resumed_at: usize) -> Result<Self, TrainError> {
+        let Some(folder) = folder else {
+            return Ok(Outputs(None));
+        };
+        std::fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, e))?;
+        let log = folder.join(LOG);
+        let log = if resumed_at > 0 {
+            RunLog::resume(&log, resumed_at as u64)?
+        } else {
+            RunLog::create(&log)?
+        };
+        let events = EventWriter::create(&folder.join(EVENTS), resumed_at as u64 + 1)?;
+        Ok(Outputs(Some((log, events))))
+    }
+
+    fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
+        if let Some((log, events)) = &mut self.0 {
+            let step = report.step as u64;
+            let scalars = [
+                ("loss", report.loss),
+                ("learning_rate", report.lr),
+                ("gradient_norm", report.gradient_norm),
+                ("records_per_s", report.records_per_s),
+            ];
+            events.scalars(step, scalars)?;
+            log.write("train", step, scalars.into_iter().chain([("epoch", report.epoch as f64)]))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        if let Some((_, events)) = &mut self.0 {
+            events.flush()?;
+        }
+        Ok(())
+    }
+}
