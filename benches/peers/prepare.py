@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 
+from . import safetensors_file
+from .rows import same
 from .signals import r_peaks, read
 
 RATE_HZ = 100
-STANDARD = ["I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 
 
 def repair(leads, half_window=6):
@@ -50,13 +51,27 @@ def prepare(paths, out):
     np.save(f"{out}/r_peak_counts.npy", np.array([len(found) for found in peaks]))
 
 
-def main(folder, out):
+def check(out, ours):
+    """Fails unless the store, shown in the file `ours`, holds what `prepare` left in `out`."""
+    shown = safetensors_file.load(ours)
+    same("R-peaks", shown["r_peaks"], np.load(f"{out}/r_peaks.npy"))
+    same("R-peak counts", shown["r_peak_counts"], np.load(f"{out}/r_peak_counts.npy"))
+    # Stored samples are rounded to the step of their record.
+    error = np.abs(shown["signals_mv"] - np.load(f"{out}/signals.npy")).max(axis=(1, 2))
+    worst = (error / shown["step_mv"]).max()
+    if not worst <= 0.501:
+        raise SystemExit(f"signals: the two sides differ by {worst:.3f} steps, more than rounding explains")
+
+
+def main(folder, out, ours=None):
     """Prepares every record of a folder and prints the seconds, imports not counted."""
     paths = sorted(path.with_suffix("") for path in Path(folder).rglob("*.hea"))
     prepare_one(paths[0])
     start = time.perf_counter()
     prepare(paths, out)
     print(json.dumps({"records": len(paths), "seconds": time.perf_counter() - start}))
+    if ours:
+        check(out, ours)
 
 
 if __name__ == "__main__":

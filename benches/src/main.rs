@@ -1,9 +1,11 @@
 //! Purkinje's side of the benchmarks. `benches/run` starts it and the Python peers, and asks both in turn.
 //!
-//! `purkinje-bench worker DATA EXCHANGE` answers requests on standard input, see [`worker`].
+//! - `purkinje-bench worker DATA EXCHANGE` answers requests on standard input, see [`worker`],
+//! - `purkinje-bench prepare FOLDER STORE` prepares a folder, `purkinje-bench show STORE FILE` shows the result.
 
 mod allocator;
 mod exchange;
+mod prepare;
 mod signals;
 mod worker;
 
@@ -20,7 +22,9 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["worker", data, exchange] => worker::serve(Path::new(data), Path::new(exchange)),
-        _ => Err("usage: purkinje-bench worker DATA EXCHANGE (benches/run calls it)".into()),
+        ["prepare", folder, store] => prepare::run(Path::new(folder), Path::new(store)),
+        ["show", store, file] => prepare::show(Path::new(store), Path::new(file)),
+        _ => Err("usage: purkinje-bench worker DATA EXCHANGE | prepare FOLDER STORE | show STORE FILE (benches/run calls it)".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
