@@ -381,8 +381,8 @@ fn max_is_zero<S: Sample>(rows: &[S]) -> bool {
     let mut zero_seen = false;
     for value in rows {
         let value = value.to_f64();
-        // Above zero or NaN: the maximum is not zero.
-        if !(value <= 0.0) {
+        // Either way the maximum is not zero.
+        if value > 0.0 || value.is_nan() {
             return false;
         }
         zero_seen |= value == 0.0;

@@ -123,7 +123,7 @@ fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
 /// Lead II first, then the others, until one shows two R-peaks. At 100 Hz, where the detector learns well.
 fn measure_heart_rate(recording: &Recording, leads: &[LeadQuality]) -> Option<(Lead, f64)> {
     let rate_hz = recording.rate_hz;
-    if !(rate_hz > 0.0 && rate_hz.is_finite()) {
+    if !resample::RATES_HZ.contains(&rate_hz) {
         return None;
     }
     let mut detector = Xqrs::new(RATE_HZ).ok()?;

@@ -5,10 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use realfft::{ComplexToReal, FftNum, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
+
+/// Sampling rates in hertz that recordings are taken at. A header that claims less is wrong, and believing
+/// it would mean absurdly many samples at a usual rate.
+pub const RATES_HZ: RangeInclusive<f64> = 10.0..=100_000.0;
 
 /// Resamples every row of `rows` (`[lead, time]`, row-major, `leads` rows) to `target` samples, in double precision.
 ///

@@ -23,23 +23,59 @@ impl<const M: usize> Recursive<M> {
     }
 }
 
-/// Filters `signal` (`[time, lane]`) forwards, then backwards, each from the steady state of its first sample.
-pub(crate) fn zero_phase<const L: usize, const M: usize>(
-    filter: &Recursive<M>,
-    signal: &mut [[f64; L]],
-) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if has_avx512() {
-            // SAFETY: the processor has the features the function was compiled for.
-            return unsafe { x86::zero_phase_avx512(filter, signal) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { x86::zero_phase_avx2(filter, signal) };
+/// How many leads are filtered side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lanes {
+    One,
+    Four,
+    Eight,
+}
+
+impl Lanes {
+    /// Enough for this many leads, or the most there are.
+    pub(crate) fn for_leads(leads: usize) -> Self {
+        match leads {
+            0 | 1 => Lanes::One,
+            2..=4 => Lanes::Four,
+            _ => Lanes::Eight,
         }
     }
-    zero_phase_loop(filter, signal);
+
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Lanes::One => 1,
+            Lanes::Four => 4,
+            Lanes::Eight => 8,
+        }
+    }
+}
+
+/// Filters `signal` (`[time, lane]`, flat) forwards, then backwards, each from the steady state of its first sample.
+pub(crate) fn zero_phase<const M: usize>(filter: &Recursive<M>, lanes: Lanes, signal: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = std::arch::is_x86_feature_detected!("avx2");
+        match lanes {
+            Lanes::Eight if has_avx512() => {
+                // SAFETY: the processor has the features the function was compiled for.
+                return unsafe { x86::zero_phase_8_avx512(filter, signal.as_chunks_mut().0) };
+            }
+            Lanes::Eight if avx2 => {
+                // SAFETY: as above.
+                return unsafe { x86::zero_phase_8_avx2(filter, signal.as_chunks_mut().0) };
+            }
+            Lanes::Four if avx2 => {
+                // SAFETY: as above.
+                return unsafe { x86::zero_phase_4_avx2(filter, signal.as_chunks_mut().0) };
+            }
+            _ => {}
+        }
+    }
+    match lanes {
+        Lanes::One => zero_phase_loop::<[f64; 1], 1, M>(filter, signal.as_chunks_mut().0),
+        Lanes::Four => zero_phase_loop::<[f64; 4], 4, M>(filter, signal.as_chunks_mut().0),
+        Lanes::Eight => zero_phase_loop::<[f64; 8], 8, M>(filter, signal.as_chunks_mut().0),
+    }
 }
 
 /// `out[n] = sum over k of taps[k] * signal[n + k]`; `signal` has `out.len() + taps.len() - 1` samples or more.
@@ -64,24 +100,76 @@ fn has_avx512() -> bool {
         && std::arch::is_x86_feature_detected!("avx512vl")
 }
 
+/// One number per lane. Products and sums are rounded one by one.
+trait Vector<const L: usize>: Copy {
+    fn load(from: &[f64; L]) -> Self;
+    fn store(self, to: &mut [f64; L]);
+    fn splat(value: f64) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+}
+
+/// Any processor.
+impl<const L: usize> Vector<L> for [f64; L] {
+    #[inline(always)]
+    fn load(from: &[f64; L]) -> Self {
+        *from
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f64; L]) {
+        *to = self;
+    }
+    #[inline(always)]
+    fn splat(value: f64) -> Self {
+        [value; L]
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - other[lane])
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * other[lane])
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Recursive, correlate_loop, zero_phase_loop};
+    use std::arch::x86_64::{
+        __m256d, __m512d, _mm256_add_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_set1_pd,
+        _mm256_storeu_pd, _mm256_sub_pd, _mm512_add_pd, _mm512_loadu_pd, _mm512_mul_pd,
+        _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
+    };
+
+    use super::{Recursive, Vector, correlate_loop, zero_phase_loop};
 
     #[target_feature(enable = "avx512f,avx512vl")]
-    pub(super) fn zero_phase_avx512<const L: usize, const M: usize>(
+    pub(super) fn zero_phase_8_avx512<const M: usize>(
         filter: &Recursive<M>,
-        signal: &mut [[f64; L]],
+        signal: &mut [[f64; 8]],
     ) {
-        zero_phase_loop(filter, signal);
+        zero_phase_loop::<Zmm, 8, M>(filter, signal);
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn zero_phase_avx2<const L: usize, const M: usize>(
+    pub(super) fn zero_phase_8_avx2<const M: usize>(
         filter: &Recursive<M>,
-        signal: &mut [[f64; L]],
+        signal: &mut [[f64; 8]],
     ) {
-        zero_phase_loop(filter, signal);
+        zero_phase_loop::<TwoYmm, 8, M>(filter, signal);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn zero_phase_4_avx2<const M: usize>(
+        filter: &Recursive<M>,
+        signal: &mut [[f64; 4]],
+    ) {
+        zero_phase_loop::<Ymm, 4, M>(filter, signal);
     }
 
     #[target_feature(enable = "avx512f,avx512vl")]
@@ -93,39 +181,148 @@ mod x86 {
     pub(super) fn correlate_avx2(signal: &[f64], taps: &[f64], out: &mut [f64]) {
         correlate_loop::<32>(signal, taps, out);
     }
+
+    // The three types below are private to this module and named by the functions above only, so
+    // their methods run on processors that have the instructions.
+
+    #[derive(Clone, Copy)]
+    struct Zmm(__m512d);
+
+    #[derive(Clone, Copy)]
+    struct Ymm(__m256d);
+
+    #[derive(Clone, Copy)]
+    struct TwoYmm(Ymm, Ymm);
+
+    impl Vector<8> for Zmm {
+        #[inline(always)]
+        fn load(from: &[f64; 8]) -> Self {
+            // SAFETY: eight numbers are readable there; AVX-512 is present, see above.
+            Zmm(unsafe { _mm512_loadu_pd(from.as_ptr()) })
+        }
+        #[inline(always)]
+        fn store(self, to: &mut [f64; 8]) {
+            // SAFETY: eight numbers are writable there; AVX-512 is present, see above.
+            unsafe { _mm512_storeu_pd(to.as_mut_ptr(), self.0) }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: AVX-512 is present, see above.
+            Zmm(unsafe { _mm512_set1_pd(value) })
+        }
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Zmm(unsafe { _mm512_add_pd(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Zmm(unsafe { _mm512_sub_pd(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Zmm(unsafe { _mm512_mul_pd(self.0, other.0) })
+        }
+    }
+
+    impl Vector<4> for Ymm {
+        #[inline(always)]
+        fn load(from: &[f64; 4]) -> Self {
+            // SAFETY: four numbers are readable there; AVX2 is present, see above.
+            Ymm(unsafe { _mm256_loadu_pd(from.as_ptr()) })
+        }
+        #[inline(always)]
+        fn store(self, to: &mut [f64; 4]) {
+            // SAFETY: four numbers are writable there; AVX2 is present, see above.
+            unsafe { _mm256_storeu_pd(to.as_mut_ptr(), self.0) }
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            // SAFETY: AVX2 is present, see above.
+            Ymm(unsafe { _mm256_set1_pd(value) })
+        }
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Ymm(unsafe { _mm256_add_pd(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Ymm(unsafe { _mm256_sub_pd(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            // SAFETY: as above.
+            Ymm(unsafe { _mm256_mul_pd(self.0, other.0) })
+        }
+    }
+
+    impl Vector<8> for TwoYmm {
+        #[inline(always)]
+        fn load(&[a, b, c, d, e, f, g, h]: &[f64; 8]) -> Self {
+            TwoYmm(Ymm::load(&[a, b, c, d]), Ymm::load(&[e, f, g, h]))
+        }
+        #[inline(always)]
+        fn store(self, to: &mut [f64; 8]) {
+            let [low, high] = [self.0, self.1].map(|half| {
+                let mut values = [0.0; 4];
+                half.store(&mut values);
+                values
+            });
+            to[..4].copy_from_slice(&low);
+            to[4..].copy_from_slice(&high);
+        }
+        #[inline(always)]
+        fn splat(value: f64) -> Self {
+            TwoYmm(Ymm::splat(value), Ymm::splat(value))
+        }
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            TwoYmm(self.0.plus(other.0), self.1.plus(other.1))
+        }
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            TwoYmm(self.0.minus(other.0), self.1.minus(other.1))
+        }
+        #[inline(always)]
+        fn times(self, other: Self) -> Self {
+            TwoYmm(self.0.times(other.0), self.1.times(other.1))
+        }
+    }
 }
 
 #[inline(always)]
-fn zero_phase_loop<const L: usize, const M: usize>(filter: &Recursive<M>, signal: &mut [[f64; L]]) {
-    let (Some(first), Recursive { b, a, zi }) = (signal.first(), filter) else {
-        return;
-    };
-    let start = |value: [f64; L]| -> [[f64; L]; M] {
-        std::array::from_fn(|k| std::array::from_fn(|lane| zi[k] * value[lane]))
-    };
-    let mut z = start(*first);
+fn zero_phase_loop<V: Vector<L>, const L: usize, const M: usize>(
+    filter: &Recursive<M>,
+    signal: &mut [[f64; L]],
+) {
+    let Some(first) = signal.first() else { return };
+    let (b, a) = (filter.b.map(V::splat), filter.a.map(V::splat));
+    let start = |value: V| filter.zi.map(|zi| V::splat(zi).times(value));
+    let mut z = start(V::load(first));
     for x in signal.iter_mut() {
-        *x = step(b, a, &mut z, *x);
+        step(&b, &a, &mut z, V::load(x)).store(x);
     }
-    let mut z = start(signal[signal.len() - 1]);
+    let mut z = start(V::load(&signal[signal.len() - 1]));
     for x in signal.iter_mut().rev() {
-        *x = step(b, a, &mut z, *x);
+        step(&b, &a, &mut z, V::load(x)).store(x);
     }
 }
 
 /// One sample of the transposed direct form II in every lane; `z[M - 1]` stays 0.
 #[inline(always)]
-fn step<const L: usize, const M: usize>(
-    b: &[f64; M],
-    a: &[f64; M],
-    z: &mut [[f64; L]; M],
-    x: [f64; L],
-) -> [f64; L] {
-    let y: [f64; L] = std::array::from_fn(|lane| z[0][lane] + b[0] * x[lane]);
+fn step<V: Vector<L>, const L: usize, const M: usize>(
+    b: &[V; M],
+    a: &[V; M],
+    z: &mut [V; M],
+    x: V,
+) -> V {
+    let y = z[0].plus(b[0].times(x));
     for k in 0..M - 1 {
-        for lane in 0..L {
-            z[k][lane] = z[k + 1][lane] + x[lane] * b[k + 1] - y[lane] * a[k + 1];
-        }
+        z[k] = z[k + 1].plus(x.times(b[k + 1])).minus(y.times(a[k + 1]));
     }
     y
 }
@@ -159,5 +356,63 @@ fn correlate_loop<const BLOCK: usize>(signal: &[f64], taps: &[f64], out: &mut [f
         }
         // The last block overlaps its neighbour rather than being short: same sums, same bits.
         n = (n + BLOCK).min(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On one machine only one version runs by itself; here all that it can run are compared.
+    #[test]
+    fn every_version_gives_the_same_bits() {
+        let b = [0.3, 0.1, -0.6, 0.02, 0.3];
+        let a = [1.0, -1.9, 1.5, -0.7, 0.2];
+        let filter = Recursive::<5>::new(&b, &a, &[0.1, -0.2, 0.3, 0.05]);
+        let signal: Vec<f64> = (0..8 * 301)
+            .map(|k| f64::from(k * k % 97) / 7.0 - 5.0)
+            .collect();
+        let run = |version: &dyn Fn(&mut [[f64; 8]])| {
+            let mut signal = signal.clone();
+            version(signal.as_chunks_mut().0);
+            signal
+        };
+        let expected = run(&|x| zero_phase_loop::<[f64; 8], 8, 5>(&filter, x));
+        assert!(expected.iter().all(|value| value.is_finite()));
+        let taps: Vec<f64> = signal[..13].to_vec();
+        let correlated = |version: &dyn Fn(&[f64], &[f64], &mut [f64])| {
+            let mut out = vec![0.0; signal.len() - 12];
+            version(&signal, &taps, &mut out);
+            out
+        };
+        let expected_sums = correlated(&|s, t, o| correlate_loop::<1>(s, t, o));
+        assert_eq!(correlated(&correlate), expected_sums);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if has_avx512() {
+                // SAFETY: just checked.
+                assert_eq!(
+                    run(&|x| unsafe { x86::zero_phase_8_avx512(&filter, x) }),
+                    expected
+                );
+                // SAFETY: just checked.
+                assert_eq!(
+                    correlated(&|s, t, o| unsafe { x86::correlate_avx512(s, t, o) }),
+                    expected_sums
+                );
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: just checked.
+                assert_eq!(
+                    run(&|x| unsafe { x86::zero_phase_8_avx2(&filter, x) }),
+                    expected
+                );
+                // SAFETY: just checked.
+                assert_eq!(
+                    correlated(&|s, t, o| unsafe { x86::correlate_avx2(s, t, o) }),
+                    expected_sums
+                );
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Forward-backward filtering with odd extension.
 
 use super::{BandPass, Coefficients, FilterError, MAX_ORDER};
-use crate::simd;
+use crate::simd::{self, Lanes};
 
 /// A recursive filter applied forwards and backwards, so that it does not shift anything in time.
 ///
@@ -68,17 +68,9 @@ impl ZeroPhase {
         }
         let len = rows.len() / leads;
         self.check_len(len)?;
-        let mut groups = rows;
-        while !groups.is_empty() {
-            let waiting = groups.len() / len;
-            let taken = if waiting > 4 { waiting.min(8) } else { waiting };
-            let (group, rest) = groups.split_at_mut(taken * len);
-            match taken {
-                1 => self.lanes::<1>(group, len),
-                2..=4 => self.lanes::<4>(group, len),
-                _ => self.lanes::<8>(group, len),
-            }
-            groups = rest;
+        let mut extended = Vec::new();
+        for group in rows.chunks_mut(Lanes::Eight.count() * len) {
+            self.filter_together(group, len, &mut extended);
         }
         Ok(())
     }
@@ -92,7 +84,7 @@ impl ZeroPhase {
     ) -> Result<(), FilterError> {
         self.check_len(signal.len())?;
         odd_extension_into(signal, self.pad_samples, work);
-        self.run::<1>(work.as_chunks_mut::<1>().0);
+        self.run(Lanes::One, work);
         out.clear();
         out.extend_from_slice(&work[self.pad_samples..self.pad_samples + signal.len()]);
         Ok(())
@@ -108,33 +100,36 @@ impl ZeroPhase {
         Ok(())
     }
 
-    /// Filters up to `L` rows of `len` samples together; `len` exceeds the extension.
-    fn lanes<const L: usize>(&self, rows: &mut [f64], len: usize) {
+    /// Filters up to eight rows of `len` samples side by side; `len` exceeds the extension.
+    fn filter_together(&self, rows: &mut [f64], len: usize, extended: &mut Vec<f64>) {
         let pad = self.pad_samples;
-        let mut extended = vec![[0.0; L]; len + 2 * pad]; // [extended time, lane]
+        let lanes = Lanes::for_leads(rows.len() / len);
+        let width = lanes.count();
+        extended.clear();
+        extended.resize(width * (len + 2 * pad), 0.0); // [extended time, lane]
         for (lane, row) in rows.chunks_exact(len).enumerate() {
             let (first, last) = (2.0 * row[0], 2.0 * row[len - 1]);
-            for k in 0..pad {
-                extended[k][lane] = first - row[pad - k];
-                extended[pad + len + k][lane] = last - row[len - 2 - k];
-            }
-            for (place, value) in extended[pad..].iter_mut().zip(row) {
-                place[lane] = *value;
+            let left = row[1..=pad].iter().rev().map(|x| first - x);
+            let right = row[len - 1 - pad..len - 1].iter().rev().map(|x| last - x);
+            let values = left.chain(row.iter().copied()).chain(right);
+            for (place, value) in extended[lane..].iter_mut().step_by(width).zip(values) {
+                *place = value;
             }
         }
-        self.run(&mut extended);
+        self.run(lanes, extended);
         for (lane, row) in rows.chunks_exact_mut(len).enumerate() {
-            for (value, place) in row.iter_mut().zip(&extended[pad..]) {
-                *value = place[lane];
+            let places = extended[width * pad + lane..].iter().step_by(width);
+            for (value, place) in row.iter_mut().zip(places) {
+                *value = *place;
             }
         }
     }
 
-    fn run<const L: usize>(&self, extended: &mut [[f64; L]]) {
+    fn run(&self, lanes: Lanes, extended: &mut [f64]) {
         match &self.kernel {
-            Kernel::Short(kernel) => simd::zero_phase(kernel, extended),
-            Kernel::Medium(kernel) => simd::zero_phase(kernel, extended),
-            Kernel::Long(kernel) => simd::zero_phase(kernel, extended),
+            Kernel::Short(kernel) => simd::zero_phase(kernel, lanes, extended),
+            Kernel::Medium(kernel) => simd::zero_phase(kernel, lanes, extended),
+            Kernel::Long(kernel) => simd::zero_phase(kernel, lanes, extended),
         }
     }
 }

@@ -3,7 +3,9 @@
 use purkinje_record::{Lead, LeadSet, Recording};
 
 use super::{Arithmetic, EmptyLead, MissingPolicy, Preprocess, Resample, Scale, Window};
+use crate::beats::Sample;
 use crate::filter::ZeroPhase;
+use crate::resample::RATES_HZ;
 use crate::{repair, resample};
 
 /// A recording after preprocessing.
@@ -52,9 +54,10 @@ pub enum PreprocessError {
         /// The leads that are there.
         found: LeadSet,
     },
-    /// The rate is not a positive number.
+    /// The rate is not that of an ECG.
     #[error(
-        "record `{record}` has a sampling rate of {rate_hz} Hz: expected a positive number; correct its header or name the rate"
+        "record `{record}` has a sampling rate of {rate_hz} Hz: expected {} to {} Hz; correct its header or name the rate",
+        RATES_HZ.start(), RATES_HZ.end()
     )]
     Rate {
         /// The record.
@@ -169,100 +172,50 @@ impl Preparer {
     /// # Errors
     /// See [`PreprocessError`].
     pub fn apply(&self, recording: &Recording) -> Result<Prepared, PreprocessError> {
-        let samples = recording.samples_mv();
-        let chosen = self.choose(&recording.id, &recording.leads, samples.len())?;
-        let len = recording.len();
-        let mut rows = Vec::with_capacity(chosen.len() * len);
-        for row in chosen {
-            let row = &samples[row * len..(row + 1) * len];
-            rows.extend(row.iter().map(|value| f64::from(*value)));
-        }
-        self.prepare(&recording.id, recording.rate_hz, rows)
+        let Recording {
+            id, leads, rate_hz, ..
+        } = recording;
+        self.apply_samples(id, leads, *rate_hz, recording.samples_mv())
     }
 
-    /// Prepares samples in double precision: `samples_mv` is `[lead, time]` in millivolts, row-major,
-    /// with the meaning `leads`; `record` names it in errors.
+    /// Prepares bare samples of either precision: `samples_mv` is `[lead, time]` in millivolts,
+    /// row-major, with the meaning `leads`; `record` names it in errors.
     ///
     /// # Errors
     /// See [`PreprocessError`].
-    pub fn apply_samples(
+    pub fn apply_samples<S: Sample>(
         &self,
         record: &str,
         leads: &LeadSet,
         rate_hz: f64,
-        samples_mv: &[f64],
+        samples_mv: &[S],
     ) -> Result<Prepared, PreprocessError> {
-        let chosen = self.choose(record, leads, samples_mv.len())?;
-        let len = samples_mv.len() / leads.len();
-        let mut rows = Vec::with_capacity(chosen.len() * len);
-        for row in chosen {
-            rows.extend_from_slice(&samples_mv[row * len..(row + 1) * len]);
-        }
-        self.prepare(record, rate_hz, rows)
-    }
-
-    fn choose(
-        &self,
-        record: &str,
-        leads: &LeadSet,
-        samples: usize,
-    ) -> Result<Vec<usize>, PreprocessError> {
-        if leads.is_empty() || !samples.is_multiple_of(leads.len()) {
-            return Err(PreprocessError::Shape {
-                record: record.to_owned(),
-                samples,
-                leads: leads.len(),
-            });
-        }
-        leads
-            .rows_of(&self.contract.leads)
-            .map_err(|lead| PreprocessError::MissingLead {
-                record: record.to_owned(),
-                lead,
-                found: leads.clone(),
-            })
-    }
-
-    /// `rows` holds the contract's leads in its order.
-    fn prepare(
-        &self,
-        record: &str,
-        rate_hz: f64,
-        mut rows: Vec<f64>,
-    ) -> Result<Prepared, PreprocessError> {
-        let Preprocess {
-            rate_hz: target_hz,
-            leads,
-            window,
-            scale,
-            resample: Resample::Fourier,
-            ..
-        } = &self.contract;
-        if !(rate_hz > 0.0 && rate_hz.is_finite()) {
+        if !RATES_HZ.contains(&rate_hz) {
             return Err(PreprocessError::Rate {
                 record: record.to_owned(),
                 rate_hz,
             });
         }
+        let mut rows = self.choose(record, leads, rate_hz, samples_mv)?;
+        let leads = &self.contract.leads;
+        let target_hz = self.contract.rate_hz;
         let too_short = |found, needed, rate_hz| PreprocessError::TooShort {
             record: record.to_owned(),
             found,
             needed,
             rate_hz,
         };
-        if let Some(window) = window {
-            rows = cut(&rows, leads.len(), rate_hz, *window);
-        }
         let len = rows.len() / leads.len();
         if len == 0 {
             return Err(too_short(0, 0, rate_hz));
         }
         let repairs = self.repair(record, len, &mut rows)?;
-        let target = resample::resampled_len(len, rate_hz, *target_hz);
+        let target = resample::resampled_len(len, rate_hz, target_hz);
         if target == 0 {
-            return Err(too_short(0, 0, *target_hz));
+            return Err(too_short(len, (rate_hz / target_hz) as usize, rate_hz));
         }
-        let mut rows = match scale_in_place(&mut rows, *scale) {
+        let Resample::Fourier = self.contract.resample;
+        let mut rows = match scale_in_place(&mut rows, self.contract.scale) {
             Scaled::Double if target == len => rows,
             Scaled::Double => resample::fourier(&rows, leads.len(), target),
             Scaled::Single(rows) => resample::fourier_f32(&rows, leads.len(), target)
@@ -279,14 +232,51 @@ impl Preparer {
         if let Some(filter) = &self.filter {
             filter
                 .apply(&mut rows, leads.len())
-                .map_err(|_| too_short(target, filter.pad_samples(), *target_hz))?;
+                .map_err(|_| too_short(target, filter.pad_samples(), target_hz))?;
         }
         Ok(Prepared {
             rows,
             leads: leads.clone(),
-            rate_hz: *target_hz,
+            rate_hz: target_hz,
             repairs,
         })
+    }
+
+    /// The contract's leads in its order, cut to its window.
+    fn choose<S: Sample>(
+        &self,
+        record: &str,
+        leads: &LeadSet,
+        rate_hz: f64,
+        samples: &[S],
+    ) -> Result<Vec<f64>, PreprocessError> {
+        if leads.is_empty() || !samples.len().is_multiple_of(leads.len()) {
+            return Err(PreprocessError::Shape {
+                record: record.to_owned(),
+                samples: samples.len(),
+                leads: leads.len(),
+            });
+        }
+        let chosen =
+            leads
+                .rows_of(&self.contract.leads)
+                .map_err(|lead| PreprocessError::MissingLead {
+                    record: record.to_owned(),
+                    lead,
+                    found: leads.clone(),
+                })?;
+        let len = samples.len() / leads.len();
+        let (kept, padded) = match self.contract.window {
+            Some(window) => window.samples(len, rate_hz),
+            None => (len, len),
+        };
+        let mut rows = Vec::with_capacity(chosen.len() * padded);
+        for row in chosen {
+            let row = &samples[row * len..row * len + kept];
+            rows.extend(row.iter().map(|value| value.to_f64()));
+            rows.resize(rows.len() + padded - kept, 0.0);
+        }
+        Ok(rows)
     }
 
     fn repair(
@@ -335,6 +325,9 @@ impl Preparer {
     }
 }
 
+/// A padded recording of more than an hour is a typing error that would fill the memory.
+const MAX_PADDED_S: f64 = 3600.0;
+
 fn impossible(field: &'static str, problem: impl ToString) -> PreprocessError {
     PreprocessError::Contract {
         field,
@@ -352,13 +345,30 @@ fn validate(contract: &Preprocess) -> Result<(), PreprocessError> {
             format!("{value} found, a positive number expected"),
         ))
     };
-    positive("rate_hz", contract.rate_hz)?;
+    if !RATES_HZ.contains(&contract.rate_hz) {
+        let (found, low, high) = (contract.rate_hz, RATES_HZ.start(), RATES_HZ.end());
+        return Err(impossible(
+            "rate_hz",
+            format!("{found} found, {low} to {high} expected"),
+        ));
+    }
     if contract.leads.is_empty() {
         return Err(impossible("leads", "no lead found, one or more expected"));
     }
     if let Some(window) = contract.window {
         positive("window.keep_s", window.keep_s)?;
         positive("window.pad_to_s", window.pad_to_s.unwrap_or(1.0))?;
+    }
+    if let Some(Window {
+        pad_to_s: Some(seconds),
+        ..
+    }) = contract.window
+        && seconds > MAX_PADDED_S
+    {
+        return Err(impossible(
+            "window.pad_to_s",
+            format!("{seconds} s found, at most {MAX_PADDED_S} s expected"),
+        ));
     }
     match contract.scale {
         Scale::Millivolts => {}
@@ -404,19 +414,13 @@ fn validate(contract: &Preprocess) -> Result<(), PreprocessError> {
     Ok(())
 }
 
-/// The first `keep_s` seconds of every row, then zeros up to `pad_to_s`.
-fn cut(rows: &[f64], leads: usize, rate_hz: f64, window: Window) -> Vec<f64> {
-    let len = rows.len() / leads;
-    // A float too large for an index saturates; an hour at 1 kHz is far below.
-    let samples = |seconds: f64| (seconds * rate_hz).round() as usize;
-    let kept = len.min(samples(window.keep_s));
-    let padded = window.pad_to_s.map_or(kept, |s| kept.max(samples(s)));
-    let mut out = Vec::with_capacity(leads * padded);
-    for row in rows.chunks_exact(len.max(1)) {
-        out.extend_from_slice(&row[..kept]);
-        out.resize(out.len() + padded - kept, 0.0);
+impl Window {
+    /// Of `len` samples at `rate_hz`: how many are kept, and how many there are after padding.
+    fn samples(&self, len: usize, rate_hz: f64) -> (usize, usize) {
+        let samples = |seconds: f64| (seconds * rate_hz).round() as usize;
+        let kept = len.min(samples(self.keep_s));
+        (kept, self.pad_to_s.map_or(kept, |s| kept.max(samples(s))))
     }
-    out
 }
 
 enum Scaled {
@@ -569,15 +573,17 @@ mod tests {
 
     #[test]
     fn windows_cut_and_pad() {
-        let window = |keep_s, pad_to_s| Window { keep_s, pad_to_s };
-        let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        assert_eq!(cut(&rows, 2, 1.0, window(2.0, None)), [1.0, 2.0, 4.0, 5.0]);
-        assert_eq!(cut(&rows, 2, 1.0, window(9.0, None)), rows);
-        assert_eq!(
-            cut(&rows, 2, 1.0, window(1.0, Some(2.0))),
-            [1.0, 0.0, 4.0, 0.0]
-        );
-        assert_eq!(cut(&rows, 2, 1.0, window(9.0, Some(2.0))), rows);
+        let run = |keep_s, pad_to_s| {
+            let mut contract = limb_raw("I,II");
+            contract.window = Some(Window { keep_s, pad_to_s });
+            let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+            let r = recording("I,II", 100.0, samples.to_vec());
+            contract.apply(&r).unwrap().rows
+        };
+        assert_eq!(run(0.02, None), [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(run(9.0, None), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(run(0.01, Some(0.02)), [1.0, 0.0, 4.0, 0.0]);
+        assert_eq!(run(9.0, Some(0.02)), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 
     #[test]
