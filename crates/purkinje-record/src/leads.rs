@@ -82,17 +82,18 @@ impl Lead {
         }
     }
 
-    /// Reads a name as files spell it: case, surrounding blanks, and a leading `Lead` or `ECG` do not matter.
+    /// Reads a name as files spell it: case, surrounding blanks, and leading words `Lead` and `ECG` do not matter.
     /// Never fails: an unknown name becomes [`Lead::Other`].
     pub fn parse(name: &str) -> Lead {
         let trimmed = name.trim();
         let lower = trimmed.to_ascii_lowercase();
-        let core = ["lead", "ecg"]
+        let mut core = lower.as_str();
+        while let Some(rest) = ["lead", "ecg"]
             .iter()
-            .find_map(|prefix| lower.strip_prefix(prefix))
-            .map_or(lower.as_str(), |rest| {
-                rest.trim_start_matches([' ', '_', '-', ':'])
-            });
+            .find_map(|prefix| core.strip_prefix(prefix))
+        {
+            core = rest.trim_start_matches([' ', '_', '-', ':']);
+        }
         STANDARD
             .iter()
             .find(|(_, standard)| standard.eq_ignore_ascii_case(core))
@@ -221,7 +222,15 @@ mod tests {
 
     #[test]
     fn names_are_read_in_every_spelling() {
-        for spelling in ["AVR", "avr", " aVR ", "Lead aVR", "lead_avr", "ECG aVR"] {
+        for spelling in [
+            "AVR",
+            "avr",
+            " aVR ",
+            "Lead aVR",
+            "lead_avr",
+            "ECG aVR",
+            "ECG lead aVR",
+        ] {
             assert_eq!(Lead::parse(spelling), Lead::AVR, "{spelling}");
         }
         assert_eq!(Lead::parse("vx"), Lead::Other("vx".into()));

@@ -1,6 +1,7 @@
 //! The header file of a WFDB record (`.hea`): grammar of
 //! <https://wochenblat.physionet.org/wfdb/doc/header.html>, and what real files add to it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -159,25 +160,18 @@ impl Header {
         let mut comments = Vec::new();
         let mut header: Option<(Header, usize)> = None;
         let mut last_line = 1;
-        let lines = text
-            .split(['\n', '\r'])
-            .map(|line| line.trim_matches(BLANKS));
-        // A CR LF pair counts as one line; only its numbering needs care.
-        let mut number = 0;
-        let mut rest = text;
-        for line in lines {
-            number += 1;
-            let written = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
-            let after = &rest[written.len()..];
-            let crlf = after.starts_with("\r\n");
-            rest = after.get(1..).unwrap_or("");
-            let here = number;
-            if crlf {
-                number -= 1;
-            }
+        // Lines may end as on any system.
+        let text = if text.contains('\r') {
+            Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+        } else {
+            Cow::Borrowed(text)
+        };
+        for (index, line) in text.split('\n').enumerate() {
+            let line = line.trim_matches(BLANKS);
             if line.is_empty() {
                 continue;
             }
+            let here = index + 1;
             last_line = here;
             if let Some(comment) = line.strip_prefix('#') {
                 comments.push(comment.trim_matches(['#', ' ', '\t']).to_owned());

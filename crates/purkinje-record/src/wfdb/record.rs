@@ -283,6 +283,10 @@ fn read_single(
         let decoded = read_group(path, group, frames, options)?;
         if frames.is_none() {
             check_total(decoded.frames)?;
+            if decoded.frames == 0 {
+                let why = format!("its signal file `{}` has not even one frame", group.file);
+                return Err(no_samples(path, &why));
+            }
             frames = Some(decoded.frames);
         }
         channels.resize_with(group.first, Vec::new);
