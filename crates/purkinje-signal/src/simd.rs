@@ -380,7 +380,8 @@ mod tests {
         let expected = run(&|x| zero_phase_loop::<[f64; 8], 8, 5>(&filter, x));
         assert!(expected.iter().all(|value| value.is_finite()));
         let taps: Vec<f64> = signal[..13].to_vec();
-        let correlated = |version: &dyn Fn(&[f64], &[f64], &mut [f64])| {
+        type Correlate<'a> = &'a dyn Fn(&[f64], &[f64], &mut [f64]);
+        let correlated = |version: Correlate| {
             let mut out = vec![0.0; signal.len() - 12];
             version(&signal, &taps, &mut out);
             out
