@@ -372,6 +372,21 @@ pub fn calibration_error(probabilities: &[f32], labels: &[bool], bins: usize) ->
     gaps.iter().map(|gap| gap.abs()).sum::<f64>() / probabilities.len() as f64
 }
 
+/// Labels as truth values, from a matrix of zeros and ones.
+///
+/// # Errors
+/// [`EvalError::Setting`] at the first value that is neither.
+pub fn labels_from(multi_hot: &[u8]) -> Result<Vec<bool>, EvalError> {
+    match multi_hot.iter().position(|&label| label > 1) {
+        None => Ok(multi_hot.iter().map(|&label| label == 1).collect()),
+        Some(at) => Err(EvalError::Setting {
+            setting: "label",
+            found: format!("{} at place {at} of the label matrix", multi_hot[at]),
+            expected: "0 or 1",
+        }),
+    }
+}
+
 /// Column `class` of a row-major matrix with `classes` columns.
 pub fn column<T: Copy>(matrix: &[T], classes: usize, class: usize) -> Vec<T> {
     matrix
@@ -575,6 +590,13 @@ mod tests {
         assert!(macro_auroc(&[0.1; 4], &[true; 3], 2, SingleClass::Skip).is_err());
         assert!(macro_auroc(&[], &[], 2, SingleClass::Skip).is_err());
         assert!(macro_auroc(&[0.1], &[true], 0, SingleClass::Skip).is_err());
+    }
+
+    #[test]
+    fn labels_are_zeros_and_ones() {
+        assert_eq!(labels_from(&[0, 1]).unwrap(), [false, true]);
+        let message = labels_from(&[0, 2]).unwrap_err().to_string();
+        assert!(message.contains("2 at place 1"), "{message}");
     }
 
     #[test]

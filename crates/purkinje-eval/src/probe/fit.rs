@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -85,10 +87,6 @@ pub struct ProbeFit {
     /// Per class.
     pub classes: Vec<ClassFit>,
 }
-
-/// Width up to which the preconditioner is a Cholesky factor; beyond, its cost (width^3 / 3 per
-/// group of classes) exceeds what it saves, and the diagonal serves.
-const WIDEST_FACTOR: usize = 2048;
 
 /// Fits one logistic regression per class.
 ///
@@ -190,12 +188,16 @@ impl<'a> Path<'a> {
                 start
             })
             .collect();
-        let full = data.width() < WIDEST_FACTOR;
+        let full = data.width() < Preconditioner::WIDEST_FACTOR;
         Self {
             data,
             positives,
             parameters,
-            squares: if full { data.gram() } else { data.squares() },
+            squares: if full {
+                data.gram(None)
+            } else {
+                data.squares()
+            },
         }
     }
 
@@ -227,7 +229,7 @@ impl<'a> Path<'a> {
             }
         }
         let columns = self.data.width() + 1;
-        let factors: Vec<(Preconditioner, Vec<usize>)> = groups
+        let factors: Vec<(Arc<Preconditioner>, Vec<usize>)> = groups
             .into_par_iter()
             .map(|(spread, classes)| {
                 let scale = c * f64::from(spread).exp2();
@@ -236,13 +238,15 @@ impl<'a> Path<'a> {
                 } else {
                     Preconditioner::from_gram(&self.squares, columns, scale)
                 };
-                (factor, classes)
+                (Arc::new(factor), classes)
             })
             .collect();
         let mut searches: Vec<Search> = factors
             .iter()
             .flat_map(|(factor, classes)| classes.iter().map(move |&class| (factor, class)))
-            .map(|(factor, class)| Search::new(class, self.parameters[class].clone(), factor))
+            .map(|(factor, class)| {
+                Search::new(class, self.parameters[class].clone(), Arc::clone(factor))
+            })
             .collect();
         minimize(self.data, c, &mut searches, stop);
         for search in searches {
@@ -350,7 +354,10 @@ fn check_options(options: &ProbeOptions, validation: bool) -> Result<Vec<f64>, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::CounterRng;
+    use crate::{
+        fraction::{FractionMethod, LabelFraction},
+        rng::CounterRng,
+    };
 
     /// Features of falling scale, strongly correlated, with labels that follow them in part.
     fn example(records: usize, width: usize, classes: usize, seed: u64) -> (Vec<f32>, Vec<bool>) {
@@ -432,6 +439,34 @@ mod tests {
                 assert!(most < 2e-3 * c.max(1.0), "C = {c}, class {class}: {most:e}");
             }
         }
+    }
+
+    #[test]
+    fn nearly_separable_classes_converge() {
+        let (features, mut labels) = example(2000, 60, 2, 11);
+        let weak = LabelFraction {
+            share: 0.005,
+            method: FractionMethod::Random,
+            seed: 1,
+        };
+        let kept = weak.draw(&labels, 2).unwrap();
+        for (record, row) in labels.chunks_exact_mut(2).enumerate() {
+            row[1] = kept.contains(&record); // 10 positives, 60 features
+        }
+        let train = Labelled {
+            features: &features,
+            labels: &labels,
+        };
+        let options = ProbeOptions {
+            penalty: Penalty::Fixed(1e3),
+            ..Default::default()
+        };
+        let fit = fit_probe(&names(2), train, None, &options).unwrap();
+        assert!(
+            fit.classes[1].converged && fit.classes[1].iterations < 120,
+            "{:?}",
+            fit.classes
+        );
     }
 
     #[test]

@@ -115,8 +115,9 @@ impl Data<'_> {
             .collect()
     }
 
-    /// Sum of x x' over the records with a 1 appended to x: `[width + 1, width + 1]`.
-    pub fn gram(&self) -> Vec<f64> {
+    /// Sum of x x' over the records with a 1 appended to x, `[width + 1, width + 1]`; with
+    /// parameters of a class, each record weighted by its p (1 - p) there.
+    pub fn gram(&self, parameters: Option<&[f64]>) -> Vec<f64> {
         let columns = self.width() + 1;
         let rows_per_part = self.records().div_ceil(GRAM_PARTS).max(1);
         let partial: Vec<Vec<f64>> = self
@@ -127,6 +128,14 @@ impl Data<'_> {
                 let mut gram = vec![0.0; columns * columns];
                 for features in features.chunks(BLOCK * self.width()) {
                     let rows = self.convert(features, &mut block);
+                    if let Some(parameters) = parameters {
+                        for row in block.chunks_exact_mut(columns).take(rows) {
+                            let mut sums = [0.0; 2];
+                            residual(dot(row, parameters), false, &mut sums);
+                            let weight = sums[1].sqrt();
+                            row.iter_mut().for_each(|value| *value *= weight);
+                        }
+                    }
                     let block = Matrix::new(&block, rows, columns);
                     multiply(&mut gram, true, block.t(), block);
                 }

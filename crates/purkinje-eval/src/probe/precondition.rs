@@ -16,6 +16,10 @@ pub(super) enum Preconditioner {
 }
 
 impl Preconditioner {
+    /// Width of features from which on only the diagonal is used: the cost of a factor
+    /// (width^3 / 3) then exceeds what it saves.
+    pub const WIDEST_FACTOR: usize = 2048;
+
     /// Factors R + `scale` * gram; the diagonal alone if rounding left it without a factor.
     pub fn from_gram(gram: &[f64], n: usize, scale: f64) -> Self {
         let mut factor: Vec<f64> = gram.iter().map(|value| scale * value).collect();
