@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::{Lead, RecordError};
 
 /// Folders below each other that are searched.
-pub const MAX_DEPTH: usize = 64;
+pub const MAX_FOLDER_DEPTH: usize = 64;
 
 /// Bytes of a header or table that are looked at to tell what it is.
 const PEEK_BYTES: u64 = 4096;
@@ -38,7 +38,7 @@ fn search(
         path: folder.to_owned(),
         source,
     };
-    if depth > MAX_DEPTH || !seen.insert(folder.canonicalize().map_err(io)?) {
+    if depth > MAX_FOLDER_DEPTH || !seen.insert(folder.canonicalize().map_err(io)?) {
         return Ok(());
     }
     let mut folders = Vec::new();

@@ -1,10 +1,4 @@
-//! What an ECG recording is, and how files become one.
-//!
-//! [`Recording`] is the only type for an ECG in memory: samples `[lead, time]` in millivolts,
-//! a sampling rate in hertz, named leads, and what is known besides (patient, labels, report,
-//! annotations, source). Lead order is a property of data, so nothing outside [`LeadSet`]
-//! indexes a lead by number.
-
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 mod csv;
@@ -18,7 +12,7 @@ mod units;
 pub mod wfdb;
 
 pub use error::RecordError;
-pub use find::{MAX_DEPTH, find_records};
+pub use find::{MAX_FOLDER_DEPTH, find_records};
 pub use leads::{Lead, LeadSet, UnknownLead};
 pub use open::{FramePolicy, LeadChoice, OpenOptions, open};
 pub use recording::{Annotation, Digital, Recording, ShapeError, Source};

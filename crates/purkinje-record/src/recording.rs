@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn digital_samples_follow_their_leads() {
+        let leads: LeadSet = "II,I".parse().unwrap();
+        let mut r = Recording::new("r", leads, 100.0, vec![0.1, 0.2, 0.3, 0.4]).unwrap();
+        let digital = Digital::new(vec![1, 2, 3, 4], vec![10.0, 20.0], vec![0, -3]);
+        r.digital = Some(Box::new(digital));
+        let one = r.select(&"I".parse().unwrap()).unwrap().digital.unwrap();
+        assert_eq!(one.samples(), [3, 4]);
+        assert_eq!(
+            (one.gain_per_mv(), one.baseline()),
+            (&[20.0][..], &[-3][..])
+        );
+    }
+
+    #[test]
     fn ragged_samples_are_refused() {
         let leads: LeadSet = "I,II".parse().unwrap();
         assert!(Recording::new("r", leads, 100.0, vec![0.0; 3]).is_err());

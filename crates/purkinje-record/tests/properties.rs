@@ -111,7 +111,7 @@ fn range(format: Format) -> (i32, i32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn headers_survive_writing_and_reading(header in header()) {
@@ -156,12 +156,15 @@ proptest! {
         let path = folder.path().join("r.hea");
         fs::write(&path, text).unwrap();
         let record = WfdbRecord::read(&path, &ReadOptions::default()).unwrap();
-        prop_assert_eq!(record.frames, frames);
+        // Two samples of format 310 fill all four bytes of a group of three: a file without a length then ends in one sample more.
+        let spare = format == Format::F310 && samples.len() % 3 == 2 && frame_samples == 1 && !known_length;
+        prop_assert_eq!(record.frames, frames + usize::from(spare));
         let mut start = 0;
         for (signal, &n) in record.signals.iter().zip(&per_frame) {
             let n = n as usize;
             let own: Vec<i32> = samples.chunks(frame_samples).flat_map(|frame| frame[start..start + n].to_vec()).collect();
-            prop_assert_eq!(&signal.digital, &own);
+            prop_assert_eq!(&signal.digital[..own.len()], &own[..]);
+            prop_assert_eq!(signal.digital.len(), record.frames * n);
             for (value, physical) in own.iter().zip(signal.physical()) {
                 if Some(*value) == format.missing_code() {
                     prop_assert!(physical.is_nan());

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use claxon::FlacReader;
+use claxon::{FlacReader, FlacReaderOptions};
 
 use super::Format;
 use super::header::MAX_UNBACKED_SAMPLES;
@@ -30,8 +30,12 @@ pub(super) fn decode(
         problem,
     };
     let limit = MAX_UNBACKED_SAMPLES + MAX_EXPANSION * bytes.len() as u64;
-    let mut reader =
-        FlacReader::new(Cursor::new(bytes)).map_err(|error| problem(error.to_string()))?;
+    let options = FlacReaderOptions {
+        metadata_only: false,
+        read_vorbis_comment: false,
+    };
+    let mut reader = FlacReader::new_ext(Cursor::new(bytes), options)
+        .map_err(|error| problem(error.to_string()))?;
     let info = reader.streaminfo();
     let bits = format.code() - 500;
     if info.bits_per_sample != bits {

@@ -120,6 +120,8 @@ impl Format {
     }
 
     /// Whole samples that `bytes` bytes hold; `None` for FLAC and the null format.
+    ///
+    /// At the end of format 310 two samples take as many bytes as three, and three is the answer.
     pub fn samples_in(self, bytes: u64) -> Option<u64> {
         match self {
             Format::Null | Format::F508 | Format::F516 | Format::F524 => None,

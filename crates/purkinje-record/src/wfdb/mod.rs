@@ -8,6 +8,7 @@ mod direct;
 pub(crate) mod files;
 mod flac;
 mod format;
+mod grammar;
 mod header;
 mod kernel;
 mod record;
@@ -22,6 +23,14 @@ pub use header::{
 };
 pub use record::{Scale, Signal, WfdbRecord};
 pub(crate) use to_recording::open;
+
+/// Reads a record with all its digital samples; `path` is that of its header.
+///
+/// # Errors
+/// As [`WfdbRecord::read`], with samples verified.
+pub fn read_record(path: impl AsRef<std::path::Path>) -> Result<WfdbRecord, crate::RecordError> {
+    WfdbRecord::read(path.as_ref(), &ReadOptions::default())
+}
 
 /// How strictly a record is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
