@@ -11,7 +11,7 @@ mod recipe;
 mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -26,10 +26,10 @@ const SYSTEMS: &[(&str, &[&[(&str, Check)]])] =
     &[("clear-hug", &[clear_hug_signal::CHECKS, recipe::CHECKS])];
 
 fn main() -> ExitCode {
-    let root = std::env::var_os("PURKINJE_GOLDEN").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("golden-data"),
-        PathBuf::from,
-    );
+    // Cargo names the package's folder when it runs a test; otherwise the current folder counts.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, PathBuf::from);
+    let root = std::env::var_os("PURKINJE_GOLDEN")
+        .map_or_else(|| package.join("golden-data"), PathBuf::from);
     let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
