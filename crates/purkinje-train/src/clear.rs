@@ -7,50 +7,11 @@ use purkinje_models::clear::{Clear, ClearBatch, Masking};
 use purkinje_models::hug::Classifier;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
-use purkinje_signal::beats::BeatTokens;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::objective::Objective;
-
-/// Where an objective gets the tokens of its records.
-pub trait TokenSource: Sync {
-    /// How many records.
-    fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The tokens of record `index`.
-    ///
-    /// # Errors
-    /// When the record cannot be read or cut.
-    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError>;
-
-    /// The tokens of several records as one batch.
-    ///
-    /// # Errors
-    /// When one cannot be read, or their leads differ.
-    fn batch(&self, indices: &[usize]) -> Result<ClearBatch, TrainError> {
-        let inputs = indices
-            .iter()
-            .map(|&i| self.tokens(i))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(ClearBatch::new(&inputs)?)
-    }
-}
-
-impl TokenSource for [BeatTokens] {
-    fn len(&self) -> usize {
-        <[BeatTokens]>::len(self)
-    }
-
-    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError> {
-        Ok(self[index].clone())
-    }
-}
+use crate::source::TokenSource;
 
 /// A new order of the records for every epoch, incomplete last batch dropped.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod objective;
 pub mod optimizer;
 pub mod run_log;
 pub mod schedule;
+pub mod source;
 pub mod tensorboard;
 mod training;
 
