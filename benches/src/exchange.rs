@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 use crate::Result;
@@ -54,5 +55,45 @@ impl Answer {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(serialize_to_file(views, None, path)?)
+    }
+}
+
+/// Tensors that the peer left.
+pub struct Shared(Vec<u8>);
+
+impl Shared {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Shared(bytes))
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let file = SafeTensors::deserialize(&self.0)?;
+        Ok(file.names().into_iter().map(str::to_owned).collect())
+    }
+
+    /// Shape and values of 32-bit floats.
+    pub fn f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
+        let (shape, bytes) = self.bytes(name, Dtype::F32)?;
+        let values = bytes.as_chunks().0.iter().copied();
+        Ok((shape, values.map(f32::from_le_bytes).collect()))
+    }
+
+    /// Integers.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>> {
+        let (_, bytes) = self.bytes(name, Dtype::I64)?;
+        let values = bytes.as_chunks().0.iter().copied();
+        Ok(values.map(i64::from_le_bytes).collect())
+    }
+
+    fn bytes(&self, name: &str, dtype: Dtype) -> Result<(Vec<usize>, &[u8])> {
+        let file = SafeTensors::deserialize(&self.0)?;
+        let tensor = file.tensor(name)?;
+        if tensor.dtype() != dtype {
+            return Err(format!("`{name}` is {:?}, expected {dtype:?}", tensor.dtype()).into());
+        }
+        Ok((tensor.shape().to_vec(), tensor.data()))
     }
 }

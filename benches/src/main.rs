@@ -4,6 +4,7 @@
 //! - `purkinje-bench prepare FOLDER STORE` prepares a folder, `purkinje-bench show STORE FILE` shows the result.
 
 mod allocator;
+mod clear;
 mod exchange;
 mod prepare;
 mod signals;

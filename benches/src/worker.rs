@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::exchange::Answer;
-use crate::signals;
+use crate::{clear, signals};
 
 /// One thing to measure.
 pub trait Row {
@@ -90,12 +90,16 @@ fn made<'a>(
         .ok_or_else(|| format!("row `{name}` was not set up").into())
 }
 
-fn make(name: &str, data: &Path, _exchange: &Path) -> Result<Box<dyn Row>> {
+fn make(name: &str, data: &Path, exchange: &Path) -> Result<Box<dyn Row>> {
     Ok(match name {
         "read_wfdb" => Box::new(signals::ReadWfdb::new(data)?),
         "xqrs_100" => Box::new(signals::DetectPeaks::new(data, 100)?),
         "xqrs_500" => Box::new(signals::DetectPeaks::new(data, 500)?),
         "tokenise" => Box::new(signals::Tokenise::new(data)?),
+        "clear_pretrain_step" => Box::new(clear::PretrainStep::new(name, exchange)?),
+        name if name.starts_with("clear_base_infer") => {
+            Box::new(clear::Infer::new(name, exchange)?)
+        }
         _ => return Err(format!("unknown row `{name}`").into()),
     })
 }
