@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod checkpoint;
 pub mod clear;
 pub mod hug;
 pub mod layers;

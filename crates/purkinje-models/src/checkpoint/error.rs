@@ -1,0 +1,122 @@
+//! What can be wrong with a file of weights.
+
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint or model folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("`{}` could not be {action}: {source}.", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a participle.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what its format prescribes.
+    #[error("`{}` is not a readable {format}: {problem}. The file is damaged, incomplete or of another format; compare its size and checksum with the source and fetch it again.", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The expected format.
+        format: &'static str,
+        /// What was found.
+        problem: String,
+    },
+    /// One tensor of the file cannot be used.
+    #[error("`{}`: tensor `{tensor}` {problem}.", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it and what to do, as the rest of a sentence.
+        problem: String,
+    },
+    /// The file holds no weights.
+    #[error("`{}` holds no tensor under `model`, `module` or `state_dict` and none at its top level; give a file that `torch.save` wrote from a model or its state dict.", path.display())]
+    NoTensors {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The names do not belong to a CLEAR model.
+    #[error(
+        "The {tensors} tensors are not those of a CLEAR model: {problem}. Expected the names of specification 5.13, with or without the prefix `backbone.`; check that the file belongs to this system."
+    )]
+    UnknownLayout {
+        /// How many tensors there are.
+        tensors: usize,
+        /// What is missing or odd.
+        problem: String,
+    },
+    /// Two names mean the same tensor.
+    #[error(
+        "The tensors `{first}` and `{second}` are the same parameter `{name}`; remove one of them from the file."
+    )]
+    DuplicateName {
+        /// The canonical name.
+        name: String,
+        /// One of the names found.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The folder to write is something else.
+    #[error("`{}` exists and is not a model folder (it has no {missing}), so it was left as it is; choose another folder or remove this one.", path.display())]
+    NotAModelFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What a model folder would have.
+        missing: &'static str,
+    },
+    /// A file of a model folder is missing.
+    #[error("The model folder `{}` has no `{file}`; {remedy}.", path.display())]
+    MissingFile {
+        /// The folder.
+        path: PathBuf,
+        /// The file.
+        file: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A JSON file of a model folder cannot be used.
+    #[error("`{}` is not the JSON expected there: {problem}; correct the file or write the model folder again.", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        problem: String,
+    },
+}
+
+impl CheckpointError {
+    pub(super) fn io(
+        path: &Path,
+        action: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> CheckpointError {
+        move |source| CheckpointError::Io {
+            path: path.to_path_buf(),
+            action,
+            source,
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, format: &'static str, problem: impl ToString) -> Self {
+        CheckpointError::Damaged {
+            path: path.to_path_buf(),
+            format,
+            problem: problem.to_string(),
+        }
+    }
+
+    pub(super) fn tensor(path: &Path, tensor: &str, problem: impl Into<String>) -> Self {
+        CheckpointError::Tensor {
+            path: path.to_path_buf(),
+            tensor: tensor.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Files of weights: the published PyTorch checkpoints, safetensors, and the folders Purkinje keeps models in.
+//!
+//! [`read_pth`] reads what `torch.save` wrote, without executing the pickle in it; [`read_safetensors`] and
+//! [`write_safetensors`] are the format weights are kept in. [`canonical`] and [`published`] translate between the
+//! names of this crate's models and those of the published fine-tuning files, [`report`] says what became of every
+//! tensor, and [`ModelFolder`] is a model as others receive it.
+//!
+//! Nothing here needs a device: tensors are float32 in host memory, row-major.
+
+mod error;
+mod folder;
+mod map;
+mod pickle;
+mod pth;
+mod safetensors_io;
+
+use std::collections::HashMap;
+
+pub use error::CheckpointError;
+pub use folder::{Evaluation, FolderContents, LabelClass, Labels, ModelCard, ModelFolder};
+pub use map::{
+    KeyReport, Layout, Mapped, MisShaped, Stage, canonical, default_heads, detect, published,
+    report,
+};
+pub use pth::{PthCheckpoint, read_pth, read_pth_optimizer};
+pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
+
+/// One tensor in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Its dimensions, outermost first; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Its values, row-major; as many as the product of the dimensions.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name, in the order in which they were added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    entries: Vec<(String, NamedTensor)>,
+    places: HashMap<String, usize>,
+}
+
+impl StateDict {
+    /// Adds a tensor at the end, or replaces the one of this name in its place and returns it.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: NamedTensor) -> Option<NamedTensor> {
+        let name = name.into();
+        if let Some(place) = self.places.get(&name) {
+            return Some(std::mem::replace(&mut self.entries[*place].1, tensor));
+        }
+        self.places.insert(name.clone(), self.entries.len());
+        self.entries.push((name, tensor));
+        None
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&NamedTensor> {
+        self.places.get(name).map(|place| &self.entries[*place].1)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Names and tensors in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &NamedTensor)> {
+        self.entries
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Names in order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.entries.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many numbers all tensors hold together.
+    pub fn parameters(&self) -> usize {
+        self.entries
+            .iter()
+            .map(|(_, tensor)| tensor.data.len())
+            .sum()
+    }
+}
+
+impl IntoIterator for StateDict {
+    type Item = (String, NamedTensor);
+    type IntoIter = std::vec::IntoIter<(String, NamedTensor)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+impl FromIterator<(String, NamedTensor)> for StateDict {
+    /// A later tensor replaces an earlier one of the same name.
+    fn from_iter<I: IntoIterator<Item = (String, NamedTensor)>>(tensors: I) -> Self {
+        let mut all = StateDict::default();
+        for (name, tensor) in tensors {
+            all.insert(name, tensor);
+        }
+        all
+    }
+}
+
+/// How numbers are stored in a file, little-endian.
+#[derive(Clone, Copy)]
+enum Stored {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+}
+
+impl Stored {
+    /// The nearest float32 of each number; the bytes left over after the last whole number are ignored.
+    fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
+        fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            bytes.as_chunks::<N>().0.iter().map(|b| read(*b)).collect()
+        }
+        match self {
+            Stored::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+            Stored::F32 => each(bytes, f32::from_le_bytes),
+            Stored::F16 => each(bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+            Stored::Bf16 => each(bytes, |b| {
+                f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
+            }),
+            Stored::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
+            Stored::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+            Stored::I16 => each(bytes, |b| f32::from(i16::from_le_bytes(b))),
+            Stored::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
+            Stored::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
+            Stored::U32 => each(bytes, |b| u32::from_le_bytes(b) as f32),
+            Stored::U16 => each(bytes, |b| f32::from(u16::from_le_bytes(b))),
+            Stored::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
+        }
+    }
+}
+
+/// The value of an IEEE 754 binary16 number; every one is a float32.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    match exponent {
+        0 => sign * fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => sign * f32::INFINITY,
+        31 => f32::NAN,
+        _ => sign * (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_numbers_keep_their_value() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x8000, -0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x7bff, 65_504.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x0400, 6.103_515_6e-5),
+            (0xfc00, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(
+                f16_to_f32(bits).to_bits(),
+                f32::to_bits(value),
+                "{bits:#06x}"
+            );
+        }
+        assert!(f16_to_f32(0x7e00).is_nan());
+        assert_eq!(Stored::Bf16.to_f32(&[0x80, 0x3f, 0x20, 0xc1]), [1.0, -10.0]);
+        assert_eq!(Stored::I64.to_f32(&(-3i64).to_le_bytes()), [-3.0]);
+    }
+
+    #[test]
+    fn a_replaced_tensor_keeps_its_place() {
+        let scalar = |value| NamedTensor {
+            shape: vec![],
+            data: vec![value],
+        };
+        let mut all = StateDict::default();
+        assert!(all.insert("a", scalar(1.0)).is_none());
+        assert!(all.insert("b", scalar(2.0)).is_none());
+        assert_eq!(all.insert("a", scalar(3.0)), Some(scalar(1.0)));
+        assert_eq!(all.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((all.len(), all.parameters()), (2, 2));
+        assert_eq!(all.get("a"), Some(&scalar(3.0)));
+    }
+}
