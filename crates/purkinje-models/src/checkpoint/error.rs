@@ -65,12 +65,12 @@ pub enum CheckpointError {
         second: String,
     },
     /// The folder to write is something else.
-    #[error("`{}` exists and is not a model folder (it has no {missing}), so it was left as it is; choose another folder or remove this one.", path.display())]
+    #[error("`{}` exists and is not a model folder ({reason}), so it was left as it is; choose another folder or remove this one.", path.display())]
     NotAModelFolder {
         /// The folder.
         path: PathBuf,
-        /// What a model folder would have.
-        missing: &'static str,
+        /// Why it is none, as a clause.
+        reason: &'static str,
     },
     /// A file of a model folder is missing.
     #[error("The model folder `{}` has no `{file}`; {remedy}.", path.display())]

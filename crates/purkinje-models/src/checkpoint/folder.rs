@@ -3,17 +3,16 @@
 //! `config.json` (architecture), `model.safetensors` (weights), `preprocess.json` (the form of the input),
 //! `labels.json` (the meaning of the outputs, for classifiers), `README.md` (model card).
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::safetensors_io::{self, sync_folder};
-use super::{CheckpointError, StateDict};
+use super::{CheckpointError, ModelCard, StateDict};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -21,7 +20,6 @@ const PREPROCESS: &str = "preprocess.json";
 const LABELS: &str = "labels.json";
 const CARD: &str = "README.md";
 const FILES: [&str; 5] = [CONFIG, WEIGHTS, PREPROCESS, LABELS, CARD];
-const TEMPLATE: &str = include_str!("card_template.md");
 
 /// What goes into a model folder.
 #[derive(Clone, Debug)]
@@ -58,38 +56,6 @@ pub struct LabelClass {
     /// The probability from which it counts as present, where one was chosen.
     #[serde(default)]
     pub threshold: Option<f64>,
-}
-
-/// What the model card tells beyond the other files.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ModelCard {
-    /// Name of the model.
-    pub name: String,
-    /// What it is, in one paragraph.
-    pub description: String,
-    /// `paper` or `released`.
-    pub compat: String,
-    /// Data sets, their sizes, and what was left out.
-    pub training_data: String,
-    /// Measured results; none if it was not evaluated.
-    pub evaluation: Vec<Evaluation>,
-    /// SPDX identifier of the licence of the weights.
-    pub licence: String,
-    /// Commands, versions and source of the weights, one line each.
-    pub how_made: Vec<String>,
-}
-
-/// One measured result.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evaluation {
-    /// Data and split, for instance `PTB-XL super, fold 10`.
-    pub data: String,
-    /// The metric, for instance `macro AUROC`.
-    pub metric: String,
-    /// Its value, with an interval where there is one.
-    pub value: String,
-    /// How it was measured.
-    pub detail: String,
 }
 
 /// A model folder that was read.
@@ -179,141 +145,28 @@ impl ModelFolder {
     }
 }
 
-impl ModelCard {
-    /// The model card as Markdown.
-    pub fn render(&self, contents: &FolderContents<'_>) -> String {
-        let tensors = contents.weights;
-        let architecture = format!(
-            "{} parameters in {} tensors (`config.json`)",
-            grouped(tensors.parameters()),
-            tensors.len()
-        );
-        let values = BTreeMap::from([
-            ("name", self.name.clone()),
-            ("description", self.description.clone()),
-            ("architecture", architecture),
-            ("compat", self.compat.clone()),
-            ("training_data", or(&self.training_data, "Not stated.")),
-            ("preprocessing", settings(&contents.preprocess)),
-            ("labels", labels(contents.labels.as_ref())),
-            ("evaluation", evaluation(&self.evaluation)),
-            ("licence", or(&self.licence, "unknown")),
-            ("how_made", or(&bullets(&self.how_made), "Not stated.")),
-        ]);
-        fill(TEMPLATE, &values)
-    }
-}
-
-/// Puts the values in the place of `{{key}}`; what a value contains is not looked at again.
-fn fill(template: &str, values: &BTreeMap<&str, String>) -> String {
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        text.push_str(before);
-        let (key, after) = after.split_once("}}").unwrap_or((after, ""));
-        text.push_str(values.get(key).map_or("", String::as_str));
-        rest = after;
-    }
-    text + rest
-}
-
-fn or(text: &str, otherwise: &str) -> String {
-    if text.is_empty() { otherwise } else { text }.to_owned()
-}
-
-fn bullets(lines: &[String]) -> String {
-    lines
-        .iter()
-        .map(|line| format!("- {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn settings(preprocess: &Value) -> String {
-    match preprocess {
-        Value::Object(settings) if !settings.is_empty() => {
-            let lines: Vec<String> = settings
-                .iter()
-                .map(|(key, value)| match value {
-                    Value::String(text) => format!("`{key}`: {text}"),
-                    other => format!("`{key}`: `{other}`"),
-                })
-                .collect();
-            bullets(&lines)
-        }
-        other => format!("`{other}`"),
-    }
-}
-
-fn labels(labels: Option<&Labels>) -> String {
-    let Some(labels) = labels else {
-        return "None: the model gives representations, not diagnoses.".to_owned();
-    };
-    let rows = labels.classes.iter().enumerate().map(|(i, class)| {
-        let code = class.code.clone().unwrap_or_default();
-        let threshold = class.threshold.map_or_else(String::new, |t| t.to_string());
-        [i.to_string(), class.name.clone(), code, threshold]
-    });
-    let table = table(["output", "name", "code", "threshold"], rows);
-    format!("Task: {} (`labels.json`).\n\n{table}", labels.task)
-}
-
-fn evaluation(results: &[Evaluation]) -> String {
-    if results.is_empty() {
-        return "Not evaluated.".to_owned();
-    }
-    let rows = results
-        .iter()
-        .map(|r| [&r.data, &r.metric, &r.value, &r.detail].map(Clone::clone));
-    table(["data", "metric", "value", "measured"], rows)
-}
-
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut text = format!("| {} |\n|{}", head.join(" | "), " --- |".repeat(N));
-    for row in rows {
-        let cells = row.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n| {} |", cells.join(" | "));
-    }
-    text
-}
-
-/// 56639072 as `56,639,072`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// An error if `dir` exists and is neither empty nor a model folder.
 fn refuse_others(dir: &Path) -> Result<(), CheckpointError> {
-    let other = |missing| CheckpointError::NotAModelFolder {
+    let other = |reason| CheckpointError::NotAModelFolder {
         path: dir.to_path_buf(),
-        missing,
+        reason,
     };
     if !dir.exists() {
         return Ok(());
     }
     if !dir.is_dir() {
-        return Err(other("files, being one itself"));
+        return Err(other("it is a file"));
     }
     let io = CheckpointError::io(dir, "read");
     if fs::read_dir(dir).map_err(io)?.next().is_none() {
         return Ok(());
     }
-    for file in [CONFIG, WEIGHTS] {
+    for (file, reason) in [
+        (CONFIG, "it has no `config.json`"),
+        (WEIGHTS, "it has no `model.safetensors`"),
+    ] {
         if !dir.join(file).is_file() {
-            return Err(other(if file == CONFIG {
-                "`config.json`"
-            } else {
-                "`model.safetensors`"
-            }));
+            return Err(other(reason));
         }
     }
     Ok(())
@@ -351,11 +204,10 @@ fn replace(dir: &Path, parent: &Path, name: &str, new: tempfile::TempDir) -> std
         let _ = new.keep();
         return sync_folder(parent);
     }
-    let old = hidden(parent, name, "old")?;
-    // Onto the empty folder, which gives the name.
-    fs::rename(dir, old.path())?;
-    // From here on the old folder holds the only copy of what was there; it is removed at the very end.
-    let old = old.keep();
+    // Only the name is wanted: the folder is removed again.
+    let old = hidden(parent, name, "old")?.path().to_path_buf();
+    fs::rename(dir, &old)?;
+    // From here on `old` is the only copy of what was there; it is removed at the very end.
     if let Err(error) = fs::rename(new.path(), dir) {
         fs::rename(&old, dir)?;
         return Err(error);
@@ -411,7 +263,7 @@ fn read_json<T: serde::de::DeserializeOwned>(
 mod tests {
     use serde_json::json;
 
-    use super::super::NamedTensor;
+    use super::super::{Evaluation, NamedTensor};
     use super::*;
 
     fn weights(value: f32) -> StateDict {

@@ -7,17 +7,20 @@
 //!
 //! Nothing here needs a device: tensors are float32 in host memory, row-major.
 
+mod card;
 mod error;
 mod folder;
 mod map;
 mod pickle;
+mod pickle_parser;
 mod pth;
 mod safetensors_io;
 
 use std::collections::HashMap;
 
+pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
-pub use folder::{Evaluation, FolderContents, LabelClass, Labels, ModelCard, ModelFolder};
+pub use folder::{FolderContents, LabelClass, Labels, ModelFolder};
 pub use map::{
     KeyReport, Layout, Mapped, MisShaped, Stage, canonical, default_heads, detect, published,
     report,

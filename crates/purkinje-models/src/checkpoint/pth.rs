@@ -74,6 +74,12 @@ pub fn read_pth(path: &Path) -> Result<PthCheckpoint, CheckpointError> {
             others.join("`, `")
         ));
     }
+    let converted = ours.values().filter(|t| t.dtype() != DType::F32).count();
+    if converted > 0 {
+        notes.push(format!(
+            "{converted} tensors of the weights are not float32 and were rounded to it."
+        ));
+    }
     optimizer_tensors.sort_by_key(|(name, _)| natural(name));
 
     let pickle = pickle(path).map_err(|problem| {
@@ -166,10 +172,15 @@ fn numbers(
         );
         return Err(CheckpointError::tensor(path, name, problem));
     }
-    let bytes = tensor.read().map_err(|e| {
+    let mut bytes = tensor.read().map_err(|e| {
         let problem = format!("cannot be read: {}; fetch the file again", sentence_end(e));
         CheckpointError::tensor(path, name, problem)
     })?;
+    // They come in the byte order of this machine.
+    if cfg!(target_endian = "big") {
+        let number = tensor.dtype().size();
+        bytes.chunks_mut(number).for_each(<[u8]>::reverse);
+    }
     let stored = match tensor.dtype() {
         DType::F64 => Stored::F64,
         DType::F32 => Stored::F32,
