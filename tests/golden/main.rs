@@ -5,6 +5,8 @@
 //! and kind. Names, sizes and seeds come from the cases. Words after `--` choose the cases whose path
 //! contains one of them.
 
+mod checkpoints;
+mod clear_hug_models;
 mod clear_hug_signal;
 mod compare;
 mod recipe;
@@ -23,7 +25,7 @@ type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 
 /// For each system that exists here, the kinds of case it is checked with.
 const SYSTEMS: &[(&str, &[&[(&str, Check)]])] =
-    &[("clear-hug", &[clear_hug_signal::CHECKS, recipe::CHECKS])];
+    &[("clear-hug", &[clear_hug_signal::CHECKS, clear_hug_models::CHECKS, recipe::CHECKS])];
 
 fn main() -> ExitCode {
     // Cargo names the package's folder when it runs a test; otherwise the current folder counts.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use burn::tensor::{Shape, Tensor, TensorData, activation};
 use purkinje_models::clear::{Clear, ClearBatch, Masking};
-use purkinje_models::hug::Classifier;
+use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,12 @@ pub struct Targets {
     pub classes: usize,
 }
 
+impl Targets {
+    fn row(&self, row: usize) -> &[f32] {
+        &self.labels[row * self.classes..(row + 1) * self.classes]
+    }
+}
+
 /// Multi-label classification by binary cross-entropy, mean over records and classes (specification 6.2).
 pub struct Classification<'a, S: ?Sized> {
     model: Classifier,
@@ -180,10 +186,9 @@ impl<S: TokenSource + ?Sized> Objective for Classification<'_, S> {
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
         let rows = self.order.records_of(step);
         let records: Vec<usize> = rows.iter().map(|&r| self.targets.records[r]).collect();
-        let classes = self.targets.classes;
         let labels = rows
             .iter()
-            .flat_map(|&r| &self.targets.labels[r * classes..(r + 1) * classes])
+            .flat_map(|&r| self.targets.row(r))
             .copied()
             .collect();
         Ok((self.source.batch(&records)?, labels))
@@ -201,6 +206,81 @@ impl<S: TokenSource + ?Sized> Objective for Classification<'_, S> {
 
     fn dropout(&self) -> f32 {
         self.model.encoder().config().dropout
+    }
+}
+
+/// Training of a head on the lead vectors of a frozen encoder, computed once: what probing is, without the encoder's
+/// dropout (specification 9.17).
+pub struct HeadTraining<'a> {
+    head: Head,
+    leads: Vec<usize>,
+    /// `[records, leads, width]`.
+    vectors: &'a [f32],
+    width: usize,
+    targets: Targets,
+    order: EpochOrder,
+}
+
+impl<'a> HeadTraining<'a> {
+    /// Training of `head` on rows of `vectors` `[records, leads, width]`; `leads` are standard positions.
+    pub fn new(
+        head: Head,
+        leads: Vec<usize>,
+        vectors: &'a [f32],
+        width: usize,
+        targets: Targets,
+        batch: usize,
+        seed: u64,
+    ) -> Self {
+        HeadTraining {
+            order: EpochOrder::new(targets.records.len(), batch, seed),
+            head,
+            leads,
+            vectors,
+            width,
+            targets,
+        }
+    }
+}
+
+impl Objective for HeadTraining<'_> {
+    type Batch = (Vec<f32>, Vec<f32>);
+
+    fn steps_per_epoch(&self) -> usize {
+        self.order.steps()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.order.batch
+    }
+
+    fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
+        let size = self.leads.len() * self.width;
+        let mut batch = (Vec::new(), Vec::new());
+        for row in self.order.records_of(step) {
+            let record = self.targets.records[row];
+            batch.0.extend_from_slice(&self.vectors[record * size..(record + 1) * size]);
+            batch.1.extend_from_slice(self.targets.row(row));
+        }
+        Ok(batch)
+    }
+
+    fn loss(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
+        bce_with_logits(self.logits(weights, vectors, ctx), labels)
+    }
+
+    fn dropout(&self) -> f32 {
+        0.0
+    }
+}
+
+impl HeadTraining<'_> {
+    /// Logits `[records, classes]` of lead vectors `[records, leads, width]` under `weights`.
+    pub fn logits(&self, weights: &Weights, vectors: &[f32], ctx: &Context) -> Tensor<2> {
+        let records = vectors.len() / self.leads.len() / self.width;
+        let shape = Shape::new([records, self.leads.len(), self.width]);
+        let cls = Tensor::<3>::from_data(TensorData::new(vectors.to_vec(), shape), ctx.device());
+        self.head.logits(cls, &self.leads, weights, ctx)
     }
 }
 

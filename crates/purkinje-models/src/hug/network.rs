@@ -34,6 +34,15 @@ pub enum Head {
     Hug,
 }
 
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Head::Linear => "linear",
+            Head::Hug => "hug",
+        })
+    }
+}
+
 impl Head {
     /// Its parameters for encoder width `d` and `classes` classes, in state-dict order.
     pub fn parameters(self, d: usize, classes: usize) -> Vec<(String, Vec<usize>)> {

@@ -1,0 +1,350 @@
+//! `purkinje pretrain`: from a store to an encoder.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use miette::{IntoDiagnostic, Result, WrapErr, miette};
+use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask, TokenContext};
+use purkinje_record::LeadSet;
+use purkinje_store::{Split, Store};
+use purkinje_train::clear::Pretraining;
+use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::source::{StoreTokens, TokenSource};
+use purkinje_train::{Observer, RunFolder, StepReport, TrainConfig, train};
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceName;
+use crate::model::LoadedModel;
+use crate::output;
+use crate::progress::{self, Progress};
+
+/// Arguments of `pretrain`.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    system: System,
+}
+
+#[derive(Subcommand, Debug)]
+enum System {
+    /// CLEAR: masked autoencoder of heartbeats.
+    Clear(ClearArgs),
+}
+
+/// Arguments of `pretrain clear`. What is not given comes from the configuration file, then from the defaults.
+#[derive(ClapArgs, Debug, Default)]
+pub struct ClearArgs {
+    /// Prepared store.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the run: model, log, checkpoint.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// TOML file with any of the fields of the run's own config.toml.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// tiny (2.3 M parameters), base (57 M) or large (304 M).
+    #[arg(long)]
+    pub size: Option<String>,
+    /// Follow the paper or the released program.
+    #[arg(long, value_parser = parse_compat)]
+    pub compat: Option<Compat>,
+    /// Encoder mask: none, additive or boolean.
+    #[arg(long, value_parser = parse_mask)]
+    pub encoder_mask: Option<EncoderMask>,
+    /// What a token sees of its neighbours: circular, kept or own.
+    #[arg(long, value_parser = parse_context)]
+    pub token_context: Option<TokenContext>,
+    /// Leave empty beat slots out of attention and loss.
+    #[arg(long)]
+    pub skip_padding: bool,
+    /// Share of hidden tokens.
+    #[arg(long)]
+    pub mask_ratio: Option<f64>,
+    /// Leads to use, for instance `I,II,V2`, `limb` or `12`.
+    #[arg(long)]
+    pub leads: Option<LeadSet>,
+    /// Passes over the data.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Passes during which the learning rate rises.
+    #[arg(long)]
+    pub warmup_epochs: Option<usize>,
+    /// Records of one step.
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Peak learning rate.
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// Seed of every random choice.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where to compute: cpu, or cuda[:N], vulkan, metal, webgpu, rocm where built in.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceName,
+    /// Matrix products in bfloat16 where the device has units for it.
+    #[arg(long)]
+    pub mixed_precision: bool,
+    /// Continue from the run's checkpoint.
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// Everything that decides the outcome of a run; written beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Prepared store.
+    pub data: PathBuf,
+    /// Leads used.
+    pub leads: LeadSet,
+    /// Records of one step.
+    pub batch: usize,
+    /// Schedule and optimizer.
+    pub train: TrainConfig,
+    /// Network.
+    pub clear: ClearConfig,
+}
+
+/// File of the resolved configuration in a run folder.
+pub const CONFIG: &str = "config.toml";
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let System::Clear(args) = args.system;
+    let (_, loss) = pretrain_clear(&args)?;
+    if let Some(report) = loss {
+        output::print(&format!(
+            "step {} of {}: loss {:.4}; model in {}\n",
+            report.step,
+            report.steps,
+            report.loss,
+            args.out.join("model").display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// Pre-trains and saves; also used by the demo.
+pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
+    let store = Store::open(&args.data).into_diagnostic()?;
+    let config = resolve(args, &store)?;
+    let device = args.device.open()?;
+    refuse_overwrite(args, &config)?;
+
+    let mut rows = store.indices(Split::Train);
+    if rows.is_empty() {
+        rows = (0..store.len()).collect();
+    }
+    let source = StoreTokens::new(&store, rows, &config.leads).into_diagnostic()?;
+    let model = Clear::random(config.clear.clone(), config.train.seed, &device);
+    progress::note(format!(
+        "{} parameters, {} records, {} leads, {} epochs of {} steps on {}",
+        model.weights().count(),
+        source.len(),
+        config.leads.len(),
+        config.train.epochs,
+        source.len() / config.batch,
+        args.device
+    ));
+    let text = toml::to_string(&config).into_diagnostic()?;
+    output::write_file(&args.out.join(CONFIG), text.as_bytes())?;
+
+    let mut watch = Watch {
+        bar: Progress::new("pre-train", source.len() / config.batch * config.train.epochs, "steps"),
+        done: 0,
+        last: None,
+    };
+    let weights = if config.train.epochs == 0 {
+        model.weights().clone()
+    } else {
+        let objective = Pretraining::new(model.clone(), &source, config.batch, config.train.seed);
+        let folder = RunFolder {
+            path: Some(args.out.clone()),
+            resume: args.resume,
+        };
+        train(
+            &objective,
+            model.weights().clone(),
+            &config.train,
+            &folder,
+            &device,
+            &mut watch,
+        )
+        .into_diagnostic()?
+    };
+    watch.bar.finish();
+    let clear = model.with_weights(weights);
+    let trained = LoadedModel::encoder(
+        clear.clone(),
+        store
+            .info()
+            .preprocess
+            .clone()
+            .with_leads(config.leads.clone()),
+    );
+    let made = format!(
+        "purkinje {} pretrain clear: {} records of `{}`, {} epochs, seed {}",
+        env!("CARGO_PKG_VERSION"),
+        source.len(),
+        store.info().name,
+        config.train.epochs,
+        config.train.seed
+    );
+    trained.save(&args.out.join("model"), &made)?;
+    Ok((clear, watch.last))
+}
+
+struct Watch {
+    bar: Progress,
+    done: usize,
+    last: Option<StepReport>,
+}
+
+impl Observer for Watch {
+    fn step(&mut self, report: &StepReport) {
+        if self.last.is_none() {
+            self.bar.resume(report.step - 1);
+        } else {
+            self.bar.add(report.step - self.done);
+        }
+        self.done = report.step;
+        self.bar.message(format!(
+            "epoch {} loss {:.4} {:.0} records/s",
+            report.epoch, report.loss, report.records_per_s
+        ));
+        self.last = Some(*report);
+    }
+}
+
+/// Defaults < file < command line.
+fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
+    let mut config = match &args.config {
+        Some(path) => from_file(path)?,
+        None => {
+            let name = args.size.as_deref().unwrap_or("tiny");
+            let clear = ClearConfig::size(name)
+                .ok_or_else(|| miette!("--size {name}: expected tiny, base or large"))?;
+            RunConfig {
+                data: args.data.clone(),
+                leads: store.info().preprocess.leads.clone(),
+                batch: 64,
+                train: TrainConfig {
+                    epochs: 25,
+                    lr: if name == "tiny" { 1e-3 } else { 5e-4 },
+                    min_lr: 1e-5,
+                    warmup_epochs: 2,
+                    seed: 0,
+                    optimizer: AdamwConfig::pretrain(),
+                    mixed_precision: false,
+                    checkpoint_every_s: 300,
+                },
+                clear,
+            }
+        }
+    };
+    config.data = args.data.clone();
+    if let (Some(name), Some(_)) = (&args.size, &args.config) {
+        let size = ClearConfig::size(name)
+            .ok_or_else(|| miette!("--size {name}: expected tiny, base or large"))?;
+        config.clear = size.with_compat(config.clear.compat);
+    }
+    if let Some(compat) = args.compat {
+        config.clear = config.clear.with_compat(compat);
+    }
+    let clear = &mut config.clear;
+    clear.encoder_mask = args.encoder_mask.unwrap_or(clear.encoder_mask);
+    clear.token_context = args.token_context.unwrap_or(clear.token_context);
+    clear.skip_padding |= args.skip_padding;
+    clear.mask_ratio = args.mask_ratio.unwrap_or(clear.mask_ratio);
+    let run = &mut config.train;
+    run.epochs = args.epochs.unwrap_or(run.epochs);
+    run.warmup_epochs = args
+        .warmup_epochs
+        .unwrap_or(run.warmup_epochs)
+        .min(run.epochs);
+    run.lr = args.lr.unwrap_or(run.lr);
+    run.seed = args.seed.unwrap_or(run.seed);
+    run.mixed_precision |= args.mixed_precision;
+    config.batch = args.batch.unwrap_or(config.batch);
+    if let Some(leads) = &args.leads {
+        config.leads = leads.clone();
+    }
+    if config.batch == 0 {
+        return Err(miette!("--batch 0: expected at least 1"));
+    }
+    config
+        .clear
+        .validate()
+        .map_err(|problem| miette!("network configuration: {problem}"))?;
+    Ok(config)
+}
+
+fn from_file(path: &std::path::Path) -> Result<RunConfig> {
+    let text = std::fs::read_to_string(path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("configuration {}", path.display()))?;
+    toml::from_str(&text)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("configuration {}", path.display()))
+}
+
+/// A folder with another run is left alone; the same run must be resumed on purpose.
+fn refuse_overwrite(args: &ClearArgs, config: &RunConfig) -> Result<()> {
+    let path = args.out.join(CONFIG);
+    if !path.exists() {
+        return Ok(());
+    }
+    if !args.resume {
+        return Err(miette!(
+            help = "give --resume to continue it, or another --out",
+            "{} already holds a run",
+            args.out.display()
+        ));
+    }
+    let old = from_file(&path)?;
+    if old != *config {
+        return Err(miette!(
+            help = "resume with the same arguments, or choose another --out",
+            "{} was started with another configuration:\n{}",
+            args.out.display(),
+            first_difference(&old, config)
+        ));
+    }
+    Ok(())
+}
+
+fn first_difference(old: &RunConfig, new: &RunConfig) -> String {
+    let lines = |config: &RunConfig| toml::to_string(config).unwrap_or_default();
+    let (old, new) = (lines(old), lines(new));
+    old.lines()
+        .zip(new.lines())
+        .find(|(a, b)| a != b)
+        .map_or_else(String::new, |(a, b)| format!("it has `{a}`, now `{b}`"))
+}
+
+fn parse_compat(text: &str) -> Result<Compat, String> {
+    match text {
+        "paper" => Ok(Compat::Paper),
+        "released" => Ok(Compat::Released),
+        _ => Err("expected paper or released".into()),
+    }
+}
+
+fn parse_mask(text: &str) -> Result<EncoderMask, String> {
+    match text {
+        "none" => Ok(EncoderMask::None),
+        "additive" => Ok(EncoderMask::Additive),
+        "boolean" => Ok(EncoderMask::Boolean),
+        _ => Err("expected none, additive or boolean".into()),
+    }
+}
+
+fn parse_context(text: &str) -> Result<TokenContext, String> {
+    match text {
+        "circular" => Ok(TokenContext::Circular),
+        "kept" => Ok(TokenContext::Kept),
+        "own" => Ok(TokenContext::Own),
+        _ => Err("expected circular, kept or own".into()),
+    }
+}

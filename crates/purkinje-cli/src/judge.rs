@@ -1,0 +1,395 @@
+//! Judging an encoder: the features of a store once, then any number of heads, fractions and tasks on them.
+
+use burn::tensor::Device;
+use miette::{IntoDiagnostic, Result, miette};
+use purkinje_eval::{EvaluateOptions, evaluate_split};
+use purkinje_eval::fraction::{BatchPlan, LabelFraction};
+use purkinje_eval::metrics::{SingleClass, labels_from, macro_auroc};
+use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
+use purkinje_eval::report::{ModelResult, Selection};
+use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
+use purkinje_models::clear::Clear;
+use purkinje_models::hug::Head;
+use purkinje_models::layers::{Context, Weights};
+use purkinje_record::LeadSet;
+use purkinje_store::{Split, Store};
+use purkinje_train::clear::{HeadTraining, Targets};
+use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::source::{StoreTokens, TokenSource, lead_vectors};
+use purkinje_train::{Next, Observer, RunFolder, TrainConfig, TrainError, train};
+
+/// Lead vectors of all labelled records of a store under one frozen encoder.
+pub struct Features {
+    /// `[records, leads, width]`, in the order of the store's rows.
+    pub vectors: Vec<f32>,
+    /// Standard positions of the leads.
+    pub leads: Vec<usize>,
+    /// Width of a lead vector.
+    pub width: usize,
+}
+
+impl Features {
+    /// Runs the encoder over every record of the store.
+    pub fn compute(
+        encoder: &Clear,
+        store: &Store,
+        leads: &LeadSet,
+        device: &Device,
+        progress: impl FnMut(usize),
+    ) -> Result<Features> {
+        let source = StoreTokens::new(store, (0..store.len()).collect(), leads).into_diagnostic()?;
+        let first = source.batch(&[0]).into_diagnostic()?;
+        Ok(Features {
+            vectors: lead_vectors(encoder, &source, device, progress).into_diagnostic()?,
+            leads: first.leads,
+            width: encoder.config().embed_dim,
+        })
+    }
+
+    fn record(&self, row: usize) -> &[f32] {
+        let size = self.leads.len() * self.width;
+        &self.vectors[row * size..(row + 1) * size]
+    }
+
+    /// Mean lead vector of each row `[rows, width]`.
+    fn means(&self, rows: &[usize]) -> Vec<f32> {
+        let mut out = vec![0.0; rows.len() * self.width];
+        for (out, &row) in out.chunks_exact_mut(self.width).zip(rows) {
+            for lead in self.record(row).chunks_exact(self.width) {
+                for (o, x) in out.iter_mut().zip(lead) {
+                    *o += x / self.leads.len() as f32;
+                }
+            }
+        }
+        out
+    }
+
+    fn rows(&self, rows: &[usize]) -> Vec<f32> {
+        rows.iter().flat_map(|&r| self.record(r)).copied().collect()
+    }
+}
+
+/// One split of a task.
+#[derive(Clone)]
+pub struct Part {
+    /// Rows of the store.
+    pub rows: Vec<usize>,
+    /// `[rows, classes]`.
+    pub labels: Vec<bool>,
+}
+
+/// A task of a store with its three splits.
+pub struct Task {
+    /// Name of the label set.
+    pub name: String,
+    /// Classes in column order.
+    pub classes: Vec<String>,
+    /// Where heads learn.
+    pub train: Part,
+    /// Where epochs, penalties and thresholds are selected.
+    pub validation: Part,
+    /// Looked at once.
+    pub test: Part,
+    /// Patient (or record, where unknown) of each test row.
+    pub patients: Vec<String>,
+}
+
+impl Task {
+    /// The label set `name` of a store.
+    pub fn load(store: &Store, name: &str) -> Result<Task> {
+        let part = |split| -> Result<(Part, Vec<String>)> {
+            let labels = store.label_matrix_of(name, split).into_diagnostic()?;
+            if labels.rows.is_empty() {
+                return Err(miette!(
+                    help = "prepare the store with splits, or choose another task",
+                    "store {}: task `{name}` has no record in split `{}`",
+                    store.dir().display(),
+                    split.name()
+                ));
+            }
+            let classes = labels.classes.clone();
+            let part = Part {
+                labels: labels_from(&labels.multi_hot).into_diagnostic()?,
+                rows: labels.rows,
+            };
+            Ok((part, classes))
+        };
+        let (train, classes) = part(Split::Train)?;
+        let (test, _) = part(Split::Test)?;
+        let patients = test
+            .rows
+            .iter()
+            .map(|&row| {
+                let row = store.row(row).into_diagnostic()?;
+                Ok(row.patient().unwrap_or(row.id()).to_owned())
+            })
+            .collect::<Result<_>>()?;
+        Ok(Task {
+            name: name.to_owned(),
+            classes,
+            train,
+            validation: part(Split::Val)?.0,
+            test,
+            patients,
+        })
+    }
+
+    /// The training part reduced to a label fraction.
+    pub fn fraction(&self, fraction: &LabelFraction) -> Result<Part> {
+        let n = self.classes.len();
+        let chosen = fraction
+            .draw(&self.train.labels, n)
+            .into_diagnostic()?;
+        Ok(Part {
+            rows: chosen.iter().map(|&i| self.train.rows[i]).collect(),
+            labels: chosen
+                .iter()
+                .flat_map(|&i| &self.train.labels[i * n..(i + 1) * n])
+                .copied()
+                .collect(),
+        })
+    }
+}
+
+/// How heads are trained and judged.
+#[derive(Clone)]
+pub struct Protocol {
+    /// Linear or HUG.
+    pub head: Head,
+    /// Share of the training labels.
+    pub fraction: LabelFraction,
+    /// Inverse penalties tried on validation data; one value is used as it is.
+    pub c: Vec<f64>,
+    /// Epochs of the HUG head.
+    pub epochs: usize,
+    /// Seed of the head's start and batches.
+    pub seed: u64,
+    /// Resamples of the intervals.
+    pub resamples: usize,
+}
+
+/// A trained head: its parameters, the decision thresholds, and how it did.
+pub struct Judged {
+    /// Parameters by name, for [`Head::logits`].
+    pub weights: Weights,
+    /// Of each class.
+    pub thresholds: Vec<f32>,
+    /// Measured on the test split.
+    pub result: ModelResult,
+}
+
+/// Trains a head on features and evaluates it once on the test split.
+pub fn judge(features: &Features, task: &Task, model: &str, protocol: &Protocol) -> Result<Judged> {
+    let train = task.fraction(&protocol.fraction)?;
+    let device = Device::flex();
+    let (weights, selection) = match protocol.head {
+        Head::Linear => linear(features, task, &train, protocol, &device)?,
+        Head::Hug => hug(features, task, &train, protocol, &device)?,
+    };
+    let ctx = Context::inference(&device);
+    let logits = |rows: &[usize]| {
+        head_logits(protocol.head, features, rows, &weights, &ctx)
+    };
+    let thresholds = thresholds_of(&logits(&task.validation.rows)?, task)?;
+    let test = probabilities(&logits(&task.test.rows)?);
+    let options = evaluation(task, &thresholds, protocol.resamples);
+    let metrics =
+        evaluate_split(&test, &task.test.labels, &task.patients, &options).into_diagnostic()?;
+    Ok(Judged {
+        weights,
+        thresholds,
+        result: ModelResult {
+            task: task.name.clone(),
+            split: "test".into(),
+            model: model.to_owned(),
+            head: protocol.head.to_string(),
+            fraction: protocol.fraction,
+            training_records: train.rows.len(),
+            seeds: vec![
+                ("label fraction".into(), u64::from(protocol.fraction.seed)),
+                ("head".into(), protocol.seed),
+            ],
+            selection,
+            metrics,
+        },
+    })
+}
+
+/// Sigmoid of logits.
+pub fn probabilities(logits: &[f32]) -> Vec<f32> {
+    logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
+}
+
+/// The probability of each class above which validation F1 is best.
+pub fn thresholds_of(validation_logits: &[f32], task: &Task) -> Result<Vec<f32>> {
+    let scores = probabilities(validation_logits);
+    best_thresholds(&scores, &task.validation.labels, task.classes.len(), 0.5).into_diagnostic()
+}
+
+/// How a test split is evaluated.
+pub fn evaluation(task: &Task, thresholds: &[f32], resamples: usize) -> EvaluateOptions {
+    EvaluateOptions {
+        thresholds: thresholds.to_vec(),
+        bootstrap: BootstrapOptions {
+            resamples,
+            ..BootstrapOptions::default()
+        },
+        ..EvaluateOptions::new(task.classes.clone())
+    }
+}
+
+/// Logistic regression on the standardised mean lead vector, folded into one linear layer.
+fn linear(
+    features: &Features,
+    task: &Task,
+    train: &Part,
+    protocol: &Protocol,
+    device: &Device,
+) -> Result<(Weights, Selection)> {
+    let (x, v) = (
+        features.means(&train.rows),
+        features.means(&task.validation.rows),
+    );
+    let options = ProbeOptions {
+        penalty: match protocol.c[..] {
+            [c] => Penalty::Fixed(c),
+            _ => Penalty::Grid(protocol.c.clone()),
+        },
+        ..ProbeOptions::default()
+    };
+    let part = |features, labels| Labelled { features, labels };
+    let fit = fit_probe(
+        &task.classes,
+        part(&x, &train.labels),
+        Some(part(&v, &task.validation.labels)),
+        &options,
+    )
+    .into_diagnostic()?;
+    let (probe, d) = (&fit.probe, features.width);
+    let mut weight = Vec::with_capacity(task.classes.len() * d);
+    let mut bias = Vec::with_capacity(task.classes.len());
+    for (row, b) in probe.weight.chunks_exact(d).zip(&probe.bias) {
+        let scaled = || row.iter().zip(&probe.standardizer.scale).map(|(w, s)| w / s);
+        let shift: f64 = scaled().zip(&probe.standardizer.mean).map(|(w, m)| w * m).sum();
+        weight.extend(scaled().map(|w| w as f32));
+        bias.push((b - shift) as f32);
+    }
+    let mut weights = Weights::default();
+    weights.insert("mlp_head.weight", &[task.classes.len(), d], weight, device);
+    weights.insert("mlp_head.bias", &[task.classes.len()], bias, device);
+    let value = fit.grid.iter().find(|(c, _)| *c == fit.c).and_then(|g| g.1);
+    let selection = Selection {
+        split: "validation".into(),
+        criterion: "macro AUROC".into(),
+        chosen: format!("C = {}", fit.c),
+        value,
+    };
+    Ok((weights, selection))
+}
+
+/// HUG by the published recipe (AdamW 5e-3, cosine, best epoch on validation), on fixed lead vectors.
+fn hug(
+    features: &Features,
+    task: &Task,
+    train_part: &Part,
+    protocol: &Protocol,
+    device: &Device,
+) -> Result<(Weights, Selection)> {
+    let classes = task.classes.len();
+    let plan = BatchPlan::new(train_part.rows.len(), 256).into_diagnostic()?;
+    let mut weights = Weights::default();
+    Head::Hug.initialise(&mut weights, features.width, classes, protocol.seed, device);
+    let targets = Targets {
+        records: train_part.rows.clone(),
+        labels: train_part.labels.iter().map(|l| f32::from(u8::from(*l))).collect(),
+        classes,
+    };
+    let objective = HeadTraining::new(
+        Head::Hug,
+        features.leads.clone(),
+        &features.vectors,
+        features.width,
+        targets,
+        plan.batch,
+        protocol.seed,
+    );
+    let config = TrainConfig {
+        epochs: protocol.epochs,
+        lr: 5e-3,
+        min_lr: 1e-5,
+        warmup_epochs: protocol.epochs / 10,
+        seed: protocol.seed,
+        optimizer: AdamwConfig::finetune(),
+        mixed_precision: false,
+        checkpoint_every_s: u64::MAX,
+    };
+    let vectors = features.rows(&task.validation.rows);
+    let mut best = BestEpoch {
+        score: |weights: &Weights| {
+            let ctx = Context::inference(device);
+            let logits = objective.logits(weights, &vectors, &ctx).into_data();
+            let logits = logits
+                .try_to_vec::<f32>()
+                .map_err(|e| TrainError::Data(format!("validation logits: {e:?}")))?;
+            macro_auroc(&logits, &task.validation.labels, classes, SingleClass::Skip)
+                .map(|mean| mean.value)
+                .map_err(|e| TrainError::Data(e.to_string()))
+        },
+        best: None,
+    };
+    let folder = RunFolder {
+        path: None,
+        resume: false,
+    };
+    let last = train(&objective, weights, &config, &folder, device, &mut best).into_diagnostic()?;
+    let (chosen, value, weights) = match best.best {
+        Some((epoch, value, weights)) => (format!("epoch {epoch}"), Some(value), weights),
+        None => ("last epoch".to_owned(), None, last),
+    };
+    let selection = Selection {
+        split: "validation".into(),
+        criterion: "macro AUROC".into(),
+        chosen,
+        value,
+    };
+    Ok((weights, selection))
+}
+
+/// Keeps the weights of the epoch with the best validation score, the first among equals.
+pub struct BestEpoch<F> {
+    /// Score of weights, `None` where undefined.
+    pub score: F,
+    /// Epoch, score and weights so far.
+    pub best: Option<(usize, f64, Weights)>,
+}
+
+impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for BestEpoch<F> {
+    fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {
+        if let Some(value) = (self.score)(weights)?
+            && self.best.as_ref().is_none_or(|(_, best, _)| value > *best)
+        {
+            self.best = Some((epoch, value, weights.clone()));
+        }
+        Ok(Next::Continue)
+    }
+}
+
+/// Logits `[rows, classes]` of a head on features.
+fn head_logits(
+    head: Head,
+    features: &Features,
+    rows: &[usize],
+    weights: &Weights,
+    ctx: &Context,
+) -> Result<Vec<f32>> {
+    let mut out = Vec::new();
+    for rows in rows.chunks(1024) {
+        let vectors = features.rows(rows);
+        let shape = [rows.len(), features.leads.len(), features.width];
+        let data = burn::tensor::TensorData::new(vectors, shape);
+        let cls = burn::Tensor::<3>::from_data(data, ctx.device());
+        let logits = head.logits(cls, &features.leads, weights, ctx).into_data();
+        out.extend(logits.try_to_vec::<f32>().map_err(|e| miette!("logits: {e:?}"))?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,515 @@
+//! CLEAR and HUG: forward passes, losses, gradients and training trajectories of the original program.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask, Masking};
+use purkinje_models::hug::{Classifier, Head};
+use purkinje_models::layers::{Context, Trace, Weights};
+use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
+use purkinje_train::clear::{Trainable, bce_with_logits};
+use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::schedule::CosineSchedule;
+use serde_json::Value;
+
+use crate::Check;
+use crate::compare::{Findings, Tolerance};
+use crate::walk::{Case, Tensors};
+
+/// The kinds checked here.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("pretrain_forward", pretrain_forward),
+    ("finetune_forward", finetune_forward),
+    ("pretrain_trajectory", pretrain_trajectory),
+    ("finetune_trajectory", finetune_trajectory),
+];
+
+const ACTIVATIONS: Tolerance = Tolerance::absolute(2e-5);
+const GRADIENTS: Tolerance = Tolerance::absolute(1e-5);
+const LOSS: Tolerance = Tolerance::relative(1e-5);
+
+fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
+    let clear = released(&config)?;
+    let weights = weights(&case.tensors("weights.safetensors")?)?;
+    let model = Clear::new(clear.clone(), weights).map_err(|e| e.to_string())?;
+    let batch = batch(&io, "")?;
+    let tokens = batch.token_count();
+    let masking = masking(&io, "noise", clear.kept(tokens))?;
+    findings.exact(
+        "tokens kept",
+        masking.kept() as u64,
+        config["len_keep"].as_u64().ok_or("config.json: no `len_keep`")?,
+    );
+    integers(findings, &io, "ids_keep", masking.visible(0))?;
+
+    // Everything in its place, as the embedding is stored.
+    let device = Device::flex();
+    let whole = Trace::default();
+    let ctx = Context::inference(&device).traced(&whole);
+    let embedded = model.embed(&batch, &Masking::all(tokens), &ctx);
+    let embedded = embedded.into_data().try_to_vec::<f32>().map_err(debug)?;
+    close(findings, &io, "embedded", &embedded, ACTIVATIONS)?;
+    close(findings, &io, "token_embed", &whole.borrow()["token_embed"].1, ACTIVATIONS)?;
+    close(findings, &io, "input_normalized", &batch.tokens, ACTIVATIONS)?;
+
+    for fused in [true, false] {
+        let trace = Trace::default();
+        let ctx = context(fused, &trace);
+        let tracked = model.weights().tracked(|_| true);
+        let pass = model.with_weights(tracked.clone()).reconstruct(&batch, &masking, &ctx);
+        let mut found = trace.take();
+        // Stored for all tokens and compared above.
+        found.remove("token_embed");
+        traces(findings, &io, &found)?;
+        let predicted = pass.predicted.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        close(findings, &io, "pred", &predicted, ACTIVATIONS)?;
+        let loss = f64::from(pass.loss.clone().inner().into_scalar::<f32>());
+        for name in ["loss", "loss_f64"] {
+            if io.has(name) {
+                findings.close(name, loss, io.f64(name)?[0], LOSS);
+            }
+        }
+        gradients(findings, &io, &tracked, pass.loss.backward())?;
+    }
+    if io.has("loss_encoder_unmasked") {
+        let open = ClearConfig {
+            encoder_mask: EncoderMask::None,
+            ..clear
+        };
+        let model = Clear::new(open, model.weights().clone()).map_err(|e| e.to_string())?;
+        let ctx = Context::inference(&device);
+        let loss = model.reconstruct(&batch, &masking, &ctx).loss;
+        let loss = f64::from(loss.into_scalar::<f32>());
+        findings.close(
+            "loss_encoder_unmasked",
+            loss,
+            io.f64("loss_encoder_unmasked")?[0],
+            LOSS,
+        );
+    }
+    Ok(())
+}
+
+fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
+    let model = classifier(&config, weights(&case.tensors("weights.safetensors")?)?)?;
+    let batch = batch(&io, "")?;
+    let tokens = batch.token_count();
+    let labels = io.f32("labels")?;
+    let main = masking(&io, "noise", tokens)?;
+    for fused in [true, false] {
+        let trace = Trace::default();
+        let ctx = context(fused, &trace);
+        let tracked = model.encoder().weights().tracked(|_| true);
+        let logits = model.with_weights(tracked.clone()).logits(&batch, &main, &ctx);
+        let mut found = trace.take();
+        found.remove("token_embed");
+        traces(findings, &io, &found)?;
+        let values = logits.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        for name in ["logits", "logits_f64"] {
+            close(findings, &io, name, &values, ACTIVATIONS)?;
+        }
+        let loss = bce_with_logits(logits, labels);
+        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+        findings.close("loss", value, io.f64("loss")?[0], LOSS);
+        gradients(findings, &io, &tracked, loss.backward())?;
+    }
+    let ctx = Context::inference(&Device::flex());
+    let noises: Vec<String> = io
+        .names()
+        .filter(|name| name.starts_with("noise_"))
+        .map(str::to_owned)
+        .collect();
+    for noise in noises {
+        let masking = masking(&io, &noise, tokens)?;
+        let logits = model.logits(&batch, &masking, &ctx);
+        let logits = logits.into_data().try_to_vec::<f32>().map_err(debug)?;
+        close(findings, &io, &format!("logits_{noise}"), &logits, ACTIVATIONS)?;
+    }
+    if io.has("logits_encoder_unmasked") {
+        let open = ClearConfig {
+            encoder_mask: EncoderMask::None,
+            ..model.encoder().config().clone()
+        };
+        let encoder =
+            Clear::new(open, model.encoder().weights().clone()).map_err(|e| e.to_string())?;
+        let classes = usize_of(&config, "num_classes")?;
+        let open = Classifier::new(encoder, model.head(), classes).map_err(|e| e.to_string())?;
+        let logits = open.logits(&batch, &main, &ctx);
+        let logits = logits.into_data().try_to_vec::<f32>().map_err(debug)?;
+        close(findings, &io, "logits_encoder_unmasked", &logits, ACTIVATIONS)?;
+    }
+    Ok(())
+}
+
+fn pretrain_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
+    let clear = released(&config)?;
+    let start = weights(&case.tensors("weights_init.safetensors")?)?;
+    let model = Clear::new(clear.clone(), start).map_err(|e| e.to_string())?;
+    let run = Trajectory::read(&config, &io)?;
+    let step = |weights: &Weights, batch: &ClearBatch, step: usize, ctx: &Context| {
+        let masking = run.masking(&io, step, clear.kept(batch.token_count()))?;
+        let model = model.with_weights(weights.clone());
+        Ok((model.reconstruct(batch, &masking, ctx).loss, None))
+    };
+    let end = run.replay(
+        findings,
+        &io,
+        model.weights().clone(),
+        |_| true,
+        Tolerance::relative(1e-4),
+        step,
+    )?;
+    final_weights(findings, case, &end, Tolerance::absolute(1e-4))
+}
+
+fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
+    let checkpoint = config["init_checkpoint"]
+        .as_str()
+        .ok_or("config.json: no `init_checkpoint`")?;
+    let mut start = Weights::default();
+    let backbone = crate::checkpoints::model_tensors(&case.dir.join(checkpoint))?;
+    for (name, shape, data) in backbone {
+        start.insert(name, &shape, data, &Device::flex());
+    }
+    add_weights(&mut start, &case.tensors("weights_init_head.safetensors")?)?;
+    let model = classifier(&config, start)?;
+    let trainable = match config["trainable"].as_str() {
+        Some("moe") => Trainable::Moe,
+        Some("linear") => Trainable::Linear,
+        Some("all") => Trainable::All,
+        other => return Err(format!("config.json: `trainable` is {other:?}")),
+    };
+    if let Some(expected) = config["trainable_parameters"].as_array() {
+        let expected: Vec<&str> = expected
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|n| n.strip_prefix("backbone.").unwrap_or(n))
+            .collect();
+        let weights = model.encoder().weights();
+        let mut found: Vec<&str> = weights
+            .iter()
+            .map(|p| p.name.as_str())
+            .filter(|n| trainable.accepts(n))
+            .collect();
+        let mut sorted = expected;
+        sorted.sort_unstable();
+        found.sort_unstable();
+        findings.exact_all("trainable parameters", &found, &sorted);
+    }
+    let run = Trajectory::read(&config, &io)?;
+    let step = |weights: &Weights, batch: &ClearBatch, step: usize, ctx: &Context| {
+        let masking = run.masking(&io, step, batch.token_count())?;
+        let logits = model.with_weights(weights.clone()).logits(batch, &masking, ctx);
+        let labels = io.get(&format!("batch_{}.labels", run.order[step]))?;
+        let labels: Vec<f32> = match &labels.data {
+            crate::walk::Data::F32(values) => values.clone(),
+            _ => io
+                .i64(&format!("batch_{}.labels", run.order[step]))?
+                .iter()
+                .map(|v| *v as f32)
+                .collect(),
+        };
+        let found = logits.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        Ok((bce_with_logits(logits, &labels), Some(found)))
+    };
+    let before = model.encoder().weights().to_host();
+    let end = run.replay(
+        findings,
+        &io,
+        model.encoder().weights().clone(),
+        |name| trainable.accepts(name),
+        LOSS,
+        step,
+    )?;
+    for ((name, _, before), (_, _, after)) in before.iter().zip(end.to_host()) {
+        if !trainable.accepts(name) {
+            findings.exact(&format!("frozen {name}"), before == &after, true);
+        }
+    }
+    final_weights(findings, case, &end, Tolerance::absolute(1e-5))
+}
+
+/// A recorded run: its recipe and its random choices.
+struct Trajectory {
+    optimizer: AdamwConfig,
+    schedule: CosineSchedule,
+    order: Vec<usize>,
+    steps: usize,
+}
+
+impl Trajectory {
+    fn read(config: &Value, io: &Tensors) -> Result<Self, String> {
+        let number = |key: &str| {
+            config[key]
+                .as_f64()
+                .ok_or_else(|| format!("config.json: no number `{key}`"))
+        };
+        let beta = |i: usize| config["betas"][i].as_f64().ok_or("config.json: no `betas`");
+        let optimizer = AdamwConfig {
+            beta1: beta(0)?,
+            beta2: beta(1)?,
+            eps: number("eps")?,
+            weight_decay: number("weight_decay")?,
+            clip_norm: config["clip_grad"].as_f64(),
+        };
+        let schedule = CosineSchedule::from_epochs(
+            number("lr")?,
+            number("min_lr")?,
+            usize_of(config, "epochs")?,
+            usize_of(config, "steps_per_epoch")?,
+            usize_of(config, "warmup_epochs")?,
+            None,
+        )
+        .map_err(|e| e.to_string())?;
+        let order = io.i64("batch_order")?.iter().map(|i| *i as usize).collect();
+        Ok(Trajectory {
+            optimizer,
+            schedule,
+            order,
+            steps: usize_of(config, "steps")?,
+        })
+    }
+
+    fn masking(&self, io: &Tensors, step: usize, kept: usize) -> Result<Masking, String> {
+        let tokens = io.shape("noise")?[1];
+        let noise = &io.f32("noise")?[step * tokens..(step + 1) * tokens];
+        Ok(Masking::from_noise(&[noise.to_vec()], kept))
+    }
+
+    /// Repeats the run; `step` gives loss and, if the case stores them, logits.
+    #[allow(clippy::type_complexity)]
+    fn replay(
+        &self,
+        findings: &mut Findings,
+        io: &Tensors,
+        mut weights: Weights,
+        trains: impl Fn(&str) -> bool,
+        tolerance: Tolerance,
+        step: impl Fn(
+            &Weights,
+            &ClearBatch,
+            usize,
+            &Context,
+        ) -> Result<(burn::Tensor<1>, Option<Vec<f32>>), String>,
+    ) -> Result<Weights, String> {
+        let device = Device::flex();
+        let ctx = Context::inference(&device.clone().autodiff());
+        let mut optimizer = Adamw::new(&weights, &trains, self.optimizer);
+        let (mut losses, mut norms, mut lrs, mut logits) = (vec![], vec![], vec![], vec![]);
+        for i in 0..self.steps {
+            let batch = batch(io, &format!("batch_{}.", self.order[i]))?;
+            let tracked = weights.tracked(&trains);
+            let (loss, found) = step(&tracked, &batch, i, &ctx)?;
+            let gradients = loss.backward();
+            losses.push(f64::from(loss.inner().into_scalar::<f32>()));
+            logits.extend(found.into_iter().flatten());
+            let lr = self.schedule.at(i);
+            lrs.push(lr);
+            norms.push(optimizer.step(&mut weights, &tracked, gradients, lr));
+        }
+        findings.close_all("losses", &losses, &io.f64("losses")?, tolerance);
+        if io.has("losses_f64") {
+            findings.close_all("losses_f64", &losses, &io.f64("losses_f64")?, tolerance);
+        }
+        findings.close_all("lrs", &lrs, &io.f64("lrs")?, Tolerance::relative(1e-12));
+        findings.close_all("grad_norms", &norms, &io.f64("grad_norms")?, Tolerance::relative(1e-3));
+        if io.has("logits") {
+            close(findings, io, "logits", &logits, Tolerance::absolute(1e-4))?;
+        }
+        Ok(weights)
+    }
+}
+
+fn final_weights(
+    findings: &mut Findings,
+    case: &Case,
+    end: &Weights,
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    let expected = case.tensors("weights.safetensors")?;
+    for (name, shape, mut values) in end.to_host() {
+        let Some(stored) = stored_name(&expected, &name) else {
+            findings.fail(format!("weights.safetensors: no `{name}`"));
+            continue;
+        };
+        let mut wanted = expected.f64(&stored)?;
+        if name.ends_with("self_attn.in_proj_bias") {
+            // The exact gradient of the key biases is zero: their updates are amplified rounding.
+            let keys = shape[0] / 3..2 * shape[0] / 3;
+            values[keys.clone()].fill(0.0);
+            wanted[keys].fill(0.0);
+        }
+        let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+        findings.close_all(&format!("final {name}"), &values, &wanted, tolerance);
+    }
+    Ok(())
+}
+
+fn released(config: &Value) -> Result<ClearConfig, String> {
+    let size = |key: &str| usize_of(config, key);
+    Ok(ClearConfig {
+        embed_dim: size("embed_dim")?,
+        depth: size("depth")?,
+        heads: size("heads")?,
+        mlp_dim: size("mlp_dim")?,
+        decoder_embed_dim: size("decoder_embed_dim")?,
+        decoder_depth: size("decoder_depth")?,
+        decoder_heads: size("decoder_heads")?,
+        dropout: 0.0,
+        mask_ratio: config["mask_ratio"]
+            .as_f64()
+            .ok_or("config.json: no `mask_ratio`")?,
+        ..ClearConfig::base()
+    }
+    .with_compat(Compat::Released))
+}
+
+fn classifier(config: &Value, weights: Weights) -> Result<Classifier, String> {
+    let head = match config["stage"].as_u64() {
+        Some(2) => Head::Hug,
+        _ => Head::Linear,
+    };
+    let encoder = Clear::new(released(config)?, weights).map_err(|e| e.to_string())?;
+    Classifier::new(encoder, head, usize_of(config, "num_classes")?).map_err(|e| e.to_string())
+}
+
+fn usize_of(config: &Value, key: &str) -> Result<usize, String> {
+    config[key]
+        .as_u64()
+        .map(|v| v as usize)
+        .ok_or_else(|| format!("config.json: no whole number `{key}`"))
+}
+
+fn weights(stored: &Tensors) -> Result<Weights, String> {
+    let mut weights = Weights::default();
+    add_weights(&mut weights, stored)?;
+    Ok(weights)
+}
+
+fn add_weights(weights: &mut Weights, stored: &Tensors) -> Result<(), String> {
+    let names: Vec<String> = stored.names().map(str::to_owned).collect();
+    for name in names {
+        let own = name.strip_prefix("backbone.").unwrap_or(&name);
+        let (shape, data) = (stored.shape(&name)?, stored.f32(&name)?.to_vec());
+        weights.insert(own, shape, data, &Device::flex());
+    }
+    Ok(())
+}
+
+fn stored_name(stored: &Tensors, own: &str) -> Option<String> {
+    [own.to_owned(), format!("backbone.{own}")]
+        .into_iter()
+        .find(|name| stored.has(name))
+}
+
+/// The batch whose tensors begin with `prefix`.
+fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
+    let get = |name: &str| io.i64(&format!("{prefix}{name}"));
+    let (leads, times) = (get("in_chans")?, get("in_times")?);
+    let padding = if io.has(&format!("{prefix}mask_pad")) {
+        get("mask_pad")?
+    } else {
+        vec![0; leads.len()]
+    };
+    let samples = io.f32(&format!("{prefix}signals"))?;
+    let shape = io.shape(&format!("{prefix}signals"))?;
+    let (records, tokens) = (shape[0], shape[1]);
+    let inputs: Vec<BeatTokens> = (0..records)
+        .map(|r| {
+            let rows = r * tokens..(r + 1) * tokens;
+            BeatTokens {
+                samples: samples[rows.start * TOKEN_SAMPLES..rows.end * TOKEN_SAMPLES].to_vec(),
+                lead_index: leads[rows.clone()].iter().map(|v| *v as u8).collect(),
+                time_index: times[rows.clone()].iter().map(|v| *v as u8).collect(),
+                padding: padding[rows].iter().map(|v| *v == 1).collect(),
+                r_peaks: Vec::new(),
+                detected: true,
+            }
+        })
+        .collect();
+    ClearBatch::new(&inputs).map_err(|e| e.to_string())
+}
+
+fn masking(io: &Tensors, noise: &str, kept: usize) -> Result<Masking, String> {
+    let tokens = io.shape(noise)?[1];
+    let noise: Vec<Vec<f32>> = io.f32(noise)?.chunks(tokens).map(<[f32]>::to_vec).collect();
+    Ok(Masking::from_noise(&noise, kept))
+}
+
+fn context(fused: bool, trace: &Trace) -> Context {
+    let ctx = Context::inference(&Device::flex().autodiff()).traced(trace);
+    if fused { ctx } else { ctx.composed() }
+}
+
+/// Every traced value that the case stores.
+fn traces(
+    findings: &mut Findings,
+    io: &Tensors,
+    found: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+) -> Result<(), String> {
+    for (name, (shape, values)) in found {
+        if io.has(name) {
+            findings.exact_all(&format!("shape of {name}"), shape, io.shape(name)?);
+            close(findings, io, name, values, ACTIVATIONS)?;
+        }
+    }
+    Ok(())
+}
+
+fn gradients(
+    findings: &mut Findings,
+    io: &Tensors,
+    tracked: &Weights,
+    gradients: burn::tensor::Gradients,
+) -> Result<(), String> {
+    for p in tracked.iter() {
+        let stored = [format!("grad.{}", p.name), format!("grad.backbone.{}", p.name)];
+        let Some(stored) = stored.into_iter().find(|name| io.has(name)) else {
+            continue;
+        };
+        match p.value.grad(&gradients) {
+            None => findings.fail(format!("{stored}: no gradient")),
+            Some(found) => {
+                let found = found.into_data().try_to_vec::<f32>().map_err(debug)?;
+                close(findings, io, &stored, &found, GRADIENTS)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares with the stored tensor, if the case has it.
+fn close(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: &[f32],
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    if io.has(name) {
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        findings.close_all(name, &found, &io.f64(name)?, tolerance);
+    }
+    Ok(())
+}
+
+fn integers(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: &[usize],
+) -> Result<(), String> {
+    if io.has(name) {
+        let found: Vec<i64> = found.iter().map(|v| *v as i64).collect();
+        findings.exact_all(name, &found, &io.i64(name)?);
+    }
+    Ok(())
+}
+
+fn debug(problem: impl std::fmt::Debug) -> String {
+    format!("{problem:?}")
+}
