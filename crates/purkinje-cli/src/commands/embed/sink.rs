@@ -1,0 +1,385 @@
+//! The table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
+
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    FixedSizeListBuilder, Float32Builder, Float64Builder, Int32Builder, StringBuilder,
+};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use miette::{IntoDiagnostic, bail, miette};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use purkinje_signal::Preprocess;
+use serde_json::{Map, Value, json};
+
+use super::{Per, is_npy};
+use crate::output::{NewFile, cannot_write, json, write_file};
+
+/// Lines of a row group.
+const GROUP_LINES: usize = 4096;
+/// Bytes before the numbers of an array: room for any count, aligned as NumPy likes it.
+const NPY_HEADER: usize = 128;
+
+/// What a table says about itself.
+pub struct About {
+    /// What has a vector.
+    pub per: Per,
+    /// Numbers of a vector.
+    pub width: usize,
+    /// What was done to the recordings.
+    pub preprocess: Preprocess,
+    /// The model as it was named.
+    pub model: String,
+    /// BLAKE3 of its weights.
+    pub model_blake3: String,
+}
+
+/// One vector with where it comes from.
+pub struct Line<'a> {
+    /// The recording.
+    pub id: &'a str,
+    /// Its file.
+    pub source: &'a str,
+    /// BLAKE3 of its files, or of the shard it is stored in.
+    pub blake3: &'a str,
+    /// The lead, for leads and beats.
+    pub lead: Option<&'a str>,
+    /// Number of the beat in its lead.
+    pub beat: Option<i32>,
+    /// Its R-peak in seconds from the start of what the model sees.
+    pub r_peak_s: Option<f64>,
+    /// The lead group.
+    pub group: Option<&'a str>,
+    /// The vector.
+    pub vector: &'a [f32],
+}
+
+impl<'a> Line<'a> {
+    /// The vector of a recording.
+    pub fn new(id: &'a str, source: &'a str, blake3: &'a str, vector: &'a [f32]) -> Self {
+        Line {
+            id,
+            source,
+            blake3,
+            lead: None,
+            beat: None,
+            r_peak_s: None,
+            group: None,
+            vector,
+        }
+    }
+}
+
+/// A table under construction: whole when finished, nothing otherwise.
+pub struct Sink {
+    about: About,
+    path: PathBuf,
+    rows: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Parquet {
+        file: NewFile,
+        writer: Box<ArrowWriter<std::fs::File>>,
+        columns: Box<Columns>,
+    },
+    Npy {
+        file: NewFile,
+        writer: BufWriter<std::fs::File>,
+        lines: Vec<Value>,
+    },
+}
+
+impl Sink {
+    /// Begins the table; the name says which kind.
+    ///
+    /// # Errors
+    /// For another name than `.parquet` or `.npy`, or where nothing can be written.
+    pub fn begin(path: &Path, about: About) -> miette::Result<Self> {
+        let parquet = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+        if !parquet && !is_npy(path) {
+            bail!(
+                "`{}`: expected a name that ends in .parquet or .npy",
+                path.display()
+            );
+        }
+        let mut file = NewFile::begin(path)?;
+        let own = file.file().try_clone().map_err(|e| cannot_write(path, e))?;
+        let kind = if parquet {
+            let columns = Columns::new(&about);
+            let writer =
+                ArrowWriter::try_new(own, columns.schema.clone(), Some(properties(&about)?))
+                    .into_diagnostic()?;
+            Kind::Parquet {
+                file,
+                writer: Box::new(writer),
+                columns: Box::new(columns),
+            }
+        } else {
+            let mut writer = BufWriter::new(own);
+            writer
+                .write_all(&npy_header(0, about.width))
+                .map_err(|e| cannot_write(path, e))?;
+            Kind::Npy {
+                file,
+                writer,
+                lines: Vec::new(),
+            }
+        };
+        Ok(Sink {
+            about,
+            path: path.to_owned(),
+            rows: 0,
+            kind,
+        })
+    }
+
+    /// Vectors so far.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Adds a vector.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(&mut self, line: &Line<'_>) -> miette::Result<()> {
+        self.rows += 1;
+        match &mut self.kind {
+            Kind::Parquet {
+                writer, columns, ..
+            } => {
+                columns.push(line);
+                if columns.lines == GROUP_LINES {
+                    writer.write(&columns.take()?).into_diagnostic()?;
+                }
+            }
+            Kind::Npy { writer, lines, .. } => {
+                for value in line.vector {
+                    writer
+                        .write_all(&value.to_le_bytes())
+                        .map_err(|e| cannot_write(&self.path, e))?;
+                }
+                lines.push(columns_of(line));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the table into its place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(self) -> miette::Result<()> {
+        let Sink {
+            about,
+            path,
+            rows,
+            kind,
+        } = self;
+        match kind {
+            Kind::Parquet {
+                file,
+                mut writer,
+                mut columns,
+            } => {
+                if columns.lines > 0 {
+                    writer.write(&columns.take()?).into_diagnostic()?;
+                }
+                writer.close().into_diagnostic()?;
+                file.finish()
+            }
+            Kind::Npy {
+                file,
+                writer,
+                lines,
+            } => {
+                let mut inner = writer
+                    .into_inner()
+                    .map_err(|e| cannot_write(&path, e.into_error()))?;
+                inner
+                    .seek(SeekFrom::Start(0))
+                    .and_then(|_| inner.write_all(&npy_header(rows, about.width)))
+                    .map_err(|e| cannot_write(&path, e))?;
+                let mut beside = facts(&about)?;
+                beside.insert("width".to_owned(), json!(about.width));
+                beside.insert("rows".to_owned(), Value::Array(lines));
+                let name = path.with_extension("npy.json");
+                write_file(&name, json(&beside)?.as_bytes())?;
+                file.finish()
+            }
+        }
+    }
+}
+
+/// The columns of a row group.
+struct Columns {
+    schema: SchemaRef,
+    per: Per,
+    lines: usize,
+    id: StringBuilder,
+    lead: StringBuilder,
+    beat: Int32Builder,
+    r_peak_s: Float64Builder,
+    group: StringBuilder,
+    source: StringBuilder,
+    blake3: StringBuilder,
+    vector: FixedSizeListBuilder<Float32Builder>,
+}
+
+impl Columns {
+    fn new(about: &About) -> Self {
+        let width = i32::try_from(about.width).unwrap_or(i32::MAX);
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        let mut fields = vec![Field::new("id", DataType::Utf8, false)];
+        if matches!(about.per, Per::Lead | Per::Beat) {
+            fields.push(Field::new("lead", DataType::Utf8, false));
+        }
+        if about.per == Per::Beat {
+            fields.push(Field::new("beat", DataType::Int32, false));
+            fields.push(Field::new("r_peak_s", DataType::Float64, false));
+        }
+        if about.per == Per::Group {
+            fields.push(Field::new("group", DataType::Utf8, false));
+        }
+        fields.extend([
+            Field::new("source", DataType::Utf8, false),
+            Field::new("source_blake3", DataType::Utf8, false),
+            Field::new(
+                "vector",
+                DataType::FixedSizeList(item.clone(), width),
+                false,
+            ),
+        ]);
+        Columns {
+            schema: Arc::new(Schema::new(fields)),
+            per: about.per,
+            lines: 0,
+            id: StringBuilder::new(),
+            lead: StringBuilder::new(),
+            beat: Int32Builder::new(),
+            r_peak_s: Float64Builder::new(),
+            group: StringBuilder::new(),
+            source: StringBuilder::new(),
+            blake3: StringBuilder::new(),
+            vector: FixedSizeListBuilder::new(Float32Builder::new(), width).with_field(item),
+        }
+    }
+
+    fn push(&mut self, line: &Line<'_>) {
+        self.lines += 1;
+        self.id.append_value(line.id);
+        self.lead.append_value(line.lead.unwrap_or_default());
+        self.beat.append_value(line.beat.unwrap_or_default());
+        self.r_peak_s
+            .append_value(line.r_peak_s.unwrap_or_default());
+        self.group.append_value(line.group.unwrap_or_default());
+        self.source.append_value(line.source);
+        self.blake3.append_value(line.blake3);
+        self.vector.values().append_slice(line.vector);
+        self.vector.append(true);
+    }
+
+    fn take(&mut self) -> miette::Result<RecordBatch> {
+        self.lines = 0;
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.id.finish())];
+        let (lead, beat) = (self.lead.finish(), self.beat.finish());
+        let (r_peak_s, group) = (self.r_peak_s.finish(), self.group.finish());
+        if matches!(self.per, Per::Lead | Per::Beat) {
+            arrays.push(Arc::new(lead));
+        }
+        if self.per == Per::Beat {
+            arrays.push(Arc::new(beat));
+            arrays.push(Arc::new(r_peak_s));
+        }
+        if self.per == Per::Group {
+            arrays.push(Arc::new(group));
+        }
+        arrays.push(Arc::new(self.source.finish()));
+        arrays.push(Arc::new(self.blake3.finish()));
+        arrays.push(Arc::new(self.vector.finish()));
+        RecordBatch::try_new(self.schema.clone(), arrays).into_diagnostic()
+    }
+}
+
+fn facts(about: &About) -> miette::Result<Map<String, Value>> {
+    let per = match about.per {
+        Per::Recording => "recording",
+        Per::Lead => "lead",
+        Per::Beat => "beat",
+        Per::Group => "group",
+    };
+    let facts = json!({
+        "program": format!("purkinje {}", env!("CARGO_PKG_VERSION")),
+        "per": per,
+        "model": about.model,
+        "model_blake3": about.model_blake3,
+        "preprocess": serde_json::to_value(&about.preprocess).into_diagnostic()?,
+    });
+    match facts {
+        Value::Object(facts) => Ok(facts),
+        _ => Err(miette!("the facts about the table are no object")),
+    }
+}
+
+fn properties(about: &About) -> miette::Result<WriterProperties> {
+    let facts = facts(about)?
+        .into_iter()
+        .map(|(key, value)| {
+            let text = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            KeyValue::new(format!("purkinje.{key}"), text)
+        })
+        .collect();
+    // Vectors hold no value twice: a dictionary of them would be built for nothing.
+    let vector = ColumnPath::from(vec![
+        "vector".to_owned(),
+        "list".to_owned(),
+        "item".to_owned(),
+    ]);
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_column_dictionary_enabled(vector, false)
+        .set_key_value_metadata(Some(facts))
+        .build())
+}
+
+fn columns_of(line: &Line<'_>) -> Value {
+    let mut columns = Map::new();
+    columns.insert("id".to_owned(), json!(line.id));
+    for (name, value) in [
+        ("lead", json!(line.lead)),
+        ("beat", json!(line.beat)),
+        ("r_peak_s", json!(line.r_peak_s)),
+        ("group", json!(line.group)),
+    ] {
+        if !value.is_null() {
+            columns.insert(name.to_owned(), value);
+        }
+    }
+    columns.insert("source".to_owned(), json!(line.source));
+    columns.insert("source_blake3".to_owned(), json!(line.blake3));
+    Value::Object(columns)
+}
+
+/// The header of a `.npy` file, version 1.0, of [`NPY_HEADER`] bytes whatever the count.
+fn npy_header(rows: usize, width: usize) -> Vec<u8> {
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend(((NPY_HEADER - 10) as u16).to_le_bytes());
+    header.extend(text.as_bytes());
+    header.resize(NPY_HEADER - 1, b' ');
+    header.push(b'\n');
+    header
+}

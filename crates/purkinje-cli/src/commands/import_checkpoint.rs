@@ -1,0 +1,261 @@
+//! `purkinje import-checkpoint`: a published checkpoint to a model folder.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use clap::Subcommand;
+use miette::{IntoDiagnostic, WrapErr, bail, miette};
+use purkinje_models::checkpoint::{
+    LabelClass, Labels, Layout, Stage, StateDict, canonical, default_heads, detect, read_pth,
+    read_safetensors, report,
+};
+use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask};
+use purkinje_models::hug::Head;
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use serde_json::{Map, Value};
+
+use crate::model::LoadedModel;
+use crate::output::{self, count};
+
+/// The diagnostic superclasses of PTB-XL, in the order of the published models: by name.
+const SUPERDIAGNOSTIC: [&str; 5] = ["CD", "HYP", "MI", "NORM", "STTC"];
+
+/// Options of `import-checkpoint`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    system: System,
+}
+
+#[derive(Debug, Subcommand)]
+enum System {
+    /// CLEAR, with or without a linear or HUG head
+    Clear(ClearArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct ClearArgs {
+    /// The checkpoint: .pth, .pt or .bin of PyTorch, or .safetensors
+    file: PathBuf,
+    /// The model folder to write
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Attention heads of the encoder [default: those of the published size, or of the checkpoint's arguments]
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Attention heads of the decoder [default: likewise]
+    #[arg(long, value_name = "N")]
+    decoder_heads: Option<usize>,
+    /// Encoder mask of the program that made the checkpoint: none (first revision), additive (current), boolean (paper)
+    #[arg(long, default_value = "additive", value_parser = mask)]
+    mask: EncoderMask,
+    /// Preprocessing of the recordings it was trained on
+    #[arg(long, value_name = "NAME", default_value = "clear-mimic", value_parser = super::preset)]
+    preset: Preprocess,
+    /// What the outputs mean: labels.json, a text file with a name a line, STORE:TASK, or `superdiagnostic`
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<String>,
+}
+
+/// Imports.
+pub fn run(args: Args) -> miette::Result<()> {
+    let System::Clear(args) = args.system;
+    let (found, arguments, mut notes) = read(&args.file)?;
+    let place = || format!("cannot import `{}`", args.file.display());
+    let layout = detect(&found).into_diagnostic().wrap_err_with(place)?;
+    let config = config(&args, &layout, &arguments).wrap_err_with(place)?;
+    let head = match layout.stage {
+        Stage::Pretrain => None,
+        Stage::Linear => Some(Head::Linear),
+        Stage::Hug => Some(Head::Hug),
+    };
+    let labels = labels(args.labels.as_deref(), layout.classes, &mut notes).wrap_err_with(place)?;
+    let mut expected = config.parameters();
+    if let Some(head) = head {
+        expected.extend(head.parameters(config.embed_dim, layout.classes.unwrap_or(0)));
+    }
+    let table = report(&expected, &found);
+    output::print(&format!("{table}\n"))?;
+    if !table.is_complete() {
+        bail!(
+            "`{}` does not fill the model: {} missing, {} of another shape (see the table); nothing was written",
+            args.file.display(),
+            count(table.missing.len(), "parameter"),
+            table.mis_shaped.len()
+        );
+    }
+    let device = Device::flex();
+    let mut tensors = canonical(found).into_diagnostic().wrap_err_with(place)?;
+    let mut weights = Weights::default();
+    for (name, shape) in &expected {
+        let empty = purkinje_models::checkpoint::NamedTensor {
+            shape: Vec::new(),
+            data: Vec::new(),
+        };
+        // Complete, so every name is there; each tensor is moved, not copied.
+        let tensor = tensors
+            .insert(name.as_str(), empty)
+            .ok_or_else(|| miette!("`{name}` is missing"))?;
+        weights.insert(name.as_str(), shape, tensor.data, &device);
+    }
+    let model = LoadedModel {
+        folder: None,
+        clear: Clear::new(config, weights).into_diagnostic()?,
+        head,
+        labels,
+        preprocess: args.preset.clone(),
+    };
+    let file = args.file.file_name().unwrap_or(args.file.as_os_str());
+    model.save(
+        &args.out,
+        &format!(
+            "purkinje {} import-checkpoint clear: weights of `{}`",
+            env!("CARGO_PKG_VERSION"),
+            file.to_string_lossy()
+        ),
+    )?;
+    let mut text = String::new();
+    for note in notes {
+        text += &format!("{note}\n");
+    }
+    text += &format!("wrote {}\n", args.out.display());
+    output::print(&text)
+}
+
+/// Tensors, arguments of the run, and remarks.
+fn read(path: &Path) -> miette::Result<(StateDict, Map<String, Value>, Vec<String>)> {
+    if path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
+    {
+        let (tensors, _) = read_safetensors(path).into_diagnostic()?;
+        return Ok((tensors, Map::new(), Vec::new()));
+    }
+    let file = read_pth(path).into_diagnostic()?;
+    let mut notes = file.notes;
+    if let Some(epoch) = file.epoch {
+        notes.push(format!("Saved after epoch {epoch}."));
+    }
+    Ok((file.model, file.args, notes))
+}
+
+fn config(
+    args: &ClearArgs,
+    layout: &Layout,
+    arguments: &Map<String, Value>,
+) -> miette::Result<ClearConfig> {
+    let usual = default_heads(layout.embed_dim, arguments);
+    let heads = |given: Option<usize>, usual: Option<usize>, option: &str| {
+        given.or(usual).ok_or_else(|| {
+            miette!(
+                help = "the number of attention heads leaves no trace in the weights; the configuration of the run that made them says it",
+                "width {} is none of the published sizes: name the attention heads with `{option}`",
+                layout.embed_dim
+            )
+        })
+    };
+    let config = ClearConfig {
+        embed_dim: layout.embed_dim,
+        depth: layout.depth,
+        heads: heads(args.heads, usual.map(|(encoder, _)| encoder), "--heads")?,
+        mlp_dim: layout.mlp_dim,
+        decoder_embed_dim: layout.decoder_embed_dim,
+        decoder_depth: layout.decoder_depth,
+        decoder_heads: heads(
+            args.decoder_heads,
+            usual.map(|(_, decoder)| decoder),
+            "--decoder-heads",
+        )?,
+        ..ClearConfig::base().with_compat(Compat::Released)
+    };
+    let config = ClearConfig {
+        encoder_mask: args.mask,
+        ..config
+    };
+    config.validate().map_err(|problem| miette!("{problem}"))?;
+    Ok(config)
+}
+
+fn labels(
+    given: Option<&str>,
+    classes: Option<usize>,
+    notes: &mut Vec<String>,
+) -> miette::Result<Option<Labels>> {
+    let Some(classes) = classes else {
+        if given.is_some() {
+            bail!("`--labels` was given, but the checkpoint has no classifier");
+        }
+        return Ok(None);
+    };
+    let labels = match given {
+        Some(given) => read_labels(given)?,
+        None => {
+            notes.push(format!(
+                "What the {classes} outputs mean is not known; `--labels` names them."
+            ));
+            named("unknown", (0..classes).map(|i| format!("output {i}")))
+        }
+    };
+    if labels.classes.len() != classes {
+        bail!(
+            "the checkpoint has {classes} outputs, but `--labels {}` names {}",
+            given.unwrap_or_default(),
+            labels.classes.len()
+        );
+    }
+    Ok(Some(labels))
+}
+
+fn read_labels(given: &str) -> miette::Result<Labels> {
+    let path = Path::new(given);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot read the labels `{given}`"))?;
+        if path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json"))
+        {
+            return serde_json::from_str(&text)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("`{given}` is no labels.json"));
+        }
+        let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+        let task = path.file_stem().unwrap_or_default().to_string_lossy();
+        return Ok(named(&task, names.map(str::to_owned)));
+    }
+    if let Some((store, task)) = given.rsplit_once(':') {
+        let store = Store::open(store).into_diagnostic()?;
+        let set = store.label_set(task).into_diagnostic()?;
+        return Ok(named(task, store.info().label_sets[set].class_names()));
+    }
+    if given == "superdiagnostic" {
+        return Ok(named(given, SUPERDIAGNOSTIC.map(str::to_owned)));
+    }
+    bail!("`--labels {given}` is neither a file, nor STORE:TASK, nor `superdiagnostic`")
+}
+
+fn named(task: &str, names: impl IntoIterator<Item = String>) -> Labels {
+    Labels {
+        task: task.to_owned(),
+        classes: names
+            .into_iter()
+            .map(|name| LabelClass {
+                name,
+                code: None,
+                threshold: None,
+            })
+            .collect(),
+    }
+}
+
+fn mask(text: &str) -> Result<EncoderMask, String> {
+    match text {
+        "none" => Ok(EncoderMask::None),
+        "additive" => Ok(EncoderMask::Additive),
+        "boolean" => Ok(EncoderMask::Boolean),
+        _ => Err("expected none, additive or boolean".to_owned()),
+    }
+}

@@ -1,0 +1,151 @@
+//! Recordings named on a command line, read and cut for a model.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use miette::{IntoDiagnostic, WrapErr, bail};
+use purkinje_record::wfdb::Header;
+use purkinje_record::{LeadChoice, OpenOptions, RecordError, Recording};
+use purkinje_signal::{BeatTokens, Preprocess};
+
+use crate::tokens::{View, WantedLeads};
+
+/// Segments below each other that a record may have.
+const MAX_SEGMENT_DEPTH: usize = 4;
+
+/// A recording and what a model sees of it.
+pub struct Input {
+    /// Its name.
+    pub id: String,
+    /// Its file, as it was named or found.
+    pub path: PathBuf,
+    /// BLAKE3 of its files, in hex, see [`hash_of`].
+    pub blake3: String,
+    /// The recording, with the leads of the model.
+    pub recording: Recording,
+    /// What the model sees.
+    pub view: View,
+    /// The tokens of the view.
+    pub tokens: BeatTokens,
+}
+
+/// How recordings are read for a model.
+pub struct Reader<'a> {
+    /// The contract of the model.
+    pub contract: &'a Preprocess,
+    /// The leads to give it.
+    pub leads: Option<&'a WantedLeads>,
+    /// What bare arrays do not say about themselves.
+    pub options: OpenOptions,
+}
+
+impl Reader<'_> {
+    /// Reads and cuts one recording.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn read(&self, path: &Path) -> Result<Input, String> {
+        let options = OpenOptions {
+            leads: LeadChoice::Voltages,
+            keep_digital: true,
+            ..self.options.clone()
+        };
+        let recording = purkinje_record::open(path, &options).map_err(|error| error.to_string())?;
+        let fail = |reason: String| format!("`{}`: {reason}", path.display());
+        let leads = WantedLeads::choose(self.leads, &self.contract.leads, &recording.leads)
+            .map_err(fail)?;
+        let contract = self.contract.clone().with_leads(leads);
+        let mut view = View::of(&recording, &contract, 0.0).map_err(fail)?;
+        let tokens = view.cut.take().ok_or_else(|| {
+            fail("the largest sample of all leads is exactly 0: nothing was recorded".to_owned())
+        })?;
+        let blake3 = hash_of(&recording.source.path).map_err(|error| error.to_string())?;
+        Ok(Input {
+            id: recording.id.clone(),
+            path: path.to_owned(),
+            blake3,
+            recording,
+            view,
+            tokens,
+        })
+    }
+}
+
+/// The recordings that paths name: files as they are, folders by what is in them.
+///
+/// # Errors
+/// When a folder cannot be listed or holds no recording.
+pub fn list(path: &Path) -> miette::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let found = purkinje_record::find_records(path).into_diagnostic()?;
+    if found.is_empty() {
+        bail!(
+            "no recording below `{}`; expected WFDB headers (.hea), or .npy or .csv files",
+            path.display()
+        );
+    }
+    Ok(found)
+}
+
+/// BLAKE3 of a recording's files one after the other, in hex: of the file itself, and for WFDB of the header and then of
+/// every signal file and segment it names, each once, in the order of their names.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn hash_of(path: &Path) -> Result<String, RecordError> {
+    let mut hasher = blake3::Hasher::new();
+    add_file(&mut hasher, path, 0)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn add_file(hasher: &mut blake3::Hasher, path: &Path, depth: usize) -> Result<(), RecordError> {
+    File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(|_| ()))
+        .map_err(|source| RecordError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    if path.extension().is_none_or(|extension| extension != "hea") || depth > MAX_SEGMENT_DEPTH {
+        return Ok(());
+    }
+    let header = Header::read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let files: BTreeSet<&str> = header.signals.iter().map(|s| s.file.as_str()).collect();
+    for file in files.into_iter().filter(|&file| file != "~") {
+        add_file(hasher, &folder.join(file), depth)?;
+    }
+    let segments: BTreeSet<&str> = header.segments.iter().map(|s| s.name.as_str()).collect();
+    for segment in segments.into_iter().filter(|&name| name != "~") {
+        add_file(hasher, &folder.join(format!("{segment}.hea")), depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Says which recordings could not be used, and whether that is too many.
+///
+/// # Errors
+/// When more failed than `allowed`.
+pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Result<()> {
+    let many = failures.len() > allowed;
+    if let ([only], 1) = (failures, records) {
+        bail!("{only}");
+    }
+    for failure in failures {
+        crate::progress::note(format_args!("left out: {failure}"));
+    }
+    if many {
+        return Err(failures
+            .first()
+            .map_or_else(|| miette::miette!("nothing was read"), |first| miette::miette!("{first}")))
+        .wrap_err_with(|| {
+            format!(
+                "{} of {records} recordings cannot be used, more than the {allowed} allowed (`--max-failed`)",
+                failures.len()
+            )
+        });
+    }
+    Ok(())
+}

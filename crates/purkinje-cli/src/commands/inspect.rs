@@ -1,0 +1,390 @@
+//! `purkinje inspect`: what is in a recording, and what a model would see of it.
+
+use std::path::PathBuf;
+
+use miette::{IntoDiagnostic, WrapErr, bail};
+use purkinje_figures::paper::{Marks, PaperOptions};
+use purkinje_figures::terminal::TerminalOptions;
+use purkinje_figures::{Svg, paper, raster, terminal};
+use purkinje_record::{LeadChoice, LeadSet, Recording};
+use purkinje_signal::Preprocess;
+use purkinje_signal::quality::{self, Quality};
+use serde_json::{Value, json};
+
+use super::ReadArgs;
+use crate::output::{self, Table, printable};
+use crate::tokens::{BeatSpan, View, WantedLeads};
+
+/// Options of `inspect`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The recording: a WFDB record (.hea, or its name), a .npy array or a .csv table
+    record: PathBuf,
+    /// Draw it on ECG paper as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Draw it on ECG paper as PNG
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Just these leads, in this order: I,II,V2 or limb
+    #[arg(long, value_name = "LEADS")]
+    leads: Option<LeadSet>,
+    /// Look at the recording from this second on
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = super::seconds)]
+    start: f64,
+    /// The preprocessing of the model whose view is shown
+    #[arg(long, value_name = "NAME", default_value = "clear", value_parser = super::preset)]
+    preset: Preprocess,
+    /// Draw what the model sees instead of what was recorded
+    #[arg(long)]
+    as_model: bool,
+    /// Do not draw in the terminal
+    #[arg(long)]
+    no_plot: bool,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// Looks at one recording.
+pub fn run(args: Args) -> miette::Result<()> {
+    let leads = match &args.leads {
+        Some(leads) => LeadChoice::Named(leads.clone()),
+        None => LeadChoice::Voltages,
+    };
+    let recording =
+        purkinje_record::open(&args.record, &args.read.options(leads)).into_diagnostic()?;
+    if args.start >= recording.duration_s() {
+        bail!(
+            "`{}` ends at {:.1} s: `--start {}` leaves nothing to look at",
+            args.record.display(),
+            recording.duration_s(),
+            args.start
+        );
+    }
+    let quality = quality::assess(&recording);
+    let view = WantedLeads::choose(
+        Some(&WantedLeads::Present),
+        &args.preset.leads,
+        &recording.leads,
+    )
+    .and_then(|leads| {
+        let contract = args.preset.clone().with_leads(leads);
+        View::of(&recording, &contract, args.start)
+    });
+    let sight = Sight::new(&recording, &view, &args);
+    if let Some(path) = &args.svg {
+        output::write_file(path, sight.paper(&args).to_string().as_bytes())?;
+    }
+    if let Some(path) = &args.png {
+        let png = raster::png(&sight.paper(&args), raster::CRISP_DPI)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot draw `{}`", path.display()))?;
+        output::write_file(path, &png)?;
+    }
+    if args.json {
+        return output::print_json(&facts(&recording, &quality, &view));
+    }
+    let mut text = words(&recording, &quality, &view);
+    if !args.no_plot {
+        text += "\n";
+        text += &sight.terminal(&args);
+    }
+    for path in args.svg.iter().chain(&args.png) {
+        text += &format!("\nwrote {}", path.display());
+    }
+    output::print(&(text.trim_end().to_owned() + "\n"))
+}
+
+/// What is drawn, with its marks in samples of it.
+struct Sight {
+    recording: Recording,
+    r_peaks: Vec<usize>,
+    tokens: Vec<(usize, usize, usize)>,
+    filter: Option<String>,
+}
+
+impl Sight {
+    fn new(recording: &Recording, view: &Result<View, String>, args: &Args) -> Self {
+        let drawn = match view {
+            Ok(view) if args.as_model => view.recording(recording),
+            _ => recording.clone(),
+        };
+        let sample = |time_s: f64| (time_s * drawn.rate_hz).round() as usize;
+        let beats = view.as_ref().map_or(&[][..], |view| &view.beats);
+        Sight {
+            r_peaks: beats.iter().map(|beat| sample(beat.peak_s)).collect(),
+            tokens: beats
+                .iter()
+                .filter_map(|beat| {
+                    let BeatSpan { peak_s, token_s } = beat;
+                    let (start, end) = (*token_s)?;
+                    Some((sample(start), sample(*peak_s), sample(end)))
+                })
+                .collect(),
+            filter: match view {
+                Ok(view) if args.as_model => Some(super::in_words(&view.contract)),
+                _ => None,
+            },
+            recording: drawn,
+        }
+    }
+
+    fn paper(&self, args: &Args) -> Svg {
+        let options = PaperOptions {
+            start_s: args.start,
+            filter: self.filter.clone(),
+            rhythm: args.leads.as_ref().and_then(|l| l.leads().first().cloned()),
+            ..PaperOptions::default()
+        };
+        let marks = Marks {
+            r_peaks: &self.r_peaks,
+            tokens: &self.tokens,
+        };
+        paper::draw(&self.recording, &options, &marks)
+    }
+
+    fn terminal(&self, args: &Args) -> String {
+        const WINDOW_S: f64 = 10.0;
+        /// Characters left of a strip, see `purkinje_figures::terminal`.
+        const GUTTER: usize = 9;
+        let columns = output::columns().clamp(24, 160);
+        let options = TerminalOptions {
+            columns,
+            all_leads: args.leads.as_ref().is_some_and(|leads| leads.len() <= 3),
+            start_s: args.start,
+            window_s: WINDOW_S,
+            color: output::colour(),
+            ..TerminalOptions::default()
+        };
+        let drawn = terminal::draw(&self.recording, &options, &self.r_peaks);
+        if self.tokens.is_empty() {
+            return drawn;
+        }
+        let rate_hz = self.recording.rate_hz;
+        let first = (args.start * rate_hz).round() as usize;
+        let end = (first + (WINDOW_S * rate_hz).round() as usize).min(self.recording.len());
+        let borders = border_line(&self.tokens, first, end, columns - GUTTER);
+        // The time axis is the last line; the borders belong between it and the trace.
+        let axis = drawn.trim_end().rfind('\n').map_or(0, |at| at + 1);
+        format!(
+            "{}{:<GUTTER$}{borders}\n{}",
+            &drawn[..axis],
+            "tokens",
+            &drawn[axis..]
+        )
+    }
+}
+
+/// Tokens as brackets over the columns that the samples `first..end` take.
+fn border_line(
+    tokens: &[(usize, usize, usize)],
+    first: usize,
+    end: usize,
+    columns: usize,
+) -> String {
+    let mut line = vec![' '; columns];
+    let column = |sample: usize| {
+        let offset = sample.clamp(first, end) - first;
+        (offset * columns / (end - first).max(1)).min(columns - 1)
+    };
+    let shown = tokens.iter().filter(|t| t.2 > first && t.0 < end);
+    for &(start, _, stop) in shown {
+        let (from, to) = (column(start), column(stop));
+        for place in &mut line[from..to] {
+            if *place == ' ' {
+                *place = '─';
+            }
+        }
+        line[from] = if line[from] == '┤' { '┼' } else { '├' };
+        line[to] = '┤';
+    }
+    line.into_iter().collect::<String>().trim_end().to_owned()
+}
+
+fn words(recording: &Recording, quality: &Quality, view: &Result<View, String>) -> String {
+    let mut text = format!(
+        "{}  {}  {}\n{}: {}\n{} Hz, mV, {:.3} s ({} samples per lead)\n",
+        printable(&recording.id),
+        recording.source.format,
+        recording.source.path.display(),
+        output::count(recording.leads.len(), "lead"),
+        printable(&recording.leads.to_string()),
+        recording.rate_hz,
+        recording.duration_s(),
+        recording.len()
+    );
+    match (quality.heart_rate_bpm, &quality.heart_rate_lead) {
+        (Some(bpm), Some(lead)) => {
+            text += &format!(
+                "heart rate: {bpm:.0} per minute (lead {})\n",
+                printable(lead.name())
+            );
+        }
+        _ => text += "heart rate: not measured, no lead without gaps shows two R-peaks\n",
+    }
+    if let Some(residual) = quality.einthoven_residual_mv {
+        text += &format!("Einthoven, II - I - III: {residual:.4} mV (root mean square)\n");
+    }
+    text.push('\n');
+    let mut table = Table::new(
+        1,
+        [
+            "lead", "min mV", "max mV", "missing", "infinite", "clipped", "flat",
+        ],
+    );
+    for lead in &quality.leads {
+        table.row([
+            printable(lead.lead.name()),
+            millivolts(lead.min_mv),
+            millivolts(lead.max_mv),
+            number(lead.missing_samples),
+            number(lead.infinite_samples),
+            number(lead.clipped_samples),
+            if lead.flat { "yes" } else { "-" }.to_owned(),
+        ]);
+    }
+    text += &table.to_string();
+    text.push('\n');
+    match view {
+        Err(reason) => text += &format!("A model would refuse it: {reason}\n"),
+        Ok(view) => text += &view_in_words(view),
+    }
+    let comments = &recording.source.comments;
+    if !comments.is_empty() {
+        text += "\ncomments\n";
+        for comment in comments {
+            text += &format!("  {}\n", printable(comment));
+        }
+    }
+    text
+}
+
+fn view_in_words(view: &View) -> String {
+    let mut text = format!(
+        "a model sees {} at {} Hz ({}){}\n",
+        output::count(view.contract.leads.len(), "lead"),
+        view.contract.rate_hz,
+        super::in_words(&view.contract),
+        if view.start_s > 0.0 {
+            format!(", from {} s on", view.start_s)
+        } else {
+            String::new()
+        }
+    );
+    for repair in &view.prepared.repairs {
+        text += &format!(
+            "  lead {}: {} repaired\n",
+            repair.lead,
+            output::count(repair.samples, "missing sample")
+        );
+    }
+    if view.cut.is_none() {
+        return text + "  its largest sample is exactly 0: nothing to cut into heartbeats\n";
+    }
+    let how = match &view.found_in {
+        Some(lead) => format!("found in lead {lead}"),
+        None => "none found, evenly spaced positions stand in".to_owned(),
+    };
+    text += &format!(
+        "  {} ({how}): {} s\n",
+        output::count(view.beats.len(), "R-peak"),
+        view.beats
+            .iter()
+            .map(|beat| format!("{:.2}", beat.peak_s))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    text += &format!(
+        "  {} of 96 samples: {} hold a heartbeat, {} are padding\n",
+        output::count(view.tokens(), "token"),
+        view.tokens() - view.padding(),
+        view.padding()
+    );
+    let cut = view.beats.iter().filter(|b| b.token_s.is_none()).count();
+    if cut > 0 {
+        text += &format!(
+            "  {} after the fifteenth of each lead have no token\n",
+            output::count(cut, "heartbeat")
+        );
+    }
+    text
+}
+
+fn facts(recording: &Recording, quality: &Quality, view: &Result<View, String>) -> Value {
+    let finite = |value: f32| value.is_finite().then_some(value);
+    json!({
+        "id": recording.id,
+        "path": recording.source.path.display().to_string(),
+        "format": recording.source.format,
+        "leads": recording.leads,
+        "rate_hz": recording.rate_hz,
+        "unit": "mV",
+        "samples": recording.len(),
+        "duration_s": recording.duration_s(),
+        "quality": {
+            "leads": quality.leads.iter().map(|lead| json!({
+                "lead": lead.lead,
+                "min_mv": finite(lead.min_mv),
+                "max_mv": finite(lead.max_mv),
+                "missing_samples": lead.missing_samples,
+                "infinite_samples": lead.infinite_samples,
+                "clipped_samples": lead.clipped_samples,
+                "flat": lead.flat,
+            })).collect::<Vec<_>>(),
+            "einthoven_residual_mv": quality.einthoven_residual_mv,
+            "heart_rate_bpm": quality.heart_rate_bpm,
+            "heart_rate_lead": quality.heart_rate_lead,
+        },
+        "model": match view {
+            Err(reason) => json!({ "refused": reason }),
+            Ok(view) => json!({
+                "preprocess": view.contract,
+                "start_s": view.start_s,
+                "repaired": view.prepared.repairs.iter().map(|repair| json!({
+                    "lead": repair.lead,
+                    "samples": repair.samples,
+                })).collect::<Vec<_>>(),
+                "r_peaks_s": view.beats.iter().map(|beat| beat.peak_s).collect::<Vec<_>>(),
+                "r_peaks_lead": view.found_in,
+                "token_borders_s": view.beats.iter().filter_map(|beat| beat.token_s).collect::<Vec<_>>(),
+                "tokens": view.tokens(),
+                "padding": view.padding(),
+                "silent": view.cut.is_none(),
+            }),
+        },
+        "labels": recording.labels,
+        "comments": recording.source.comments,
+    })
+}
+
+fn millivolts(value: f32) -> String {
+    if value.is_finite() {
+        format!("{value:.3}")
+    } else {
+        "-".to_owned()
+    }
+}
+
+/// Zero is what one hopes for: it should not catch the eye.
+fn number(n: usize) -> String {
+    if n == 0 {
+        "-".to_owned()
+    } else {
+        n.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_tokens_share_a_border() {
+        let line = border_line(&[(0, 4, 10), (10, 15, 20), (25, 27, 30)], 0, 40, 40);
+        assert_eq!(line, "├─────────┼─────────┤    ├────┤");
+        assert_eq!(border_line(&[(0, 4, 10)], 5, 45, 40), "├────┤");
+    }
+}

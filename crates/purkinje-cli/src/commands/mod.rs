@@ -1,0 +1,175 @@
+//! The commands: one file each, with its options and what it prints.
+
+mod completions;
+mod demo;
+mod embed;
+mod export_checkpoint;
+mod finetune;
+mod import_checkpoint;
+mod inputs;
+mod inspect;
+mod predict;
+mod prepare;
+mod pretrain;
+mod probe;
+mod store;
+
+use clap::{Args, Subcommand};
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
+use purkinje_signal::Preprocess;
+use purkinje_signal::preprocess::Scale;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what is in a recording and what a model would see of it
+    Inspect(inspect::Args),
+    /// Turn a folder of recordings, or a published data set, into a store
+    Prepare(prepare::Args),
+    /// Say what a store holds, or check that it is intact
+    Store(store::Args),
+    /// Pre-train an encoder on a store without labels
+    Pretrain(pretrain::Args),
+    /// Measure an encoder: linear probes on its frozen vectors
+    Probe(probe::Args),
+    /// Train a classifier on labelled recordings
+    Finetune(finetune::Args),
+    /// Write vectors of recordings, leads, beats or lead groups
+    Embed(embed::Args),
+    /// Give the labels of recordings with probabilities, and say why
+    Predict(predict::Args),
+    /// Turn a published checkpoint into a model folder
+    ImportCheckpoint(import_checkpoint::Args),
+    /// Write the weights of a model under the names of the published PyTorch program
+    ExportCheckpoint(export_checkpoint::Args),
+    /// Run everything once on a small data set
+    Demo(demo::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> miette::Result<()> {
+        match self {
+            Command::Inspect(args) => inspect::run(args),
+            Command::Prepare(args) => prepare::run(args),
+            Command::Store(args) => store::run(args),
+            Command::Pretrain(args) => pretrain::run(args),
+            Command::Probe(args) => probe::run(args),
+            Command::Finetune(args) => finetune::run(args),
+            Command::Embed(args) => embed::run(args),
+            Command::Predict(args) => predict::run(args),
+            Command::ImportCheckpoint(args) => import_checkpoint::run(args),
+            Command::ExportCheckpoint(args) => export_checkpoint::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Completions(args) => completions::run(args),
+        }
+    }
+}
+
+/// What a bare array or table does not say about itself.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Reading arrays and tables (.npy, .csv)")]
+pub struct ReadArgs {
+    /// Sampling rate of an array or a table without a time column
+    #[arg(long, value_name = "HZ")]
+    pub input_rate: Option<f64>,
+    /// Leads of an array, in the order of its rows
+    #[arg(long, value_name = "LEADS")]
+    pub input_leads: Option<LeadSet>,
+    /// Unit of an array or a table: V, mV, uV or nV
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    pub input_unit: Option<Unit>,
+}
+
+impl ReadArgs {
+    /// These, and which signals become leads.
+    pub fn options(&self, leads: LeadChoice) -> OpenOptions {
+        OpenOptions {
+            leads,
+            rate_hz: self.input_rate,
+            array_leads: self.input_leads.clone(),
+            unit: self.input_unit,
+            ..OpenOptions::default()
+        }
+    }
+}
+
+fn unit(text: &str) -> Result<Unit, String> {
+    text.parse::<Unit>().map_err(|error| error.to_string())
+}
+
+/// A moment of a recording.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
+        _ => Err("expected seconds, 0 or more".to_owned()),
+    }
+}
+
+/// A preprocessing by its name.
+pub fn preset(name: &str) -> Result<Preprocess, String> {
+    Preprocess::preset(name).map_err(|error| error.to_string())
+}
+
+/// What a contract does, in a few words.
+pub fn in_words(contract: &Preprocess) -> String {
+    let filter = match contract.band_pass {
+        Some(band) => format!("{}-{} Hz band-pass", band.low_hz, band.high_hz),
+        None => "not filtered".to_owned(),
+    };
+    let window = match contract.window {
+        Some(window) => format!("first {} s, ", window.keep_s),
+        None => String::new(),
+    };
+    let scale = match contract.scale {
+        Scale::Millivolts => String::new(),
+        Scale::MinMax { low, high, .. } => format!(", scaled to {low} to {high}"),
+        Scale::Standard { .. } => ", standardised".to_owned(),
+    };
+    format!("{window}{filter}{scale}")
+}
+
+/// `5%` or a number of records.
+pub fn failure_limit(text: &str) -> Result<purkinje_store::FailureLimit, String> {
+    use purkinje_store::FailureLimit;
+    let wrong = || format!("`{text}` is no limit: expected a share (5%) or a number of records (20)");
+    match text.trim().strip_suffix('%') {
+        Some(percent) => match percent.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => {
+                Ok(FailureLimit::Share(percent / 100.0))
+            }
+            _ => Err(wrong()),
+        },
+        None => text
+            .trim()
+            .parse()
+            .map(FailureLimit::Count)
+            .map_err(|_| wrong()),
+    }
+}
+
+/// How many of `records` may fail.
+pub fn allowed(limit: purkinje_store::FailureLimit, records: usize) -> usize {
+    match limit {
+        purkinje_store::FailureLimit::Count(count) => count,
+        purkinje_store::FailureLimit::Share(share) => (share * records as f64) as usize,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_store::FailureLimit;
+
+    #[test]
+    fn limits_are_shares_or_numbers() {
+        assert_eq!(failure_limit("5%"), Ok(FailureLimit::Share(0.05)));
+        assert_eq!(failure_limit("20"), Ok(FailureLimit::Count(20)));
+        for wrong in ["-1", "101%", "x", "0.05"] {
+            assert!(failure_limit(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(allowed(FailureLimit::Share(0.05), 39), 1);
+    }
+}

@@ -1,0 +1,458 @@
+//! `purkinje predict`: labels of recordings with probabilities, and why.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use miette::{IntoDiagnostic, bail, miette};
+use purkinje_figures::explain::{self, BeatAttention, Explanation};
+use purkinje_figures::paper::PaperOptions;
+use purkinje_figures::raster;
+use purkinje_models::checkpoint::{LabelClass, Labels};
+use purkinje_models::clear::{BEATS, ClearBatch, Masking};
+use purkinje_models::hug::Head;
+use purkinje_models::layers::Context;
+use purkinje_record::LeadChoice;
+use purkinje_signal::BeatTokens;
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::ReadArgs;
+use super::inputs::{self, Input, Reader};
+use crate::device::DeviceName;
+use crate::model::LoadedModel;
+use crate::output::{self, Table, printable};
+use crate::progress::Progress;
+use crate::tokens::{self, WantedLeads};
+
+/// Recordings of one pass through the network.
+const BATCH: usize = 32;
+
+/// Options of `predict`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Recordings, or folders of recordings
+    #[arg(required = true, value_name = "RECORD")]
+    records: Vec<PathBuf>,
+    /// The model: its folder, or that of the run that made it
+    #[arg(long, value_name = "RUN")]
+    model: PathBuf,
+    /// Write JSON to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print a table for people instead of JSON
+    #[arg(long)]
+    table: bool,
+    /// Draw which leads and beats speak for and against a label, one picture each, into this folder
+    #[arg(long, value_name = "DIR")]
+    explain: Option<PathBuf>,
+    /// Explain this label; may be repeated [default: the most probable]
+    #[arg(long, value_name = "LABEL", requires = "explain")]
+    class: Vec<String>,
+    /// Explain so many of the most probable labels
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "explain",
+        conflicts_with = "class",
+        default_value_t = 3
+    )]
+    top: usize,
+    /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
+    #[arg(long, value_name = "LEADS")]
+    leads: Option<WantedLeads>,
+    /// Where to compute: cpu, or cuda[:N], vulkan, metal, webgpu, rocm where built in
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// What the model says about one recording.
+struct Prediction {
+    input: Input,
+    /// One for each label.
+    logits: Vec<f32>,
+    /// How each logit comes about; only where pictures are drawn.
+    reasons: Option<Reasons>,
+    /// Pictures by label.
+    pictures: Vec<(usize, PathBuf)>,
+}
+
+struct Reasons {
+    /// One for each label.
+    bias: Vec<f32>,
+    /// `[leads, labels]`.
+    contributions: Vec<f32>,
+    /// `[leads, leads * 15]`: what the vector of each lead attends to.
+    attention: Vec<f32>,
+}
+
+/// Predicts.
+pub fn run(args: Args) -> miette::Result<()> {
+    let device = args.device.open()?;
+    let model = LoadedModel::load(&args.model, &device)?;
+    let (_, head, labels) = model.classifier()?;
+    let chosen = chosen(labels, &args.class)?;
+    let reader = Reader {
+        contract: &model.preprocess,
+        leads: args.leads.as_ref(),
+        options: args.read.options(LeadChoice::Voltages),
+    };
+    let paths: Vec<PathBuf> = args
+        .records
+        .iter()
+        .map(|path| inputs::list(path))
+        .collect::<miette::Result<Vec<_>>>()?
+        .concat();
+    let progress = Progress::new("predict", paths.len(), "recordings");
+    let mut pictures = Pictures::default();
+    let (mut results, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for paths in paths.chunks(BATCH) {
+        tokens::stop_if_asked()?;
+        let mut inputs = Vec::new();
+        for read in paths
+            .par_iter()
+            .map(|path| reader.read(path))
+            .collect::<Vec<_>>()
+        {
+            match read {
+                Ok(input) => inputs.push(input),
+                Err(reason) => failures.push(reason),
+            }
+        }
+        while !inputs.is_empty() {
+            let first = &inputs[0].tokens.lead_index;
+            let alike = inputs
+                .iter()
+                .take_while(|i| i.tokens.lead_index == *first)
+                .count();
+            let rest = inputs.split_off(alike);
+            let batch = std::mem::replace(&mut inputs, rest);
+            for mut one in predict(&model, head, batch, args.explain.is_some(), &device)? {
+                if let Some(dir) = &args.explain {
+                    let classes = match &chosen[..] {
+                        [] => most_probable(&one.logits, args.top),
+                        chosen => chosen.to_vec(),
+                    };
+                    for class in classes {
+                        let path = pictures.draw(&one, class, &labels.classes[class], dir)?;
+                        one.pictures.push((class, path));
+                    }
+                }
+                rows.push(lines(&one, labels));
+                results.push(describe(&one, labels));
+            }
+        }
+        progress.add(paths.len());
+    }
+    progress.finish();
+    if let Some(path) = &args.json {
+        output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
+    }
+    if args.table {
+        output::print(&table(labels, &rows))?;
+    } else if args.json.is_none() {
+        output::print_json(&results)?;
+    }
+    inputs::report(&failures, paths.len(), 0)
+}
+
+fn predict(
+    model: &LoadedModel,
+    head: Head,
+    inputs: Vec<Input>,
+    explained: bool,
+    device: &Device,
+) -> miette::Result<Vec<Prediction>> {
+    let tokens: Vec<BeatTokens> = inputs.iter().map(|input| input.tokens.clone()).collect();
+    let batch = ClearBatch::new(&tokens).map_err(|error| {
+        miette!(
+            "a batch that begins with `{}`: {error}",
+            inputs[0].path.display()
+        )
+    })?;
+    let ctx = Context::inference(device);
+    let weights = model.clear.weights();
+    let masking = Masking::all(batch.token_count());
+    let cls = model.clear.encode(&batch, &masking, &ctx).cls;
+    let logits = tokens::values(head.logits(cls.clone(), &batch.leads, weights, &ctx))?;
+    let classes = logits.len() / inputs.len();
+    let reasons = match explained {
+        false => None,
+        true => {
+            let (bias, parts) = head.contributions(cls, &batch.leads, weights, &ctx);
+            let attention = model.clear.lead_attention(&batch, &ctx);
+            Some((
+                tokens::values(bias)?,
+                tokens::values(parts)?,
+                tokens::values(attention)?,
+            ))
+        }
+    };
+    let leads = batch.leads.len();
+    let record = |values: &[f32], size: usize, i: usize| values[i * size..(i + 1) * size].to_vec();
+    Ok(inputs
+        .into_iter()
+        .enumerate()
+        .map(|(i, input)| Prediction {
+            input,
+            logits: record(&logits, classes, i),
+            reasons: reasons.as_ref().map(|(bias, parts, attention)| Reasons {
+                bias: bias.clone(),
+                contributions: record(parts, leads * classes, i),
+                attention: record(attention, leads * leads * BEATS, i),
+            }),
+            pictures: Vec::new(),
+        })
+        .collect())
+}
+
+/// The labels that were asked for by name.
+fn chosen(labels: &Labels, names: &[String]) -> miette::Result<Vec<usize>> {
+    names
+        .iter()
+        .map(|name| {
+            let found = labels.classes.iter().position(|class| class.name == *name);
+            found.ok_or_else(|| {
+                let known: Vec<&str> = labels.classes.iter().map(|c| c.name.as_str()).collect();
+                miette!("`--class {name}`: the model knows {}", known.join(", "))
+            })
+        })
+        .collect()
+}
+
+fn most_probable(logits: &[f32], n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order.truncate(n);
+    order
+}
+
+fn probability(logit: f32) -> f64 {
+    1.0 / (1.0 + (-f64::from(logit)).exp())
+}
+
+/// Whether a label counts as present; unknown where no threshold was chosen for it.
+fn is_present(class: &LabelClass, logit: f32) -> Option<bool> {
+    Some(probability(logit) >= class.threshold?)
+}
+
+fn describe(one: &Prediction, labels: &Labels) -> Value {
+    let leads = one.input.view.contract.leads.leads();
+    let classes = labels.classes.len();
+    let picture = |class: usize| one.pictures.iter().find(|(of, _)| *of == class);
+    let list: Vec<Value> = labels
+        .classes
+        .iter()
+        .zip(&one.logits)
+        .enumerate()
+        .map(|(i, (class, &logit))| {
+            let mut label = Map::new();
+            label.insert("name".to_owned(), json!(class.name));
+            if let Some(code) = &class.code {
+                label.insert("code".to_owned(), json!(code));
+            }
+            label.insert("probability".to_owned(), json!(probability(logit)));
+            label.insert("logit".to_owned(), json!(logit));
+            label.insert("threshold".to_owned(), json!(class.threshold));
+            label.insert("present".to_owned(), json!(is_present(class, logit)));
+            if let Some(reasons) = &one.reasons {
+                let parts: Map<String, Value> = leads
+                    .iter()
+                    .enumerate()
+                    .map(|(l, lead)| {
+                        let part = reasons.contributions[l * classes + i];
+                        (lead.name().to_owned(), json!(part))
+                    })
+                    .collect();
+                label.insert("bias".to_owned(), json!(reasons.bias[i]));
+                label.insert("contributions".to_owned(), Value::Object(parts));
+            }
+            if let Some((_, path)) = picture(i) {
+                label.insert("picture".to_owned(), json!(path.display().to_string()));
+            }
+            Value::Object(label)
+        })
+        .collect();
+    json!({
+        "id": one.input.id,
+        "path": one.input.path.display().to_string(),
+        "blake3": one.input.blake3,
+        "leads": one.input.view.contract.leads,
+        "r_peaks_detected": one.input.view.found_in.is_some(),
+        "task": labels.task,
+        "labels": list,
+    })
+}
+
+/// A line of the table: the recording and its probabilities, those above their threshold with a star.
+fn lines(one: &Prediction, labels: &Labels) -> Vec<String> {
+    let probabilities = labels
+        .classes
+        .iter()
+        .zip(&one.logits)
+        .map(|(class, &logit)| {
+            let star = if is_present(class, logit) == Some(true) {
+                "*"
+            } else {
+                " "
+            };
+            format!("{:.3}{star}", probability(logit))
+        });
+    [printable(&one.input.id)]
+        .into_iter()
+        .chain(probabilities)
+        .collect()
+}
+
+fn table(labels: &Labels, rows: &[Vec<String>]) -> String {
+    // Many labels do not fit side by side: one line each then.
+    const MOST_COLUMNS: usize = 12;
+    let names: Vec<String> = labels.classes.iter().map(|c| printable(&c.name)).collect();
+    let stars = match labels.classes.iter().all(|class| class.threshold.is_none()) {
+        true => "No thresholds were chosen for this model.",
+        false => "* at or above the threshold of the label.",
+    };
+    let note = format!("{stars} Research use only, not a medical device.\n");
+    if names.len() <= MOST_COLUMNS {
+        let header = ["recording".to_owned()].into_iter();
+        let mut table = Table::new(1, header.chain(names.iter().map(|name| format!("{name} "))));
+        rows.iter().for_each(|row| table.row(row.clone()));
+        return format!("{table}\n{note}");
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut table = Table::new(1, [row[0].clone(), String::new()]);
+        for (name, value) in names.iter().zip(&row[1..]) {
+            table.row([format!("  {name}"), value.clone()]);
+        }
+        text += &format!("{table}\n");
+    }
+    text + &note
+}
+
+/// Pictures of explanations, each with a name of its own.
+#[derive(Default)]
+struct Pictures {
+    names: HashSet<String>,
+}
+
+impl Pictures {
+    /// Draws as SVG and PNG; the path is that of the PNG.
+    fn draw(
+        &mut self,
+        one: &Prediction,
+        class: usize,
+        label: &LabelClass,
+        dir: &Path,
+    ) -> miette::Result<PathBuf> {
+        let Some(reasons) = &one.reasons else {
+            bail!("`{}` was not explained", one.input.id);
+        };
+        let explanation = explanation(&one.input, reasons, class, &label.name, one.logits[class]);
+        let recording = match one.input.recording.select(&one.input.view.contract.leads) {
+            Ok(recording) => recording,
+            Err(lead) => bail!("`{}` has no lead {lead}", one.input.id),
+        };
+        let svg = explain::draw(&recording, &PaperOptions::default(), &explanation);
+        let stem = self.name(&format!("{}-{}", one.input.id, label.name));
+        output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
+        let path = dir.join(format!("{stem}.png"));
+        let png = raster::png(&svg, raster::CRISP_DPI / 2.0).into_diagnostic()?;
+        output::write_file(&path, &png)?;
+        Ok(path)
+    }
+
+    /// A file name that no other picture of this run has.
+    fn name(&mut self, wanted: &str) -> String {
+        let plain: String = wanted
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || "-_.+".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        let plain = plain.trim_start_matches('.').to_owned();
+        let mut name = plain.clone();
+        let mut n = 2;
+        while !self.names.insert(name.clone()) {
+            name = format!("{plain}-{n}");
+            n += 1;
+        }
+        name
+    }
+}
+
+fn explanation(
+    input: &Input,
+    reasons: &Reasons,
+    class: usize,
+    name: &str,
+    logit: f32,
+) -> Explanation {
+    let leads = input.view.contract.leads.leads();
+    let classes = reasons.bias.len();
+    let tokens = leads.len() * BEATS;
+    let sample = |time_s: f64| (time_s * input.recording.rate_hz).round() as usize;
+    let attention = leads
+        .iter()
+        .enumerate()
+        .flat_map(|(l, lead)| {
+            input
+                .view
+                .beats
+                .iter()
+                .take(BEATS)
+                .enumerate()
+                .filter_map(move |(b, beat)| {
+                    let (start, end) = beat.token_s?;
+                    // What the vectors of all leads attend to, on average.
+                    let rows =
+                        (0..leads.len()).map(|row| reasons.attention[row * tokens + l * BEATS + b]);
+                    Some(BeatAttention {
+                        lead: lead.clone(),
+                        start: sample(start),
+                        end: sample(end),
+                        weight: f64::from(rows.sum::<f32>()) / leads.len() as f64,
+                    })
+                })
+        })
+        .collect();
+    Explanation {
+        class: name.to_owned(),
+        probability: probability(logit),
+        bias: f64::from(reasons.bias[class]),
+        contributions: leads
+            .iter()
+            .enumerate()
+            .map(|(l, lead)| {
+                let part = reasons.contributions[l * classes + class];
+                (lead.clone(), f64::from(part))
+            })
+            .collect(),
+        attention,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_have_names_of_their_own() {
+        let mut pictures = Pictures::default();
+        assert_eq!(pictures.name("a/b-AF?"), "a_b-AF_");
+        assert_eq!(pictures.name("a/b-AF?"), "a_b-AF_-2");
+        assert_eq!(pictures.name("../x"), "_x");
+    }
+
+    #[test]
+    fn the_most_probable_come_first() {
+        assert_eq!(most_probable(&[0.1, 2.0, -1.0, 0.5], 2), [1, 3]);
+        assert!((probability(0.0) - 0.5).abs() < 1e-12);
+    }
+}

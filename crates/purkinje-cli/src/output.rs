@@ -1,0 +1,263 @@
+//! What the program leaves behind: text on standard output, tables, and files that are whole or not there.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use miette::{Diagnostic, IntoDiagnostic, Report, WrapErr};
+use tempfile::NamedTempFile;
+
+/// The reader of standard output has gone (`purkinje ... | head`), which is no failure.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of standard output has gone")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+impl Diagnostic for ReaderGone {}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// [`ReaderGone`] when nobody reads, which `main` takes as success.
+pub fn print(text: &str) -> miette::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        Err(error) => Err(error)
+            .into_diagnostic()
+            .wrap_err("cannot write to standard output"),
+    }
+}
+
+/// Writes a value to standard output as indented JSON.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
+    print(&(json(value)? + "\n"))
+}
+
+/// A value as indented JSON.
+///
+/// # Errors
+/// When a map has keys that are no strings.
+pub fn json(value: &impl serde::Serialize) -> miette::Result<String> {
+    serde_json::to_string_pretty(value).into_diagnostic()
+}
+
+/// Whether standard output may be coloured: a terminal, and `NO_COLOR` unset or empty.
+pub fn colour() -> bool {
+    io::stdout().is_terminal() && colours_allowed()
+}
+
+/// Whether the user allows colours at all.
+pub fn colours_allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Columns of the terminal: as it says, else as `COLUMNS` says, else 100.
+pub fn columns() -> usize {
+    crate::system::terminal_columns()
+        .or_else(|| std::env::var("COLUMNS").ok()?.parse().ok())
+        .filter(|&columns| columns > 0)
+        .unwrap_or(100)
+}
+
+/// A file under construction beside its final place: it appears there whole, or not at all.
+pub struct NewFile {
+    temporary: NamedTempFile,
+    path: std::path::PathBuf,
+}
+
+impl NewFile {
+    /// Begins a file that will be `path`; its folder is made if need be.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written to.
+    pub fn begin(path: &Path) -> miette::Result<Self> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot make the folder `{}`", folder.display()))?;
+        if path.is_dir() {
+            return Err(miette::miette!(
+                "cannot write `{}`: it is a folder; name a file",
+                path.display()
+            ));
+        }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".purkinje-").suffix(".partial");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // As any new file: the umask takes away what should not be there.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder
+            .tempfile_in(folder)
+            .map_err(|e| cannot_write(path, e))?;
+        Ok(NewFile {
+            temporary,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The file to write to.
+    pub fn file(&mut self) -> &mut fs::File {
+        self.temporary.as_file_mut()
+    }
+
+    /// Puts the file into its place.
+    ///
+    /// # Errors
+    /// When it cannot be synced or renamed.
+    pub fn finish(self) -> miette::Result<()> {
+        let NewFile { temporary, path } = self;
+        temporary
+            .as_file()
+            .sync_all()
+            .map_err(|e| cannot_write(&path, e))?;
+        temporary
+            .persist(&path)
+            .map_err(|e| cannot_write(&path, e.error))?;
+        Ok(())
+    }
+}
+
+/// Writes a whole file, or nothing.
+///
+/// # Errors
+/// When the folder or the file cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> miette::Result<()> {
+    let mut new = NewFile::begin(path)?;
+    new.file()
+        .write_all(bytes)
+        .map_err(|e| cannot_write(path, e))?;
+    new.finish()
+}
+
+/// An error of writing `path`.
+pub fn cannot_write(path: &Path, error: io::Error) -> Report {
+    Err::<(), _>(error)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write `{}`", path.display()))
+        .unwrap_err()
+}
+
+/// A table in columns: words to the left, numbers to the right.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    left: usize,
+    words_last: bool,
+}
+
+impl Table {
+    /// A table with a header line; the first `left` columns hold words.
+    pub fn new<S: Into<String>>(left: usize, header: impl IntoIterator<Item = S>) -> Self {
+        Table {
+            rows: vec![header.into_iter().map(Into::into).collect()],
+            left,
+            words_last: false,
+        }
+    }
+
+    /// The last column holds words too.
+    pub fn words_last(self) -> Self {
+        Table {
+            words_last: true,
+            ..self
+        }
+    }
+
+    /// Adds a line.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                let cells = self.rows.iter().filter_map(|row| row.get(column));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                if column > 0 {
+                    line.push_str("  ");
+                }
+                let width = widths[column];
+                if column < self.left || (self.words_last && column + 1 == columns) {
+                    line += &format!("{cell:<width$}");
+                } else {
+                    line += &format!("{cell:>width$}");
+                }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A name without characters that move the cursor or turn the direction of writing, so that a file cannot steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                '\u{fffd}'
+            }
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// `1 record`, `2 records`.
+pub fn count(n: usize, unit: &str) -> String {
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_aligned_to_the_right() {
+        let mut table = Table::new(1, ["lead", "mV"]);
+        table.row(["aVR", "-1.25"]);
+        table.row(["I", "3"]);
+        assert_eq!(table.to_string(), "lead     mV\naVR   -1.25\nI         3\n");
+    }
+
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.txt");
+        let mut new = NewFile::begin(&path).unwrap();
+        new.file().write_all(b"half").unwrap();
+        drop(new);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
+        write_file(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert!(write_file(&dir.path().join("a"), b"").is_err());
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\u{fffd}[2J\u{fffd}");
+    }
+}

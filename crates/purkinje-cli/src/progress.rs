@@ -1,0 +1,270 @@
+//! What a person sees while something takes time: a bar with rate and remaining time on a terminal, a plain line now
+//! and then elsewhere, nothing when asked to be quiet. Everything goes to standard error.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+static QUIET: OnceLock<bool> = OnceLock::new();
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Chooses once and for all whether progress and remarks are shown.
+pub fn set_quiet(quiet: bool) {
+    // A second call would come from a second `main`.
+    let _ = QUIET.set(quiet);
+}
+
+/// Whether the user asked for silence.
+pub fn quiet() -> bool {
+    QUIET.get().copied().unwrap_or(false)
+}
+
+/// Says something on standard error, above any bar. Silent when quiet.
+pub fn note(text: impl fmt::Display) {
+    if !quiet() {
+        BARS.suspend(|| eprintln!("{text}"));
+    }
+}
+
+/// Runs `f` while no bar is on the screen.
+pub fn suspended<T>(f: impl FnOnce() -> T) -> T {
+    BARS.suspend(f)
+}
+
+/// Progress of one piece of work.
+pub struct Progress {
+    what: &'static str,
+    unit: &'static str,
+    show: Show,
+}
+
+enum Show {
+    Nothing,
+    Bar(ProgressBar),
+    Lines(Mutex<Lines>),
+}
+
+struct Lines {
+    total: u64,
+    first: u64,
+    done: u64,
+    message: String,
+    started: Instant,
+    last: Instant,
+}
+
+impl Progress {
+    /// `what` is done to `total` `unit`s ("prepare", 21799, "records").
+    pub fn new(what: &'static str, total: usize, unit: &'static str) -> Self {
+        let total = total as u64;
+        let show = if quiet() {
+            Show::Nothing
+        } else if io::stderr().is_terminal() {
+            let bar = BARS.add(ProgressBar::with_draw_target(
+                Some(total),
+                ProgressDrawTarget::stderr_with_hz(5),
+            ));
+            bar.set_style(style(unit));
+            bar.set_prefix(what);
+            bar.enable_steady_tick(Duration::from_millis(500));
+            Show::Bar(bar)
+        } else {
+            Show::Lines(Mutex::new(Lines {
+                total,
+                first: 0,
+                done: 0,
+                message: String::new(),
+                started: Instant::now(),
+                last: Instant::now(),
+            }))
+        };
+        Progress { what, unit, show }
+    }
+
+    /// `done` were done before: they count, but not for the rate.
+    pub fn resume(&self, done: usize) {
+        match &self.show {
+            Show::Nothing => {}
+            Show::Bar(bar) => {
+                bar.set_position(done as u64);
+                bar.reset_eta();
+            }
+            Show::Lines(lines) => {
+                let mut lines = lock(lines);
+                lines.first = done as u64;
+                lines.done = done as u64;
+            }
+        }
+    }
+
+    /// `more` have been done.
+    pub fn add(&self, more: usize) {
+        match &self.show {
+            Show::Nothing => {}
+            Show::Bar(bar) => bar.inc(more as u64),
+            Show::Lines(lines) => {
+                let mut lines = lock(lines);
+                lines.done += more as u64;
+                if lines.last.elapsed() >= LINE_EVERY {
+                    lines.last = Instant::now();
+                    eprintln!("{}", lines.line(self.what, self.unit));
+                }
+            }
+        }
+    }
+
+    /// Something to say beside the numbers ("loss 0.41").
+    pub fn message(&self, text: impl Into<String>) {
+        match &self.show {
+            Show::Nothing => {}
+            Show::Bar(bar) => bar.set_message(text.into()),
+            Show::Lines(lines) => lock(lines).message = text.into(),
+        }
+    }
+
+    /// Takes the bar off the screen.
+    pub fn finish(&self) {
+        match &self.show {
+            Show::Nothing => {}
+            Show::Bar(bar) => {
+                bar.finish_and_clear();
+                BARS.remove(bar);
+            }
+            Show::Lines(lines) => {
+                let lines = lock(lines);
+                if lines.started.elapsed() >= LINE_EVERY {
+                    eprintln!("{}", lines.line(self.what, self.unit));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Show::Bar(bar) = &self.show
+            && !bar.is_finished()
+        {
+            self.finish();
+        }
+    }
+}
+
+impl Lines {
+    fn line(&self, what: &str, unit: &str) -> String {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = (self.done - self.first) as f64 / seconds.max(1e-3);
+        let mut line = format!(
+            "{what}: {}/{} {unit}, {}/s",
+            self.done,
+            self.total,
+            decimals(rate)
+        );
+        if self.done < self.total && rate > 0.0 {
+            let left = (self.total - self.done) as f64 / rate;
+            line += &format!(", {} left", duration(left));
+        }
+        if !self.message.is_empty() {
+            line = format!("{line}, {}", self.message);
+        }
+        line
+    }
+}
+
+/// A duration as people say it: `45 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+fn decimals(rate: f64) -> String {
+    if rate < 10.0 {
+        format!("{rate:.2}")
+    } else {
+        format!("{rate:.0}")
+    }
+}
+
+fn lock(lines: &Mutex<Lines>) -> std::sync::MutexGuard<'_, Lines> {
+    // A poisoned lock means that another thread panicked; the numbers are whole anyway.
+    lines.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn style(unit: &'static str) -> ProgressStyle {
+    let template = "{prefix} [{bar:30}] {pos}/{len} {unit}, {rate}/s, {left} left  {msg}";
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+        .with_key("unit", move |_: &ProgressState, w: &mut dyn fmt::Write| {
+            let _ = w.write_str(unit);
+        })
+        .with_key("rate", |state: &ProgressState, w: &mut dyn fmt::Write| {
+            let _ = w.write_str(&decimals(state.per_sec()));
+        })
+        .with_key("left", |state: &ProgressState, w: &mut dyn fmt::Write| {
+            let _ = w.write_str(&duration(state.eta().as_secs_f64()));
+        })
+}
+
+/// Standard error for log lines: whole lines, above any bar.
+#[derive(Default)]
+pub struct LogWriter(Vec<u8>);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.0.is_empty() {
+            BARS.suspend(|| io::stderr().write_all(&self.0))?;
+            self.0.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        let _ = self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_in_words() {
+        assert_eq!(duration(0.4), "0 s");
+        assert_eq!(duration(200.0), "3 min 20 s");
+        assert_eq!(duration(7_500.0), "2 h 5 min");
+    }
+
+    #[test]
+    fn lines_count_only_what_this_run_did() {
+        let lines = Lines {
+            total: 100,
+            first: 40,
+            done: 60,
+            message: "loss 0.5".into(),
+            started: Instant::now() - Duration::from_secs(10),
+            last: Instant::now(),
+        };
+        assert_eq!(
+            lines.line("prepare", "records"),
+            "prepare: 60/100 records, 2.00/s, 20 s left, loss 0.5"
+        );
+    }
+}
