@@ -1,5 +1,7 @@
 """CLEAR base in PyTorch eager mode, with weights and batches that both sides share."""
 
+import os
+
 import numpy as np
 import torch
 
@@ -7,7 +9,7 @@ from . import clear, safetensors_file, signals
 from .rows import CLASSES, near
 
 SEED = 0
-THREADS = 2
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 
 
 def batch(data, size):
