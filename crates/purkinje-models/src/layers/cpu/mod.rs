@@ -1,20 +1,21 @@
 //! The hot layers on the CPU: matrix products from the `gemm` crate, everything between them fused into one
 //! pass over rows that are still in cache, forward and backward.
 //!
-//! Work is cut into blocks whose size depends on the shape alone, and sums over blocks run in order: results do
-//! not depend on the number of threads.
+//! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
 
 mod gemm;
 mod simd;
 
 use rayon::prelude::*;
 
-use gemm::{View, product};
+use gemm::{View, product, product_over, unwritten, written};
 pub use simd::{Activation, AdamwStep};
 use simd::Drop;
 
-/// Rows of one block of a linear map: enough to pay for packing the weight, few enough to stay in cache.
-const LINEAR_BLOCK: usize = 192;
+/// Most rows of one block of a linear map.
+const LINEAR_BLOCK: usize = 1024;
+/// Least rows of one block: fewer do not pay for packing the weight.
+const LINEAR_BLOCK_LEAST: usize = 48;
 /// Rows of one block of a normalisation.
 const NORM_BLOCK: usize = 256;
 /// Elements of one block of an element-wise update.
@@ -34,35 +35,30 @@ pub(crate) fn linear(
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let block = block_rows(rows);
-    let mut out = vec![0.0; rows * m];
+    let mut out = unwritten(rows * m);
     out.par_chunks_mut(block * m)
         .enumerate()
         .for_each(|(i, out)| {
             let n = out.len() / m;
             let x = &x[i * block * k..][..n * k];
-            product(
-                out,
-                m,
-                [n, m, k],
-                View::rows(x, k),
-                View::rows(w, k).t(),
-                1.0,
-            );
+            let out = product(out, [n, m, k], View::rows(x, k), View::rows(w, k).t(), 1.0);
             simd::finish_linear(out, b, activation == Activation::Relu, i * block, drop);
         });
-    out
+    // SAFETY: the blocks cover `out` and each was written by its product.
+    unsafe { written(out) }
 }
 
-/// Few rows are cut finer, so that one recording keeps every core busy.
+/// Rows of one block: the threads share them evenly, each packing the weight once for up to [`LINEAR_BLOCK`] rows. Blocks
+/// of this size give every row the same bits wherever it is cut.
 fn block_rows(rows: usize) -> usize {
-    if rows > 2 * LINEAR_BLOCK {
-        LINEAR_BLOCK
-    } else {
-        LINEAR_BLOCK / 2
-    }
+    let parts = rows
+        .div_ceil(LINEAR_BLOCK)
+        .next_multiple_of(rayon::current_num_threads());
+    rows.div_ceil(parts).max(LINEAR_BLOCK_LEAST)
 }
 
 /// Gradients of [`linear`] with respect to `x` (when asked), `w` and `b`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn linear_backward(
     grad: &[f32],
     x: &[f32],
@@ -94,20 +90,21 @@ pub(crate) fn linear_backward(
         grad
     };
     let grad_x = want_x.then(|| {
-        let mut grad_x = vec![0.0; rows * k];
+        let mut grad_x = unwritten(rows * k);
         grad_x
             .par_chunks_mut(block * k)
             .enumerate()
             .for_each(|(i, gx)| {
                 let n = gx.len() / k;
                 let g = &inner[i * block * m..][..n * m];
-                product(gx, k, [n, k, m], View::rows(g, m), View::rows(w, k), 1.0);
+                product(gx, [n, k, m], View::rows(g, m), View::rows(w, k), 1.0);
             });
-        grad_x
+        // SAFETY: the blocks cover `grad_x` and each was written by its product.
+        unsafe { written(grad_x) }
     });
     // Output rows are shared out, the sum over data rows stays whole: its order never changes.
     let strip = m.div_ceil(8).max(16);
-    let mut grad_w = vec![0.0; m * k];
+    let mut grad_w = unwritten(m * k);
     grad_w
         .par_chunks_mut(strip * k)
         .enumerate()
@@ -118,14 +115,16 @@ pub(crate) fn linear_backward(
                 row: 1,
                 column: m,
             };
-            product(gw, k, [n, k, rows], g, View::rows(x, k), 1.0);
+            product(gw, [n, k, rows], g, View::rows(x, k), 1.0);
         });
-    (grad_x, grad_w, column_sums(inner, m, block))
+    // SAFETY: the strips cover `grad_w` and each was written by its product.
+    let grad_w = unsafe { written(grad_w) };
+    (grad_x, grad_w, column_sums(inner, m))
 }
 
-fn column_sums(rows: &[f32], width: usize, block: usize) -> Vec<f32> {
+fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
     let partial: Vec<Vec<f32>> = rows
-        .par_chunks(block * width)
+        .par_chunks(NORM_BLOCK * width)
         .map(|rows| {
             let mut total = vec![0.0; width];
             simd::add_rows(&mut total, rows);
@@ -301,8 +300,8 @@ pub(crate) fn attention(
         ..
     } = shape;
     let drop = Drop::new(dropout, key);
-    let mut probabilities = vec![0.0; batch * heads * t * t];
-    let mut by_head = vec![0.0; batch * heads * t * head];
+    let mut probabilities = unwritten(batch * heads * t * t);
+    let mut by_head = unwritten(batch * heads * t * head);
     probabilities
         .par_chunks_mut(t * t)
         .zip(by_head.par_chunks_mut(t * head))
@@ -311,7 +310,7 @@ pub(crate) fn attention(
             || vec![0.0; if drop.is_some() { t * t } else { 0 }],
             |dropped, (task, (p, out))| {
                 let [q, k, v] = [0, 1, 2].map(|part| shape.part(qkv, task, part));
-                product(p, t, [t, t, head], q, k.t(), shape.scale());
+                let p = product(p, [t, t, head], q, k.t(), shape.scale());
                 simd::softmax_rows(p, t, shape.mask(masks, task / heads));
                 let weights = match drop {
                     None => &*p,
@@ -320,9 +319,11 @@ pub(crate) fn attention(
                         &*dropped
                     }
                 };
-                product(out, head, [t, head, t], View::rows(weights, t), v, 1.0);
+                product(out, [t, head, t], View::rows(weights, t), v, 1.0);
             },
         );
+    // SAFETY: the tasks cover both and each part was written by its product.
+    let (probabilities, by_head) = unsafe { (written(probabilities), written(by_head)) };
     let mut out = vec![0.0; by_head.len()];
     out.par_chunks_mut(t * heads * head)
         .zip(by_head.par_chunks(heads * t * head))
@@ -369,12 +370,12 @@ pub(crate) fn attention_backward(
                 };
                 let (gq, rest) = out.split_at_mut(t * head);
                 let (gk, gv) = rest.split_at_mut(t * head);
-                product(gv, head, [t, head, t], View::rows(weights, t).t(), g, 1.0);
-                product(scores, t, [t, t, head], g, v.t(), 1.0);
+                product_over(gv, [t, head, t], View::rows(weights, t).t(), g, 1.0);
+                product_over(scores, [t, t, head], g, v.t(), 1.0);
                 simd::softmax_rows_backward(scores, p, t, task * t, drop);
                 let s = View::rows(scores, t);
-                product(gq, head, [t, head, t], s, k, shape.scale());
-                product(gk, head, [t, head, t], s.t(), q, shape.scale());
+                product_over(gq, [t, head, t], s, k, shape.scale());
+                product_over(gk, [t, head, t], s.t(), q, shape.scale());
             },
         );
     let mut out = vec![0.0; by_head.len()];
