@@ -212,7 +212,10 @@ fn style(unit: &'static str) -> ProgressStyle {
             let _ = w.write_str(&decimals(state.per_sec()));
         })
         .with_key("left", |state: &ProgressState, w: &mut dyn fmt::Write| {
-            let _ = w.write_str(&duration(state.eta().as_secs_f64()));
+            let _ = match state.per_sec() > 0.0 {
+                true => w.write_str(&duration(state.eta().as_secs_f64())),
+                false => w.write_str("?"),
+            };
         })
 }
 

@@ -313,7 +313,7 @@ fn many_records(dir: &Path, count: usize) {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
-    const RECORDS: usize = 9000;
+    const RECORDS: usize = 13_000;
     let dir = tempfile::tempdir().unwrap();
     let records = dir.path().join("records");
     fs::create_dir(&records).unwrap();
@@ -621,14 +621,15 @@ fn quiet_says_nothing_but_results() {
     assert!(text(&output.stdout).contains("1 vector of 192 numbers from 1 recording, 1 left out"));
 }
 
-/// Columns of a table of vectors: everything but the vector as text, and the vectors.
-fn read_table(
-    path: &Path,
-) -> (
+/// What a table says about itself, its columns but the vector as text, and the vectors.
+type Vectors = (
     BTreeMap<String, String>,
     Vec<BTreeMap<String, String>>,
     Vec<Vec<f32>>,
-) {
+);
+
+/// Reads a table of vectors.
+fn read_table(path: &Path) -> Vectors {
     let builder = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
     let facts = builder
         .metadata()
