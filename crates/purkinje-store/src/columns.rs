@@ -218,7 +218,11 @@ impl Batch {
             .enumerate()
             .map(|(set, &classes)| {
                 let lists = Lists::<i16>::new(batch, FIXED_COLUMNS + set)?;
-                match lists.values.iter().find(|&&c| c < 0 || c as usize >= classes) {
+                match lists
+                    .values
+                    .iter()
+                    .find(|&&c| c < 0 || c as usize >= classes)
+                {
                     Some(class) => Err(format!(
                         "column {} holds class {class}, but its label set has {classes} classes",
                         batch.schema_ref().field(FIXED_COLUMNS + set).name()

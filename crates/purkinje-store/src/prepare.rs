@@ -198,7 +198,10 @@ impl Job<'_> {
                 || {
                     items[next..end]
                         .par_iter()
-                        .map_init(|| self.worker.clone(), |worker, item| self.one(worker, item))
+                        .map_init(
+                            || self.worker.clone(),
+                            |worker, item| self.one(worker, item),
+                        )
                         .collect::<Vec<Done>>()
                 },
             );
@@ -384,9 +387,7 @@ impl Worker {
         let len = recording.len();
         let mut samples_mv = Vec::with_capacity(digital.samples().len());
         let rows = digital.samples().chunks_exact(len.max(1));
-        for ((row, &gain), &baseline) in
-            rows.zip(digital.gain_per_mv()).zip(digital.baseline())
-        {
+        for ((row, &gain), &baseline) in rows.zip(digital.gain_per_mv()).zip(digital.baseline()) {
             samples_mv.extend(row.iter().map(|&unit| {
                 if unit == purkinje_record::Digital::MISSING {
                     f64::NAN
@@ -411,7 +412,12 @@ impl Beats {
                 .detect(&prepared.rows)
                 .map_err(|error| error.to_string());
         }
-        if prepared.rows.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x)) == 0.0 {
+        if prepared
+            .rows
+            .iter()
+            .fold(f64::NEG_INFINITY, |m, x| m.max(*x))
+            == 0.0
+        {
             return Ok(Detection::Silent);
         }
         let len = prepared.rows.len() / prepared.leads.len();
@@ -533,7 +539,11 @@ fn remove_store(target: &Path) -> Result<(), StoreError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let shard = name
             .strip_prefix("shard-")
-            .and_then(|rest| rest.strip_suffix(".partial").unwrap_or(rest).strip_suffix(".arrow"))
+            .and_then(|rest| {
+                rest.strip_suffix(".partial")
+                    .unwrap_or(rest)
+                    .strip_suffix(".arrow")
+            })
             .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         let ours = [
             DESCRIPTION_FILE,

@@ -63,7 +63,10 @@ pub fn quantise(samples_mv: &[f64]) -> Result<Quantised, usize> {
     let gain = f64::from(gain_per_mv);
     Ok(Quantised {
         // Multiplying by a power of two is exact, so only the rounding loses anything.
-        signal: samples_mv.iter().map(|x| nearest(x * gain) as i16).collect(),
+        signal: samples_mv
+            .iter()
+            .map(|x| nearest(x * gain) as i16)
+            .collect(),
         gain_per_mv,
         lossless: false,
     })

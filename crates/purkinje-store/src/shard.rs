@@ -129,8 +129,7 @@ fn decode(buffer: &Buffer, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Strin
             .filter(|&end| end <= footer_start)
             .ok_or_else(out_of_range)?;
         let data = buffer.slice_with_length(offset, end - offset);
-        check_message(&data, header, body)
-            .map_err(|reason| format!("batch {number} {reason}"))?;
+        check_message(&data, header, body).map_err(|reason| format!("batch {number} {reason}"))?;
         let batch = decoder
             .read_record_batch(block, &data)
             .map_err(|e| format!("batch {number} cannot be decoded ({e})"))?

@@ -138,12 +138,11 @@ fn legacy(items: &mut [Item], seed: u32, val_share: f64, block: usize) -> Result
         }
     }
     for block in present.chunks_mut(block) {
-        let (train, val) =
-            train_test_split(block.len(), val_share, seed).map_err(|error| {
-                StoreError::Settings {
-                    reason: error.to_string(),
-                }
-            })?;
+        let (train, val) = train_test_split(block.len(), val_share, seed).map_err(|error| {
+            StoreError::Settings {
+                reason: error.to_string(),
+            }
+        })?;
         for index in train {
             block[index].split = Some(Split::Train);
         }
@@ -186,7 +185,11 @@ mod tests {
         // The second half alone: every record where it was.
         let mut half = items(9000, 3).split_off(4500);
         SplitRule::default().apply(&mut half).unwrap();
-        assert!(half.iter().zip(&all[4500..]).all(|(a, b)| a.split == b.split));
+        assert!(
+            half.iter()
+                .zip(&all[4500..])
+                .all(|(a, b)| a.split == b.split)
+        );
     }
 
     #[test]

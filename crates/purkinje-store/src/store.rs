@@ -211,7 +211,12 @@ impl Store {
             .position(|set| set.name == task)
             .ok_or_else(|| StoreError::NoLabelSet {
                 found: task.to_owned(),
-                known: self.info.label_sets.iter().map(|s| s.name.clone()).collect(),
+                known: self
+                    .info
+                    .label_sets
+                    .iter()
+                    .map(|s| s.name.clone())
+                    .collect(),
             })
     }
 

@@ -356,8 +356,7 @@ impl StoreWriter {
                     &class_counts(&self.spec.label_sets),
                 )
                 .map_err(|reason| StoreError::shard(&path, reason))?;
-                self.ids
-                    .extend(batch.id.iter().flatten().map(short_hash));
+                self.ids.extend(batch.id.iter().flatten().map(short_hash));
             }
         }
         // Shards beyond the journal were named but not yet counted.
@@ -525,7 +524,10 @@ impl Drop for StoreWriter {
 pub(crate) fn unfinished(dir: &Path) -> Option<usize> {
     let path = dir.join(JOURNAL_FILE);
     let text = fs::read_to_string(path).ok()?;
-    let last = text.lines().skip(1).filter_map(|l| serde_json::from_str::<Sealed>(l).ok());
+    let last = text
+        .lines()
+        .skip(1)
+        .filter_map(|l| serde_json::from_str::<Sealed>(l).ok());
     Some(last.last().map_or(0, |sealed| sealed.items_done))
 }
 
@@ -544,7 +546,10 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
         return refuse("a store needs at least one lead".to_owned());
     }
     if !(spec.rate_hz.is_finite() && spec.rate_hz > 0.0) {
-        return refuse(format!("a sampling rate of {} Hz is impossible", spec.rate_hz));
+        return refuse(format!(
+            "a sampling rate of {} Hz is impossible",
+            spec.rate_hz
+        ));
     }
     if spec.rows_per_shard == 0 || spec.rows_per_batch == 0 {
         return refuse("a shard and a batch need at least one row".to_owned());
@@ -663,4 +668,3 @@ fn short_hash(id: &str) -> [u8; 16] {
     short.copy_from_slice(&blake3::hash(id.as_bytes()).as_bytes()[..16]);
     short
 }
-

@@ -345,7 +345,10 @@ impl Columns {
             .value(self.fold)
             .map(|cell| {
                 identifier(cell).parse().map_err(|_| {
-                    table.error(row, format!("the fold is `{cell}`, expected a whole number"))
+                    table.error(
+                        row,
+                        format!("the fold is `{cell}`, expected a whole number"),
+                    )
                 })
             })
             .transpose()?;
@@ -392,7 +395,10 @@ fn listed_labels(cell: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a column holds nothing but 0, 1 and blanks, with a 0 or 1 somewhere.
 fn is_binary(table: &Table, column: usize) -> bool {
-    table.rows.iter().all(|row| binary(row.cell(column)).is_some())
+    table
+        .rows
+        .iter()
+        .all(|row| binary(row.cell(column)).is_some())
         && table.rows.iter().any(|row| !row.cell(column).is_empty())
 }
 

@@ -60,7 +60,8 @@ impl PtbXl {
 
 impl Importer for PtbXl {
     fn catalogue(&self) -> Result<Catalogue, ImportError> {
-        const ADVICE: &str = "Use the ptbxl_database.csv of version 1.0.3 as PhysioNet publishes it.";
+        const ADVICE: &str =
+            "Use the ptbxl_database.csv of version 1.0.3 as PhysioNet publishes it.";
         check_root(&self.root)?;
         let statements = Statements::read(&self.root.join("scp_statements.csv"))?;
         let label_sets = statements.label_sets();

@@ -73,7 +73,9 @@ impl Statements {
             if code.is_empty() || statements.insert(code.clone(), statement).is_some() {
                 return Err(table.error(
                     row,
-                    format!("the code `{code}` is blank or repeated; every statement needs its own"),
+                    format!(
+                        "the code `{code}` is blank or repeated; every statement needs its own"
+                    ),
                 ));
             }
         }
@@ -100,7 +102,9 @@ impl Statements {
                     };
                     // A subclass may have the name of one of its statements (`NST_`, `LMI`); it is
                     // wider than the statement, so it does not take its codes.
-                    let entry = classes.entry(name.to_owned()).or_insert_with(|| class.clone());
+                    let entry = classes
+                        .entry(name.to_owned())
+                        .or_insert_with(|| class.clone());
                     if matches!(task, "subdiagnostic" | "superdiagnostic") {
                         *entry = LabelClass {
                             name: name.to_owned(),
@@ -210,7 +214,14 @@ mod tests {
         );
         assert_eq!(parse_codes("{\"PRC(S)\": 50}"), Ok(vec![("PRC(S)", 50.0)]));
         assert_eq!(parse_codes("{}"), Ok(vec![]));
-        for broken in ["", "NORM", "{NORM: 1}", "{'NORM'}", "{'NORM': x}", "{'A: 1}"] {
+        for broken in [
+            "",
+            "NORM",
+            "{NORM: 1}",
+            "{'NORM'}",
+            "{'NORM': x}",
+            "{'A: 1}",
+        ] {
             assert!(parse_codes(broken).is_err(), "{broken}");
         }
     }

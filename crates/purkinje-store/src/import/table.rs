@@ -156,7 +156,10 @@ mod tests {
         let t = table(b"id;name\n1;Gr\xfc\xdfe, x\n").unwrap();
         assert_eq!(t.rows[0].cell(1), "Gr\u{fc}\u{df}e, x");
         let error = table(b"a,b\n1,2\n3\n").err().unwrap().to_string();
-        assert!(error.contains("line 3") && error.contains("1 cells"), "{error}");
+        assert!(
+            error.contains("line 3") && error.contains("1 cells"),
+            "{error}"
+        );
     }
 
     #[test]
