@@ -210,13 +210,18 @@ impl LoadedModel {
         Ok((classifier, head, labels))
     }
 
-    /// Checks that a store was prepared as the model expects and holds `leads`.
+    /// Checks that a store was prepared as the model expects (a warning only if `any_preprocessing`) and holds `leads`.
     ///
     /// # Errors
     /// Names the first difference and what to do.
-    pub fn check_store(&self, store: &Store, leads: &LeadSet) -> miette::Result<()> {
+    pub fn check_store(
+        &self,
+        store: &Store,
+        leads: &LeadSet,
+        any_preprocessing: bool,
+    ) -> miette::Result<()> {
         let wanted = WantedLeads::Named(leads.clone());
-        tokens::agree(store, &self.preprocess, Some(&wanted), false).map(|_| ())
+        tokens::agree(store, &self.preprocess, Some(&wanted), any_preprocessing).map(|_| ())
     }
 
     /// The weights by their names, in host memory.

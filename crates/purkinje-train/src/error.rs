@@ -55,6 +55,12 @@ pub enum TrainError {
     /// A schedule that makes no sense.
     #[error(transparent)]
     Schedule(#[from] crate::schedule::ScheduleError),
+    /// The observer asked for it.
+    #[error("stopped after step {step} as asked; the checkpoint holds everything up to here: go on with --resume")]
+    Stopped {
+        /// Updates made.
+        step: usize,
+    },
     /// Weights of another model.
     #[error(transparent)]
     Weights(#[from] WeightError),

@@ -78,8 +78,10 @@ pub enum Next {
 
 /// Sees a run go by.
 pub trait Observer {
-    /// After every update.
-    fn step(&mut self, _report: &StepReport) {}
+    /// After every update. [`Next::Stop`] writes a checkpoint and ends the run with [`TrainError::Stopped`].
+    fn step(&mut self, _report: &StepReport) -> Next {
+        Next::Continue
+    }
 
     /// After every epoch (counted from 1), with the weights as they are.
     ///
@@ -182,13 +184,16 @@ pub fn train<O: Objective>(
                 records_per_s: objective.batch_size() as f64 / start.elapsed().as_secs_f64(),
             };
             outputs.write(&report)?;
-            observer.step(&report);
+            let stop = observer.step(&report) == Next::Stop;
             let ends_epoch = (step + 1) % per_epoch == 0;
             let due = saved.elapsed() >= Duration::from_secs(config.checkpoint_every_s);
-            if let Some(file) = file.as_deref().filter(|_| ends_epoch || due) {
+            if let Some(file) = file.as_deref().filter(|_| ends_epoch || due || stop) {
                 outputs.flush()?;
                 checkpoint::save(file, &weights, &optimizer)?;
                 saved = Instant::now();
+            }
+            if stop {
+                return Err(TrainError::Stopped { step: step + 1 });
             }
             if ends_epoch && observer.epoch(report.epoch, &weights)? == Next::Stop {
                 break;

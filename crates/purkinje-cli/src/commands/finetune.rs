@@ -25,6 +25,7 @@ use crate::judge::{BestEpoch, Judged, Part, Task, evaluation, probabilities, thr
 use crate::model::LoadedModel;
 use crate::output;
 use crate::progress::Progress;
+use crate::system;
 
 /// Arguments of `finetune`.
 #[derive(ClapArgs, Debug)]
@@ -77,6 +78,9 @@ pub struct Args {
     /// Continue from the run's checkpoint.
     #[arg(long)]
     resume: bool,
+    /// Take a store that was prepared otherwise than the model expects.
+    #[arg(long)]
+    any_preprocessing: bool,
 }
 
 /// Runs the command.
@@ -85,7 +89,7 @@ pub fn run(args: Args) -> Result<()> {
     let model = LoadedModel::load(&args.model, &device)?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
-    model.check_store(&store, &leads)?;
+    model.check_store(&store, &leads, args.any_preprocessing)?;
     let task = Task::load(&store, &args.task)?;
     let job = Job {
         source: StoreTokens::new(&store, (0..store.len()).collect(), &leads).into_diagnostic()?,
@@ -244,11 +248,16 @@ struct Watch<'a, F> {
 }
 
 impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Watch<'_, F> {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Next {
         self.bar.add(1);
         let best = self.best.best.as_ref().map(|(_, value, _)| *value);
         let best = best.map_or(String::new(), |v| format!(", validation AUROC {v:.3}"));
         self.bar.message(format!("loss {:.4}{best}", report.loss));
+        if system::stop_requested() {
+            Next::Stop
+        } else {
+            Next::Continue
+        }
     }
 
     fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {

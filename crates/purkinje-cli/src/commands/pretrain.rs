@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask, TokenContext};
+use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_store::{Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{StoreTokens, TokenSource};
-use purkinje_train::{Observer, RunFolder, StepReport, TrainConfig, train};
+use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train};
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
 use crate::model::LoadedModel;
 use crate::output;
 use crate::progress::{self, Progress};
+use crate::system;
 
 /// Arguments of `pretrain`.
 #[derive(ClapArgs, Debug)]
@@ -88,6 +90,9 @@ pub struct ClearArgs {
     /// Continue from the run's checkpoint.
     #[arg(long)]
     pub resume: bool,
+    /// Also keep the model after every N epochs, in `model-epoch-N`.
+    #[arg(long, value_name = "N")]
+    pub keep_every: Option<usize>,
 }
 
 /// Everything that decides the outcome of a run; written beside it.
@@ -150,7 +155,24 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     let text = toml::to_string(&config).into_diagnostic()?;
     output::write_file(&args.out.join(CONFIG), text.as_bytes())?;
 
+    let made = |epochs: usize| {
+        format!(
+            "purkinje {} pretrain clear: {} records of `{}`, {epochs} of {} epochs, seed {}",
+            env!("CARGO_PKG_VERSION"),
+            source.len(),
+            store.info().name,
+            config.train.epochs,
+            config.train.seed
+        )
+    };
+    let contract = store.info().preprocess.clone().with_leads(config.leads.clone());
+    let save = |weights: &Weights, epochs: usize, folder: &str| {
+        let clear = model.with_weights(weights.clone());
+        LoadedModel::encoder(clear, contract.clone()).save(&args.out.join(folder), &made(epochs))
+    };
     let mut watch = Watch {
+        keep_every: args.keep_every,
+        save: &save,
         bar: Progress::new("pre-train", source.len() / config.batch * config.train.epochs, "steps"),
         done: 0,
         last: None,
@@ -175,34 +197,20 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     };
     watch.bar.finish();
     let clear = model.with_weights(weights);
-    let trained = LoadedModel::encoder(
-        clear.clone(),
-        store
-            .info()
-            .preprocess
-            .clone()
-            .with_leads(config.leads.clone()),
-    );
-    let made = format!(
-        "purkinje {} pretrain clear: {} records of `{}`, {} epochs, seed {}",
-        env!("CARGO_PKG_VERSION"),
-        source.len(),
-        store.info().name,
-        config.train.epochs,
-        config.train.seed
-    );
-    trained.save(&args.out.join("model"), &made)?;
+    save(clear.weights(), config.train.epochs, "model")?;
     Ok((clear, watch.last))
 }
 
-struct Watch {
+struct Watch<'a> {
+    keep_every: Option<usize>,
+    save: &'a dyn Fn(&Weights, usize, &str) -> Result<()>,
     bar: Progress,
     done: usize,
     last: Option<StepReport>,
 }
 
-impl Observer for Watch {
-    fn step(&mut self, report: &StepReport) {
+impl Observer for Watch<'_> {
+    fn step(&mut self, report: &StepReport) -> Next {
         if self.last.is_none() {
             self.bar.resume(report.step - 1);
         } else {
@@ -214,6 +222,19 @@ impl Observer for Watch {
             report.epoch, report.loss, report.records_per_s
         ));
         self.last = Some(*report);
+        if system::stop_requested() {
+            Next::Stop
+        } else {
+            Next::Continue
+        }
+    }
+
+    fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {
+        if self.keep_every.is_some_and(|n| epoch.is_multiple_of(n.max(1))) {
+            (self.save)(weights, epoch, &format!("model-epoch-{epoch}"))
+                .map_err(|problem| TrainError::Data(format!("{problem:?}")))?;
+        }
+        Ok(Next::Continue)
     }
 }
 

@@ -59,6 +59,10 @@ pub struct Args {
     /// Folder for results.json, the tables and one classifier for each task, fraction and head.
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Take a store that was prepared otherwise than the model expects, as the published protocol does (filtered MIMIC-IV
+    /// for pre-training, raw PTB-XL for probing).
+    #[arg(long)]
+    pub any_preprocessing: bool,
     /// Also print every class.
     #[arg(long)]
     pub per_class: bool,
@@ -69,7 +73,7 @@ pub fn run(args: Args) -> Result<()> {
     let model = LoadedModel::load(&args.model, &args.device.open()?)?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
-    model.check_store(&store, &leads)?;
+    model.check_store(&store, &leads, args.any_preprocessing)?;
     let tasks = args
         .task
         .iter()

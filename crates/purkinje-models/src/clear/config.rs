@@ -92,7 +92,7 @@ impl ClearConfig {
             mask_ratio: 0.8,
             compat: Compat::Paper,
             encoder_mask: EncoderMask::Boolean,
-            token_context: TokenContext::Own,
+            token_context: TokenContext::Kept,
             mask_per_record: true,
             skip_padding: false,
         }
@@ -140,7 +140,7 @@ impl ClearConfig {
             Compat::Paper => ClearConfig {
                 compat,
                 encoder_mask: EncoderMask::Boolean,
-                token_context: TokenContext::Own,
+                token_context: TokenContext::Kept,
                 mask_per_record: true,
                 ..self
             },
