@@ -21,7 +21,7 @@ use super::pretrain::{ClearArgs, pretrain_clear};
 use super::probe;
 use crate::device::DeviceName;
 use crate::embedded;
-use crate::judge::{Features, Judged, Protocol, Task, judge};
+use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
 use crate::model::LoadedModel;
 use crate::output;
 use crate::progress::{self, Progress, duration};
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, default_value = "demo")]
     out: PathBuf,
     /// Passes of pre-training.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 25)]
     epochs: usize,
     /// Seed of every random choice.
     #[arg(long, default_value_t = 0)]
@@ -132,7 +132,8 @@ fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTabl
                     head,
                     fraction: LabelFraction::ALL,
                     c: vec![0.001, 0.01, 0.05, 0.1, 1.0],
-                    epochs: 60,
+                    epochs: 50,
+                    hug_start: HugStart::Linear,
                     seed: u64::from(args.seed),
                     resamples: 1000,
                 };

@@ -12,7 +12,7 @@ use purkinje_record::LeadSet;
 use purkinje_store::Store;
 
 use crate::device::DeviceName;
-use crate::judge::{Features, Judged, Protocol, Task, judge};
+use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
 use crate::model::LoadedModel;
 use crate::output;
 use crate::progress::Progress;
@@ -42,8 +42,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "0.001,0.01,0.05,0.1,1")]
     pub c: Vec<f64>,
     /// Epochs of the HUG head.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 50)]
     pub epochs: usize,
+    /// Where the HUG head begins: linear (at the linear probe on the lead groups) or random (as published).
+    #[arg(long, default_value = "linear", value_parser = parse_start)]
+    pub hug_start: HugStart,
     /// Seed of fractions, heads and random weights.
     #[arg(long, default_value_t = 0)]
     pub seed: u32,
@@ -106,6 +109,7 @@ pub fn run(args: Args) -> Result<()> {
                     },
                     c: args.c.clone(),
                     epochs: args.epochs,
+                    hug_start: args.hug_start,
                     seed: u64::from(args.seed),
                     resamples: args.resamples,
                 };
@@ -208,5 +212,13 @@ pub fn parse_method(text: &str) -> Result<FractionMethod, String> {
         "random" => Ok(FractionMethod::Random),
         "stratified" => Ok(FractionMethod::Stratified),
         _ => Err("expected random or stratified".into()),
+    }
+}
+
+fn parse_start(text: &str) -> Result<HugStart, String> {
+    match text {
+        "linear" => Ok(HugStart::Linear),
+        "random" => Ok(HugStart::Random),
+        _ => Err("expected linear or random".into()),
     }
 }

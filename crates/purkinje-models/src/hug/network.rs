@@ -81,6 +81,19 @@ impl Head {
         }
     }
 
+    /// Makes every expert pass its input on (weight 1, bias 0), so that the pooled vector is the mean of the group means.
+    pub fn pass_on(self, weights: &mut Weights, d: usize, device: &Device) {
+        for (name, shape) in self.parameters(d, 1) {
+            if name.starts_with("moe.") {
+                let mut data = vec![0.0; shape.iter().product()];
+                if shape.len() == 2 {
+                    data.iter_mut().step_by(d + 1).for_each(|x| *x = 1.0);
+                }
+                weights.insert(name, &shape, data, device);
+            }
+        }
+    }
+
     /// The group vectors of lead vectors `[batch, leads, d]`, for leads at the given standard positions: `[batch, 7, d]`
     /// for HUG with all groups, fewer where leads are absent; the mean `[batch, 1, d]` for the linear head.
     ///
