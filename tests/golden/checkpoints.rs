@@ -7,8 +7,11 @@ use purkinje_models::checkpoint;
 use crate::compare::Findings;
 use crate::walk::Case;
 
+/// Name, shape and numbers of a tensor.
+pub type Named = (String, Vec<usize>, Vec<f32>);
+
 /// Every tensor of a PyTorch checkpoint: its name without `backbone.`, its shape, its numbers.
-pub fn model_tensors(path: &Path) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, String> {
+pub fn model_tensors(path: &Path) -> Result<Vec<Named>, String> {
     let read = checkpoint::read_pth(path).map_err(|e| e.to_string())?;
     let tensors = checkpoint::canonical(read.model).map_err(|e| e.to_string())?;
     Ok(tensors
@@ -17,8 +20,11 @@ pub fn model_tensors(path: &Path) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>,
         .collect())
 }
 
-/// The tensors in `checkpoint.pth` are those in `weights.safetensors`, bit for bit.
+/// Where a case has both, the tensors in `checkpoint.pth` are those in `weights.safetensors`, bit for bit.
 pub fn compare(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    if !case.has("checkpoint.pth") || !case.has("weights.safetensors") {
+        return Ok(());
+    }
     let found =
         checkpoint::read_pth(&case.dir.join("checkpoint.pth")).map_err(|e| e.to_string())?;
     let expected = case.tensors("weights.safetensors")?;

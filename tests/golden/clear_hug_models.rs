@@ -13,6 +13,7 @@ use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 
 use crate::Check;
+use crate::checkpoints;
 use crate::compare::{Findings, Tolerance};
 use crate::walk::{Case, Tensors};
 
@@ -29,9 +30,10 @@ const GRADIENTS: Tolerance = Tolerance::absolute(1e-5);
 const LOSS: Tolerance = Tolerance::relative(1e-5);
 
 fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    checkpoints::compare(case, findings)?;
     let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
     let clear = released(&config)?;
-    let weights = weights(&case.tensors("weights.safetensors")?)?;
+    let weights = stored_weights(case)?;
     let model = Clear::new(clear.clone(), weights).map_err(|e| e.to_string())?;
     let batch = batch(&io, "")?;
     let tokens = batch.token_count();
@@ -39,7 +41,9 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
     findings.exact(
         "tokens kept",
         masking.kept() as u64,
-        config["len_keep"].as_u64().ok_or("config.json: no `len_keep`")?,
+        config["len_keep"]
+            .as_u64()
+            .ok_or("config.json: no `len_keep`")?,
     );
     integers(findings, &io, "ids_keep", masking.visible(0))?;
 
@@ -50,19 +54,39 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
     let embedded = model.embed(&batch, &Masking::all(tokens), &ctx);
     let embedded = embedded.into_data().try_to_vec::<f32>().map_err(debug)?;
     close(findings, &io, "embedded", &embedded, ACTIVATIONS)?;
-    close(findings, &io, "token_embed", &whole.borrow()["token_embed"].1, ACTIVATIONS)?;
-    close(findings, &io, "input_normalized", &batch.tokens, ACTIVATIONS)?;
+    close(
+        findings,
+        &io,
+        "token_embed",
+        &whole.borrow()["token_embed"].1,
+        ACTIVATIONS,
+    )?;
+    close(
+        findings,
+        &io,
+        "input_normalized",
+        &batch.tokens,
+        ACTIVATIONS,
+    )?;
 
     for fused in [true, false] {
         let trace = Trace::default();
         let ctx = context(fused, &trace);
         let tracked = model.weights().tracked(|_| true);
-        let pass = model.with_weights(tracked.clone()).reconstruct(&batch, &masking, &ctx);
+        let pass = model
+            .with_weights(tracked.clone())
+            .reconstruct(&batch, &masking, &ctx);
         let mut found = trace.take();
         // Stored for all tokens and compared above.
         found.remove("token_embed");
         traces(findings, &io, &found)?;
-        let predicted = pass.predicted.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        let predicted = pass
+            .predicted
+            .clone()
+            .inner()
+            .into_data()
+            .try_to_vec::<f32>()
+            .map_err(debug)?;
         close(findings, &io, "pred", &predicted, ACTIVATIONS)?;
         let loss = f64::from(pass.loss.clone().inner().into_scalar::<f32>());
         for name in ["loss", "loss_f64"] {
@@ -92,8 +116,9 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
 }
 
 fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    checkpoints::compare(case, findings)?;
     let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
-    let model = classifier(&config, weights(&case.tensors("weights.safetensors")?)?)?;
+    let model = classifier(&config, stored_weights(case)?)?;
     let batch = batch(&io, "")?;
     let tokens = batch.token_count();
     let labels = io.f32("labels")?;
@@ -102,11 +127,18 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
         let trace = Trace::default();
         let ctx = context(fused, &trace);
         let tracked = model.encoder().weights().tracked(|_| true);
-        let logits = model.with_weights(tracked.clone()).logits(&batch, &main, &ctx);
+        let logits = model
+            .with_weights(tracked.clone())
+            .logits(&batch, &main, &ctx);
         let mut found = trace.take();
         found.remove("token_embed");
         traces(findings, &io, &found)?;
-        let values = logits.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        let values = logits
+            .clone()
+            .inner()
+            .into_data()
+            .try_to_vec::<f32>()
+            .map_err(debug)?;
         for name in ["logits", "logits_f64"] {
             close(findings, &io, name, &values, ACTIVATIONS)?;
         }
@@ -125,7 +157,13 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
         let masking = masking(&io, &noise, tokens)?;
         let logits = model.logits(&batch, &masking, &ctx);
         let logits = logits.into_data().try_to_vec::<f32>().map_err(debug)?;
-        close(findings, &io, &format!("logits_{noise}"), &logits, ACTIVATIONS)?;
+        close(
+            findings,
+            &io,
+            &format!("logits_{noise}"),
+            &logits,
+            ACTIVATIONS,
+        )?;
     }
     if io.has("logits_encoder_unmasked") {
         let open = ClearConfig {
@@ -138,12 +176,19 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
         let open = Classifier::new(encoder, model.head(), classes).map_err(|e| e.to_string())?;
         let logits = open.logits(&batch, &main, &ctx);
         let logits = logits.into_data().try_to_vec::<f32>().map_err(debug)?;
-        close(findings, &io, "logits_encoder_unmasked", &logits, ACTIVATIONS)?;
+        close(
+            findings,
+            &io,
+            "logits_encoder_unmasked",
+            &logits,
+            ACTIVATIONS,
+        )?;
     }
     Ok(())
 }
 
 fn pretrain_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    checkpoints::compare(case, findings)?;
     let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
     let clear = released(&config)?;
     let start = weights(&case.tensors("weights_init.safetensors")?)?;
@@ -166,12 +211,13 @@ fn pretrain_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
 }
 
 fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    checkpoints::compare(case, findings)?;
     let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
     let checkpoint = config["init_checkpoint"]
         .as_str()
         .ok_or("config.json: no `init_checkpoint`")?;
     let mut start = Weights::default();
-    let backbone = crate::checkpoints::model_tensors(&case.dir.join(checkpoint))?;
+    let backbone = checkpoints::model_tensors(&case.dir.join(checkpoint))?;
     for (name, shape, data) in backbone {
         start.insert(name, &shape, data, &Device::flex());
     }
@@ -203,7 +249,9 @@ fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
     let run = Trajectory::read(&config, &io)?;
     let step = |weights: &Weights, batch: &ClearBatch, step: usize, ctx: &Context| {
         let masking = run.masking(&io, step, batch.token_count())?;
-        let logits = model.with_weights(weights.clone()).logits(batch, &masking, ctx);
+        let logits = model
+            .with_weights(weights.clone())
+            .logits(batch, &masking, ctx);
         let labels = io.get(&format!("batch_{}.labels", run.order[step]))?;
         let labels: Vec<f32> = match &labels.data {
             crate::walk::Data::F32(values) => values.clone(),
@@ -213,7 +261,12 @@ fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
                 .map(|v| *v as f32)
                 .collect(),
         };
-        let found = logits.clone().inner().into_data().try_to_vec::<f32>().map_err(debug)?;
+        let found = logits
+            .clone()
+            .inner()
+            .into_data()
+            .try_to_vec::<f32>()
+            .map_err(debug)?;
         Ok((bce_with_logits(logits, &labels), Some(found)))
     };
     let before = model.encoder().weights().to_host();
@@ -316,7 +369,12 @@ impl Trajectory {
             findings.close_all("losses_f64", &losses, &io.f64("losses_f64")?, tolerance);
         }
         findings.close_all("lrs", &lrs, &io.f64("lrs")?, Tolerance::relative(1e-12));
-        findings.close_all("grad_norms", &norms, &io.f64("grad_norms")?, Tolerance::relative(1e-3));
+        findings.close_all(
+            "grad_norms",
+            &norms,
+            &io.f64("grad_norms")?,
+            Tolerance::relative(1e-3),
+        );
         if io.has("logits") {
             close(findings, io, "logits", &logits, Tolerance::absolute(1e-4))?;
         }
@@ -330,13 +388,17 @@ fn final_weights(
     end: &Weights,
     tolerance: Tolerance,
 ) -> Result<(), String> {
-    let expected = case.tensors("weights.safetensors")?;
+    let expected = stored_weights(case)?.to_host();
+    let expected: BTreeMap<String, Vec<f32>> = expected
+        .into_iter()
+        .map(|(name, _, data)| (name, data))
+        .collect();
     for (name, shape, mut values) in end.to_host() {
-        let Some(stored) = stored_name(&expected, &name) else {
-            findings.fail(format!("weights.safetensors: no `{name}`"));
+        let Some(wanted) = expected.get(&name) else {
+            findings.fail(format!("stored weights: no `{name}`"));
             continue;
         };
-        let mut wanted = expected.f64(&stored)?;
+        let mut wanted: Vec<f64> = wanted.iter().map(|v| f64::from(*v)).collect();
         if name.ends_with("self_attn.in_proj_bias") {
             // The exact gradient of the key biases is zero: their updates are amplified rounding.
             let keys = shape[0] / 3..2 * shape[0] / 3;
@@ -384,6 +446,18 @@ fn usize_of(config: &Value, key: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("config.json: no whole number `{key}`"))
 }
 
+/// The weights of a case, from whichever file it has.
+fn stored_weights(case: &Case) -> Result<Weights, String> {
+    if case.has("weights.safetensors") {
+        return weights(&case.tensors("weights.safetensors")?);
+    }
+    let mut weights = Weights::default();
+    for (name, shape, data) in checkpoints::model_tensors(&case.dir.join("checkpoint.pth"))? {
+        weights.insert(name, &shape, data, &Device::flex());
+    }
+    Ok(weights)
+}
+
 fn weights(stored: &Tensors) -> Result<Weights, String> {
     let mut weights = Weights::default();
     add_weights(&mut weights, stored)?;
@@ -398,12 +472,6 @@ fn add_weights(weights: &mut Weights, stored: &Tensors) -> Result<(), String> {
         weights.insert(own, shape, data, &Device::flex());
     }
     Ok(())
-}
-
-fn stored_name(stored: &Tensors, own: &str) -> Option<String> {
-    [own.to_owned(), format!("backbone.{own}")]
-        .into_iter()
-        .find(|name| stored.has(name))
 }
 
 /// The batch whose tensors begin with `prefix`.
@@ -467,7 +535,10 @@ fn gradients(
     gradients: burn::tensor::Gradients,
 ) -> Result<(), String> {
     for p in tracked.iter() {
-        let stored = [format!("grad.{}", p.name), format!("grad.backbone.{}", p.name)];
+        let stored = [
+            format!("grad.{}", p.name),
+            format!("grad.backbone.{}", p.name),
+        ];
         let Some(stored) = stored.into_iter().find(|name| io.has(name)) else {
             continue;
         };

@@ -101,8 +101,8 @@ impl Findings {
             _ => f64::INFINITY,
         };
         if let Some(worst) = (0..found.len()).max_by(|a, b| error(*a).total_cmp(&error(*b)))
-            // Written so that a NaN among the tolerances fails.
-            && !(error(worst) <= allowed)
+            // A NaN among the tolerances fails.
+            && (allowed.is_nan() || error(worst) > allowed)
         {
             self.fail(format!(
                 "{label}: largest error {:e} at [{worst}], allowed {allowed:e}: found {}, expected {}",

@@ -23,9 +23,18 @@ use walk::Case;
 /// Checks one case: failed comparisons go into the findings, what prevents comparing is the error.
 type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 
+/// Checks by the kind of case they are for.
+type Kinds = &'static [(&'static str, Check)];
+
 /// For each system that exists here, the kinds of case it is checked with.
-const SYSTEMS: &[(&str, &[&[(&str, Check)]])] =
-    &[("clear-hug", &[clear_hug_signal::CHECKS, clear_hug_models::CHECKS, recipe::CHECKS])];
+const SYSTEMS: &[(&str, &[Kinds])] = &[(
+    "clear-hug",
+    &[
+        clear_hug_signal::CHECKS,
+        clear_hug_models::CHECKS,
+        recipe::CHECKS,
+    ],
+)];
 
 fn main() -> ExitCode {
     // Cargo names the package's folder when it runs a test; otherwise the current folder counts.

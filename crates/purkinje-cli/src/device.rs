@@ -67,7 +67,8 @@ impl DeviceName {
             #[cfg(feature = "webgpu")]
             "webgpu" => Ok(Device::webgpu(burn::tensor::DeviceKind::default())),
             kind => Err(miette!(
-                help = "build with `cargo build --release --features <device>`; see docs/devices.md",
+                help =
+                    "build with `cargo build --release --features <device>`; see docs/devices.md",
                 "--device {self}: this program was built without `{kind}`"
             )),
         }

@@ -104,7 +104,10 @@ fn header(stem: &str, signal: &[i16]) -> String {
     for (lead, row) in LEADS.iter().zip(signal.chunks_exact(SAMPLES)) {
         let sum = row.iter().map(|v| i64::from(*v)).sum::<i64>();
         let checksum = sum.rem_euclid(65_536);
-        text += &format!("{stem}.dat 16 1000.0(0)/mV 16 0 {} {checksum} 0 {lead}\n", row[0]);
+        text += &format!(
+            "{stem}.dat 16 1000.0(0)/mV 16 0 {} {checksum} 0 {lead}\n",
+            row[0]
+        );
     }
     text
 }

@@ -2,11 +2,11 @@
 
 use burn::tensor::Device;
 use miette::{IntoDiagnostic, Result, miette};
-use purkinje_eval::{EvaluateOptions, evaluate_split};
 use purkinje_eval::fraction::{BatchPlan, LabelFraction};
 use purkinje_eval::metrics::{SingleClass, labels_from, macro_auroc};
 use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
 use purkinje_eval::report::{ModelResult, Selection};
+use purkinje_eval::{EvaluateOptions, evaluate_split};
 use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
 use purkinje_models::clear::Clear;
 use purkinje_models::hug::Head;
@@ -37,7 +37,8 @@ impl Features {
         device: &Device,
         progress: impl FnMut(usize),
     ) -> Result<Features> {
-        let source = StoreTokens::new(store, (0..store.len()).collect(), leads).into_diagnostic()?;
+        let source =
+            StoreTokens::new(store, (0..store.len()).collect(), leads).into_diagnostic()?;
         let first = source.batch(&[0]).into_diagnostic()?;
         Ok(Features {
             vectors: lead_vectors(encoder, &source, device, progress).into_diagnostic()?,
@@ -137,9 +138,7 @@ impl Task {
     /// The training part reduced to a label fraction.
     pub fn fraction(&self, fraction: &LabelFraction) -> Result<Part> {
         let n = self.classes.len();
-        let chosen = fraction
-            .draw(&self.train.labels, n)
-            .into_diagnostic()?;
+        let chosen = fraction.draw(&self.train.labels, n).into_diagnostic()?;
         Ok(Part {
             rows: chosen.iter().map(|&i| self.train.rows[i]).collect(),
             labels: chosen
@@ -198,9 +197,7 @@ pub fn judge(features: &Features, task: &Task, model: &str, protocol: &Protocol)
         Head::Hug => hug(features, task, &train, protocol, &device)?,
     };
     let ctx = Context::inference(&device);
-    let logits = |rows: &[usize]| {
-        head_logits(protocol.head, features, rows, &weights, &ctx)
-    };
+    let logits = |rows: &[usize]| head_logits(protocol.head, features, rows, &weights, &ctx);
     let thresholds = thresholds_of(&logits(&task.validation.rows)?, task)?;
     let test = probabilities(&logits(&task.test.rows)?);
     let options = evaluation(task, &thresholds, protocol.resamples);
@@ -295,7 +292,11 @@ fn fit_last_layer(
     let mut weight = Vec::with_capacity(classes * d);
     let mut bias = Vec::with_capacity(classes);
     for (row, b) in probe.weight.chunks_exact(d).zip(&probe.bias) {
-        let scaled = || row.iter().zip(&probe.standardizer.scale).map(|(w, s)| w / s);
+        let scaled = || {
+            row.iter()
+                .zip(&probe.standardizer.scale)
+                .map(|(w, s)| w / s)
+        };
         let shift: f64 = scaled()
             .zip(&probe.standardizer.mean)
             .map(|(w, m)| w * m)
@@ -347,7 +348,11 @@ fn hug(
     };
     let targets = Targets {
         records: train_part.rows.clone(),
-        labels: train_part.labels.iter().map(|l| f32::from(u8::from(*l))).collect(),
+        labels: train_part
+            .labels
+            .iter()
+            .map(|l| f32::from(u8::from(*l)))
+            .collect(),
         classes,
     };
     let objective = HeadTraining::new(
@@ -437,7 +442,11 @@ fn head_logits(
         let data = burn::tensor::TensorData::new(vectors, shape);
         let cls = burn::Tensor::<3>::from_data(data, ctx.device());
         let logits = head.logits(cls, &features.leads, weights, ctx).into_data();
-        out.extend(logits.try_to_vec::<f32>().map_err(|e| miette!("logits: {e:?}"))?);
+        out.extend(
+            logits
+                .try_to_vec::<f32>()
+                .map_err(|e| miette!("logits: {e:?}"))?,
+        );
     }
     Ok(out)
 }

@@ -33,7 +33,12 @@ use commands::Command;
 ///
 /// Results are for research. They are no medical advice and no medical device has made them.
 #[derive(Debug, Parser)]
-#[command(name = "purkinje", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    name = "purkinje",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -97,7 +102,9 @@ fn start_log(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (_, 0) => "warn",
-        (_, 1) => "purkinje=info,purkinje_record=info,purkinje_signal=info,purkinje_store=info,purkinje_models=info,purkinje_train=info,purkinje_eval=info,warn",
+        (_, 1) => {
+            "purkinje=info,purkinje_record=info,purkinje_signal=info,purkinje_store=info,purkinje_models=info,purkinje_train=info,purkinje_eval=info,warn"
+        }
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("PURKINJE_LOG").unwrap_or_else(|_| EnvFilter::new(level));

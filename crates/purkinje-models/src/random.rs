@@ -95,7 +95,10 @@ mod tests {
         let normal: Vec<f64> = (0..n).map(|_| s.normal()).collect();
         let mean = normal.iter().sum::<f64>() / n as f64;
         let var = normal.iter().map(|x| x * x).sum::<f64>() / n as f64;
-        assert!(mean.abs() < 0.02 && (var - 1.0).abs() < 0.03, "{mean} {var}");
+        assert!(
+            mean.abs() < 0.02 && (var - 1.0).abs() < 0.03,
+            "{mean} {var}"
+        );
         let mut seen = s.permutation(100);
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());

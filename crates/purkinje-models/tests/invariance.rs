@@ -12,11 +12,23 @@ fn record(leads: &[u8], seed: u64) -> BeatTokens {
     let padding: Vec<bool> = (0..n).map(|t| t % BEATS_PER_LEAD >= 12).collect();
     BeatTokens {
         samples: (0..n * TOKEN_SAMPLES)
-            .map(|i| if padding[i / TOKEN_SAMPLES] { 0.0 } else { noise.normal() as f32 })
+            .map(|i| {
+                if padding[i / TOKEN_SAMPLES] {
+                    0.0
+                } else {
+                    noise.normal() as f32
+                }
+            })
             .collect(),
         lead_index: leads.iter().flat_map(|l| [*l; BEATS_PER_LEAD]).collect(),
         time_index: (0..n)
-            .map(|t| if padding[t] { 0 } else { (t % BEATS_PER_LEAD) as u8 * 3 / 4 + 1 })
+            .map(|t| {
+                if padding[t] {
+                    0
+                } else {
+                    (t % BEATS_PER_LEAD) as u8 * 3 / 4 + 1
+                }
+            })
             .collect(),
         padding,
         r_peaks: Vec::new(),
@@ -40,7 +52,9 @@ fn small() -> ClearConfig {
 fn encode(model: &Clear, records: &[BeatTokens]) -> Vec<f32> {
     let batch = ClearBatch::new(records).unwrap();
     let ctx = Context::inference(&Device::flex());
-    let cls = model.encode(&batch, &Masking::all(batch.token_count()), &ctx).cls;
+    let cls = model
+        .encode(&batch, &Masking::all(batch.token_count()), &ctx)
+        .cls;
     cls.into_data().try_to_vec().unwrap()
 }
 
@@ -61,9 +75,16 @@ fn vectors_do_not_depend_on_batch_size_or_threads() {
         .fold(0.0, f32::max);
     assert!(gap <= 1e-6, "batch of 7 against 7 batches of 1: {gap:e}");
     for threads in [1, 3, 8] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         let found = pool.install(|| encode(&model, &records));
-        let gap = together.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let gap = together
+            .iter()
+            .zip(&found)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(gap <= 1e-6, "{threads} threads: {gap:e}");
     }
 }
@@ -80,9 +101,14 @@ fn any_leads_can_be_encoded_and_reconstructed() {
             assert_eq!(vectors.len(), 2 * leads.len() * 48);
             let batch = ClearBatch::new(&records).unwrap();
             let masking = Masking::random(model.config(), &batch, &mut Stream::new(0, "mask"));
-            let loss = model.reconstruct(&batch, &masking, &Context::inference(&device)).loss;
+            let loss = model
+                .reconstruct(&batch, &masking, &Context::inference(&device))
+                .loss;
             let loss: f32 = loss.into_scalar();
-            assert!(loss.is_finite() && loss > 0.1, "{compat:?} {leads:?}: {loss}");
+            assert!(
+                loss.is_finite() && loss > 0.1,
+                "{compat:?} {leads:?}: {loss}"
+            );
         }
     }
 }

@@ -24,7 +24,10 @@ pub fn save(path: &Path, weights: &Weights, optimizer: &Adamw) -> Result<(), Tra
     let mut parts: Vec<(String, Vec<usize>, TensorData)> = Vec::new();
     for (p, moments) in weights.iter().zip(optimizer.moments()) {
         let moments = moments.iter().flatten();
-        for (prefix, value) in PREFIXES.iter().zip(std::iter::once(&p.value).chain(moments)) {
+        for (prefix, value) in PREFIXES
+            .iter()
+            .zip(std::iter::once(&p.value).chain(moments))
+        {
             let name = format!("{prefix}{}", p.name);
             parts.push((name, p.shape.clone(), value.to_data()));
         }

@@ -41,7 +41,10 @@ impl EpochOrder {
         // A poisoned lock means that another thread panicked; the order itself is always whole.
         let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
         if current.0 != epoch {
-            *current = (epoch, self.stream.at(epoch as u64).permutation(self.records));
+            *current = (
+                epoch,
+                self.stream.at(epoch as u64).permutation(self.records),
+            );
         }
         current.1[step * self.batch..(step + 1) * self.batch].to_vec()
     }
@@ -259,7 +262,9 @@ impl Objective for HeadTraining<'_> {
         let mut batch = (Vec::new(), Vec::new());
         for row in self.order.records_of(step) {
             let record = self.targets.records[row];
-            batch.0.extend_from_slice(&self.vectors[record * size..(record + 1) * size]);
+            batch
+                .0
+                .extend_from_slice(&self.vectors[record * size..(record + 1) * size]);
             batch.1.extend_from_slice(self.targets.row(row));
         }
         Ok(batch)
@@ -320,9 +325,8 @@ mod tests {
     #[test]
     fn every_epoch_visits_every_record_once_in_a_new_order() {
         let order = EpochOrder::new(10, 5, 1);
-        let epoch = |e: usize| -> Vec<usize> {
-            (0..2).flat_map(|s| order.records_of(e * 2 + s)).collect()
-        };
+        let epoch =
+            |e: usize| -> Vec<usize> { (0..2).flat_map(|s| order.records_of(e * 2 + s)).collect() };
         let (a, b) = (epoch(0), epoch(1));
         assert_ne!(a, b);
         assert_eq!(epoch(0), a);

@@ -31,13 +31,17 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// Too few records.
-    #[error("there are too few records for one batch of {batch}; give more data or a smaller batch")]
+    #[error(
+        "there are too few records for one batch of {batch}; give more data or a smaller batch"
+    )]
     NoData {
         /// Batch size asked for.
         batch: usize,
     },
     /// Divergence.
-    #[error("step {step}: loss {loss}, gradient norm {norm}: training diverged; lower the learning rate or check the data, the last checkpoint is intact")]
+    #[error(
+        "step {step}: loss {loss}, gradient norm {norm}: training diverged; lower the learning rate or check the data, the last checkpoint is intact"
+    )]
     NotFinite {
         /// The step, from 1.
         step: usize,
@@ -56,7 +60,9 @@ pub enum TrainError {
     #[error(transparent)]
     Schedule(#[from] crate::schedule::ScheduleError),
     /// The observer asked for it.
-    #[error("stopped after step {step} as asked; the checkpoint holds everything up to here: go on with --resume")]
+    #[error(
+        "stopped after step {step} as asked; the checkpoint holds everything up to here: go on with --resume"
+    )]
     Stopped {
         /// Updates made.
         step: usize,

@@ -104,7 +104,10 @@ impl TokenSource for StoreTokens<'_> {
         row.signal_mv_into(&mut signal);
         let Some(picked) = &self.picked else {
             let r_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
-            let tokens = self.tokenizer.cut(&signal, &r_peaks).map_err(|e| record(&e))?;
+            let tokens = self
+                .tokenizer
+                .cut(&signal, &r_peaks)
+                .map_err(|e| record(&e))?;
             return Ok(BeatTokens {
                 detected: row.beats_detected(),
                 ..tokens
@@ -130,7 +133,10 @@ impl TokenSource for StoreTokens<'_> {
                 false,
             ),
         };
-        let tokens = self.tokenizer.cut(&some, &r_peaks).map_err(|e| record(&e))?;
+        let tokens = self
+            .tokenizer
+            .cut(&some, &r_peaks)
+            .map_err(|e| record(&e))?;
         Ok(BeatTokens { detected, ..tokens })
     }
 }

@@ -9,13 +9,13 @@ use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
 use crate::checkpoint;
 use crate::objective::Objective;
 use crate::optimizer::{Adamw, AdamwConfig};
 use crate::run_log::RunLog;
 use crate::schedule::CosineSchedule;
 use crate::tensorboard::EventWriter;
-use crate::TrainError;
 
 /// How long and how fast to learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,7 +234,11 @@ impl Outputs {
                 ("records_per_s", report.records_per_s),
             ];
             events.scalars(step, scalars)?;
-            log.write("train", step, scalars.into_iter().chain([("epoch", report.epoch as f64)]))?;
+            log.write(
+                "train",
+                step,
+                scalars.into_iter().chain([("epoch", report.epoch as f64)]),
+            )?;
         }
         Ok(())
     }

@@ -16,7 +16,9 @@ fn records() -> Vec<BeatTokens> {
             let mut noise = Stream::new(seed, "record");
             let n = 2 * BEATS_PER_LEAD;
             BeatTokens {
-                samples: (0..n * TOKEN_SAMPLES).map(|_| noise.normal() as f32).collect(),
+                samples: (0..n * TOKEN_SAMPLES)
+                    .map(|_| noise.normal() as f32)
+                    .collect(),
                 lead_index: [1u8, 2].iter().flat_map(|l| [*l; BEATS_PER_LEAD]).collect(),
                 time_index: vec![1; n],
                 padding: vec![false; n],
@@ -97,7 +99,10 @@ fn resumed_runs_end_with_the_same_bits() {
         match at {
             None => train(&objective, start, &config(), folder, &device, &mut ()),
             Some(at) => {
-                let killed = Killed { inner: &objective, at };
+                let killed = Killed {
+                    inner: &objective,
+                    at,
+                };
                 train(&killed, start, &config(), folder, &device, &mut ())
             }
         }
@@ -111,7 +116,9 @@ fn resumed_runs_end_with_the_same_bits() {
     assert_ne!(whole, model.weights().to_host());
     let losses = |dir: &tempfile::TempDir| -> Vec<f64> {
         let log = read_run_log(&dir.path().join("log.jsonl")).unwrap();
-        log.iter().filter_map(|entry| entry.number("loss")).collect()
+        log.iter()
+            .filter_map(|entry| entry.number("loss"))
+            .collect()
     };
     assert_eq!(losses(&whole_dir).len(), 12);
     for at in [1, 2, 5, 11] {
@@ -132,16 +139,34 @@ fn a_checkpoint_of_another_shape_is_refused() {
         resume: true,
     };
     let objective = Pretraining::new(model.clone(), &records[..], 2, 3);
-    train(&objective, model.weights().clone(), &config(), &folder, &device, &mut ()).unwrap();
+    train(
+        &objective,
+        model.weights().clone(),
+        &config(),
+        &folder,
+        &device,
+        &mut (),
+    )
+    .unwrap();
     let wider = ClearConfig {
         embed_dim: 32,
         ..model.config().clone()
     };
     let wider = Clear::random(wider, 0, &device);
     let objective = Pretraining::new(wider.clone(), &records[..], 2, 3);
-    let error = train(&objective, wider.weights().clone(), &config(), &folder, &device, &mut ());
+    let error = train(
+        &objective,
+        wider.weights().clone(),
+        &config(),
+        &folder,
+        &device,
+        &mut (),
+    );
     let text = error.unwrap_err().to_string();
-    assert!(text.contains("checkpoint.safetensors") && text.contains("weights.cls_token"), "{text}");
+    assert!(
+        text.contains("checkpoint.safetensors") && text.contains("weights.cls_token"),
+        "{text}"
+    );
 }
 
 #[test]

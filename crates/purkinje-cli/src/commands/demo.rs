@@ -234,10 +234,11 @@ fn judged(page: Page, table: &ResultTable) -> Page {
             });
         }
     }
-    let mut classes = Table::new(["class", "positives", "AUROC", "AUPRC", "prevalence"]).caption(&format!(
-        "Pre-trained encoder, {} head, by class.",
-        table.rows().last().map_or("", |r| r.trained.head.as_str())
-    ));
+    let mut classes =
+        Table::new(["class", "positives", "AUROC", "AUPRC", "prevalence"]).caption(&format!(
+            "Pre-trained encoder, {} head, by class.",
+            table.rows().last().map_or("", |r| r.trained.head.as_str())
+        ));
     if let Some(last) = table.rows().last() {
         for class in &last.trained.metrics.classes {
             classes = classes.row([
@@ -250,7 +251,10 @@ fn judged(page: Page, table: &ResultTable) -> Page {
         }
     }
     let chart = BarChart {
-        title: format!("{}: macro AUROC on {} test records", first.task, first.metrics.records),
+        title: format!(
+            "{}: macro AUROC on {} test records",
+            first.task, first.metrics.records
+        ),
         x_label: "AUROC, 95 % bootstrap interval over patients".into(),
         origin: 0.5,
         limit: Some(1.0),
@@ -258,7 +262,10 @@ fn judged(page: Page, table: &ResultTable) -> Page {
         rows: bars,
     };
     page.section(&format!("Judged on held-out patients: {}", first.task))
-        .figure(&chart.draw(), "Pre-trained encoder beside the same encoder with random weights.")
+        .figure(
+            &chart.draw(),
+            "Pre-trained encoder beside the same encoder with random weights.",
+        )
         .table(&summary)
         .table(&classes)
 }

@@ -142,7 +142,8 @@ impl Job<'_> {
         let plan = BatchPlan::new(train_part.rows.len(), args.batch).into_diagnostic()?;
         let mut weights = encoder.weights().clone();
         let width = encoder.config().embed_dim;
-        args.head.initialise(&mut weights, width, classes, seed, &self.device);
+        args.head
+            .initialise(&mut weights, width, classes, seed, &self.device);
         let classifier = Classifier::new(encoder.with_weights(weights.clone()), args.head, classes)
             .into_diagnostic()?;
         let objective = Classification::new(
@@ -150,7 +151,11 @@ impl Job<'_> {
             &self.source,
             Targets {
                 records: train_part.rows.clone(),
-                labels: train_part.labels.iter().map(|l| f32::from(u8::from(*l))).collect(),
+                labels: train_part
+                    .labels
+                    .iter()
+                    .map(|l| f32::from(u8::from(*l)))
+                    .collect(),
                 classes,
             },
             args.trainable.clone(),
@@ -191,15 +196,23 @@ impl Job<'_> {
             path: Some(args.out.join(folder)),
             resume: args.resume,
         };
-        let last = train(&objective, weights, &config, &folder, &self.device, &mut watch)
-            .into_diagnostic()?;
+        let last = train(
+            &objective,
+            weights,
+            &config,
+            &folder,
+            &self.device,
+            &mut watch,
+        )
+        .into_diagnostic()?;
         let best = watch.best.best.take();
         bar.finish();
         let (chosen, value, weights) = match best {
             Some((epoch, value, weights)) => (format!("epoch {epoch}"), Some(value), weights),
             None => ("last epoch".into(), None, last),
         };
-        let thresholds = thresholds_of(&logits(&weights, &task.validation).into_diagnostic()?, task)?;
+        let thresholds =
+            thresholds_of(&logits(&weights, &task.validation).into_diagnostic()?, task)?;
         let scores = probabilities(&logits(&weights, &task.test).into_diagnostic()?);
         let options = evaluation(task, &thresholds, args.resamples);
         let metrics = evaluate_split(&scores, &task.test.labels, &task.patients, &options)

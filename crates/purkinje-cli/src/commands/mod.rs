@@ -134,7 +134,8 @@ pub fn in_words(contract: &Preprocess) -> String {
 /// `5%` or a number of records.
 pub fn failure_limit(text: &str) -> Result<purkinje_store::FailureLimit, String> {
     use purkinje_store::FailureLimit;
-    let wrong = || format!("`{text}` is no limit: expected a share (5%) or a number of records (20)");
+    let wrong =
+        || format!("`{text}` is no limit: expected a share (5%) or a number of records (20)");
     match text.trim().strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => {

@@ -165,7 +165,11 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
             config.train.seed
         )
     };
-    let contract = store.info().preprocess.clone().with_leads(config.leads.clone());
+    let contract = store
+        .info()
+        .preprocess
+        .clone()
+        .with_leads(config.leads.clone());
     let save = |weights: &Weights, epochs: usize, folder: &str| {
         let clear = model.with_weights(weights.clone());
         LoadedModel::encoder(clear, contract.clone()).save(&args.out.join(folder), &made(epochs))
@@ -173,7 +177,11 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     let mut watch = Watch {
         keep_every: args.keep_every,
         save: &save,
-        bar: Progress::new("pre-train", source.len() / config.batch * config.train.epochs, "steps"),
+        bar: Progress::new(
+            "pre-train",
+            source.len() / config.batch * config.train.epochs,
+            "steps",
+        ),
         done: 0,
         last: None,
     };
@@ -230,7 +238,10 @@ impl Observer for Watch<'_> {
     }
 
     fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {
-        if self.keep_every.is_some_and(|n| epoch.is_multiple_of(n.max(1))) {
+        if self
+            .keep_every
+            .is_some_and(|n| epoch.is_multiple_of(n.max(1)))
+        {
             (self.save)(weights, epoch, &format!("model-epoch-{epoch}"))
                 .map_err(|problem| TrainError::Data(format!("{problem:?}")))?;
         }

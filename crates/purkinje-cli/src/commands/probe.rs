@@ -194,7 +194,9 @@ fn made(result: &ModelResult) -> String {
 /// The last part of a path, as the name of a model.
 pub fn model_name(path: &Path) -> String {
     let last = path.components().next_back();
-    last.map_or("model".into(), |c| c.as_os_str().to_string_lossy().into_owned())
+    last.map_or("model".into(), |c| {
+        c.as_os_str().to_string_lossy().into_owned()
+    })
 }
 
 /// A head by name.

@@ -189,7 +189,10 @@ impl ClearConfig {
             }
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(format!("`dropout` is {}; expected 0 <= p < 1", self.dropout));
+            return Err(format!(
+                "`dropout` is {}; expected 0 <= p < 1",
+                self.dropout
+            ));
         }
         if !(0.0..1.0).contains(&self.mask_ratio) {
             return Err(format!(
@@ -280,7 +283,14 @@ mod tests {
 
     #[test]
     fn kept_tokens_are_truncated_in_double_precision() {
-        for (ratio, kept) in [(0.8, 35), (0.9, 17), (0.75, 45), (0.5, 90), (0.55, 80), (0.0, 180)] {
+        for (ratio, kept) in [
+            (0.8, 35),
+            (0.9, 17),
+            (0.75, 45),
+            (0.5, 90),
+            (0.55, 80),
+            (0.0, 180),
+        ] {
             let config = ClearConfig {
                 mask_ratio: ratio,
                 ..ClearConfig::base()

@@ -28,7 +28,9 @@ pub enum BatchError {
     #[error("the batch is empty; expected at least one recording")]
     Empty,
     /// Different leads.
-    #[error("recording {position} of the batch has other leads than the first; select one set of leads for all")]
+    #[error(
+        "recording {position} of the batch has other leads than the first; select one set of leads for all"
+    )]
     Leads {
         /// Position in the batch.
         position: usize,
@@ -88,43 +90,43 @@ impl ClearBatch {
 }
 
 fn check(input: &BeatTokens, position: usize) -> Result<(), BatchError> {
-        let field = |field, problem| {
-            Err(BatchError::Field {
-                position,
-                field,
-                problem,
-            })
-        };
-        let count = input.lead_index.len();
-        if count == 0 || !count.is_multiple_of(BEATS) {
-            return field(
-                "lead_index",
-                format!("has {count} entries; expected {BEATS} for each lead"),
-            );
-        }
-        if input.lead_index.iter().any(|l| !(1..=12).contains(l)) {
-            return field(
-                "lead_index",
-                "holds a value outside 1..=12; CLEAR knows the twelve standard leads".into(),
-            );
-        }
-        if input.time_index.iter().any(|t| *t > 15) {
-            return field(
-                "time_index",
-                "holds a value above 15; the recording is longer than 15 s, cut it first".into(),
-            );
-        }
-        for (name, found, expected) in [
-            ("samples", input.samples.len(), count * TOKEN_SAMPLES),
-            ("time_index", input.time_index.len(), count),
-            ("padding", input.padding.len(), count),
-        ] {
-            if found != expected {
-                return field(name, format!("has {found} entries; expected {expected}"));
-            }
-        }
-        Ok(())
+    let field = |field, problem| {
+        Err(BatchError::Field {
+            position,
+            field,
+            problem,
+        })
+    };
+    let count = input.lead_index.len();
+    if count == 0 || !count.is_multiple_of(BEATS) {
+        return field(
+            "lead_index",
+            format!("has {count} entries; expected {BEATS} for each lead"),
+        );
     }
+    if input.lead_index.iter().any(|l| !(1..=12).contains(l)) {
+        return field(
+            "lead_index",
+            "holds a value outside 1..=12; CLEAR knows the twelve standard leads".into(),
+        );
+    }
+    if input.time_index.iter().any(|t| *t > 15) {
+        return field(
+            "time_index",
+            "holds a value above 15; the recording is longer than 15 s, cut it first".into(),
+        );
+    }
+    for (name, found, expected) in [
+        ("samples", input.samples.len(), count * TOKEN_SAMPLES),
+        ("time_index", input.time_index.len(), count),
+        ("padding", input.padding.len(), count),
+    ] {
+        if found != expected {
+            return field(name, format!("has {found} entries; expected {expected}"));
+        }
+    }
+    Ok(())
+}
 
 /// Mean 0, variance 1 (divisor 95, plus 1e-6): amplitudes between beats and leads become invisible.
 fn standardise(token: &[f32], out: &mut Vec<f32>) {
@@ -133,7 +135,11 @@ fn standardise(token: &[f32], out: &mut Vec<f32>) {
     let square = |x: &f32| (f64::from(*x) - mean).powi(2);
     let variance = token.iter().map(square).sum::<f64>() / (n - 1.0);
     let scale = 1.0 / (variance + 1e-6).sqrt();
-    out.extend(token.iter().map(|x| ((f64::from(*x) - mean) * scale) as f32));
+    out.extend(
+        token
+            .iter()
+            .map(|x| ((f64::from(*x) - mean) * scale) as f32),
+    );
 }
 
 #[cfg(test)]
@@ -171,6 +177,11 @@ mod tests {
         assert_eq!(mixed.unwrap_err(), BatchError::Leads { position: 1 });
         let mut late = input(&[1]);
         late.time_index[3] = 16;
-        assert!(ClearBatch::new(&[late]).unwrap_err().to_string().contains("15 s"));
+        assert!(
+            ClearBatch::new(&[late])
+                .unwrap_err()
+                .to_string()
+                .contains("15 s")
+        );
     }
 }

@@ -38,7 +38,11 @@ impl Masking {
     pub fn random(config: &ClearConfig, batch: &ClearBatch, stream: &mut Stream) -> Self {
         let tokens = batch.token_count();
         let kept = config.kept(tokens).max(1);
-        let draws = if config.mask_per_record { batch.size } else { 1 };
+        let draws = if config.mask_per_record {
+            batch.size
+        } else {
+            1
+        };
         let orders = (0..draws)
             .map(|_| {
                 let mut order = stream.permutation(tokens);
@@ -293,7 +297,10 @@ mod tests {
         let leaky = neighbourhoods(&batch, &masking, TokenContext::Circular);
         let mut changed = batch.clone();
         changed.tokens.iter_mut().for_each(|x| *x += 1.0);
-        assert_ne!(leaky, neighbourhoods(&changed, &masking, TokenContext::Circular));
+        assert_ne!(
+            leaky,
+            neighbourhoods(&changed, &masking, TokenContext::Circular)
+        );
     }
 
     #[test]
@@ -321,9 +328,8 @@ mod tests {
         let config = ClearConfig::tiny();
         let (variants, mask) = encoder_mask(&batch, &masking, &config).unwrap();
         assert_eq!((variants, mask.len()), (1, 25));
-        let allowed = |row: usize| -> Vec<usize> {
-            (0..5).filter(|c| mask[row * 5 + c] == 0.0).collect()
-        };
+        let allowed =
+            |row: usize| -> Vec<usize> { (0..5).filter(|c| mask[row * 5 + c] == 0.0).collect() };
         assert_eq!(allowed(0), [0, 2, 3, 4]);
         assert_eq!(allowed(1), [1]);
         assert_eq!(allowed(2), [0, 1, 2, 3, 4]);
@@ -341,10 +347,15 @@ mod tests {
         assert_eq!(n, 2);
         let length = 3 + 45;
         for row in decoder.chunks_exact(length) {
-            assert!(row.iter().any(|x| *x == 0.0));
+            assert!(row.contains(&0.0));
         }
         assert_eq!(decoder[3 * length + 3 + 14], f32::NEG_INFINITY);
         let scored = loss_mask(&batch, &masking, &config);
-        assert!(scored.iter().zip(&batch.padding).all(|(s, p)| *s == 0.0 || !p));
+        assert!(
+            scored
+                .iter()
+                .zip(&batch.padding)
+                .all(|(s, p)| *s == 0.0 || !p)
+        );
     }
 }

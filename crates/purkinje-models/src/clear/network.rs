@@ -112,10 +112,7 @@ impl Clear {
     /// The encoder on the visible tokens and one CLS token for each lead (5.4-5.6).
     pub fn encode(&self, batch: &ClearBatch, masking: &Masking, ctx: &Context) -> Encoded {
         let x = self.encoder_input(batch, masking, ctx);
-        let mask = mask_tensor(
-            masking::encoder_mask(batch, masking, &self.config),
-            ctx,
-        );
+        let mask = mask_tensor(masking::encoder_mask(batch, masking, &self.config), ctx);
         let x = self.stack(
             x,
             "encoder",
@@ -137,10 +134,7 @@ impl Clear {
     /// `[batch, leads, leads * 15]`, all tokens visible.
     pub fn lead_attention(&self, batch: &ClearBatch, ctx: &Context) -> Tensor<3> {
         let masking = Masking::all(batch.token_count());
-        let mask = mask_tensor(
-            masking::encoder_mask(batch, &masking, &self.config),
-            ctx,
-        );
+        let mask = mask_tensor(masking::encoder_mask(batch, &masking, &self.config), ctx);
         let last = self.config.depth - 1;
         let x = self.encoder_input(batch, &masking, ctx);
         let x = self.stack(x, "encoder", last, self.config.heads, mask.as_ref(), ctx);
@@ -312,9 +306,7 @@ fn initial(name: &str, shape: &[usize], fan_in: usize, stream: &mut Stream) -> V
     let is_norm = name.contains("norm");
     match name {
         "cls_token" | "mask_token" => init::normal(count, 0.02, stream),
-        "token_embed.tokenConv.weight" => {
-            init::normal(count, (2.0 / fan_in as f64).sqrt(), stream)
-        }
+        "token_embed.tokenConv.weight" => init::normal(count, (2.0 / fan_in as f64).sqrt(), stream),
         _ if name.ends_with("pos_embed") || name.contains("_embed.embed.") => {
             init::normal(count, 1.0, stream)
         }

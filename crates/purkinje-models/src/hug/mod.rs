@@ -3,4 +3,4 @@
 
 mod network;
 
-pub use network::{Classifier, GROUPS, GROUP_NAMES, Head};
+pub use network::{Classifier, GROUP_NAMES, GROUPS, Head};

@@ -271,7 +271,13 @@ mod tests {
         let ctx = Context::inference(&device);
         for kind in [Head::Linear, Head::Hug] {
             let weights = head(kind, 16, 5);
-            for leads in [vec![0], vec![0, 1], vec![0, 1, 7], (0..6).collect(), (0..12).collect()] {
+            for leads in [
+                vec![0],
+                vec![0, 1],
+                vec![0, 1, 7],
+                (0..6).collect(),
+                (0..12).collect(),
+            ] {
                 let shape = [3, leads.len(), 16];
                 let cls = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
                 let logits = kind.logits(cls.clone(), &leads, &weights, &ctx);

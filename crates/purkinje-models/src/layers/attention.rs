@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn fused_and_composed_agree_in_values_and_gradients() {
-        for (batch, length, d, heads, masks) in [(1, 3, 4, 2, 0), (2, 37, 24, 3, 1), (3, 20, 16, 2, 3)]
+        for (batch, length, d, heads, masks) in
+            [(1, 3, 4, 2, 0), (2, 37, 24, 3, 1), (3, 20, 16, 2, 3)]
         {
             let shapes: [&[usize]; 6] = [
                 &[batch, length, d],

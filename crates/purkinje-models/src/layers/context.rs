@@ -79,7 +79,11 @@ impl Context {
 
     pub(crate) fn record<const D: usize>(&self, name: &str, value: &Tensor<D>) {
         if let Some(trace) = &self.trace {
-            let values = value.to_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
+            let values = value
+                .to_data()
+                .convert::<f32>()
+                .try_to_vec::<f32>()
+                .unwrap_or_default();
             trace
                 .borrow_mut()
                 .insert(name.to_owned(), (value.dims().to_vec(), values));

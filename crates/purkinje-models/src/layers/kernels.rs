@@ -332,7 +332,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         let nodes = [x.node(), w.node(), b.node()];
         let [x, w, b] = [x, w, b].map(|t| t.into_primitive().to_contiguous());
         let out = <Flex as Kernels>::linear(x.clone(), w.clone(), b, activation, dropout, key);
-        match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match LinearBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(
                 LinearState {
                     x,
@@ -354,8 +358,15 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         eps: f32,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), gamma.node(), beta.node()];
-        let (state, out) =
-            NormState::forward(x.into_primitive(), None, gamma.into_primitive(), beta.into_primitive(), eps, 0.0, 0);
+        let (state, out) = NormState::forward(
+            x.into_primitive(),
+            None,
+            gamma.into_primitive(),
+            beta.into_primitive(),
+            eps,
+            0.0,
+            0,
+        );
         match Backward::<Flex, 3>::prepare::<C>(NormBackward, nodes)
             .compute_bound()
             .stateful()

@@ -3,8 +3,8 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};
 
-pub use super::cpu::Activation;
 use super::context::Context;
+pub use super::cpu::Activation;
 use super::kernels::Kernels;
 
 /// `activation(x w^T + b)`, then dropout if `drop`; `x` `[.., k]`, `w` `[m, k]`, `b` `[m]` -> `[.., m]`.

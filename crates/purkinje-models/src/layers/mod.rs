@@ -12,9 +12,8 @@ mod twins;
 pub mod update;
 mod weights;
 
-pub use context::{Context, Trace};
 pub use attention::{AttentionWeights, attention, attention_weights};
+pub use context::{Context, Trace};
 pub use linear::{Activation, linear};
 pub use norm::{add_layer_norm, layer_norm};
 pub use weights::{Parameter, WeightError, Weights};
-

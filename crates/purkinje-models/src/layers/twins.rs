@@ -32,7 +32,9 @@ pub(super) fn check<const D: usize>(
         let grads = (out.clone() * probe).sum().backward();
         let mut all = vec![out.inner().into_data().try_to_vec::<f32>().unwrap()];
         for leaf in &leaves {
-            let grad = leaf.grad(&grads).map(|g| g.into_data().try_to_vec::<f32>().unwrap());
+            let grad = leaf
+                .grad(&grads)
+                .map(|g| g.into_data().try_to_vec::<f32>().unwrap());
             all.push(grad.unwrap_or_default());
         }
         all

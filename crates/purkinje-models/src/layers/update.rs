@@ -3,8 +3,8 @@
 use burn::backend::{DispatchDevice, Flex};
 use burn::tensor::Tensor;
 
-pub use super::cpu::AdamwStep;
 use super::cpu;
+pub use super::cpu::AdamwStep;
 
 /// One AdamW update of a flat parameter `p` with moments `m` and `v` (specification 6.3), in place where the tensors
 /// are not shared.
@@ -34,7 +34,11 @@ pub fn adamw(
     let grad = grad.mul_scalar(step.clip);
     *m = cm.clone() + (grad.clone() - cm).mul_scalar(1.0 - step.beta1);
     *v = cv.mul_scalar(step.beta2) + grad.square().mul_scalar(1.0 - step.beta2);
-    let root = v.clone().sqrt().mul_scalar(step.second_scale).add_scalar(step.eps);
+    let root = v
+        .clone()
+        .sqrt()
+        .mul_scalar(step.second_scale)
+        .add_scalar(step.eps);
     *p = cp.mul_scalar(step.decay) - m.clone().div(root).mul_scalar(step.step);
 }
 

@@ -29,7 +29,9 @@ pub enum WeightError {
     #[error("parameter `{0}` is missing: the weights belong to another model or configuration")]
     Missing(String),
     /// Wrong shape.
-    #[error("parameter `{name}` has shape {found:?}, expected {expected:?}: the weights belong to another configuration")]
+    #[error(
+        "parameter `{name}` has shape {found:?}, expected {expected:?}: the weights belong to another configuration"
+    )]
     Shape {
         /// Its name.
         name: String,
@@ -42,9 +44,18 @@ pub enum WeightError {
 
 impl Weights {
     /// Adds a parameter; a second one of the same name replaces the first.
-    pub fn insert(&mut self, name: impl Into<String>, shape: &[usize], data: Vec<f32>, device: &Device) {
+    pub fn insert(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        data: Vec<f32>,
+        device: &Device,
+    ) {
         let name = name.into();
-        let value = Tensor::from_data(TensorData::new(data, Shape::new([shape.iter().product()])), device);
+        let value = Tensor::from_data(
+            TensorData::new(data, Shape::new([shape.iter().product()])),
+            device,
+        );
         let parameter = Parameter {
             name: name.clone(),
             shape: shape.to_vec(),

@@ -97,13 +97,7 @@ pub(super) fn product<'c>(
 }
 
 /// [`product`] into memory that is already in use.
-pub(super) fn product_over(
-    c: &mut [f32],
-    shape: [usize; 3],
-    a: View<'_>,
-    b: View<'_>,
-    scale: f32,
-) {
+pub(super) fn product_over(c: &mut [f32], shape: [usize; 3], a: View<'_>, b: View<'_>, scale: f32) {
     // SAFETY: the same layout, and `product` leaves every element initialised.
     let c = unsafe { &mut *(std::ptr::from_mut(c) as *mut [MaybeUninit<f32>]) };
     product(c, shape, a, b, scale);
@@ -118,7 +112,13 @@ mod tests {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [2, 3]
         let b = [1.0, 0.0, 2.0, 0.0, 1.0, 3.0]; // [2, 3], used transposed
         let mut c = unwritten(4);
-        let c = product(&mut c, [2, 2, 3], View::rows(&a, 3), View::rows(&b, 3).t(), 2.0);
+        let c = product(
+            &mut c,
+            [2, 2, 3],
+            View::rows(&a, 3),
+            View::rows(&b, 3).t(),
+            2.0,
+        );
         assert_eq!(c, [14.0, 22.0, 32.0, 46.0]);
     }
 }

@@ -9,8 +9,8 @@ mod simd;
 use rayon::prelude::*;
 
 use gemm::{View, product, product_over, unwritten, written};
-pub use simd::{Activation, AdamwStep};
 use simd::Drop;
+pub use simd::{Activation, AdamwStep};
 
 /// Most rows of one block of a linear map.
 const LINEAR_BLOCK: usize = 1024;

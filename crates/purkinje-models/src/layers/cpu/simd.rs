@@ -218,7 +218,12 @@ by_machine! {
 }
 
 #[inline(always)]
-fn relu_backward_body<const FMA: bool>(grad: &mut [f32], grad_out: &[f32], out: &[f32], scale: f32) {
+fn relu_backward_body<const FMA: bool>(
+    grad: &mut [f32],
+    grad_out: &[f32],
+    out: &[f32],
+    scale: f32,
+) {
     for ((g, d), y) in grad.iter_mut().zip(grad_out).zip(out) {
         *g = if *y > 0.0 { d * scale } else { 0.0 };
     }
