@@ -13,7 +13,7 @@ use simd::Drop;
 pub use simd::{Activation, AdamwStep};
 
 /// Most rows of one block of a linear map.
-const LINEAR_BLOCK: usize = 1024;
+const LINEAR_BLOCK: usize = 2048;
 /// Least rows of one block: fewer do not pay for packing the weight.
 const LINEAR_BLOCK_LEAST: usize = 48;
 /// Rows of one block of a normalisation.

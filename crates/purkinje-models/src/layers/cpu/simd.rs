@@ -356,22 +356,49 @@ by_machine! {
 #[inline(always)]
 fn softmax_rows_body<const FMA: bool>(scores: &mut [f32], width: usize, mask: Option<&[f32]>) {
     for (i, row) in scores.chunks_exact_mut(width).enumerate() {
-        if let Some(mask) = mask {
-            for (s, m) in row.iter_mut().zip(&mask[i * width..(i + 1) * width]) {
-                *s += m;
+        let mut top = [f32::NEG_INFINITY; LANES];
+        match mask {
+            None => {
+                let (chunks, tail) = row.as_chunks::<LANES>();
+                for chunk in chunks {
+                    for i in 0..LANES {
+                        top[i] = top[i].max(chunk[i]);
+                    }
+                }
+                for (top, s) in top.iter_mut().zip(tail) {
+                    *top = top.max(*s);
+                }
+            }
+            Some(mask) => {
+                let mask = &mask[i * width..(i + 1) * width];
+                let (chunks, tail) = row.as_chunks_mut::<LANES>();
+                let (masks, mask_tail) = mask.as_chunks::<LANES>();
+                for (chunk, mask) in chunks.iter_mut().zip(masks) {
+                    for i in 0..LANES {
+                        chunk[i] += mask[i];
+                        top[i] = top[i].max(chunk[i]);
+                    }
+                }
+                for ((top, s), m) in top.iter_mut().zip(tail).zip(mask_tail) {
+                    *s += m;
+                    *top = top.max(*s);
+                }
             }
         }
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        for chunk in row.chunks(LANES) {
-            for (lane, s) in lanes.iter_mut().zip(chunk) {
-                *lane = lane.max(*s);
+        let top = top.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = [0.0; LANES];
+        let (chunks, tail) = row.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                chunk[i] = exp::<FMA>(chunk[i] - top);
+                sums[i] += chunk[i];
             }
         }
-        let top = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
-        for s in row.iter_mut() {
+        for (sum, s) in sums.iter_mut().zip(tail) {
             *s = exp::<FMA>(*s - top);
+            *sum += *s;
         }
-        let inverse = 1.0 / sum(row);
+        let inverse = 1.0 / fold(sums);
         for s in row.iter_mut() {
             *s *= inverse;
         }
