@@ -39,7 +39,7 @@ pub fn print(text: &str) -> miette::Result<()> {
 /// Writes a value to standard output as indented JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
     print(&(json(value)? + "\n"))
 }

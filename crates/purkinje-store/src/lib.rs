@@ -1,7 +1,7 @@
 //! Where prepared recordings live.
 //!
 //! A store is a folder: `store.json` ([`StoreInfo`]) says what it holds and how it was made,
-//! `shard-00000.arrow`, ... hold the records ([`arrow_schema`]), `outcomes.csv` says what became of every
+//! `shard-00000.arrow`, ... hold the records ([`arrow_schema()`]), `outcomes.csv` says what became of every
 //! record of the source. Shards are uncompressed Arrow IPC files: this library maps them into
 //! memory, and pyarrow, polars, DuckDB and Hugging Face datasets read them as they are.
 //!

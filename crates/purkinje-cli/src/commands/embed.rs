@@ -55,7 +55,7 @@ pub struct Args {
     /// Recordings that may fail: a share or a number
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
-    /// Where to compute: cpu, or cuda[:N], vulkan, metal, webgpu, rocm where built in
+    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
     #[command(flatten)]

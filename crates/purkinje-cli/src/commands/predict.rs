@@ -61,7 +61,7 @@ pub struct Args {
     /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
     #[arg(long, value_name = "LEADS")]
     leads: Option<WantedLeads>,
-    /// Where to compute: cpu, or cuda[:N], vulkan, metal, webgpu, rocm where built in
+    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
     #[command(flatten)]

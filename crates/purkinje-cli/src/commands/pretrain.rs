@@ -81,7 +81,7 @@ pub struct ClearArgs {
     /// Seed of every random choice.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Where to compute: cpu, or cuda[:N], vulkan, metal, webgpu, rocm where built in.
+    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceName,
     /// Matrix products in bfloat16 where the device has units for it.
