@@ -26,6 +26,72 @@ pub enum CheckpointError {
         /// What was found.
         problem: String,
     },
+    /// The file ends too early.
+    #[error("`{}` is an incomplete {format}: {problem}. It was probably cut off while it was copied or written; compare its size with the source and fetch it again.", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The expected format.
+        format: &'static str,
+        /// What is missing.
+        problem: String,
+    },
+    /// The file is something else.
+    #[error("`{}` is no PyTorch checkpoint: {found}. Give a file that `torch.save` wrote.", path.display())]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What it looks like, as a clause.
+        found: &'static str,
+    },
+    /// The file is made to fill memory.
+    #[error("`{}` stands for far more than it holds: {problem}. No trained model is like this; the file is damaged or meant to do harm, and was not read.", path.display())]
+    Bomb {
+        /// The file.
+        path: PathBuf,
+        /// What it claims.
+        problem: String,
+    },
+    /// The pickle names a type or function that is not known as data.
+    #[error("`{}` names the Python object `{global}`, which is not among those that describe weights, so the file was not read. (Nothing in it was executed.) If you trust its source, allow that name, or save the weights alone: `torch.save(torch.load(file, weights_only=False)[\"model\"], \"weights.pth\")`.", path.display())]
+    ForbiddenGlobal {
+        /// The file.
+        path: PathBuf,
+        /// The name, with its module.
+        global: String,
+    },
+    /// The optimizer state is not that of Adam or AdamW.
+    #[error("`{}`, entry `{entry}`: {problem}. Only the state of Adam and AdamW is read; read the file without its optimizer to get the weights alone.", path.display())]
+    Optimizer {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        entry: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Nothing tells how many attention heads the model has.
+    #[error(
+        "The number of attention heads of the {part} leaves no trace in the weights, the width {width} is none of the published sizes, and the arguments of the run do not name it; state it."
+    )]
+    UnknownHeads {
+        /// `encoder` or `decoder`.
+        part: &'static str,
+        /// Its width.
+        width: usize,
+    },
+    /// The weights do not fill the model they are exported as.
+    #[error(
+        "The tensors cannot be exported under the published names: {missing} parameters are missing and {mis_shaped} have another shape, the first is `{first}`; export a complete model."
+    )]
+    Incomplete {
+        /// Parameters without a tensor.
+        missing: usize,
+        /// Tensors of another shape.
+        mis_shaped: usize,
+        /// One of them.
+        first: String,
+    },
     /// One tensor of the file cannot be used.
     #[error("`{}`: tensor `{tensor}` {problem}.", path.display())]
     Tensor {

@@ -1,31 +1,39 @@
 //! Files of weights: the published PyTorch checkpoints, safetensors, and the folders Purkinje keeps models in.
 //!
-//! [`read_pth`] reads what `torch.save` wrote, without executing the pickle in it; [`read_safetensors`] and
-//! [`write_safetensors`] are the format weights are kept in. [`canonical`] and [`published`] translate between the
-//! names of this crate's models and those of the published fine-tuning files, [`report`] says what became of every
-//! tensor, and [`ModelFolder`] is a model as others receive it.
+//! [`import`] brings a published file to this crate's names and says what became of every tensor; [`export`] goes back.
+//! They are made of parts: [`read_pth`] reads what `torch.save` wrote, without executing the pickle in it;
+//! [`read_safetensors`] and [`write_safetensors`] are the format weights are kept in; [`Layout`] knows every parameter
+//! of a model; [`canonical`] and [`published`] translate names; [`report`] compares. [`ModelFolder`] is a model as
+//! others receive it.
 //!
 //! Nothing here needs a device: tensors are float32 in host memory, row-major.
 
 mod card;
+mod container;
 mod error;
 mod folder;
-mod map;
+mod import;
+mod keys;
+mod optimizer;
 mod pickle;
 mod pickle_parser;
 mod pth;
+mod report;
 mod safetensors_io;
+#[cfg(test)]
+mod testing;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
 pub use folder::{FolderContents, LabelClass, Labels, ModelFolder};
-pub use map::{
-    KeyReport, Layout, Mapped, MisShaped, Stage, canonical, default_heads, detect, published,
-    report,
-};
-pub use pth::{PthCheckpoint, read_pth, read_pth_optimizer};
+pub use import::{ImportOptions, Imported, export, import};
+pub use keys::{Layout, Stage, canonical, default_heads, detect, published};
+pub use optimizer::{Moments, OptimizerState, ParamGroup};
+pub use pth::{Epoch, PthCheckpoint, PthOptions, read_pth, read_pth_with};
+pub use report::{KeyReport, Mapped, MisShaped, report};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
 
 /// One tensor in host memory.
@@ -35,6 +43,25 @@ pub struct NamedTensor {
     pub shape: Vec<usize>,
     /// Its values, row-major; as many as the product of the dimensions.
     pub data: Vec<f32>,
+}
+
+impl NamedTensor {
+    /// The numbers as little-endian bytes, without copying them where memory already holds them so.
+    pub fn le_bytes(&self) -> Cow<'_, [u8]> {
+        if cfg!(target_endian = "little") {
+            return Cow::Borrowed(bytemuck::cast_slice(&self.data));
+        }
+        self.data.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    /// A tensor from the little-endian bytes of its numbers; `None` if they do not fill the shape.
+    pub fn from_le_bytes(shape: Vec<usize>, bytes: &[u8]) -> Option<Self> {
+        let values = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+        (values.checked_mul(size_of::<f32>())? == bytes.len()).then(|| NamedTensor {
+            shape,
+            data: Stored::F32.to_f32(bytes),
+        })
+    }
 }
 
 /// Tensors by name, in the order in which they were added.
@@ -197,6 +224,19 @@ mod tests {
         assert!(f16_to_f32(0x7e00).is_nan());
         assert_eq!(Stored::Bf16.to_f32(&[0x80, 0x3f, 0x20, 0xc1]), [1.0, -10.0]);
         assert_eq!(Stored::I64.to_f32(&(-3i64).to_le_bytes()), [-3.0]);
+    }
+
+    #[test]
+    fn bytes_and_numbers_are_the_same_tensor() {
+        let tensor = NamedTensor {
+            shape: vec![2, 1],
+            data: vec![1.0, -0.0],
+        };
+        assert_eq!(*tensor.le_bytes(), [0, 0, 0x80, 0x3f, 0, 0, 0, 0x80]);
+        let again = NamedTensor::from_le_bytes(vec![2, 1], &tensor.le_bytes());
+        assert_eq!(again, Some(tensor));
+        assert_eq!(NamedTensor::from_le_bytes(vec![2], &[0; 7]), None);
+        assert_eq!(NamedTensor::from_le_bytes(vec![usize::MAX, 4], &[]), None);
     }
 
     #[test]

@@ -5,10 +5,18 @@
 
 use serde_json::{Map, Value};
 
-/// Nested this deep or deeper, a value becomes `null`: a pickle may contain itself.
-const DEEPEST: usize = 32;
-/// Values converted at most for one request: a short pickle may repeat one value without end.
-const MOST_VALUES: usize = 100_000;
+use super::pickle_parser::PickleProblem;
+
+/// Values may be nested this deep; what PyTorch saves of a model is nested about 10 deep.
+const DEEPEST: usize = 64;
+/// Values at most once those that occur several times are counted each time: a pickle of 100 bytes can stand for 2^30.
+const MOST_VALUES: usize = 16_000_000;
+/// Objects whose attributes are the values people want.
+const ATTRIBUTES_OF: [&str; 3] = [
+    "argparse.Namespace",
+    "hubert_ecg.HuBERTECGConfig",
+    "transformers.models.hubert.configuration_hubert.HubertConfig",
+];
 
 /// A value of the pickle; parts are places in [`Pickle::nodes`], so that values shared or filled later stay one.
 #[derive(Clone, Debug)]
@@ -40,36 +48,91 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// The entry of the top-level dictionary, as JSON: namespaces as objects, NumPy scalars as numbers, what is neither
-    /// text, number nor collection as `<name>`.
-    pub(super) fn entry(&self, key: &str) -> Option<Value> {
-        let mut budget = MOST_VALUES;
-        let value = self.value_of(self.root, key)?;
-        Some(self.json(value, 0, &mut budget))
+    /// The value at the end of a path of dictionary keys, as JSON: namespaces as objects, NumPy scalars as numbers,
+    /// what is neither text, number nor collection as `<name>`.
+    pub(super) fn value(&self, path: &[&str]) -> Option<Value> {
+        Some(self.json(self.find(path)?))
     }
 
-    /// The keys of the dictionary under `key`, or of the top-level dictionary itself.
-    pub(super) fn keys(&self, key: Option<&str>) -> Vec<&str> {
-        let dict = match key {
-            None => Some(self.root),
-            Some(key) => self.value_of(self.root, key),
-        };
-        match dict.map(|at| &self.nodes[at]) {
-            Some(Node::Dict(pairs)) => pairs.iter().filter_map(|(k, _)| self.text(*k)).collect(),
-            _ => Vec::new(),
+    /// The keys of the dictionary at the end of a path, in order; `None` where there is no dictionary.
+    pub(super) fn keys(&self, path: &[&str]) -> Option<Vec<&str>> {
+        match &self.nodes[self.find(path)?] {
+            Node::Dict(pairs) => Some(pairs.iter().filter_map(|(k, _)| self.text(*k)).collect()),
+            _ => None,
         }
     }
 
-    fn value_of(&self, dict: usize, key: &str) -> Option<usize> {
-        let Node::Dict(pairs) = &self.nodes[dict] else {
-            return None;
-        };
-        // As in Python, a later entry replaces an earlier one.
-        pairs
-            .iter()
-            .rev()
-            .find(|(k, _)| self.text(*k) == Some(key))
-            .map(|(_, value)| *value)
+    fn find(&self, path: &[&str]) -> Option<usize> {
+        path.iter().try_fold(self.root, |at, key| {
+            let Node::Dict(pairs) = &self.nodes[at] else {
+                return None;
+            };
+            // As in Python, a later entry replaces an earlier one.
+            let found = pairs.iter().rev().find(|(k, _)| self.text(*k) == Some(key));
+            found.map(|(_, value)| *value)
+        })
+    }
+
+    /// Refuses values nested too deep or within themselves, and those that grow without bounds when written out, so
+    /// that whatever walks over this pickle afterwards ends.
+    pub(super) fn check_extent(&self) -> Result<(), PickleProblem> {
+        // Depth and number of values of each node, once known; `Some(None)` while its parts are looked at.
+        let mut known: Vec<Option<Option<(usize, usize)>>> = vec![None; self.nodes.len()];
+        let mut open = vec![self.root];
+        while let Some(&at) = open.last() {
+            match known[at] {
+                Some(Some(_)) => {
+                    open.pop();
+                }
+                None => {
+                    known[at] = Some(None);
+                    if open.len() > MOST_VALUES {
+                        break;
+                    }
+                    for part in self.parts(at) {
+                        match known[part] {
+                            None => open.push(part),
+                            Some(Some(_)) => {}
+                            Some(None) => {
+                                return Err("a value of its pickle contains itself".into());
+                            }
+                        }
+                    }
+                }
+                Some(None) => {
+                    let (mut depth, mut values) = (0, 1usize);
+                    for part in self.parts(at) {
+                        // A part is known by now unless it contains `at`.
+                        let Some(Some((deep, many))) = known[part] else {
+                            return Err("a value of its pickle contains itself".into());
+                        };
+                        depth = depth.max(deep + 1);
+                        values = values.saturating_add(many);
+                    }
+                    if depth > DEEPEST {
+                        let problem = format!("its pickle is nested more than {DEEPEST} deep");
+                        return Err(PickleProblem::Bomb(problem));
+                    }
+                    known[at] = Some(Some((depth, values)));
+                    open.pop();
+                }
+            }
+        }
+        match known[self.root] {
+            Some(Some((_, values))) if values <= MOST_VALUES => Ok(()),
+            _ => Err(PickleProblem::Bomb(format!(
+                "its pickle stands for more than {MOST_VALUES} values"
+            ))),
+        }
+    }
+
+    fn parts(&self, at: usize) -> Vec<usize> {
+        match &self.nodes[at] {
+            Node::Sequence(items) => items.clone(),
+            Node::Dict(pairs) => pairs.iter().flat_map(|(k, v)| [*k, *v]).collect(),
+            Node::Call { what, args, state } => [*what, *args].into_iter().chain(*state).collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn text(&self, at: usize) -> Option<&str> {
@@ -79,11 +142,8 @@ impl Pickle {
         }
     }
 
-    fn json(&self, at: usize, depth: usize, budget: &mut usize) -> Value {
-        if depth >= DEEPEST || *budget == 0 {
-            return Value::Null;
-        }
-        *budget -= 1;
+    /// Ends because [`Self::check_extent`] has bounded depth and number.
+    fn json(&self, at: usize) -> Value {
         match &self.nodes[at] {
             Node::None => Value::Null,
             Node::Bool(value) => (*value).into(),
@@ -91,17 +151,14 @@ impl Pickle {
             Node::Float(value) => number(*value),
             Node::Text(text) => text.as_str().into(),
             Node::Bytes(bytes) => format!("<{} bytes>", bytes.len()).into(),
-            Node::Sequence(items) => items
-                .iter()
-                .map(|item| self.json(*item, depth + 1, budget))
-                .collect(),
-            Node::Dict(pairs) => Value::Object(self.object(pairs, depth, budget)),
+            Node::Sequence(items) => items.iter().map(|item| self.json(*item)).collect(),
+            Node::Dict(pairs) => Value::Object(self.object(pairs)),
             Node::Global(name) => format!("<{name}>").into(),
             Node::Storage => "<storage>".into(),
             Node::Call { what, args, state } => match (self.scalar(at), state) {
                 (Some(value), _) => number(value),
-                (None, Some(state)) if self.name(*what) == "argparse.Namespace" => {
-                    self.json(*state, depth + 1, budget)
+                (None, Some(state)) if ATTRIBUTES_OF.contains(&self.name(*what)) => {
+                    self.json(*state)
                 }
                 // Paths are the one kind of object that people give as arguments.
                 (None, _) if self.name(*what).starts_with("pathlib.") => self.path(*args),
@@ -110,19 +167,14 @@ impl Pickle {
         }
     }
 
-    fn object(
-        &self,
-        pairs: &[(usize, usize)],
-        depth: usize,
-        budget: &mut usize,
-    ) -> Map<String, Value> {
+    fn object(&self, pairs: &[(usize, usize)]) -> Map<String, Value> {
         let mut object = Map::new();
         for (key, value) in pairs {
-            let key = match self.json(*key, depth + 1, budget) {
+            let key = match self.json(*key) {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            object.insert(key, self.json(*value, depth + 1, budget));
+            object.insert(key, self.json(*value));
         }
         object
     }
@@ -211,28 +263,64 @@ mod tests {
             \x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\
             c_codecs\nencode\nX\x09\x00\x00\x00\x00\x00\x00\x00\x00\x00\xc3\xa0?X\x06\x00\x00\x00latin1\x86R\x86R\
             X\x01\x00\x00\x00nJ\xff\xff\xff\xffX\x04\x00\x00\x00nameX\x01\x00\x00\x00xubs.";
-        let pickle = Pickle::parse(&mut &bytes[..]).unwrap();
-        let args = pickle.entry("args").unwrap();
+        let pickle = parse(bytes).unwrap();
+        let args = pickle.value(&["args"]).unwrap();
         assert_eq!(args, serde_json::json!({"lr": 0.5, "n": -1, "name": "x"}));
-        assert_eq!(pickle.keys(None), ["args"]);
+        assert_eq!(pickle.keys(&[]).unwrap(), ["args"]);
         for length in 0..bytes.len() {
-            assert!(Pickle::parse(&mut &bytes[..length]).is_err());
+            assert_eq!(
+                parse(&bytes[..length]).unwrap_err(),
+                PickleProblem::Truncated
+            );
         }
     }
 
     #[test]
-    fn a_call_is_described_and_not_made() {
+    fn a_function_that_is_no_data_is_refused_by_name() {
         // The classic attack: a value that runs a command when a careless reader meets it.
-        let bytes = b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\nX\x04\x00\x00\x00true\x85Rs.";
-        let pickle = Pickle::parse(&mut &bytes[..]).unwrap();
-        assert_eq!(pickle.entry("a").unwrap(), "<os.system>");
+        let attack = b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\nX\x04\x00\x00\x00true\x85Rs.";
+        let problem = parse(attack).unwrap_err();
+        assert_eq!(problem, PickleProblem::Forbidden("os.system".to_owned()));
+        // The same in protocol 4, where the name is on the stack.
+        let attack = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.";
+        let problem = parse(attack).unwrap_err();
+        assert_eq!(problem, PickleProblem::Forbidden("os.system".to_owned()));
+        // Accepted on request, it is described and not called.
+        let allowed = ["os.system".to_owned()];
+        let pickle = Pickle::parse(&mut &attack[..], &allowed).unwrap();
+        assert_eq!(pickle.value(&[]).unwrap(), "<os.system>");
     }
 
     #[test]
-    fn a_list_within_itself_ends() {
-        let bytes = b"\x80\x02}X\x01\x00\x00\x00a]q\x00h\x00a\x68\x00as.";
-        let pickle = Pickle::parse(&mut &bytes[..]).unwrap();
-        let text = pickle.entry("a").unwrap().to_string();
-        assert!(text.len() < 2 * MOST_VALUES * 5, "{}", text.len());
+    fn values_that_never_end_are_refused() {
+        // A list within itself: directly, and through a dictionary.
+        for bytes in [
+            &b"\x80\x02]q\x00h\x00a."[..],
+            b"\x80\x02]q\x00}K\x00h\x00sa.",
+        ] {
+            let problem = parse(bytes).unwrap_err();
+            assert_eq!(problem, "a value of its pickle contains itself".into());
+        }
+        // Each list holds the one before twice: 2^40 values in 200 bytes.
+        let mut doubling = b"\x80\x02]".to_vec();
+        for _ in 0..40 {
+            doubling.extend(b"q\x00h\x00\x86");
+        }
+        doubling.push(b'.');
+        assert!(matches!(
+            parse(&doubling).unwrap_err(),
+            PickleProblem::Bomb(_)
+        ));
+        // Lists within lists, deeper than any stack.
+        let mut deep = b"\x80\x02]".to_vec();
+        deep.extend([b'\x85'; 1_000_000]);
+        deep.push(b'.');
+        assert!(matches!(parse(&deep).unwrap_err(), PickleProblem::Bomb(_)));
+        // Shared values that stay few are fine.
+        assert!(parse(b"\x80\x02]q\x00h\x00h\x00\x87.").is_ok());
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Pickle, PickleProblem> {
+        Pickle::parse(&mut &bytes[..], &[])
     }
 }

@@ -1,18 +1,108 @@
 //! The instructions of a pickle: they build values on a stack; none of them is a call here.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use super::pickle::{Node, Pickle};
+
+/// Values at most; the pickle of a model with a thousand tensors has about 30,000.
+const MOST_NODES: usize = 4_000_000;
+
+/// The types and functions a checkpoint may name. None is imported or called: these are the ones whose meaning as data
+/// is known, so that nothing in a file is misread (specification 6.6, and those of the other published systems).
+const KNOWN_GLOBALS: [&str; 55] = [
+    "__builtin__.frozenset",
+    "__builtin__.set",
+    "_codecs.encode",
+    "argparse.Namespace",
+    "builtins.bytearray",
+    "builtins.complex",
+    "builtins.dict",
+    "builtins.float",
+    "builtins.frozenset",
+    "builtins.int",
+    "builtins.list",
+    "builtins.set",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "hubert_ecg.HuBERTECGConfig",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+    "torch.BFloat16Storage",
+    "torch.BoolStorage",
+    "torch.ByteStorage",
+    "torch.CharStorage",
+    "torch.DoubleStorage",
+    "torch.FloatStorage",
+    "torch.HalfStorage",
+    "torch.IntStorage",
+    "torch.LongStorage",
+    "torch.ShortStorage",
+    "torch.Size",
+    "torch.UntypedStorage",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch.bfloat16",
+    "torch.bool",
+    "torch.device",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+    "torch.int16",
+    "torch.int32",
+    "torch.int64",
+    "torch.int8",
+    "torch.storage.UntypedStorage",
+    "torch.uint8",
+    "transformers.models.hubert.configuration_hubert.HubertConfig",
+];
+
+/// Why a pickle was not read.
+#[derive(Debug, PartialEq)]
+pub(super) enum PickleProblem {
+    /// It ends before its end mark.
+    Truncated,
+    /// What is wrong, as the rest of a sentence.
+    Damaged(String),
+    /// It names this type or function, which is not known as data.
+    Forbidden(String),
+    /// It stands for more values than memory should be spent on; the rest of a sentence.
+    Bomb(String),
+}
+
+impl From<String> for PickleProblem {
+    fn from(problem: String) -> Self {
+        PickleProblem::Damaged(problem)
+    }
+}
+
+impl From<&str> for PickleProblem {
+    fn from(problem: &str) -> Self {
+        PickleProblem::Damaged(problem.to_owned())
+    }
+}
+
+type Result<T> = std::result::Result<T, PickleProblem>;
 
 impl Pickle {
     /// Reads up to the end mark of a pickle of protocol 2 to 5. Memory grows with the bytes read, whatever they claim.
     ///
-    /// # Errors
-    /// What is wrong, as the rest of a sentence.
-    pub(super) fn parse(source: &mut impl Read) -> Result<Pickle, String> {
+    /// `allowed` are types and functions to accept beside the known ones, as `module.name`.
+    pub(super) fn parse(source: &mut impl Read, allowed: &[String]) -> Result<Pickle> {
         Parser {
             source,
+            allowed,
             nodes: Vec::new(),
             stack: Vec::new(),
             marks: Vec::new(),
@@ -24,6 +114,7 @@ impl Pickle {
 
 struct Parser<'a, R: Read> {
     source: &'a mut R,
+    allowed: &'a [String],
     nodes: Vec<Node>,
     stack: Vec<usize>,
     /// Heights of the stack at the open marks.
@@ -33,8 +124,12 @@ struct Parser<'a, R: Read> {
 }
 
 impl<R: Read> Parser<'_, R> {
-    fn run(mut self) -> Result<Pickle, String> {
+    fn run(mut self) -> Result<Pickle> {
         loop {
+            if self.nodes.len() + self.stack.len() + self.marks.len() > MOST_NODES {
+                let problem = format!("its pickle holds more than {MOST_NODES} values");
+                return Err(PickleProblem::Bomb(problem));
+            }
             let [code] = self.take()?;
             match code {
                 // PROTO, FRAME: how it is written, not what.
@@ -55,7 +150,8 @@ impl<R: Read> Parser<'_, R> {
                     let value = i32::from_le_bytes(self.take()?);
                     self.push(Node::Int(value.into()));
                 }
-                0x8a => self.long()?,
+                0x8a => self.long(1)?,
+                0x8b => self.long(4)?,
                 b'G' => {
                     let value = f64::from_be_bytes(self.take()?);
                     self.push(Node::Float(value));
@@ -119,7 +215,7 @@ impl<R: Read> Parser<'_, R> {
                 b'2' => self.stack.push(self.top()?),
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
-                    self.push(Node::Global(format!("{module}.{name}")));
+                    self.global(&module, &name)?;
                 }
                 0x93 => self.stack_global()?,
                 b'R' | 0x81 => self.call()?,
@@ -130,26 +226,33 @@ impl<R: Read> Parser<'_, R> {
                 }
                 b'.' => {
                     let root = self.pop()?;
-                    return Ok(Pickle {
+                    let pickle = Pickle {
                         nodes: self.nodes,
                         root,
-                    });
+                    };
+                    pickle.check_extent()?;
+                    return Ok(pickle);
                 }
-                other => return Err(format!("it uses the pickle instruction {other:#04x}")),
+                other => {
+                    return Err(PickleProblem::Damaged(format!(
+                        "its pickle has the instruction {other:#04x}, which `torch.save` does not write"
+                    )));
+                }
             }
         }
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.source
-            .read_exact(&mut bytes)
-            .map_err(|e| format!("it ends within a value ({e})"))?;
-        Ok(bytes)
+        match self.source.read_exact(&mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(PickleProblem::Truncated),
+            Err(e) => Err(PickleProblem::Damaged(format!("reading stopped ({e})"))),
+        }
     }
 
     /// Bytes preceded by a length of `width` bytes.
-    fn sized(&mut self, width: usize) -> Result<Vec<u8>, String> {
+    fn sized(&mut self, width: usize) -> Result<Vec<u8>> {
         let mut length = 0u64;
         for place in 0..width {
             let [byte] = self.take()?;
@@ -160,26 +263,27 @@ impl<R: Read> Parser<'_, R> {
         let read = self.source.by_ref().take(length).read_to_end(&mut bytes);
         match read {
             Ok(count) if count as u64 == length => Ok(bytes),
-            _ => Err(format!("a text of {length} bytes is cut off")),
+            Ok(_) => Err(PickleProblem::Truncated),
+            Err(e) => Err(PickleProblem::Damaged(format!("reading stopped ({e})"))),
         }
     }
 
-    fn string(&mut self, width: usize) -> Result<(), String> {
+    fn string(&mut self, width: usize) -> Result<()> {
         let bytes = self.sized(width)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         self.push(Node::Text(text));
         Ok(())
     }
 
-    fn byte_string(&mut self, width: usize) -> Result<(), String> {
+    fn byte_string(&mut self, width: usize) -> Result<()> {
         let bytes = self.sized(width)?;
         self.push(Node::Bytes(bytes));
         Ok(())
     }
 
     /// A whole number of any length; one beyond 64 bits is kept as the nearest double.
-    fn long(&mut self) -> Result<(), String> {
-        let bytes = self.sized(1)?;
+    fn long(&mut self, width: usize) -> Result<()> {
+        let bytes = self.sized(width)?;
         let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
         let node = if bytes.len() <= 8 {
             let mut whole = if negative { [0xff; 8] } else { [0; 8] };
@@ -201,7 +305,7 @@ impl<R: Read> Parser<'_, R> {
         Ok(())
     }
 
-    fn line(&mut self) -> Result<String, String> {
+    fn line(&mut self) -> Result<String> {
         let mut bytes = Vec::new();
         loop {
             match self.take()? {
@@ -216,37 +320,38 @@ impl<R: Read> Parser<'_, R> {
         self.stack.push(self.nodes.len() - 1);
     }
 
-    fn top(&self) -> Result<usize, String> {
+    fn top(&self) -> Result<usize> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let items = self.stack.get(floor..).unwrap_or_default();
         items
             .last()
             .copied()
-            .ok_or_else(|| "a value is missing".to_owned())
+            .ok_or_else(|| "a value of its pickle is missing".into())
     }
 
-    fn pop(&mut self) -> Result<usize, String> {
+    fn pop(&mut self) -> Result<usize> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<usize>, String> {
-        let mut items = (0..count)
-            .map(|_| self.pop())
-            .collect::<Result<Vec<_>, _>>()?;
+    fn pop_many(&mut self, count: usize) -> Result<Vec<usize>> {
+        let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
         items.reverse();
         Ok(items)
     }
 
-    fn since_mark(&mut self) -> Result<Vec<usize>, String> {
-        let mark = self.marks.pop().ok_or("a collection has no beginning")?;
+    fn since_mark(&mut self) -> Result<Vec<usize>> {
+        let mark = self
+            .marks
+            .pop()
+            .ok_or("a collection of its pickle has no beginning")?;
         // Never above the stack: nothing is popped below an open mark.
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 
     /// Adds to the list or dictionary on top of the stack; other objects take no parts.
-    fn extend(&mut self, items: &[usize]) -> Result<(), String> {
+    fn extend(&mut self, items: &[usize]) -> Result<()> {
         let top = self.top()?;
         match &mut self.nodes[top] {
             Node::Sequence(list) => list.extend(items),
@@ -256,36 +361,48 @@ impl<R: Read> Parser<'_, R> {
         Ok(())
     }
 
-    fn remember(&mut self, number: usize) -> Result<(), String> {
+    fn remember(&mut self, number: usize) -> Result<()> {
         let top = self.top()?;
         self.memo.insert(number, top);
         Ok(())
     }
 
-    fn recall(&mut self, number: usize) -> Result<(), String> {
+    fn recall(&mut self, number: usize) -> Result<()> {
         let value = self.memo.get(&number).copied();
-        self.stack
-            .push(value.ok_or_else(|| format!("it refers to value {number}, which is not there"))?);
+        self.stack.push(
+            value.ok_or_else(|| {
+                format!("its pickle refers to value {number}, which is not there")
+            })?,
+        );
         Ok(())
     }
 
-    fn stack_global(&mut self) -> Result<(), String> {
+    fn stack_global(&mut self) -> Result<()> {
         let (name, module) = (self.pop()?, self.pop()?);
         match (&self.nodes[module], &self.nodes[name]) {
             (Node::Text(module), Node::Text(name)) => {
-                let global = Node::Global(format!("{module}.{name}"));
-                self.push(global);
-                Ok(())
+                let (module, name) = (module.clone(), name.clone());
+                self.global(&module, &name)
             }
-            _ => Err("the name of a type is no text".to_owned()),
+            _ => Err("the name of a type in its pickle is no text".into()),
         }
     }
 
-    fn call(&mut self) -> Result<(), String> {
+    fn global(&mut self, module: &str, name: &str) -> Result<()> {
+        let name = format!("{module}.{name}");
+        if KNOWN_GLOBALS.contains(&name.as_str()) || self.allowed.contains(&name) {
+            self.push(Node::Global(name));
+            Ok(())
+        } else {
+            Err(PickleProblem::Forbidden(name))
+        }
+    }
+
+    fn call(&mut self) -> Result<()> {
         let (args, what) = (self.pop()?, self.pop()?);
-        let ordered =
-            matches!(&self.nodes[what], Node::Global(name) if name == "collections.OrderedDict");
-        let node = if ordered {
+        let is_dict = matches!(&self.nodes[what], Node::Global(name)
+            if name == "collections.OrderedDict" || name == "collections.defaultdict");
+        let node = if is_dict {
             Node::Dict(self.ordered_pairs(args))
         } else {
             Node::Call {
@@ -314,7 +431,7 @@ impl<R: Read> Parser<'_, R> {
             .collect()
     }
 
-    fn build(&mut self) -> Result<(), String> {
+    fn build(&mut self) -> Result<()> {
         let given = self.pop()?;
         let top = self.top()?;
         if let Node::Call { state, .. } = &mut self.nodes[top] {

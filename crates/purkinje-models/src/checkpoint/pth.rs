@@ -1,61 +1,116 @@
 //! PyTorch checkpoints (`.pth`, `.pt`, `.bin`), read without executing the pickle in them (specification 6.6, 6.7).
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::fmt;
 use std::path::Path;
 
 use pytorch_reader::{DType, PytorchReader, Tensor};
 use serde_json::{Map, Value};
 
+use super::container::{FORMAT, MOST_EXPANSION, read_pickle};
+use super::optimizer::{self, OptimizerState};
 use super::pickle::Pickle;
 use super::{CheckpointError, NamedTensor, StateDict, Stored};
 
-const FORMAT: &str = "PyTorch checkpoint";
-/// Entries that hold the weights, the first found counts (specification 6.7).
-const WEIGHT_KEYS: [&str; 3] = ["model", "module", "state_dict"];
-const OPTIMIZER: &str = "optimizer.";
-/// A pickle longer than this is not looked through for arguments; `pytorch-reader` has the same limit.
-const LONGEST_PICKLE: u64 = pytorch_reader::MAX_PICKLE_SIZE;
+/// Entries that hold the weights, the first found counts (specification 6.7; the other published systems use the last).
+const WEIGHT_KEYS: [&str; 4] = ["model", "module", "state_dict", "model_state_dict"];
+const OPTIMIZER_KEYS: [&str; 2] = ["optimizer", "optimizer_state_dict"];
+/// What `DataParallel` puts before every name.
+const PARALLEL: &str = "module.";
+/// Names listed in one remark.
+const MOST_LISTED: usize = 8;
+
+/// How a PyTorch checkpoint is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PthOptions {
+    /// Read the optimizer too. Its numbers are twice those of the model.
+    pub optimizer: bool,
+    /// Python types and functions (`module.name`) the file may name beside the known ones. They are never imported or
+    /// called; what they would have made appears as `<module.name>` in the arguments of the run.
+    pub allowed_globals: Vec<String>,
+}
 
 /// What a PyTorch checkpoint holds.
 #[derive(Clone, Debug)]
 pub struct PthCheckpoint {
     /// The weights under the names in the file, in its order.
     pub model: StateDict,
-    /// Names and shapes of the optimizer's tensors (`state.<parameter index>.exp_avg` and so on); their numbers, twice
-    /// those of the model, are read by [`read_pth_optimizer`].
-    pub optimizer_tensors: Vec<(String, Vec<usize>)>,
-    /// The epoch it was saved after, or `best`.
-    pub epoch: Option<String>,
+    /// The state of the optimizer; `None` where the file has none or it was not asked for.
+    pub optimizer: Option<OptimizerState>,
+    /// When it was saved.
+    pub epoch: Option<Epoch>,
     /// The arguments of the run, in their order; empty where the file has none.
     pub args: Map<String, Value>,
-    /// What a reader should know: which entry was taken, what was left out.
+    /// The state of the gradient scaler (`scale`, `growth_factor` and so on), where the file has it.
+    pub scaler: Option<Map<String, Value>>,
+    /// What a reader should know: which entry was taken, what was left out or rounded.
     pub notes: Vec<String>,
 }
 
-/// Reads the weights of a PyTorch checkpoint as float32, with the epoch and the arguments of the run.
-///
-/// The weights are the entry `model`, else `module`, else `state_dict`, else the file's dictionary itself. The pickle
-/// is read as data: nothing in it is imported or called.
+/// When a checkpoint was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Epoch {
+    /// After this epoch, counted from 0.
+    Number(i64),
+    /// At an event: the published program writes `best`.
+    Named(String),
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Epoch::Number(number) => write!(f, "{number}"),
+            Epoch::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Reads the weights of a PyTorch checkpoint as float32, with the epoch and the arguments of the run, but without the
+/// optimizer: [`read_pth_with`] and the default options.
 ///
 /// # Errors
-/// When the file cannot be read, is damaged, or holds no tensor.
+/// As [`read_pth_with`].
 pub fn read_pth(path: &Path) -> Result<PthCheckpoint, CheckpointError> {
-    let (tensors, size) = open(path)?;
+    read_pth_with(path, &PthOptions::default())
+}
+
+/// Reads a PyTorch checkpoint, numbers as float32.
+///
+/// The weights are the entry `model`, else `module`, `state_dict` or `model_state_dict`, else the file's dictionary
+/// itself. The pickle is read as data: nothing in it is imported or called, and a name that is not known to describe
+/// weights is an error. Zip archives (PyTorch 1.6 and later) and the stream of pickles before them are read.
+///
+/// # Errors
+/// When the file cannot be read, is cut off, damaged, something else or made to fill memory, names an unknown Python
+/// object, holds no tensor, or its optimizer was asked for and is not Adam.
+pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint, CheckpointError> {
+    // First, because it refuses what should not be looked at further.
+    let pickle = read_pickle(path, &options.allowed_globals)?;
+    let file = Tensors::open(path)?;
     let mut notes = Vec::new();
+
     let key = WEIGHT_KEYS
         .into_iter()
-        .find(|key| tensors.keys().any(|name| below(name, key).is_some()));
-    let mut ours: HashMap<String, &Tensor> = HashMap::new();
-    let (mut optimizer_tensors, mut others) = (Vec::new(), Vec::new());
-    for (name, tensor) in &tensors {
-        if let Some(name) = key.map_or(Some(name.as_str()), |key| below(name, key)) {
-            ours.insert(name.to_owned(), tensor);
-        } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
-            optimizer_tensors.push((name.to_owned(), tensor.shape().to_vec()));
-        } else {
-            others.push(name.as_str());
+        .find(|key| pickle.keys(&[*key]).is_some());
+    let optimizer_key = OPTIMIZER_KEYS
+        .into_iter()
+        .find(|key| pickle.keys(&[*key]).is_some());
+    let prefix = key.map(|key| format!("{key}."));
+    let optimizer_prefix = optimizer_key.map(|key| format!("{key}."));
+    let mut ours: HashMap<&str, &Tensor> = HashMap::new();
+    let mut others = Vec::new();
+    for (name, tensor) in &file.tensors {
+        let is_optimizer = optimizer_prefix
+            .as_deref()
+            .is_some_and(|p| name.starts_with(p));
+        let below = match &prefix {
+            Some(prefix) => name.strip_prefix(prefix.as_str()),
+            None => Some(name.as_str()),
+        };
+        match below {
+            Some(name) if !is_optimizer => drop(ours.insert(name, tensor)),
+            None if !is_optimizer => others.push(name.as_str()),
+            _ => {}
         }
     }
     if ours.is_empty() {
@@ -63,97 +118,155 @@ pub fn read_pth(path: &Path) -> Result<PthCheckpoint, CheckpointError> {
             path: path.to_path_buf(),
         });
     }
-    match key {
-        Some(key) => notes.push(format!("The weights are the entry `{key}`.")),
-        None => notes.push("The weights are the file's dictionary itself.".to_owned()),
-    }
-    if !others.is_empty() {
-        others.sort_by_key(|name| natural(name));
-        notes.push(format!(
-            "Left out beside the weights: `{}`.",
-            others.join("`, `")
-        ));
-    }
-    let converted = ours.values().filter(|t| t.dtype() != DType::F32).count();
-    if converted > 0 {
-        notes.push(format!(
-            "{converted} tensors of the weights are not float32 and were rounded to it."
-        ));
-    }
-    optimizer_tensors.sort_by_key(|(name, _)| natural(name));
-
-    let pickle = pickle(path).map_err(|problem| {
-        notes.push(format!(
-            "The arguments of the run were not read: {problem}."
-        ));
+    notes.push(match key {
+        Some(key) => format!("The weights are the entry `{key}`."),
+        None => "The weights are the file's dictionary itself.".to_owned(),
     });
-    let pickle = pickle.ok();
-    let entry = |key: &str| pickle.as_ref().and_then(|pickle| pickle.entry(key));
-    let epoch = match entry("epoch") {
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Number(number)) => Some(number.to_string()),
+    others.sort_by_key(|name| natural(name));
+    if let Some(listed) = listed(&others) {
+        notes.push(format!("Left out beside the weights: {listed}."));
+    }
+    if optimizer_key.is_some() && !options.optimizer {
+        notes.push("The state of the optimizer was not read.".to_owned());
+    }
+
+    let model = file.read(in_order(&ours, &pickle, key))?;
+    let mut rounded: Vec<&str> = ours
+        .iter()
+        .filter_map(|(name, tensor)| (tensor.dtype() != DType::F32).then_some(*name))
+        .collect();
+    rounded.sort_by_key(|name| natural(name));
+    notes.extend(rounding_note(&rounded));
+    let model = without_parallel(model, &mut notes);
+
+    let optimizer = match optimizer_key {
+        Some(key) if options.optimizer => Some(optimizer::read(&file, &pickle, key)?),
         _ => None,
     };
-    let args = match entry("args") {
-        Some(Value::Object(args)) => args,
-        _ => Map::new(),
+    let object = |key: &str| match pickle.value(&[key]) {
+        Some(Value::Object(object)) => Some(object),
+        _ => None,
     };
-
-    let mut model = StateDict::default();
-    // In the order of the file as far as it is known, the rest by name.
-    let mut order: Vec<&str> = pickle.as_ref().map_or_else(Vec::new, |p| p.keys(key));
-    let mut rest: Vec<&str> = ours.keys().map(String::as_str).collect();
-    rest.sort_by_key(|name| natural(name));
-    order.extend(rest);
-    for name in order {
-        if model.contains(name) {
-            continue;
-        }
-        if let Some(tensor) = ours.get(name) {
-            model.insert(name, numbers(path, name, tensor, size)?);
-        }
-    }
     Ok(PthCheckpoint {
         model,
-        optimizer_tensors,
-        epoch,
-        args,
+        optimizer,
+        epoch: match pickle.value(&["epoch"]) {
+            Some(Value::String(name)) => Some(Epoch::Named(name)),
+            Some(Value::Number(number)) => number.as_i64().map(Epoch::Number),
+            _ => None,
+        },
+        args: object("args").unwrap_or_default(),
+        scaler: object("scaler"),
         notes,
     })
 }
 
-/// Reads the optimizer's tensors of a PyTorch checkpoint: `state.<parameter index>.{step,exp_avg,exp_avg_sq}`, by
-/// index. Empty where the file has no optimizer.
-///
-/// # Errors
-/// When the file cannot be read or is damaged.
-pub fn read_pth_optimizer(path: &Path) -> Result<StateDict, CheckpointError> {
-    let (tensors, size) = open(path)?;
-    let mut names: Vec<&String> = tensors
-        .keys()
-        .filter(|name| name.starts_with(OPTIMIZER))
-        .collect();
-    names.sort_by_key(|name| natural(name));
-    names
-        .into_iter()
-        .map(|full| {
-            let name = full.strip_prefix(OPTIMIZER).unwrap_or(full);
-            Ok((name.to_owned(), numbers(path, name, &tensors[full], size)?))
+/// The tensors of a file, their numbers unread.
+pub(super) struct Tensors<'a> {
+    pub(super) path: &'a Path,
+    /// By dotted name.
+    pub(super) tensors: HashMap<String, Tensor>,
+    /// Of the file, in bytes.
+    size: u64,
+}
+
+impl<'a> Tensors<'a> {
+    fn open(path: &'a Path) -> Result<Self, CheckpointError> {
+        let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path, "read"))?;
+        let reader = PytorchReader::new(path)
+            .map_err(|e| CheckpointError::damaged(path, FORMAT, sentence_end(e)))?;
+        Ok(Tensors {
+            path,
+            tensors: reader.into_tensors(),
+            size: metadata.len(),
         })
+    }
+
+    /// The numbers of these tensors under these names.
+    pub(super) fn read<'t>(
+        &self,
+        tensors: impl IntoIterator<Item = (&'t str, &'t Tensor)>,
+    ) -> Result<StateDict, CheckpointError> {
+        let mut all = StateDict::default();
+        let mut bytes = 0u64;
+        for (name, tensor) in tensors {
+            // Many tensors may be views of one storage.
+            bytes = bytes.saturating_add(tensor.byte_len() as u64);
+            if bytes > self.size.saturating_mul(MOST_EXPANSION) {
+                return Err(CheckpointError::Bomb {
+                    path: self.path.to_path_buf(),
+                    problem: format!(
+                        "its tensors claim more than {bytes} bytes in a file of {}",
+                        self.size
+                    ),
+                });
+            }
+            all.insert(name, numbers(self.path, name, tensor, self.size)?);
+        }
+        Ok(all)
+    }
+}
+
+/// The tensors in the order of the file as far as it is known, the rest by name.
+fn in_order<'a>(
+    tensors: &HashMap<&'a str, &'a Tensor>,
+    pickle: &Pickle,
+    key: Option<&str>,
+) -> Vec<(&'a str, &'a Tensor)> {
+    let order = match key {
+        Some(key) => pickle.keys(&[key]),
+        None => pickle.keys(&[]),
+    };
+    let places: HashMap<&str, usize> = order
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(place, name)| (name, place))
+        .collect();
+    let mut sorted: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (*name, *tensor))
+        .collect();
+    sorted.sort_by_cached_key(|(name, _)| {
+        (
+            places.get(name).copied().unwrap_or(usize::MAX),
+            natural(name),
+        )
+    });
+    sorted
+}
+
+/// Removes what `DataParallel` puts before every name.
+fn without_parallel(model: StateDict, notes: &mut Vec<String>) -> StateDict {
+    if !model.names().all(|name| name.starts_with(PARALLEL)) {
+        return model;
+    }
+    notes.push(format!("`{PARALLEL}` before every name was removed."));
+    model
+        .into_iter()
+        .map(|(name, tensor)| (name[PARALLEL.len()..].to_owned(), tensor))
         .collect()
 }
 
-/// The tensors of the file by dotted name, their numbers unread, and the file's size in bytes.
-fn open(path: &Path) -> Result<(HashMap<String, Tensor>, u64), CheckpointError> {
-    let file = File::open(path).map_err(CheckpointError::io(path, "read"))?;
-    let metadata = file.metadata().map_err(CheckpointError::io(path, "read"))?;
-    if metadata.is_dir() {
-        let problem = "it is a folder";
-        return Err(CheckpointError::damaged(path, FORMAT, problem));
+/// A remark on tensors whose numbers are not kept as they were.
+pub(super) fn rounding_note(names: &[&str]) -> Option<String> {
+    Some(format!(
+        "Not float32 in the file and rounded to it: {}.",
+        listed(names)?
+    ))
+}
+
+/// Some names for a remark; `None` for none.
+fn listed(names: &[&str]) -> Option<String> {
+    if names.is_empty() {
+        return None;
     }
-    let reader = PytorchReader::new(path)
-        .map_err(|e| CheckpointError::damaged(path, FORMAT, sentence_end(e)))?;
-    Ok((reader.into_tensors(), metadata.len()))
+    let shown = &names[..names.len().min(MOST_LISTED)];
+    let mut text = format!("`{}`", shown.join("`, `"));
+    if names.len() > shown.len() {
+        text += &format!(" and {} more", names.len() - shown.len());
+    }
+    Some(text)
 }
 
 /// The numbers of one tensor.
@@ -201,34 +314,6 @@ fn numbers(
     })
 }
 
-/// The pickle of a zip-based checkpoint. `torch.save` writes it first and uncompressed, and it marks its own end, so
-/// the archive's directory is not needed.
-fn pickle(path: &Path) -> Result<Pickle, String> {
-    const HEADER: usize = 30;
-    let broken = |e: std::io::Error| format!("{e}");
-    let mut file = BufReader::new(File::open(path).map_err(broken)?);
-    let mut header = [0; HEADER];
-    file.read_exact(&mut header).map_err(broken)?;
-    let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    if !header.starts_with(b"PK\x03\x04") {
-        return Err("the file is not of the zip kind that PyTorch 1.6 and later write".to_owned());
-    }
-    let (method, name_bytes, extra_bytes) = (word(8), word(26), word(28));
-    let mut name = vec![0; usize::from(name_bytes)];
-    file.read_exact(&mut name).map_err(broken)?;
-    if method != 0 || !name.ends_with(b"data.pkl") {
-        return Err("the archive does not begin with an uncompressed `data.pkl`".to_owned());
-    }
-    file.seek(SeekFrom::Current(extra_bytes.into()))
-        .map_err(broken)?;
-    Pickle::parse(&mut file.take(LONGEST_PICKLE))
-}
-
-/// The part of `name` below `key`.
-fn below<'a>(name: &'a str, key: &str) -> Option<&'a str> {
-    name.strip_prefix(key)?.strip_prefix('.')
-}
-
 /// An error of another library as the middle of a sentence.
 fn sentence_end(error: impl ToString) -> String {
     error.to_string().trim_end_matches('.').to_owned()
@@ -245,16 +330,11 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::read_safetensors;
+    use super::super::testing::{
+        dictionary, legacy_checkpoint, pickle, tensor, text, weights, zip_checkpoint,
+    };
+    use super::super::{ParamGroup, read_safetensors};
     use super::*;
-
-    const CASES: [&str; 5] = [
-        "pretrain-forward",
-        "finetune-clear",
-        "finetune-clear-hug",
-        "train-pretrain-20",
-        "train-hug-20",
-    ];
 
     fn golden(file: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -262,27 +342,42 @@ mod tests {
             .join(file)
     }
 
-    #[test]
-    fn published_checkpoints_give_their_tensors_bit_for_bit() {
-        for case in CASES {
-            let found = read_pth(&golden(&format!("{case}/checkpoint.pth"))).unwrap();
-            let (expected, _) =
-                read_safetensors(&golden(&format!("{case}/weights.safetensors"))).unwrap();
-            assert_eq!(found.model.len(), expected.len(), "{case}");
-            for (name, tensor) in expected.iter() {
-                let ours = found.model.get(name).unwrap();
-                assert_eq!(ours.shape, tensor.shape, "{case} {name}");
-                let bits = |t: &NamedTensor| t.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(ours), bits(tensor), "{case} {name}");
-            }
+    fn whole() -> PthOptions {
+        PthOptions {
+            optimizer: true,
+            ..PthOptions::default()
         }
     }
 
     #[test]
-    fn epoch_arguments_order_and_optimizer_are_read() {
+    fn published_checkpoints_give_their_tensors_bit_for_bit() {
+        for (case, epoch, moments) in [
+            ("pretrain-forward", Epoch::Number(0), 0),
+            ("finetune-clear", Epoch::Named("best".to_owned()), 0),
+            ("finetune-clear-hug", Epoch::Named("best".to_owned()), 0),
+            ("train-pretrain-20", Epoch::Number(4), 51),
+            ("train-hug-20", Epoch::Number(4), 16),
+        ] {
+            let path = golden(&format!("{case}/checkpoint.pth"));
+            let found = read_pth_with(&path, &whole()).unwrap();
+            let (expected, _) =
+                read_safetensors(&golden(&format!("{case}/weights.safetensors"))).unwrap();
+            assert_eq!(found.model.len(), expected.len(), "{case}");
+            let bits = |t: &NamedTensor| t.data.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            for (name, tensor) in expected.iter() {
+                let ours = found.model.get(name).unwrap();
+                assert_eq!(ours.shape, tensor.shape, "{case} {name}");
+                assert_eq!(bits(ours), bits(tensor), "{case} {name}");
+            }
+            assert_eq!(found.epoch, Some(epoch), "{case}");
+            assert_eq!(found.optimizer.unwrap().parameters.len(), moments, "{case}");
+        }
+    }
+
+    #[test]
+    fn epoch_arguments_order_optimizer_and_scaler_are_read() {
         let path = golden("train-hug-20/checkpoint.pth");
-        let found = read_pth(&path).unwrap();
-        assert_eq!(found.epoch.as_deref(), Some("4"));
+        let found = read_pth_with(&path, &whole()).unwrap();
         assert_eq!(found.args["model"], "CLEAR_HUG_finetune_base");
         assert_eq!(found.args["trainable"], "moe");
         assert_eq!(found.args["nb_classes"], 6);
@@ -294,68 +389,214 @@ mod tests {
             names[names.len() - 2..],
             ["mlp_head.weight", "mlp_head.bias"]
         );
-        let moments = read_pth_optimizer(&path).unwrap();
-        let shapes: Vec<(String, Vec<usize>)> = moments
-            .iter()
-            .map(|(n, t)| (n.to_owned(), t.shape.clone()))
-            .collect();
-        assert!(!shapes.is_empty());
-        assert_eq!(shapes, found.optimizer_tensors);
-        // 16 trainable tensors of stage 2, each with a step and two moments.
-        assert_eq!(moments.len(), 3 * 16);
-        assert_eq!(moments.get("state.0.step").unwrap().data, [20.0]);
+        assert_eq!(found.scaler.unwrap()["scale"], 65_536.0);
 
-        let best = read_pth(&golden("finetune-clear/checkpoint.pth")).unwrap();
-        assert_eq!(best.epoch.as_deref(), Some("best"));
+        // 16 trainable tensors of stage 2: 8 matrices that decay, 8 biases that do not.
+        let optimizer = found.optimizer.unwrap();
+        let [matrices, biases]: [ParamGroup; 2] = optimizer.groups.try_into().unwrap();
+        assert_eq!((matrices.weight_decay, biases.weight_decay), (0.05, 0.0));
+        assert_eq!(matrices.params, (0..8).collect::<Vec<_>>());
+        assert_eq!(biases.params, (8..16).collect::<Vec<_>>());
+        assert_eq!(matrices.betas, [0.9, 0.999]);
+        assert_eq!(matrices.others["lr_scale"], 1.0);
+        // Learning rates are NumPy scalars; both groups have that of the last step.
+        assert!(matrices.lr == biases.lr && matrices.lr > 0.0 && matrices.lr < 1e-3);
+        assert!(optimizer.parameters.keys().copied().eq(0..16));
+        for (index, moments) in &optimizer.parameters {
+            assert_eq!(moments.step, 20);
+            assert_eq!(moments.exp_avg.shape.len(), if *index < 8 { 2 } else { 1 });
+            assert!(moments.exp_avg_sq.data.iter().all(|square| *square >= 0.0));
+            assert!(moments.exp_avg.data.iter().any(|mean| *mean != 0.0));
+        }
+
+        let without = read_pth(&path).unwrap();
+        assert_eq!((&without.optimizer, &without.model), (&None, &found.model));
+        assert!(
+            without
+                .notes
+                .iter()
+                .any(|note| note.contains("optimizer was not read"))
+        );
+    }
+
+    /// Reads these bytes as a file.
+    fn read(bytes: &[u8]) -> Result<PthCheckpoint, CheckpointError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.pth");
+        std::fs::write(&path, bytes).unwrap();
+        read_pth_with(&path, &whole())
     }
 
     #[test]
-    fn damage_is_an_error_and_never_a_panic() {
-        let whole = std::fs::read(golden("pretrain-forward/checkpoint.pth")).unwrap();
+    fn every_way_to_keep_weights_is_read() {
+        let numbers = |found: &PthCheckpoint| {
+            let all = found.model.iter();
+            all.map(|(n, t)| (n.to_owned(), t.data.clone()))
+                .collect::<Vec<_>>()
+        };
+        let expected = [
+            ("w".to_owned(), vec![1.5, -2.0]),
+            ("s".to_owned(), vec![0.25]),
+        ];
+        for is_legacy in [false, true] {
+            let write = |pickle: &[u8]| match is_legacy {
+                false => zip_checkpoint(pickle),
+                true => legacy_checkpoint(pickle),
+            };
+            for key in WEIGHT_KEYS {
+                let entries = [("epoch", b"K\x03".to_vec()), (key, weights(is_legacy))];
+                let found = read(&write(&pickle(&dictionary(&entries)))).unwrap();
+                assert_eq!(numbers(&found), expected, "{key}");
+                assert_eq!(found.epoch, Some(Epoch::Number(3)));
+                assert_eq!(found.optimizer, None);
+            }
+            let found = read(&write(&pickle(&weights(is_legacy)))).unwrap();
+            assert_eq!(numbers(&found), expected);
+            // `model` before `module`, whatever their order; what is left out is said.
+            let other = dictionary(&[("z", tensor("1", 1, 1, is_legacy))]);
+            let entries = [("module", other.clone()), ("model", weights(is_legacy))];
+            let found = read(&write(&pickle(&dictionary(&entries)))).unwrap();
+            assert_eq!(numbers(&found), expected);
+            assert!(found.notes[1].contains("`module.z`"), "{:?}", found.notes);
+            // A model within `DataParallel`.
+            let entries = [
+                ("module.w", tensor("0", 2, 2, is_legacy)),
+                ("module.s", tensor("1", 1, 1, is_legacy)),
+            ];
+            let found = read(&write(&pickle(&dictionary(&entries)))).unwrap();
+            assert_eq!(numbers(&found), expected);
+        }
+    }
+
+    #[test]
+    fn optimizers_other_than_adam_are_named_and_do_not_keep_the_weights_back() {
+        let state = |part: &str| {
+            let parts = dictionary(&[(part, tensor("1", 1, 1, false))]);
+            let state = [b"}K\x00", &parts[..], b"s"].concat();
+            let optimizer = dictionary(&[("state", state), ("param_groups", b"]".to_vec())]);
+            let entries = [("model", weights(false)), ("optimizer", optimizer)];
+            zip_checkpoint(&pickle(&dictionary(&entries)))
+        };
+        for (part, expected) in [
+            (
+                "momentum_buffer",
+                "`optimizer.state.0.momentum_buffer`: it is not part",
+            ),
+            ("exp_avg", "`optimizer.state.0.step`: it is missing"),
+        ] {
+            let error = read(&state(part)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("sgd.pth");
+            std::fs::write(&path, state(part)).unwrap();
+            assert_eq!(read_pth(&path).unwrap().model.len(), 2);
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_data_are_refused_unless_allowed() {
+        let attack = [b"cos\nsystem\n", &text("true")[..], b"\x85R"].concat();
+        let entries = [("model", weights(false)), ("args", attack)];
+        let file = zip_checkpoint(&pickle(&dictionary(&entries)));
+        let error = read(&file).unwrap_err();
+        assert!(
+            matches!(&error, CheckpointError::ForbiddenGlobal { global, .. } if global == "os.system")
+        );
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("damaged.pth");
+        let path = folder.path().join("attack.pth");
+        std::fs::write(&path, file).unwrap();
+        let options = PthOptions {
+            allowed_globals: vec!["os.system".to_owned()],
+            ..PthOptions::default()
+        };
+        assert_eq!(read_pth_with(&path, &options).unwrap().model.len(), 2);
+    }
+
+    #[test]
+    fn views_that_repeat_a_storage_without_end_are_refused() {
+        let names: Vec<String> = (0..200).map(|i| format!("view{i}")).collect();
+        // 2,000 numbers with stride 0 of a storage that holds one.
+        let mut view = tensor("1", 2_000, 1, false);
+        let stride = view.windows(3).rposition(|w| w == [b'K', 1, 0x85]).unwrap();
+        view[stride + 1] = 0;
+        let entries: Vec<(&str, Vec<u8>)> = names
+            .iter()
+            .map(|name| (name.as_str(), view.clone()))
+            .collect();
+        let error = read(&zip_checkpoint(&pickle(&dictionary(&entries[..3])))).unwrap_err();
+        assert!(matches!(error, CheckpointError::Tensor { .. }), "{error}");
+        // Here the file is larger than each of them, but not than all of them.
+        let file = zip_checkpoint(&pickle(&dictionary(&entries)));
+        assert!(file.len() > 8_000);
+        let error = read(&file).unwrap_err();
+        assert!(matches!(error, CheckpointError::Bomb { .. }), "{error}");
+    }
+
+    #[test]
+    fn no_prefix_and_no_flipped_bit_is_a_panic() {
+        let entries = |is_legacy| {
+            pickle(&dictionary(&[
+                ("model", weights(is_legacy)),
+                ("epoch", b"K\x03".to_vec()),
+            ]))
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.pth");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            read_pth(&path)
+            read_pth_with(&path, &whole())
         };
-        // The archive's directory lies at the end, so every cut file is refused.
+        for (whole, is_zip) in [
+            (zip_checkpoint(&entries(false)), true),
+            (legacy_checkpoint(&entries(true)), false),
+        ] {
+            assert_eq!(read(&whole).unwrap().model.len(), 2);
+            for length in 0..whole.len() {
+                let error = read(&whole[..length]).unwrap_err();
+                assert!(error.to_string().contains("small.pth"), "{error}");
+                if is_zip && length >= 4 {
+                    assert!(
+                        matches!(error, CheckpointError::Truncated { .. }),
+                        "{length}: {error}"
+                    );
+                }
+            }
+            for place in 0..whole.len() {
+                for bit in 0..8 {
+                    let mut flipped = whole.clone();
+                    flipped[place] ^= 1 << bit;
+                    match read(&flipped) {
+                        Ok(found) => assert!(!found.model.is_empty()),
+                        Err(error) => assert!(error.to_string().contains("small.pth"), "{error}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_to_published_files_is_an_error_and_never_a_panic() {
+        let whole = std::fs::read(golden("train-hug-20/checkpoint.pth")).unwrap();
         for length in (0..64).chain((64..whole.len()).step_by(whole.len() / 97)) {
             let error = read(&whole[..length]).unwrap_err();
-            assert!(
-                matches!(error, CheckpointError::Damaged { .. }),
-                "{length}: {error}"
+            let is_named = matches!(
+                error,
+                CheckpointError::Truncated { .. } | CheckpointError::NotACheckpoint { .. }
             );
+            assert!(is_named, "{length}: {error}");
         }
-        // Bytes of the pickle (the first 10 kB), of the numbers, and of the directory.
-        let places = (0..10_500)
-            .step_by(53)
-            .chain((10_500..whole.len()).step_by(4_001));
+        // Bytes of the pickle (the first 30 kB), of the numbers, and of the directory.
+        let places = (0..30_000)
+            .step_by(131)
+            .chain((30_000..whole.len()).step_by(4_001));
         let directory = whole.len() - 600..whole.len();
         for place in places.chain(directory.step_by(7)) {
             let mut flipped = whole.clone();
             flipped[place] ^= 1 << (place % 8);
             match read(&flipped) {
                 Ok(found) => assert!(!found.model.is_empty()),
-                Err(error) => assert!(error.to_string().contains("damaged.pth"), "{error}"),
+                Err(error) => assert!(error.to_string().contains("small.pth"), "{error}"),
             }
         }
-    }
-
-    #[test]
-    fn other_files_are_named_as_such() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = read_pth(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("it is a folder"), "{error}");
-        let error = read_pth(&golden("pretrain-forward/weights.safetensors")).unwrap_err();
-        assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
-        let error = read_pth(&folder.path().join("none.pth")).unwrap_err();
-        assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
-        let empty = folder.path().join("empty.pkl");
-        std::fs::write(&empty, b"\x80\x02}.").unwrap();
-        let error = read_pth(&empty).unwrap_err();
-        assert!(
-            matches!(error, CheckpointError::NoTensors { .. }),
-            "{error}"
-        );
     }
 }

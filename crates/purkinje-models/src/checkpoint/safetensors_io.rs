@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::{Map, Value, json};
 
+use super::pth::rounding_note;
 use super::{CheckpointError, NamedTensor, StateDict, Stored};
 
 const FORMAT: &str = "safetensors file";
@@ -23,6 +24,14 @@ const LARGEST_HEADER: u64 = 100_000_000;
 /// # Errors
 /// When the file cannot be read, its header contradicts its size, or a tensor has another type of number.
 pub fn read(path: &Path) -> Result<(StateDict, HashMap<String, String>), CheckpointError> {
+    read_noted(path).map(|(tensors, metadata, _)| (tensors, metadata))
+}
+
+/// Tensors, metadata, and remarks.
+type Noted = (StateDict, HashMap<String, String>, Vec<String>);
+
+/// As [`read`], with a remark on tensors that are not float32 in the file.
+pub(super) fn read_noted(path: &Path) -> Result<Noted, CheckpointError> {
     let io = || CheckpointError::io(path, "read");
     let damaged = |problem: String| CheckpointError::damaged(path, FORMAT, problem);
     let file = File::open(path).map_err(io())?;
@@ -50,6 +59,7 @@ pub fn read(path: &Path) -> Result<(StateDict, HashMap<String, String>), Checkpo
     let body = size - start;
     let mut all = StateDict::default();
     let mut end = 0;
+    let mut rounded = Vec::new();
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else {
             continue;
@@ -61,6 +71,9 @@ pub fn read(path: &Path) -> Result<(StateDict, HashMap<String, String>), Checkpo
             );
             CheckpointError::tensor(path, &name, problem)
         })?;
+        if info.dtype != Dtype::F32 {
+            rounded.push(name.clone());
+        }
         let (from, to) = info.data_offsets;
         let bytes = info
             .shape
@@ -88,7 +101,9 @@ pub fn read(path: &Path) -> Result<(StateDict, HashMap<String, String>), Checkpo
             "its tensors end at byte {end} of {body}; the rest belongs to none"
         )));
     }
-    Ok((all, header.metadata().clone().unwrap_or_default()))
+    let rounded: Vec<&str> = rounded.iter().map(String::as_str).collect();
+    let notes = rounding_note(&rounded).into_iter().collect();
+    Ok((all, header.metadata().clone().unwrap_or_default(), notes))
 }
 
 /// Writes tensors as a safetensors file of float32, in their order, with metadata sorted by key: equal input gives
@@ -119,13 +134,7 @@ pub fn write(
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for (_, tensor) in tensors.iter() {
-            if cfg!(target_endian = "little") {
-                out.write_all(bytemuck::cast_slice(&tensor.data))?;
-            } else {
-                for value in &tensor.data {
-                    out.write_all(&value.to_le_bytes())?;
-                }
-            }
+            out.write_all(&tensor.le_bytes())?;
         }
         out.flush()?;
         drop(out);
@@ -238,7 +247,11 @@ mod tests {
             ),
         ];
         std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-        let (all, _) = read(&path).unwrap();
+        let (all, _, notes) = read_noted(&path).unwrap();
+        assert!(
+            notes[0].contains("`bool`") && notes[0].contains("`f64`"),
+            "{notes:?}"
+        );
         assert_eq!(all.get("f64").unwrap().data, [0.1f32]);
         assert_eq!(all.get("f16").unwrap().data, [1.0]);
         assert_eq!(all.get("bool").unwrap().data, [1.0, 0.0]);
