@@ -5,8 +5,9 @@
 //! the numbers ("legacy"). Archives that would unpack to far more than they weigh are refused here, before anything is
 //! read from them.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Take};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::CheckpointError;
@@ -28,8 +29,17 @@ const END_BYTES: usize = 22;
 /// The end record with the longest comment, and the locator before it.
 const LONGEST_END: u64 = END_BYTES as u64 + 65_535 + 20;
 
-/// Reads the pickle that describes the checkpoint.
-pub(super) fn read_pickle(path: &Path, allowed: &[String]) -> Result<Pickle, CheckpointError> {
+/// The kind of a file, with the directory of an archive.
+pub(super) enum Container {
+    Archive(Archive),
+    Stream,
+}
+
+/// Reads the pickle that describes the checkpoint, and opens what is around it.
+pub(super) fn open(
+    path: &Path,
+    allowed: &[String],
+) -> Result<(Pickle, Container), CheckpointError> {
     let io = || CheckpointError::io(path, "read");
     let file = File::open(path).map_err(io())?;
     let metadata = file.metadata().map_err(io())?;
@@ -45,8 +55,12 @@ pub(super) fn read_pickle(path: &Path, allowed: &[String]) -> Result<Pickle, Che
     let explain = |problem| explain(path, problem);
     match kind(&start) {
         Kind::Zip => {
-            let mut pickle = entry(path, &mut file, metadata.len())?;
-            Pickle::parse(&mut pickle, allowed).map_err(explain)
+            let archive = Archive::open(path, &mut file, metadata.len())?;
+            let (start, length) = archive.bytes_of(path, &mut file, &archive.pickle)?;
+            file.seek(SeekFrom::Start(start)).map_err(io())?;
+            let mut bytes = (&mut file).take(length.min(LONGEST));
+            let pickle = Pickle::parse(&mut bytes, allowed).map_err(explain)?;
+            Ok((pickle, Container::Archive(archive)))
         }
         Kind::Pickles { before } => {
             file.seek(SeekFrom::Start(0)).map_err(io())?;
@@ -54,7 +68,8 @@ pub(super) fn read_pickle(path: &Path, allowed: &[String]) -> Result<Pickle, Che
             for _ in 0..before {
                 Pickle::parse(&mut stream, &[]).map_err(explain)?;
             }
-            Pickle::parse(&mut stream, allowed).map_err(explain)
+            let pickle = Pickle::parse(&mut stream, allowed).map_err(explain)?;
+            Ok((pickle, Container::Stream))
         }
         Kind::Other(what) => Err(not_a_checkpoint(path, what)),
     }
@@ -127,74 +142,214 @@ fn explain(path: &Path, problem: PickleProblem) -> CheckpointError {
     }
 }
 
+/// A zip archive.
+pub(super) struct Archive {
+    entries: HashMap<Vec<u8>, Entry>,
+    /// The name of `data.pkl`, with the folder that everything lies in.
+    pickle: Vec<u8>,
+    /// Of the file, in bytes.
+    size: u64,
+}
+
 /// One line of an archive's directory.
+#[derive(Clone)]
 struct Entry {
     name: Vec<u8>,
     method: u16,
+    /// Of the contents; 0 where PyTorch was told to leave it out.
+    checksum: u32,
     packed: u64,
     unpacked: u64,
     /// Where its local header begins.
     at: u64,
 }
 
-/// The bytes of `data.pkl` in a zip archive of `size` bytes, after a look at all of its directory.
-fn entry<'a>(
-    path: &Path,
-    file: &'a mut BufReader<File>,
-    size: u64,
-) -> Result<Take<&'a mut BufReader<File>>, CheckpointError> {
-    let damaged = |problem: &str| CheckpointError::damaged(path, FORMAT, problem);
-    let io = || CheckpointError::io(path, "read");
-    let entries = directory(path, file, size)?;
-    let (mut packed, mut unpacked) = (0u64, 0u64);
-    for entry in &entries {
-        packed = packed.saturating_add(entry.packed);
-        unpacked = unpacked.saturating_add(entry.unpacked);
-        if entry.method == 0 && entry.packed != entry.unpacked {
+impl Archive {
+    /// Reads the directory of an archive of `size` bytes and looks at all of it.
+    fn open(path: &Path, file: &mut BufReader<File>, size: u64) -> Result<Self, CheckpointError> {
+        let damaged = |problem: &str| CheckpointError::damaged(path, FORMAT, problem);
+        let entries = directory(path, file, size)?;
+        let (mut packed, mut unpacked) = (0u64, 0u64);
+        for entry in &entries {
+            packed = packed.saturating_add(entry.packed);
+            unpacked = unpacked.saturating_add(entry.unpacked);
+            if entry.method == 0 && entry.packed != entry.unpacked {
+                return Err(damaged(
+                    "an uncompressed entry of the archive has two sizes",
+                ));
+            }
+        }
+        // Entries may not share bytes, and weights hardly compress.
+        if packed > size || unpacked > size.saturating_mul(MOST_EXPANSION) {
+            return Err(CheckpointError::Bomb {
+                path: path.to_path_buf(),
+                problem: format!(
+                    "the entries of the archive claim {packed} bytes packed and {unpacked} unpacked, in a file of {size}"
+                ),
+            });
+        }
+        let mut pickles = entries
+            .iter()
+            .filter(|entry| entry.name == b"data.pkl" || entry.name.ends_with(b"/data.pkl"));
+        let pickle = match (pickles.next(), pickles.next()) {
+            (Some(pickle), None) => pickle.name.clone(),
+            (None, _) => {
+                return Err(not_a_checkpoint(
+                    path,
+                    "it is a zip archive without `data.pkl`",
+                ));
+            }
+            _ => return Err(damaged("the archive has several entries `data.pkl`")),
+        };
+        let archive = Archive {
+            entries: entries.into_iter().map(|e| (e.name.clone(), e)).collect(),
+            pickle,
+            size,
+        };
+        let order = archive.sibling("byteorder");
+        if let Some(order) = archive.entries.get(&order) {
+            let bytes = archive.read(path, file, &order.name, 0, order.unpacked.min(16))?;
+            if bytes.starts_with(b"big") {
+                return Err(damaged(
+                    "its numbers are big-endian; load and save it on a little-endian machine",
+                ));
+            }
+        }
+        Ok(archive)
+    }
+
+    /// `length` bytes from place `from` of a storage, for the tensor `name`.
+    pub(super) fn storage(
+        &self,
+        path: &Path,
+        name: &str,
+        key: &str,
+        from: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let odd = |problem: String| CheckpointError::tensor(path, name, problem);
+        let full = self.sibling(&format!("data/{key}"));
+        let bytes = self.entries.get(&full).map(|entry| entry.unpacked);
+        let fits = bytes.is_some_and(|bytes| from.checked_add(length).is_some_and(|n| n <= bytes));
+        if !fits {
+            return Err(odd(format!(
+                "needs bytes {from} to {} of the storage `{key}`, which {}; fetch the file again",
+                from.saturating_add(length),
+                bytes.map_or("is not in the archive".to_owned(), |n| format!("has {n}"))
+            )));
+        }
+        let file = File::open(path).map_err(CheckpointError::io(path, "read"))?;
+        self.read(path, &mut BufReader::new(file), &full, from, length)
+            .map_err(|error| match error {
+                CheckpointError::Damaged { problem, .. } => {
+                    odd(format!("cannot be read: {problem}; fetch the file again"))
+                }
+                other => other,
+            })
+    }
+
+    /// The name of what lies beside `data.pkl`.
+    fn sibling(&self, name: &str) -> Vec<u8> {
+        let folder = self.pickle.len() - b"data.pkl".len();
+        [&self.pickle[..folder], name.as_bytes()].concat()
+    }
+
+    /// Part of an entry; of a whole entry the checksum is looked at.
+    fn read(
+        &self,
+        path: &Path,
+        file: &mut BufReader<File>,
+        name: &[u8],
+        from: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let io = || CheckpointError::io(path, "read");
+        let (start, whole) = self.bytes_of(path, file, name)?;
+        file.seek(SeekFrom::Start(start + from)).map_err(io())?;
+        // No more than the entry has, which is no more than the file has.
+        let mut bytes = Vec::with_capacity(length.min(whole) as usize);
+        file.take(length).read_to_end(&mut bytes).map_err(io())?;
+        let expected = self.entries.get(name).map_or(0, |entry| entry.checksum);
+        if bytes.len() as u64 == whole && expected != 0 && crc32(&bytes) != expected {
+            let problem = "a part of the archive does not have its checksum";
+            return Err(CheckpointError::damaged(path, FORMAT, problem));
+        }
+        Ok(bytes)
+    }
+
+    /// Where the contents of an entry begin, and how long they are.
+    fn bytes_of(
+        &self,
+        path: &Path,
+        file: &mut BufReader<File>,
+        name: &[u8],
+    ) -> Result<(u64, u64), CheckpointError> {
+        let damaged = |problem: &str| CheckpointError::damaged(path, FORMAT, problem);
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| damaged("an entry of the archive is missing"))?;
+        if entry.method != 0 {
             return Err(damaged(
-                "an uncompressed entry of the archive has two sizes",
+                "the archive is compressed, which `torch.save` never does; pack it again without compression",
             ));
         }
-    }
-    // Entries may not share bytes, and weights hardly compress.
-    if packed > size || unpacked > size.saturating_mul(MOST_EXPANSION) {
-        return Err(CheckpointError::Bomb {
-            path: path.to_path_buf(),
-            problem: format!(
-                "the entries of the archive claim {packed} bytes packed and {unpacked} unpacked, in a file of {size}"
-            ),
-        });
-    }
-    let pickles: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.name == b"data.pkl" || entry.name.ends_with(b"/data.pkl"))
-        .collect();
-    let pickle = match pickles[..] {
-        [pickle] => pickle,
-        [] => {
-            return Err(not_a_checkpoint(
-                path,
-                "it is a zip archive without `data.pkl`",
+        let mut header = [0; 30];
+        file.seek(SeekFrom::Start(entry.at.min(self.size)))
+            .map_err(CheckpointError::io(path, "read"))?;
+        file.read_exact(&mut header)
+            .map_err(|_| damaged("the directory of the archive points beyond its end"))?;
+        if !header.starts_with(LOCAL) {
+            return Err(damaged(
+                "the directory of the archive does not lead to its entries",
             ));
         }
-        _ => return Err(damaged("the archive has several entries `data.pkl`")),
-    };
-    if pickle.method != 0 {
-        return Err(damaged(
-            "`data.pkl` in the archive is compressed, which `torch.save` never does",
-        ));
+        let skip = 30 + u64::from(word(&header, 26)) + u64::from(word(&header, 28));
+        // No overflow: both are within the file.
+        let start = entry.at + skip;
+        if start + entry.unpacked > self.size {
+            return Err(damaged("an entry of the archive reaches beyond its end"));
+        }
+        Ok((start, entry.unpacked))
     }
-    let mut header = [0; 30];
-    file.seek(SeekFrom::Start(pickle.at.min(size)))
-        .map_err(io())?;
-    file.read_exact(&mut header)
-        .map_err(|_| damaged("the directory of the archive points beyond its end"))?;
-    if !header.starts_with(LOCAL) {
-        return Err(damaged("the directory does not lead to `data.pkl`"));
+}
+
+/// The checksum of zip archives, eight bytes at a time.
+fn crc32(bytes: &[u8]) -> u32 {
+    const TABLES: [[u32; 256]; 8] = tables();
+    let mut crc = u32::MAX;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for [a, b, c, d, e, f, g, h] in eights {
+        let [w, x, y, z] = (crc ^ u32::from_le_bytes([*a, *b, *c, *d])).to_le_bytes();
+        let places = [*h, *g, *f, *e, z, y, x, w];
+        crc = (0..8).fold(0, |sum, i| sum ^ TABLES[i][usize::from(places[i])]);
     }
-    let skip = i64::from(word(&header, 26)) + i64::from(word(&header, 28));
-    file.seek(SeekFrom::Current(skip)).map_err(io())?;
-    Ok(file.take(pickle.packed.min(LONGEST)))
+    for byte in rest {
+        crc = TABLES[0][usize::from(crc as u8 ^ byte)] ^ (crc >> 8);
+    }
+    !crc
+}
+
+const fn tables() -> [[u32; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte as u32, 0);
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 * (crc & 1));
+            bit += 1;
+        }
+        tables[0][byte] = crc;
+        byte += 1;
+    }
+    let mut place = 0;
+    while place < 7 * 256 {
+        let (table, byte) = (place / 256, place % 256);
+        let crc = tables[table][byte];
+        tables[table + 1][byte] = tables[0][(crc & 0xff) as usize] ^ (crc >> 8);
+        place += 1;
+    }
+    tables
 }
 
 /// The directory at the end of a zip archive.
@@ -262,6 +417,7 @@ fn directory(
         let mut entry = Entry {
             name: rest[46..46 + name].to_vec(),
             method: word(rest, 10),
+            checksum: double(rest, 16),
             packed: double(rest, 20).into(),
             unpacked: double(rest, 24).into(),
             at: double(rest, 42).into(),
@@ -320,16 +476,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("small.pth");
         std::fs::write(&path, bytes).unwrap();
-        read_pickle(&path, &[])
+        open(&path, &[]).map(|(pickle, _)| pickle)
     }
 
     #[test]
     fn other_files_are_named_as_what_they_are() {
         let folder = tempfile::tempdir().unwrap();
-        let error = read_pickle(folder.path(), &[]).unwrap_err().to_string();
+        let error = open(folder.path(), &[])
+            .err()
+            .map_or_else(String::new, |e| e.to_string());
         assert!(error.contains("it is a folder"), "{error}");
-        let missing = read_pickle(&folder.path().join("none.pth"), &[]).unwrap_err();
-        assert!(matches!(missing, CheckpointError::Io { .. }), "{missing}");
+        let missing = open(&folder.path().join("none.pth"), &[]);
+        assert!(matches!(missing, Err(CheckpointError::Io { .. })));
         let mut tar = vec![b'a'; 300];
         tar[257..262].copy_from_slice(b"ustar");
         for (bytes, expected) in [
@@ -392,10 +550,18 @@ mod tests {
     }
 
     #[test]
+    fn checksums_are_those_of_zip() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32(b""), 0);
+        assert_eq!(crc32(&[0; 32]), 0x190a_55ad);
+    }
+
+    #[test]
     fn numbers_beyond_32_bits_are_taken_from_the_extra_field() {
         let mut entry = Entry {
             name: Vec::new(),
             method: 0,
+            checksum: 0,
             packed: u32::MAX.into(),
             unpacked: 7,
             at: u32::MAX.into(),

@@ -116,7 +116,7 @@ impl ModelFolder {
             file,
             remedy,
         };
-        let config = read_json(dir, CONFIG)?
+        let config: Value = read_json(dir, CONFIG)?
             .ok_or_else(|| missing(CONFIG, "give the folder that holds the model"))?;
         let preprocess = read_json(dir, PREPROCESS)?.ok_or_else(|| {
             missing(
@@ -139,9 +139,57 @@ impl ModelFolder {
             weights,
             metadata,
             preprocess,
-            labels: read_json(dir, LABELS)?,
+            labels: read_labels(dir)?,
             card,
         })
+    }
+}
+
+/// The contents of `labels.json`, or `None` if there is none. What does not fit is named with its field.
+fn read_labels(dir: &Path) -> Result<Option<Labels>, CheckpointError> {
+    let Some(value) = read_json::<Value>(dir, LABELS)? else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| CheckpointError::Json {
+        path: dir.join(LABELS),
+        problem,
+    };
+    let classes = match (value.get("task"), value.get("classes")) {
+        (Some(Value::String(_)), Some(Value::Array(classes))) => classes,
+        (Some(Value::String(_)), _) => {
+            return Err(wrong("field `classes` is missing or no list".to_owned()));
+        }
+        _ => return Err(wrong("field `task` is missing or no text".to_owned())),
+    };
+    for (i, class) in classes.iter().enumerate() {
+        let fits = [
+            (
+                "name",
+                class.get("name").is_some_and(Value::is_string),
+                "missing or no text",
+            ),
+            (
+                "code",
+                class
+                    .get("code")
+                    .is_none_or(|v| v.is_string() || v.is_null()),
+                "no text",
+            ),
+            (
+                "threshold",
+                class
+                    .get("threshold")
+                    .is_none_or(|v| v.is_number() || v.is_null()),
+                "no number",
+            ),
+        ];
+        if let Some((field, _, what)) = fits.iter().find(|(_, fits, _)| !fits) {
+            return Err(wrong(format!("field `classes[{i}].{field}` is {what}")));
+        }
+    }
+    match serde_json::from_value(value) {
+        Ok(labels) => Ok(Some(labels)),
+        Err(e) => Err(wrong(e.to_string())),
     }
 }
 
@@ -394,6 +442,53 @@ mod tests {
         let odd = [("w".to_owned(), odd)].into_iter().collect();
         assert!(ModelFolder::write(&root.path().join("new"), &contents(&odd)).is_err());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_named_with_its_field() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("clear");
+        let weights = weights(1.0);
+        ModelFolder::write(&dir, &contents(&weights)).unwrap();
+        for (labels, expected) in [
+            (json!({"classes": []}), "field `task` is missing"),
+            (
+                json!({"task": "t", "classes": {}}),
+                "field `classes` is missing or no list",
+            ),
+            (
+                json!({"task": "t", "classes": [{"name": "a"}, {}]}),
+                "`classes[1].name` is missing",
+            ),
+            (
+                json!({"task": "t", "classes": [{"name": "a", "code": 3}]}),
+                "`classes[0].code` is no text",
+            ),
+            (
+                json!({"task": "t", "classes": [{"name": "a", "threshold": "x"}]}),
+                "`classes[0].threshold` is no number",
+            ),
+        ] {
+            fs::write(dir.join("labels.json"), labels.to_string()).unwrap();
+            let error = ModelFolder::read(&dir).unwrap_err().to_string();
+            assert!(
+                error.contains("labels.json") && error.contains(expected),
+                "{error}"
+            );
+        }
+        fs::write(
+            dir.join("labels.json"),
+            "{\"task\": \"t\", \"classes\": [{\"name\": \"a\"}]}",
+        )
+        .unwrap();
+        let labels = ModelFolder::read(&dir).unwrap().labels.unwrap();
+        assert_eq!(labels.classes[0].threshold, None);
+        fs::write(dir.join("preprocess.json"), "{\"rate_hz\": ").unwrap();
+        let error = ModelFolder::read(&dir).unwrap_err().to_string();
+        assert!(
+            error.contains("preprocess.json") && error.contains("line 1"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod pickle_parser;
 mod pth;
 mod report;
 mod safetensors_io;
+mod tensors;
 #[cfg(test)]
 mod testing;
 

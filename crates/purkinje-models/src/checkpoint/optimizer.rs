@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::pickle::Pickle;
-use super::pth::Tensors;
+use super::tensors::Tensors;
 use super::{CheckpointError, NamedTensor, StateDict};
 
 const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
@@ -85,11 +85,11 @@ pub(super) fn read(
         .collect::<Result<Vec<_>, _>>()?;
 
     let prefix = format!("{key}.state.");
-    let tensors = file.read(
-        file.tensors
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?, tensor))),
-    )?;
+    let ours = file.described.iter().filter_map(|(full, tensor)| {
+        let name = full.strip_prefix(&prefix)?;
+        Some((full.as_str(), tensor, name))
+    });
+    let (tensors, _) = file.read(ours)?;
     // Before PyTorch 1.12 the step is a whole number beside the tensors.
     let numbers = match pickle.value(&[key, "state"]) {
         Some(Value::Object(state)) => state,

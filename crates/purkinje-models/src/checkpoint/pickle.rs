@@ -36,8 +36,29 @@ pub(super) enum Node {
         args: usize,
         state: Option<usize>,
     },
-    /// A reference to the numbers of a tensor.
-    Storage,
+    /// A reference to the numbers of a tensor, with the tuple that says which.
+    Storage(usize),
+}
+
+/// A tensor as the pickle describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Described {
+    Tensor(View),
+    /// In a way that is not understood: quantized, sparse, or garbled.
+    Other,
+}
+
+/// A part of a storage, seen as a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct View {
+    /// Such as `torch.FloatStorage`.
+    pub(super) storage_type: String,
+    /// Which storage.
+    pub(super) key: String,
+    /// Its first number, and the rest counted in numbers too.
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) strides: Vec<usize>,
 }
 
 /// The values of one pickle.
@@ -131,7 +152,98 @@ impl Pickle {
             Node::Sequence(items) => items.clone(),
             Node::Dict(pairs) => pairs.iter().flat_map(|(k, v)| [*k, *v]).collect(),
             Node::Call { what, args, state } => [*what, *args].into_iter().chain(*state).collect(),
+            Node::Storage(which) => vec![*which],
             _ => Vec::new(),
+        }
+    }
+
+    /// Every tensor in dictionaries within dictionaries, by the keys on the way to it joined by dots, in order.
+    pub(super) fn tensors(&self) -> Vec<(String, Described)> {
+        let mut all = Vec::new();
+        self.gather_tensors(self.root, "", &mut all);
+        all
+    }
+
+    /// Ends because [`Self::check_extent`] has bounded depth and number.
+    fn gather_tensors(&self, at: usize, name: &str, all: &mut Vec<(String, Described)>) {
+        match &self.nodes[at] {
+            Node::Dict(pairs) => {
+                for (key, value) in pairs {
+                    let key = match &self.nodes[*key] {
+                        Node::Text(text) => text.clone(),
+                        Node::Int(number) => number.to_string(),
+                        _ => continue,
+                    };
+                    let dot = if name.is_empty() { "" } else { "." };
+                    self.gather_tensors(*value, &format!("{name}{dot}{key}"), all);
+                }
+            }
+            Node::Call { what, args, .. } => {
+                let items = self.items(*args);
+                match (self.name(*what), items) {
+                    // A parameter is its tensor and whether it is trained.
+                    ("torch._utils._rebuild_parameter", [tensor, ..]) => {
+                        self.gather_tensors(*tensor, name, all);
+                    }
+                    (function, _) if function.starts_with("torch._utils._rebuild") => {
+                        let view = self.view(items);
+                        let described = view.map_or(Described::Other, Described::Tensor);
+                        all.push((name.to_owned(), described));
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The arguments of `_rebuild_tensor_v2`: storage, offset, size, strides, and what does not matter here.
+    fn view(&self, items: &[usize]) -> Option<View> {
+        let [storage, offset, shape, strides, ..] = *items else {
+            return None;
+        };
+        let Node::Storage(which) = self.nodes[storage] else {
+            return None;
+        };
+        // 'storage', class, key, device, count
+        let [_, class, key, ..] = *self.items(which) else {
+            return None;
+        };
+        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
+        (shape.len() == strides.len()).then_some(View {
+            storage_type: self.name(class).to_owned(),
+            key: self.text(key)?.to_owned(),
+            offset: self.size(offset)?,
+            shape,
+            strides,
+        })
+    }
+
+    fn items(&self, at: usize) -> &[usize] {
+        match &self.nodes[at] {
+            Node::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn size(&self, at: usize) -> Option<usize> {
+        match &self.nodes[at] {
+            Node::Int(number) => usize::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// A tuple of sizes, or `torch.Size` of one.
+    fn sizes(&self, at: usize) -> Option<Vec<usize>> {
+        match &self.nodes[at] {
+            Node::Sequence(items) => items.iter().map(|item| self.size(*item)).collect(),
+            Node::Call { what, args, .. } if self.name(*what) == "torch.Size" => {
+                let [sizes] = *self.items(*args) else {
+                    return None;
+                };
+                self.sizes(sizes)
+            }
+            _ => None,
         }
     }
 
@@ -154,7 +266,7 @@ impl Pickle {
             Node::Sequence(items) => items.iter().map(|item| self.json(*item)).collect(),
             Node::Dict(pairs) => Value::Object(self.object(pairs)),
             Node::Global(name) => format!("<{name}>").into(),
-            Node::Storage => "<storage>".into(),
+            Node::Storage(_) => "<storage>".into(),
             Node::Call { what, args, state } => match (self.scalar(at), state) {
                 (Some(value), _) => number(value),
                 (None, Some(state)) if ATTRIBUTES_OF.contains(&self.name(*what)) => {

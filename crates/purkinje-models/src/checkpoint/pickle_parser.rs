@@ -221,8 +221,8 @@ impl<R: Read> Parser<'_, R> {
                 b'R' | 0x81 => self.call()?,
                 b'b' => self.build()?,
                 b'Q' => {
-                    self.pop()?;
-                    self.push(Node::Storage);
+                    let which = self.pop()?;
+                    self.push(Node::Storage(which));
                 }
                 b'.' => {
                     let root = self.pop()?;

@@ -1,16 +1,13 @@
 //! PyTorch checkpoints (`.pth`, `.pt`, `.bin`), read without executing the pickle in them (specification 6.6, 6.7).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use pytorch_reader::{DType, PytorchReader, Tensor};
 use serde_json::{Map, Value};
 
-use super::container::{FORMAT, MOST_EXPANSION, read_pickle};
 use super::optimizer::{self, OptimizerState};
-use super::pickle::Pickle;
-use super::{CheckpointError, NamedTensor, StateDict, Stored};
+use super::tensors::Tensors;
+use super::{CheckpointError, StateDict, container};
 
 /// Entries that hold the weights, the first found counts (specification 6.7; the other published systems use the last).
 const WEIGHT_KEYS: [&str; 4] = ["model", "module", "state_dict", "model_state_dict"];
@@ -84,9 +81,8 @@ pub fn read_pth(path: &Path) -> Result<PthCheckpoint, CheckpointError> {
 /// When the file cannot be read, is cut off, damaged, something else or made to fill memory, names an unknown Python
 /// object, holds no tensor, or its optimizer was asked for and is not Adam.
 pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint, CheckpointError> {
-    // First, because it refuses what should not be looked at further.
-    let pickle = read_pickle(path, &options.allowed_globals)?;
-    let file = Tensors::open(path)?;
+    let (pickle, container) = container::open(path, &options.allowed_globals)?;
+    let file = Tensors::open(path, &pickle, container)?;
     let mut notes = Vec::new();
 
     let key = WEIGHT_KEYS
@@ -94,23 +90,24 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         .find(|key| pickle.keys(&[*key]).is_some());
     let optimizer_key = OPTIMIZER_KEYS
         .into_iter()
-        .find(|key| pickle.keys(&[*key]).is_some());
+        .find(|key| pickle.keys(&[*key]).is_some_and(|keys| !keys.is_empty()));
     let prefix = key.map(|key| format!("{key}."));
     let optimizer_prefix = optimizer_key.map(|key| format!("{key}."));
-    let mut ours: HashMap<&str, &Tensor> = HashMap::new();
-    let mut others = Vec::new();
-    for (name, tensor) in &file.tensors {
-        let is_optimizer = optimizer_prefix
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for (full, tensor) in &file.described {
+        if optimizer_prefix
             .as_deref()
-            .is_some_and(|p| name.starts_with(p));
+            .is_some_and(|p| full.starts_with(p))
+        {
+            continue;
+        }
         let below = match &prefix {
-            Some(prefix) => name.strip_prefix(prefix.as_str()),
-            None => Some(name.as_str()),
+            Some(prefix) => full.strip_prefix(prefix.as_str()),
+            None => Some(full.as_str()),
         };
         match below {
-            Some(name) if !is_optimizer => drop(ours.insert(name, tensor)),
-            None if !is_optimizer => others.push(name.as_str()),
-            _ => {}
+            Some(name) => ours.push((full.as_str(), tensor, name)),
+            None => others.push(full.as_str()),
         }
     }
     if ours.is_empty() {
@@ -122,7 +119,6 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         Some(key) => format!("The weights are the entry `{key}`."),
         None => "The weights are the file's dictionary itself.".to_owned(),
     });
-    others.sort_by_key(|name| natural(name));
     if let Some(listed) = listed(&others) {
         notes.push(format!("Left out beside the weights: {listed}."));
     }
@@ -130,12 +126,7 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         notes.push("The state of the optimizer was not read.".to_owned());
     }
 
-    let model = file.read(in_order(&ours, &pickle, key))?;
-    let mut rounded: Vec<&str> = ours
-        .iter()
-        .filter_map(|(name, tensor)| (tensor.dtype() != DType::F32).then_some(*name))
-        .collect();
-    rounded.sort_by_key(|name| natural(name));
+    let (model, rounded) = file.read(ours)?;
     notes.extend(rounding_note(&rounded));
     let model = without_parallel(model, &mut notes);
 
@@ -159,81 +150,6 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         scaler: object("scaler"),
         notes,
     })
-}
-
-/// The tensors of a file, their numbers unread.
-pub(super) struct Tensors<'a> {
-    pub(super) path: &'a Path,
-    /// By dotted name.
-    pub(super) tensors: HashMap<String, Tensor>,
-    /// Of the file, in bytes.
-    size: u64,
-}
-
-impl<'a> Tensors<'a> {
-    fn open(path: &'a Path) -> Result<Self, CheckpointError> {
-        let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path, "read"))?;
-        let reader = PytorchReader::new(path)
-            .map_err(|e| CheckpointError::damaged(path, FORMAT, sentence_end(e)))?;
-        Ok(Tensors {
-            path,
-            tensors: reader.into_tensors(),
-            size: metadata.len(),
-        })
-    }
-
-    /// The numbers of these tensors under these names.
-    pub(super) fn read<'t>(
-        &self,
-        tensors: impl IntoIterator<Item = (&'t str, &'t Tensor)>,
-    ) -> Result<StateDict, CheckpointError> {
-        let mut all = StateDict::default();
-        let mut bytes = 0u64;
-        for (name, tensor) in tensors {
-            // Many tensors may be views of one storage.
-            bytes = bytes.saturating_add(tensor.byte_len() as u64);
-            if bytes > self.size.saturating_mul(MOST_EXPANSION) {
-                return Err(CheckpointError::Bomb {
-                    path: self.path.to_path_buf(),
-                    problem: format!(
-                        "its tensors claim more than {bytes} bytes in a file of {}",
-                        self.size
-                    ),
-                });
-            }
-            all.insert(name, numbers(self.path, name, tensor, self.size)?);
-        }
-        Ok(all)
-    }
-}
-
-/// The tensors in the order of the file as far as it is known, the rest by name.
-fn in_order<'a>(
-    tensors: &HashMap<&'a str, &'a Tensor>,
-    pickle: &Pickle,
-    key: Option<&str>,
-) -> Vec<(&'a str, &'a Tensor)> {
-    let order = match key {
-        Some(key) => pickle.keys(&[key]),
-        None => pickle.keys(&[]),
-    };
-    let places: HashMap<&str, usize> = order
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-        .map(|(place, name)| (name, place))
-        .collect();
-    let mut sorted: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| (*name, *tensor))
-        .collect();
-    sorted.sort_by_cached_key(|(name, _)| {
-        (
-            places.get(name).copied().unwrap_or(usize::MAX),
-            natural(name),
-        )
-    });
-    sorted
 }
 
 /// Removes what `DataParallel` puts before every name.
@@ -269,71 +185,15 @@ fn listed(names: &[&str]) -> Option<String> {
     Some(text)
 }
 
-/// The numbers of one tensor.
-fn numbers(
-    path: &Path,
-    name: &str,
-    tensor: &Tensor,
-    size: u64,
-) -> Result<NamedTensor, CheckpointError> {
-    // A view with stride 0 may claim any number of elements; `torch.save` stores weights in full.
-    if tensor.byte_len() as u64 > size {
-        let problem = format!(
-            "of shape {:?} claims {} bytes in a file of {size}; save it with `.contiguous()`, or fetch the file again",
-            tensor.shape(),
-            tensor.byte_len()
-        );
-        return Err(CheckpointError::tensor(path, name, problem));
-    }
-    let mut bytes = tensor.read().map_err(|e| {
-        let problem = format!("cannot be read: {}; fetch the file again", sentence_end(e));
-        CheckpointError::tensor(path, name, problem)
-    })?;
-    // They come in the byte order of this machine.
-    if cfg!(target_endian = "big") {
-        let number = tensor.dtype().size();
-        bytes.chunks_mut(number).for_each(<[u8]>::reverse);
-    }
-    let stored = match tensor.dtype() {
-        DType::F64 => Stored::F64,
-        DType::F32 => Stored::F32,
-        DType::F16 => Stored::F16,
-        DType::BF16 => Stored::Bf16,
-        DType::I64 => Stored::I64,
-        DType::I32 => Stored::I32,
-        DType::I16 => Stored::I16,
-        DType::I8 => Stored::I8,
-        DType::U64 => Stored::U64,
-        DType::U32 => Stored::U32,
-        DType::U16 => Stored::U16,
-        DType::U8 | DType::Bool => Stored::U8,
-    };
-    Ok(NamedTensor {
-        shape: tensor.shape().to_vec(),
-        data: stored.to_f32(&bytes),
-    })
-}
-
-/// An error of another library as the middle of a sentence.
-fn sentence_end(error: impl ToString) -> String {
-    error.to_string().trim_end_matches('.').to_owned()
-}
-
-/// Sorts `layers.10` after `layers.9`.
-fn natural(name: &str) -> Vec<(u64, String)> {
-    name.split('.')
-        .map(|part| (part.parse().unwrap_or(u64::MAX), part.to_owned()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
     use super::super::testing::{
         dictionary, legacy_checkpoint, pickle, tensor, text, weights, zip_checkpoint,
+        zip_checkpoint_named,
     };
-    use super::super::{ParamGroup, read_safetensors};
+    use super::super::{NamedTensor, ParamGroup, read_safetensors};
     use super::*;
 
     fn golden(file: &str) -> PathBuf {
@@ -469,6 +329,63 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_the_file_does_not_matter() {
+        let root = pickle(&weights(false));
+        for length in 1..100 {
+            let file = zip_checkpoint_named(&"n".repeat(length), &root);
+            assert_eq!(read(&file).unwrap().model.len(), 2, "{length}");
+        }
+    }
+
+    #[test]
+    fn changed_numbers_are_noticed_by_their_checksum() {
+        let path = golden("finetune-clear/checkpoint.pth");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let cls_token = read_pth(&path).unwrap().model;
+        let cls_token = cls_token
+            .get("backbone.cls_token")
+            .unwrap()
+            .le_bytes()
+            .into_owned();
+        let at = bytes
+            .windows(16)
+            .position(|w| *w == cls_token[..16])
+            .unwrap();
+        bytes[at + 1] ^= 1;
+        let error = read(&bytes).unwrap_err().to_string();
+        assert!(
+            error.contains("backbone.cls_token`") && error.contains("checksum"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn views_are_written_out() {
+        // The two numbers of `w` from last to first cannot be a view; the second one alone, and one twice, can.
+        let view = |offset: u8, count: u8, stride: u8| {
+            let mut view = tensor("0", count.into(), 2, false);
+            let at = view.windows(2).rposition(|w| w == [b'K', 0]).unwrap();
+            view[at + 1] = offset;
+            let at = view.windows(3).rposition(|w| w == [b'K', 1, 0x85]).unwrap();
+            view[at + 1] = stride;
+            zip_checkpoint(&pickle(&dictionary(&[("v", view)])))
+        };
+        for (offset, count, stride, expected) in [
+            (1, 1, 1, &[-2.0][..]),
+            (0, 3, 0, &[1.5, 1.5, 1.5]),
+            (2, 0, 1, &[]),
+        ] {
+            let found = read(&view(offset, count, stride)).unwrap();
+            assert_eq!(found.model.get("v").unwrap().data, expected);
+        }
+        let error = read(&view(1, 2, 1)).unwrap_err().to_string();
+        assert!(
+            error.contains("needs bytes 4 to 12 of the storage `0`, which has 8"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn optimizers_other_than_adam_are_named_and_do_not_keep_the_weights_back() {
         let state = |part: &str| {
             let parts = dictionary(&[(part, tensor("1", 1, 1, false))]);
@@ -562,7 +479,8 @@ mod tests {
                 }
             }
             for place in 0..whole.len() {
-                for bit in 0..8 {
+                // The lowest, the highest, and one between that changes from byte to byte.
+                for bit in [0, 1 + place % 6, 7] {
                     let mut flipped = whole.clone();
                     flipped[place] ^= 1 << bit;
                     match read(&flipped) {

@@ -57,11 +57,18 @@ fn bytes_of(numbers: &[f32]) -> Vec<u8> {
 
 /// A checkpoint as PyTorch 1.6 and later write it.
 pub(super) fn zip_checkpoint(pickle: &[u8]) -> Vec<u8> {
+    zip_checkpoint_named("x", pickle)
+}
+
+/// The same, with everything in a folder of this name, as when the file has this name.
+pub(super) fn zip_checkpoint_named(folder: &str, pickle: &[u8]) -> Vec<u8> {
+    let name = |part: &str| format!("{folder}/{part}");
     zip(&[
-        ("x/data.pkl", pickle),
-        ("x/data/0", &bytes_of(NUMBERS[0])),
-        ("x/data/1", &bytes_of(NUMBERS[1])),
-        ("x/version", b"3\n"),
+        (&name("data.pkl"), pickle),
+        (&name("byteorder"), b"little"),
+        (&name("data/0"), &bytes_of(NUMBERS[0])),
+        (&name("data/1"), &bytes_of(NUMBERS[1])),
+        (&name("version"), b"3\n"),
     ])
 }
 
@@ -110,6 +117,13 @@ pub(super) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let count = (entries.len() as u16).to_le_bytes();
     let (bytes, at) = (directory.len() as u32, file.len() as u32);
     file.extend(directory);
+    // The second end record and the place where it begins, which PyTorch writes whatever the size.
+    let end = (file.len() as u64).to_le_bytes();
+    let wide = |number: u64| number.to_le_bytes();
+    file.extend([b"PK\x06\x06", &wide(44)[..], &[0; 12]].concat());
+    let entries = wide(entries.len() as u64);
+    file.extend([entries, entries, wide(bytes.into()), wide(at.into())].concat());
+    file.extend([b"PK\x06\x07\0\0\0\0", &end[..], &[1, 0, 0, 0]].concat());
     file.extend([b"PK\x05\x06\0\0\0\0", &count[..], &count].concat());
     file.extend([&bytes.to_le_bytes()[..], &at.to_le_bytes(), &[0; 2]].concat());
     file

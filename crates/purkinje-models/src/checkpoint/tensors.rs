@@ -1,0 +1,271 @@
+//! The tensors of a PyTorch checkpoint: described in its pickle, their numbers read when asked for.
+//!
+//! The numbers of a zip archive are read here, those of the older stream of pickles by `pytorch-reader`. The latter
+//! reads archives too, but the zip library below it loses the directory of those whose root folder has a name of 21
+//! letters (`full_model_state_dict.pt`): the directory entry of `data.pkl` is then as long as the records of which that
+//! library is unaware.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use pytorch_reader::{DType, PytorchReader};
+
+use super::container::{Archive, Container, FORMAT, MOST_EXPANSION};
+use super::pickle::{Described, Pickle};
+use super::{CheckpointError, NamedTensor, StateDict, Stored};
+
+/// The tensors of a file by dotted name, in its order.
+pub(super) struct Tensors<'a> {
+    pub(super) path: &'a Path,
+    pub(super) described: Vec<(String, Described)>,
+    numbers: Numbers,
+    /// Of the file, in bytes.
+    size: u64,
+}
+
+/// Where numbers come from.
+enum Numbers {
+    Archive(Archive),
+    Stream(HashMap<String, pytorch_reader::Tensor>),
+}
+
+impl<'a> Tensors<'a> {
+    pub(super) fn open(
+        path: &'a Path,
+        pickle: &Pickle,
+        container: Container,
+    ) -> Result<Self, CheckpointError> {
+        let size = std::fs::metadata(path)
+            .map_err(CheckpointError::io(path, "read"))?
+            .len();
+        let numbers = match container {
+            Container::Archive(archive) => Numbers::Archive(archive),
+            Container::Stream => {
+                let reader = PytorchReader::new(path)
+                    .map_err(|e| CheckpointError::damaged(path, FORMAT, sentence_end(e)))?;
+                Numbers::Stream(reader.into_tensors())
+            }
+        };
+        Ok(Tensors {
+            path,
+            described: pickle.tensors(),
+            numbers,
+            size,
+        })
+    }
+
+    /// The numbers of these tensors, each under the name given last.
+    pub(super) fn read<'t>(
+        &self,
+        tensors: impl IntoIterator<Item = (&'t str, &'t Described, &'t str)>,
+    ) -> Result<(StateDict, Vec<&'t str>), CheckpointError> {
+        let mut all = StateDict::default();
+        let mut rounded = Vec::new();
+        let mut total = 0u64;
+        for (full, tensor, name) in tensors {
+            let (shape, stored, bytes) = match &self.numbers {
+                Numbers::Archive(archive) => {
+                    self.from_archive(archive, tensor, full, &mut total)?
+                }
+                Numbers::Stream(tensors) => self.from_stream(tensors, full, &mut total)?,
+            };
+            if !matches!(stored, Stored::F32) {
+                rounded.push(name);
+            }
+            let data = stored.to_f32(&bytes);
+            all.insert(name, NamedTensor { shape, data });
+        }
+        Ok((all, rounded))
+    }
+
+    fn from_archive(
+        &self,
+        archive: &Archive,
+        tensor: &Described,
+        name: &str,
+        total: &mut u64,
+    ) -> Result<(Vec<usize>, Stored, Vec<u8>), CheckpointError> {
+        let odd = |problem: &str| CheckpointError::tensor(self.path, name, problem);
+        let Described::Tensor(view) = tensor else {
+            return Err(odd(
+                "is described in a way that is not read; save it as an ordinary dense tensor",
+            ));
+        };
+        let (stored, width) = storage(&view.storage_type).ok_or_else(|| {
+            odd(&format!(
+                "holds numbers of the type `{}`, which is not read; convert it to float32",
+                view.storage_type
+            ))
+        })?;
+        let garbled = || odd("has a shape, strides or an offset that contradict its storage");
+        let count = product(&view.shape).ok_or_else(garbled)?;
+        // From the first to behind the last number it touches.
+        let extent = match count {
+            0 => 0,
+            _ => view
+                .shape
+                .iter()
+                .zip(&view.strides)
+                .try_fold(1usize, |n, (d, stride)| {
+                    n.checked_add((d - 1).checked_mul(*stride)?)
+                })
+                .ok_or_else(garbled)?,
+        };
+        let bytes = |numbers: usize| numbers.checked_mul(width).map(|n| n as u64);
+        let (Some(needed), Some(from), Some(length)) =
+            (bytes(count), bytes(view.offset), bytes(extent))
+        else {
+            return Err(garbled());
+        };
+        self.admit(name, &view.shape, needed, total)?;
+        let window = archive.storage(self.path, name, &view.key, from, length)?;
+        let numbers = if is_contiguous(&view.shape, &view.strides) {
+            window
+        } else {
+            gather(&window, &view.shape, &view.strides, width)
+        };
+        Ok((view.shape.clone(), stored, numbers))
+    }
+
+    fn from_stream(
+        &self,
+        tensors: &HashMap<String, pytorch_reader::Tensor>,
+        name: &str,
+        total: &mut u64,
+    ) -> Result<(Vec<usize>, Stored, Vec<u8>), CheckpointError> {
+        let tensor = tensors.get(name).ok_or_else(|| {
+            let problem = "is named in the pickle but cannot be read; save it as a dense tensor";
+            CheckpointError::tensor(self.path, name, problem)
+        })?;
+        self.admit(name, tensor.shape(), tensor.byte_len() as u64, total)?;
+        let mut bytes = tensor.read().map_err(|e| {
+            let problem = format!("cannot be read: {}; fetch the file again", sentence_end(e));
+            CheckpointError::tensor(self.path, name, problem)
+        })?;
+        // They come in the byte order of this machine.
+        if cfg!(target_endian = "big") {
+            let number = tensor.dtype().size();
+            bytes.chunks_mut(number).for_each(<[u8]>::reverse);
+        }
+        let stored = match tensor.dtype() {
+            DType::F64 => Stored::F64,
+            DType::F32 => Stored::F32,
+            DType::F16 => Stored::F16,
+            DType::BF16 => Stored::Bf16,
+            DType::I64 => Stored::I64,
+            DType::I32 => Stored::I32,
+            DType::I16 => Stored::I16,
+            DType::I8 => Stored::I8,
+            DType::U64 => Stored::U64,
+            DType::U32 => Stored::U32,
+            DType::U16 => Stored::U16,
+            DType::U8 | DType::Bool => Stored::U8,
+        };
+        Ok((tensor.shape().to_vec(), stored, bytes))
+    }
+
+    /// Refuses a tensor larger than the file, as a view with stride 0 may claim to be (`torch.save` stores weights in
+    /// full), and many views that together are far larger.
+    fn admit(
+        &self,
+        name: &str,
+        shape: &[usize],
+        bytes: u64,
+        total: &mut u64,
+    ) -> Result<(), CheckpointError> {
+        if bytes > self.size {
+            let problem = format!(
+                "of shape {shape:?} claims {bytes} bytes in a file of {}; save it with `.contiguous()`, or fetch the file again",
+                self.size
+            );
+            return Err(CheckpointError::tensor(self.path, name, problem));
+        }
+        *total = total.saturating_add(bytes);
+        if *total > self.size.saturating_mul(MOST_EXPANSION) {
+            return Err(CheckpointError::Bomb {
+                path: self.path.to_path_buf(),
+                problem: format!(
+                    "its tensors claim more than {total} bytes in a file of {}",
+                    self.size
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How a storage class holds its numbers, and the bytes of one.
+fn storage(class: &str) -> Option<(Stored, usize)> {
+    Some(match class {
+        "torch.DoubleStorage" => (Stored::F64, 8),
+        "torch.FloatStorage" => (Stored::F32, 4),
+        "torch.HalfStorage" => (Stored::F16, 2),
+        "torch.BFloat16Storage" => (Stored::Bf16, 2),
+        "torch.LongStorage" => (Stored::I64, 8),
+        "torch.IntStorage" => (Stored::I32, 4),
+        "torch.ShortStorage" => (Stored::I16, 2),
+        "torch.CharStorage" => (Stored::I8, 1),
+        "torch.ByteStorage" | "torch.BoolStorage" => (Stored::U8, 1),
+        _ => return None,
+    })
+}
+
+fn product(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
+}
+
+/// Whether the numbers lie one after the other, the last dimension fastest.
+fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
+    let mut expected = 1;
+    shape.iter().zip(strides).rev().all(|(size, stride)| {
+        let fits = *size == 1 || *stride == expected;
+        expected *= size.max(&1);
+        fits
+    })
+}
+
+/// The numbers of a view in row-major order. The window is known to reach to its last number.
+fn gather(window: &[u8], shape: &[usize], strides: &[usize], width: usize) -> Vec<u8> {
+    let count = shape.iter().product::<usize>();
+    let mut numbers = Vec::with_capacity(count * width);
+    let mut index = vec![0; shape.len()];
+    for _ in 0..count {
+        let at: usize = index
+            .iter()
+            .zip(strides)
+            .map(|(i, stride)| i * stride)
+            .sum();
+        numbers.extend(&window[at * width..(at + 1) * width]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    numbers
+}
+
+/// An error of another library as the middle of a sentence.
+fn sentence_end(error: impl ToString) -> String {
+    error.to_string().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_written_out_row_by_row() {
+        let window: Vec<u8> = (0..6).collect();
+        assert!(is_contiguous(&[2, 3], &[3, 1]) && is_contiguous(&[1, 3], &[77, 1]));
+        assert!(is_contiguous(&[], &[]) && is_contiguous(&[0, 3], &[3, 1]));
+        assert!(!is_contiguous(&[3, 2], &[1, 3]));
+        // The transpose of [[0, 1, 2], [3, 4, 5]], every second number, and one number three times.
+        assert_eq!(gather(&window, &[3, 2], &[1, 3], 1), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(gather(&window, &[3], &[2], 1), [0, 2, 4]);
+        assert_eq!(gather(&window, &[3, 1], &[0, 1], 2), [0, 1, 0, 1, 0, 1]);
+        assert!(gather(&window, &[0, 3], &[1, 1], 1).is_empty());
+    }
+}
