@@ -8,6 +8,7 @@
 //!
 //! Nothing here needs a device: tensors are float32 in host memory, row-major.
 
+mod archive;
 mod card;
 mod container;
 mod error;

@@ -1,16 +1,17 @@
 //! The tensors of a PyTorch checkpoint: described in its pickle, their numbers read when asked for.
 //!
 //! The numbers of a zip archive are read here, those of the older stream of pickles by `pytorch-reader`. The latter
-//! reads archives too, but the zip library below it loses the directory of those whose root folder has a name of 21
-//! letters (`full_model_state_dict.pt`): the directory entry of `data.pkl` is then as long as the records of which that
-//! library is unaware.
+//! reads archives too, but the library below it (zip 9.4.1) misplaces the directory of those whose root folder has a
+//! name of 21 letters, such as `full_model_state_dict.pt`: the directory entry of `data.pkl` is then as long as the
+//! records between directory and end, which that library passes over.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use pytorch_reader::{DType, PytorchReader};
 
-use super::container::{Archive, Container, FORMAT, MOST_EXPANSION};
+use super::archive::Archive;
+use super::container::{Container, FORMAT, MOST_EXPANSION};
 use super::pickle::{Described, Pickle};
 use super::{CheckpointError, NamedTensor, StateDict, Stored};
 
@@ -64,10 +65,8 @@ impl<'a> Tensors<'a> {
         let mut total = 0u64;
         for (full, tensor, name) in tensors {
             let (shape, stored, bytes) = match &self.numbers {
-                Numbers::Archive(archive) => {
-                    self.from_archive(archive, tensor, full, &mut total)?
-                }
-                Numbers::Stream(tensors) => self.from_stream(tensors, full, &mut total)?,
+                Numbers::Archive(archive) => self.archived(archive, tensor, full, &mut total)?,
+                Numbers::Stream(tensors) => self.streamed(tensors, full, &mut total)?,
             };
             if !matches!(stored, Stored::F32) {
                 rounded.push(name);
@@ -78,7 +77,7 @@ impl<'a> Tensors<'a> {
         Ok((all, rounded))
     }
 
-    fn from_archive(
+    fn archived(
         &self,
         archive: &Archive,
         tensor: &Described,
@@ -127,7 +126,7 @@ impl<'a> Tensors<'a> {
         Ok((view.shape.clone(), stored, numbers))
     }
 
-    fn from_stream(
+    fn streamed(
         &self,
         tensors: &HashMap<String, pytorch_reader::Tensor>,
         name: &str,
