@@ -151,6 +151,10 @@ impl Archive {
         // No more than the entry has, which is no more than the file has.
         let mut bytes = Vec::with_capacity(length.min(whole) as usize);
         file.take(length).read_to_end(&mut bytes).map_err(io())?;
+        if bytes.len() as u64 != length {
+            let problem = "it became shorter while it was read";
+            return Err(CheckpointError::damaged(path, FORMAT, problem));
+        }
         let expected = self.entries.get(name).map_or(0, |entry| entry.checksum);
         if bytes.len() as u64 == whole && expected != 0 && crc32(&bytes) != expected {
             let problem = "a part of the archive does not have its checksum";

@@ -378,6 +378,18 @@ mod tests {
             let found = read(&view(offset, count, stride)).unwrap();
             assert_eq!(found.model.get("v").unwrap().data, expected);
         }
+        // Nothing, of a shape whose product without the zero is beyond any memory.
+        let mut empty = tensor("0", 0, 2, false);
+        let at = empty
+            .windows(4)
+            .rposition(|w| w == [b'M', 0, 0, 0x85])
+            .unwrap();
+        let shape = b"(K\0J\0\0\0\x7fJ\0\0\0\x7fJ\0\0\0\x7ft(K\x01K\x01K\x01K\x01t";
+        empty.splice(at..at + 7, shape.iter().copied());
+        let found = read(&zip_checkpoint(&pickle(&dictionary(&[("v", empty)])))).unwrap();
+        let huge = 0x7f00_0000;
+        assert_eq!(found.model.get("v").unwrap().shape, [0, huge, huge, huge]);
+
         let error = read(&view(1, 2, 1)).unwrap_err().to_string();
         assert!(
             error.contains("needs bytes 4 to 12 of the storage `0`, which has 8"),
