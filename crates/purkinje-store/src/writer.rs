@@ -668,3 +668,6 @@ fn short_hash(id: &str) -> [u8; 16] {
     short.copy_from_slice(&blake3::hash(id.as_bytes()).as_bytes()[..16]);
     short
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,15 +81,19 @@ impl Importer for PtbXl {
         let mut remarks = Vec::new();
         for row in &table.rows {
             let id = identifier(row.cell(id)).to_owned();
-            let fold: i16 = identifier(row.cell(fold)).parse().map_err(|_| {
-                table.error(
-                    row,
-                    format!(
-                        "strat_fold is `{}`, expected a number from 1 to 10",
-                        row.cell(fold)
-                    ),
-                )
-            })?;
+            let fold: i16 = identifier(row.cell(fold))
+                .parse()
+                .ok()
+                .filter(|fold| (1..=10).contains(fold))
+                .ok_or_else(|| {
+                    table.error(
+                        row,
+                        format!(
+                            "strat_fold is `{}`, expected a number from 1 to 10",
+                            row.cell(fold)
+                        ),
+                    )
+                })?;
             let listed = parse_codes(row.cell(codes)).map_err(|reason| table.error(row, reason))?;
             let counted = listed
                 .iter()

@@ -1,0 +1,291 @@
+//! What is written is read back; what is damaged is refused by name.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
+use purkinje_store::import::PtbXl;
+use purkinje_store::{
+    Begin, LabelSet, MadeBy, NewRow, Outcome, Row, Split, Status, Store, StoreError, StoreSpec,
+    StoreWriter, prepare,
+};
+
+use common::{copy, ptb_xl, small_shards};
+
+fn whole() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("whole");
+    let contract = Preprocess::clear_ptbxl();
+    prepare(
+        &PtbXl::new(ptb_xl()),
+        &contract,
+        &target,
+        &small_shards(),
+        &(),
+    )
+    .unwrap();
+    (dir, target)
+}
+
+#[test]
+fn damage_is_found_and_named() {
+    let (dir, whole) = whole();
+    let shard = "shard-00004.arrow";
+    let damaged = |name: &str, damage: &dyn Fn(&Path)| {
+        let target = dir.path().join(name);
+        copy(&whole, &target);
+        damage(&target);
+        target
+    };
+    let truncate = |target: &Path| {
+        let bytes = fs::read(target.join(shard)).unwrap();
+        fs::write(target.join(shard), &bytes[..bytes.len() - 1]).unwrap();
+    };
+    match Store::open(damaged("truncated", &truncate)).err().unwrap() {
+        StoreError::Shard { path, reason } => {
+            assert!(
+                path.ends_with(shard) && reason.contains("bytes"),
+                "{reason}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+    let remove = |target: &Path| fs::remove_file(target.join(shard)).unwrap();
+    match Store::open(damaged("missing", &remove)).err().unwrap() {
+        StoreError::Io { path, .. } => assert!(path.ends_with(shard)),
+        other => panic!("{other}"),
+    }
+    let version = |target: &Path| {
+        let path = target.join("store.json");
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        json["schema_version"] = 99.into();
+        // A later version may describe things this one does not know.
+        json["shards"] = "elsewhere".into();
+        fs::write(&path, json.to_string()).unwrap();
+    };
+    let error = Store::open(damaged("version", &version)).err().unwrap();
+    assert!(
+        matches!(error, StoreError::SchemaVersion { found: 99, .. })
+            && error.to_string().contains("update the program"),
+        "{error}"
+    );
+    let escape = |target: &Path| {
+        let path = target.join("store.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(shard, "../whole/shard-00004.arrow")).unwrap();
+    };
+    let error = Store::open(damaged("escape", &escape)).err().unwrap();
+    assert!(matches!(error, StoreError::Description { .. }), "{error}");
+    let error = Store::open(dir.path()).err().unwrap();
+    assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+    Store::open(&whole).unwrap().verify().unwrap();
+}
+
+#[test]
+fn any_changed_byte_is_found_and_none_is_a_crash() {
+    let (dir, whole) = whole();
+    let target = dir.path().join("changed");
+    copy(&whole, &target);
+    let path = target.join("shard-00002.arrow");
+    let bytes = fs::read(&path).unwrap();
+    // All of the head and of the footer, where every byte steers the reader; samples here and there.
+    let (head, foot) = (512, bytes.len() - 4096);
+    let positions = (0..head)
+        .step_by(3)
+        .chain((head..foot).step_by(4999))
+        .chain((foot..bytes.len()).step_by(5));
+    let mut opened = 0;
+    for position in positions {
+        let mut changed = bytes.clone();
+        changed[position] ^= 0x41;
+        fs::write(&path, &changed).unwrap();
+        match Store::open(&target) {
+            Err(StoreError::Shard { path: named, .. }) => assert_eq!(named, path),
+            Err(other) => panic!("byte {position}: {other}"),
+            Ok(store) => {
+                opened += 1;
+                // Whatever the bytes say, reading all of it is safe.
+                let sum: usize = store.rows().map(|row| row.r_peaks().len()).sum();
+                assert!(sum < 100_000_000);
+                match store.verify() {
+                    Err(StoreError::Checksum { path: named, .. }) => assert_eq!(named, path),
+                    other => panic!("byte {position}: {other:?}"),
+                }
+            }
+        }
+    }
+    assert!(opened > 0, "changed samples are not found by opening");
+}
+
+fn spec(label_sets: Vec<LabelSet>, rows_per_shard: usize, rows_per_batch: usize) -> StoreSpec {
+    let leads = LeadSet::new(LeadSet::standard_12().leads()[..3].to_vec());
+    StoreSpec {
+        name: "test".to_owned(),
+        preprocess: Preprocess::clear().with_leads(leads.clone()),
+        leads,
+        rate_hz: 100.0,
+        unit: "mV".to_owned(),
+        label_sets,
+        made_by: MadeBy::default(),
+        fingerprint: "test".to_owned(),
+        rows_per_shard,
+        rows_per_batch,
+    }
+}
+
+/// A stored row as it was written.
+fn read_back(row: Row<'_>, label_sets: usize) -> NewRow {
+    NewRow {
+        id: row.id().to_owned(),
+        patient: row.patient().map(str::to_owned),
+        source: row.source().to_owned(),
+        split: row.split(),
+        fold: row.fold(),
+        gain_per_mv: row.gain_per_mv(),
+        signal: row.signal().to_vec(),
+        r_peaks: row.r_peaks().to_vec(),
+        beats_detected: row.beats_detected(),
+        report: row.report().map(str::to_owned),
+        age: row.age(),
+        sex: row.sex().map(str::to_owned),
+        flat_leads: row.flat_leads() as i16,
+        missing_samples: row.missing_samples() as i32,
+        labels: (0..label_sets)
+            .map(|set| row.labels(set).map(<[i16]>::to_vec))
+            .collect(),
+    }
+}
+
+fn classes(count: i16) -> impl Strategy<Value = Option<Vec<i16>>> {
+    prop::option::of(prop::collection::btree_set(0..count, 0..4))
+        .prop_map(|classes| classes.map(|set| set.into_iter().collect()))
+}
+
+prop_compose! {
+    fn any_row()(
+        samples in 1usize..60,
+    )(
+        id in "\\PC{0,12}",
+        patient in prop::option::of("\\PC{0,8}"),
+        source in "[a-z/]{1,20}",
+        split in prop::sample::select(Split::ALL.to_vec()),
+        fold in prop::option::of(any::<i16>()),
+        gain_per_mv in 1e-3f32..1e6,
+        signal in prop::collection::vec(any::<i16>(), samples * 3),
+        r_peaks in prop::collection::btree_set(0..samples as i32, 0..=samples.min(9)),
+        (beats_detected, report) in (any::<bool>(), prop::option::of("(?s).{0,30}")),
+        age in prop::option::of(-1e3f32..1e3),
+        sex in prop::option::of("[a-z]{0,6}"),
+        (flat_leads, missing_samples) in (0i16..4, 0i32..1000),
+        (diagnosis, rhythm) in (classes(7), classes(2)),
+    ) -> NewRow {
+        NewRow {
+            id, patient, source, split, fold, gain_per_mv, signal,
+            r_peaks: r_peaks.into_iter().collect(),
+            beats_detected, report, age, sex, flat_leads, missing_samples,
+            labels: vec![diagnosis, rhythm],
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_are_read_as_they_were_written(
+        mut rows in prop::collection::vec(any_row(), 0..24),
+        rows_per_shard in 1usize..9,
+        rows_per_batch in 1usize..5,
+        order in prop::collection::vec(any::<prop::sample::Index>(), 30),
+    ) {
+        for (index, row) in rows.iter_mut().enumerate() {
+            row.id.push_str(&format!("#{index}"));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let sets = vec![
+            LabelSet::from_names("diagnosis", ["a", "b", "c", "d", "e", "f", "g"]),
+            LabelSet::from_names("rhythm", ["x", "y"]),
+        ];
+        let Begin::Writing(mut writer) =
+            StoreWriter::begin(dir.path(), spec(sets, rows_per_shard, rows_per_batch)).unwrap()
+        else {
+            panic!("a store in an empty folder");
+        };
+        for row in &rows {
+            let outcome = Outcome {
+                status: Status::Ok,
+                ..Outcome::not_stored(&row.id, Path::new(&row.source), Status::Ok, "")
+            };
+            writer.append(outcome.clone(), Some(row.clone())).unwrap();
+            // The same id again is refused and leaves no trace.
+            let again = writer.append(outcome, Some(row.clone()));
+            let refused = matches!(again, Err(StoreError::Row { .. }));
+            prop_assert!(refused);
+        }
+        let info = writer.finish().unwrap();
+        prop_assert_eq!(info.shards.len(), rows.len().div_ceil(rows_per_shard));
+        let store = Store::open(dir.path()).unwrap();
+        store.verify().unwrap();
+        prop_assert_eq!(store.info(), &info);
+        let read: Vec<NewRow> = store.rows().map(|row| read_back(row, 2)).collect();
+        prop_assert_eq!(&read, &rows);
+        for index in order.iter().filter(|_| !rows.is_empty()) {
+            let index = index.index(rows.len());
+            prop_assert_eq!(&read_back(store.row(index).unwrap(), 2), &rows[index]);
+            prop_assert_eq!(store.position(&rows[index].id), Some(index));
+        }
+        let beyond = matches!(store.row(rows.len()), Err(StoreError::NoRow { .. }));
+        prop_assert!(beyond);
+    }
+}
+
+#[test]
+fn rows_that_contradict_the_store_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets = vec![LabelSet::from_names("rhythm", ["x", "y"])];
+    let Begin::Writing(writer) = StoreWriter::begin(dir.path(), spec(sets, 4, 2)).unwrap() else {
+        panic!("a store in an empty folder");
+    };
+    let good = NewRow {
+        id: "r".to_owned(),
+        patient: None,
+        source: "r.hea".to_owned(),
+        split: Split::Train,
+        fold: None,
+        gain_per_mv: 1000.0,
+        signal: vec![1; 30],
+        r_peaks: vec![2, 9],
+        beats_detected: true,
+        report: None,
+        age: None,
+        sex: None,
+        flat_leads: 0,
+        missing_samples: 0,
+        labels: vec![Some(vec![1])],
+    };
+    writer.check(&good).unwrap();
+    let bad: [(&dyn Fn(&mut NewRow), &str); 7] = [
+        (&|row| row.signal.truncate(29), "3 leads"),
+        (&|row| row.gain_per_mv = 0.0, "gain of 0"),
+        (&|row| row.gain_per_mv = f32::NAN, "gain of NaN"),
+        (&|row| row.r_peaks = vec![10], "within 10 samples"),
+        (&|row| row.r_peaks = vec![5, 4], "not increasing"),
+        (&|row| row.labels = vec![Some(vec![2])], "class 2"),
+        (&|row| row.labels.clear(), "the store has 1"),
+    ];
+    for (change, words) in bad {
+        let mut row = good.clone();
+        change(&mut row);
+        match writer.check(&row) {
+            Err(StoreError::Row { id, reason }) => {
+                assert!(id == "r" && reason.contains(words), "{reason}");
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+}
