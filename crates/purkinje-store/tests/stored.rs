@@ -244,6 +244,9 @@ proptest! {
     }
 }
 
+/// What is changed about a good row.
+type Change = fn(&mut NewRow);
+
 #[test]
 fn rows_that_contradict_the_store_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -269,14 +272,14 @@ fn rows_that_contradict_the_store_are_refused() {
         labels: vec![Some(vec![1])],
     };
     writer.check(&good).unwrap();
-    let bad: [(&dyn Fn(&mut NewRow), &str); 7] = [
-        (&|row| row.signal.truncate(29), "3 leads"),
-        (&|row| row.gain_per_mv = 0.0, "gain of 0"),
-        (&|row| row.gain_per_mv = f32::NAN, "gain of NaN"),
-        (&|row| row.r_peaks = vec![10], "within 10 samples"),
-        (&|row| row.r_peaks = vec![5, 4], "not increasing"),
-        (&|row| row.labels = vec![Some(vec![2])], "class 2"),
-        (&|row| row.labels.clear(), "the store has 1"),
+    let bad: [(Change, &str); 7] = [
+        (|row| row.signal.truncate(29), "3 leads"),
+        (|row| row.gain_per_mv = 0.0, "gain of 0"),
+        (|row| row.gain_per_mv = f32::NAN, "gain of NaN"),
+        (|row| row.r_peaks = vec![10], "within 10 samples"),
+        (|row| row.r_peaks = vec![5, 4], "not increasing"),
+        (|row| row.labels = vec![Some(vec![2])], "class 2"),
+        (|row| row.labels.clear(), "the store has 1"),
     ];
     for (change, words) in bad {
         let mut row = good.clone();
