@@ -310,6 +310,41 @@ fn many_records(dir: &Path, count: usize) {
     }
 }
 
+/// A preparation that `signal` stopped after its first shard, and what it left. On a busy machine it may be finished before
+/// the signal comes; then it is tried again in a new folder.
+#[cfg(unix)]
+fn stopped_by(
+    signal: &str,
+    prepare: &dyn Fn(&str) -> (Command, PathBuf),
+) -> (PathBuf, String, Output) {
+    for attempt in 0..10 {
+        let place = format!("{signal}{attempt}");
+        let (mut first, store) = prepare(&place);
+        let child = first.spawn().unwrap();
+        let started = Instant::now();
+        // A shard counts from its line in the journal on, not from its name on.
+        let sealed = || {
+            let journal = fs::read_to_string(store.join("prepare.journal")).unwrap_or_default();
+            journal.lines().count() > 1
+        };
+        while !sealed() && !store.join("store.json").exists() {
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "no first shard"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let sent = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        let stopped = child.wait_with_output().unwrap();
+        if sent.unwrap().success() && !stopped.status.success() {
+            return (store, place, stopped);
+        }
+    }
+    panic!("ten times it was finished before the signal came");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
@@ -346,25 +381,7 @@ fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
     ok(whole.output().unwrap());
 
     for signal in ["KILL", "INT"] {
-        let (mut first, store) = prepare(signal);
-        let child = first.spawn().unwrap();
-        let started = Instant::now();
-        while !store.join("shard-00000.arrow").exists() {
-            assert!(
-                started.elapsed() < Duration::from_secs(120),
-                "no first shard"
-            );
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let sent = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-        let stopped = child.wait_with_output().unwrap();
-        assert!(
-            !stopped.status.success(),
-            "it was finished before the signal came"
-        );
+        let (store, place, stopped) = stopped_by(signal, &prepare);
         assert!(!store.join("store.json").exists());
         if signal == "INT" {
             let error = failed(stopped);
@@ -373,7 +390,7 @@ fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
         let error = failed(run!("store", "info", &store));
         assert!(error.contains("is not finished"), "{error}");
 
-        let (mut second, _) = prepare(signal);
+        let (mut second, _) = prepare(&place);
         let finished = second.output().unwrap();
         let said = text(&finished.stderr);
         ok(finished);

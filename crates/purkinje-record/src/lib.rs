@@ -2,14 +2,20 @@
 #![deny(missing_docs)]
 
 mod csv;
+mod dicom;
+mod edf;
 mod error;
 mod find;
+pub mod hdf5;
 mod leads;
+pub mod mat;
 mod npy;
 mod open;
+mod parquet;
 mod recording;
 mod units;
 pub mod wfdb;
+mod xml;
 
 pub use error::RecordError;
 pub use find::{MAX_FOLDER_DEPTH, find_records};

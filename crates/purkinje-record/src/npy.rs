@@ -24,6 +24,13 @@ struct Sidecar {
     unit: Option<String>,
 }
 
+/// Opens an `.npz` archive.
+pub(crate) fn open_archive(path: &Path, _options: &OpenOptions) -> Result<Recording, RecordError> {
+    Err(RecordError::UnknownKind {
+        path: path.to_owned(),
+    })
+}
+
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let bytes = files::read_small(path, MAX_NPY_BYTES, "size in bytes")?;
     let array = Array::parse(path, &bytes)?;

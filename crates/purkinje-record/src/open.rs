@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{LeadSet, RecordError, Recording, Unit, csv, npy, wfdb};
+use crate::{
+    LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, parquet, wfdb, xml,
+};
 
 /// What to take from a file, and what the file does not say.
 ///
@@ -21,8 +23,12 @@ pub struct OpenOptions {
     pub links_outside: bool,
     /// Extensions of annotation files to read beside the header (`atr`, `qrs`, ...) (WFDB).
     pub annotators: Vec<String>,
-    /// Patient the recording belongs to. Never taken from a file.
+    /// Patient the recording belongs to. Never taken from a file as it stands there, see `patient_salt`.
     pub patient: Option<String>,
+    /// With a salt, the patient identifier of a file (DICOM, EDF, XML) becomes [`Recording::patient`] as a salted hash, which
+    /// keeps patients apart without naming them. Without one it is dropped. Keep the salt secret: with it and a list of
+    /// identifiers the hashes can be found again.
+    pub patient_salt: Option<String>,
     /// Sampling rate in hertz of an array or a table without a time column; overrides a sidecar file.
     pub rate_hz: Option<f64>,
     /// Leads of an array in the order of its rows or columns; overrides a sidecar file.
@@ -63,6 +69,7 @@ impl Default for OpenOptions {
             links_outside: false,
             annotators: Vec::new(),
             patient: None,
+            patient_salt: None,
             rate_hz: None,
             array_leads: None,
             unit: None,
@@ -70,8 +77,34 @@ impl Default for OpenOptions {
     }
 }
 
-/// Opens a recording: a WFDB record (`.hea`, its name without extension, or `.dat`/`.mat` with the `.hea` beside it), a `.npy`
-/// array or a `.csv` table.
+impl OpenOptions {
+    /// What becomes of the patient identifier `found` in a file.
+    pub(crate) fn patient_of(&self, found: Option<&str>) -> Option<String> {
+        if self.patient.is_some() {
+            return self.patient.clone();
+        }
+        let found = found.map(str::trim).filter(|found| !found.is_empty())?;
+        let mut hasher = blake3::Hasher::new_derive_key("purkinje patient identifier 1");
+        let salt = self.patient_salt.as_ref()?.as_bytes();
+        hasher.update(&(salt.len() as u64).to_le_bytes());
+        hasher.update(salt);
+        hasher.update(found.as_bytes());
+        Some(hasher.finalize().to_hex()[..32].to_owned())
+    }
+}
+
+/// Opens a recording, whatever its format.
+///
+/// | file | read as |
+/// | --- | --- |
+/// | `.hea`, or a record's name without extension, or `.dat`/`.mat` with the `.hea` beside it | WFDB |
+/// | `.npy`, `.npz` | NumPy array, with a sidecar `.json` for `.npy` |
+/// | `.csv`, `.parquet` | table with one column a lead |
+/// | `.mat` without a header | MATLAB struct |
+/// | `.h5`, `.hdf5` | HDF5 with one recording |
+/// | `.edf` | EDF, EDF+ |
+/// | `.dcm`, or any name with a DICOM preamble | DICOM waveform |
+/// | `.xml` | GE MUSE, Philips Sierra, HL7 aECG, by the root element |
 ///
 /// # Errors
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
@@ -83,8 +116,19 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, 
     match extension.as_deref() {
         Some("hea") => wfdb::open(path, options),
         Some("npy") => npy::open(path, options),
+        Some("npz") => npy::open_archive(path, options),
         Some("csv") => csv::open(path, options),
-        _ => wfdb::open(&header_beside(path)?, options),
+        Some("parquet") => parquet::open(path, options),
+        Some("h5" | "hdf5") => hdf5::open(path, options),
+        Some("edf") => edf::open(path, options),
+        Some("dcm" | "dicom") => dicom::open(path, options),
+        Some("xml") => xml::open(path, options),
+        extension => match header_beside(path) {
+            Ok(header) => wfdb::open(&header, options),
+            Err(_) if extension == Some("mat") => mat::open(path, options),
+            Err(_) if dicom::is_dicom(path) => dicom::open(path, options),
+            Err(error) => Err(error),
+        },
     }
 }
 

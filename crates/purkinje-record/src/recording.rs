@@ -15,8 +15,12 @@ pub struct Recording {
     pub rate_hz: f64,
     /// Samples in millivolts, row-major `[lead, time]`; NaN where the file holds no value.
     samples_mv: Vec<f32>,
-    /// Patient the recording belongs to, when known.
+    /// Patient the recording belongs to, when known: what the caller gave, or the salted hash of what the file says.
     pub patient: Option<String>,
+    /// Age of the patient in years, as the file states it.
+    pub age: Option<f32>,
+    /// `female`, `male`, or as the file writes it.
+    pub sex: Option<String>,
     /// Labels as the source spells them.
     pub labels: Vec<String>,
     /// Report text, when there is one.
@@ -46,6 +50,8 @@ pub struct Digital {
 pub struct Annotation {
     /// Sample index at the recording's rate.
     pub sample: i64,
+    /// The lead it was made in; `None`: it holds for all.
+    pub lead: Option<Lead>,
     /// Symbol in the usual one- or two-letter code (`N`, `V`, `+`, ...).
     pub symbol: String,
     /// Free text attached to the mark (a rhythm name, a comment), when there is one.
@@ -57,7 +63,7 @@ pub struct Annotation {
 pub struct Source {
     /// The file that was named by the user (for WFDB the header).
     pub path: PathBuf,
-    /// Format in one word: `wfdb`, `npy`, `csv`.
+    /// Format in one word: `wfdb`, `npy`, `csv`, `edf`, ...
     pub format: &'static str,
     /// Comments of the file, in order.
     pub comments: Vec<String>,
@@ -99,6 +105,8 @@ impl Recording {
             rate_hz,
             samples_mv,
             patient: None,
+            age: None,
+            sex: None,
             labels: Vec::new(),
             report: None,
             annotations: Vec::new(),
@@ -149,6 +157,8 @@ impl Recording {
             rate_hz: self.rate_hz,
             samples_mv: take_rows(&self.samples_mv, len, &rows),
             patient: self.patient.clone(),
+            age: self.age,
+            sex: self.sex.clone(),
             labels: self.labels.clone(),
             report: self.report.clone(),
             annotations: self.annotations.clone(),

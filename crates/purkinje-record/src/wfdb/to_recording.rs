@@ -31,6 +31,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
             .annotations
             .extend(read.marks.into_iter().map(|mark| Annotation {
                 sample: (mark.sample as f64 * ratio).round() as i64,
+                lead: None,
                 symbol: mark.symbol,
                 note: mark.note,
             }));

@@ -119,6 +119,7 @@ impl Importer for Folder {
             label_sets,
             items,
             remarks,
+            ..Catalogue::default()
         })
     }
 }

@@ -53,7 +53,7 @@ pub trait Importer: Sync {
 }
 
 /// All records of a source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogue {
     /// Name of the source (`ptb-xl`, `folder`).
     pub name: String,
@@ -61,6 +61,10 @@ pub struct Catalogue {
     pub root: PathBuf,
     /// The label sets the items refer to.
     pub label_sets: Vec<LabelSet>,
+    /// Names of further texts of the records beside [`Item::report`] (reports assembled by other rules).
+    pub texts: Vec<String>,
+    /// Names of numbers about the records, with their units (`death`, `follow_up_years`, `rr_interval_ms`).
+    pub values: Vec<String>,
     /// The records in the order in which they are stored.
     pub items: Vec<Item>,
     /// What the user should know about the source as a whole.
@@ -75,6 +79,8 @@ pub struct Item {
     /// File, relative to [`Catalogue::root`], as [`purkinje_record::open`] takes it.
     #[serde(serialize_with = "as_portable")]
     pub path: PathBuf,
+    /// Index of the record in a file that holds many (row of an HDF5 data set).
+    pub entry: Option<u64>,
     /// Patient, when the source says so.
     pub patient: Option<String>,
     /// Part of the data set, when the source says so.
@@ -86,6 +92,10 @@ pub struct Item {
     pub labels: Vec<Option<Vec<i16>>>,
     /// Report text.
     pub report: Option<String>,
+    /// The texts of [`Catalogue::texts`]; empty for none at all.
+    pub texts: Vec<Option<String>>,
+    /// The numbers of [`Catalogue::values`]; empty for none at all.
+    pub values: Vec<Option<f32>>,
     /// Age in years, as the source writes it.
     pub age: Option<f32>,
     /// `female`, `male`, or as the source writes it.

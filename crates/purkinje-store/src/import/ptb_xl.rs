@@ -124,6 +124,7 @@ impl Importer for PtbXl {
                 },
                 id,
                 path,
+                ..Item::default()
             });
         }
         mark_repeated_ids(&mut items);
@@ -136,6 +137,7 @@ impl Importer for PtbXl {
             label_sets,
             items,
             remarks,
+            ..Catalogue::default()
         })
     }
 }

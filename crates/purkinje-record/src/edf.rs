@@ -1,0 +1,11 @@
+//! EDF and EDF+.
+
+use std::path::Path;
+
+use crate::{OpenOptions, RecordError, Recording};
+
+pub(crate) fn open(path: &Path, _options: &OpenOptions) -> Result<Recording, RecordError> {
+    Err(RecordError::UnknownKind {
+        path: path.to_owned(),
+    })
+}
