@@ -1,10 +1,19 @@
-//! What is wrong with a recording: missing, flat and clipped leads, swapped limb leads, heart rate.
+//! What is wrong with a recording: missing, flat and clipped leads, swapped limb leads, noise, heart rate.
+//!
+//! [`measure`] gives the figures that are kept with every stored record, [`assess`] what a person wants to know about one
+//! recording.
+
+mod limb;
+mod measure;
 
 use purkinje_record::{Lead, Recording};
 
 use crate::beats::RATE_HZ;
 use crate::r_peaks::Xqrs;
 use crate::resample;
+
+pub use limb::{LimbLeads, augmented_order};
+pub use measure::{CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure};
 
 /// Findings about one recording.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,9 +99,8 @@ fn assess_lead(lead: &Lead, row: &[f32]) -> LeadQuality {
     let clipped_samples = if flat {
         0
     } else {
-        row.chunk_by(|a, b| a == b)
-            .filter(|run| run.len() >= CLIP_RUN_SAMPLES && (run[0] == min_mv || run[0] == max_mv))
-            .map(<[f32]>::len)
+        runs_at_ends(row, min_mv, max_mv)
+            .filter(|run| *run >= CLIP_RUN_SAMPLES)
             .sum()
     };
     LeadQuality {
@@ -104,6 +112,18 @@ fn assess_lead(lead: &Lead, row: &[f32]) -> LeadQuality {
         min_mv,
         max_mv,
     }
+}
+
+/// Lengths of the runs of one value at the smallest or largest one.
+fn runs_at_ends(row: &[f32], min: f32, max: f32) -> impl Iterator<Item = usize> {
+    row.chunk_by(|a, b| a == b)
+        .filter(move |run| run[0] == min || run[0] == max)
+        .map(<[f32]>::len)
+}
+
+/// The longest of [`runs_at_ends`], 0 without any.
+fn longest_run_at_ends(row: &[f32], min: f32, max: f32) -> usize {
+    runs_at_ends(row, min, max).max().unwrap_or(0)
 }
 
 fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
