@@ -1,7 +1,7 @@
-"""The preparation of a 500 Hz recording with wfdb, NumPy and SciPy, record by record as CLEAR-HUG's program does it."""
+"""The preparation of recordings with wfdb, NumPy and SciPy, record by record as CLEAR-HUG's program does it."""
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -29,21 +29,23 @@ def repair(leads, half_window=6):
 BAND = scipy.signal.butter(5, [0.67, 40.0], btype="bandpass", fs=RATE_HZ)
 
 
-def prepare_one(path):
+def prepare_one(path, steps):
     """Samples `[lead, time]` in mV at 100 Hz, and the R-peaks of lead II."""
     samples, rate_hz = read(path)
     leads = repair(samples.T.copy())
+    if steps == "raw":
+        return leads, r_peaks(leads[1], RATE_HZ)
     length = int(leads.shape[1] * (RATE_HZ / rate_hz))
     leads = scipy.signal.resample(leads, length, axis=1)
     leads = scipy.signal.filtfilt(*BAND, leads, axis=1)
     return leads, r_peaks(leads[1], RATE_HZ)
 
 
-def prepare(paths, out):
+def prepare(paths, out, steps):
     """Prepares every record and stores the lot as `.npy` files."""
     signals, peaks = [], []
     for path in paths:
-        leads, found = prepare_one(path)
+        leads, found = prepare_one(path, steps)
         signals.append(leads)
         peaks.append(found)
     np.save(f"{out}/signals.npy", np.stack(signals))
@@ -63,16 +65,22 @@ def check(out, ours):
         raise SystemExit(f"signals: the two sides differ by {worst:.3f} steps, more than rounding explains")
 
 
-def main(folder, out, ours=None):
+def main():
     """Prepares every record of a folder and prints the seconds, imports not counted."""
-    paths = sorted(path.with_suffix("") for path in Path(folder).rglob("*.hea"))
-    prepare_one(paths[0])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out")
+    parser.add_argument("ours", nargs="?", help="the store of the same records, to compare with")
+    parser.add_argument("--steps", choices=["mimic", "raw"], default="mimic", help="raw: neither resampling nor filter")
+    given = parser.parse_args()
+    paths = sorted(path.with_suffix("") for path in given.folder.rglob("*.hea"))
+    prepare_one(paths[0], given.steps)
     start = time.perf_counter()
-    prepare(paths, out)
+    prepare(paths, given.out, given.steps)
     print(json.dumps({"records": len(paths), "seconds": time.perf_counter() - start}))
-    if ours:
-        check(out, ours)
+    if given.ours:
+        check(given.out, given.ours)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

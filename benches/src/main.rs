@@ -1,10 +1,12 @@
 //! Purkinje's side of the benchmarks. `benches/run` starts it and the Python peers, and asks both in turn.
 //!
 //! - `purkinje-bench worker DATA EXCHANGE` answers requests on standard input, see [`worker`],
-//! - `purkinje-bench prepare FOLDER STORE` prepares a folder, `purkinje-bench show STORE FILE` shows the result.
+//! - `purkinje-bench prepare FOLDER STORE PRESET` prepares a folder, `purkinje-bench show STORE FILE` shows the result,
+//! - `purkinje-bench epoch STORE` reads a store in shuffled order, as training does, and cuts tokens.
 
 mod allocator;
 mod clear;
+mod epoch;
 mod exchange;
 mod prepare;
 mod signals;
@@ -23,9 +25,10 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["worker", data, exchange] => worker::serve(Path::new(data), Path::new(exchange)),
-        ["prepare", folder, store] => prepare::run(Path::new(folder), Path::new(store)),
+        ["prepare", folder, store, preset] => prepare::run(Path::new(folder), Path::new(store), preset),
+        ["epoch", store] => epoch::run(Path::new(store)),
         ["show", store, file] => prepare::show(Path::new(store), Path::new(file)),
-        _ => Err("usage: purkinje-bench worker DATA EXCHANGE | prepare FOLDER STORE | show STORE FILE (benches/run calls it)".into()),
+        _ => Err("usage: purkinje-bench worker DATA EXCHANGE | prepare FOLDER STORE PRESET | show STORE FILE | epoch STORE (benches/run calls it)".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

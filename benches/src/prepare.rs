@@ -11,15 +11,21 @@ use serde_json::json;
 use crate::Result;
 use crate::exchange::Answer;
 
-/// Prepares every record of `folder` as CLEAR's pre-training data were, and prints how many and in how many seconds.
-pub fn run(folder: &Path, out: &Path) -> Result<()> {
+/// Prepares every record of `folder` by the contract called `preset`, and prints how many and in how many seconds.
+pub fn run(folder: &Path, out: &Path, preset: &str) -> Result<()> {
     let source = Folder {
         root: folder.to_owned(),
         table: None,
     };
-    let options = PrepareOptions::default();
+    // Many names lead to few files here.
+    let options = PrepareOptions {
+        threads: std::env::var("RAYON_NUM_THREADS")
+            .ok()
+            .and_then(|n| n.parse().ok()),
+        ..PrepareOptions::default()
+    };
     let start = Instant::now();
-    let summary = prepare(&source, &Preprocess::clear_mimic(), out, &options, &())?;
+    let summary = prepare(&source, &Preprocess::preset(preset)?, out, &options, &())?;
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "{}",

@@ -1,0 +1,63 @@
+//! A shuffled epoch over a store whose files are not in memory.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Instant;
+
+use purkinje_store::Store;
+use purkinje_store::legacy_random::numpy_permutation;
+use purkinje_train::TrainError;
+use purkinje_train::source::{StoreTokens, TokenSource};
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::Result;
+
+/// Records of the first batch.
+const BATCH: usize = 64;
+
+/// Opens the store and reads a first batch, then reads all of it in shuffled order on all threads, tokens cut. Before
+/// each of the two the system is asked to forget the files. Prints the seconds of both.
+pub fn run(path: &Path) -> Result<()> {
+    forget(path)?;
+    let start = Instant::now();
+    let store = Store::open(path)?;
+    let leads = store.info().leads.clone();
+    let order: Vec<usize> = numpy_permutation(store.len(), 0);
+    let first: Vec<usize> = (0..BATCH.min(order.len())).collect();
+    std::hint::black_box(StoreTokens::new(&store, order, &leads)?.batch(&first)?);
+    let first_batch_s = start.elapsed().as_secs_f64();
+    drop(store);
+
+    forget(path)?;
+    let store = Store::open(path)?;
+    let tokens = StoreTokens::new(&store, numpy_permutation(store.len(), 1), &leads)?;
+    let start = Instant::now();
+    let detected = (0..tokens.len())
+        .into_par_iter()
+        .map(|index| Ok(usize::from(tokens.tokens(index)?.detected)))
+        .try_reduce(|| 0, |a, b| Ok::<usize, TrainError>(a + b))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let bytes: u64 = store.info().shards.iter().map(|shard| shard.bytes).sum();
+    println!(
+        "{}",
+        json!({"records": store.len(), "detected": detected, "bytes": bytes, "first_batch_s": first_batch_s, "seconds": seconds})
+    );
+    Ok(())
+}
+
+/// Asks the system to drop the files of a folder from its cache, so that they are read from the disk again.
+fn forget(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let file = File::open(entry?.path())?;
+        file.sync_all()?;
+        // SAFETY: the descriptor is open for the whole call, and the advice touches no memory of ours.
+        let refused =
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        if refused != 0 {
+            return Err(std::io::Error::from_raw_os_error(refused).into());
+        }
+    }
+    Ok(())
+}
