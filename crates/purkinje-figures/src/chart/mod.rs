@@ -1,16 +1,18 @@
-//! A few plain charts: lines, bars with intervals, ROC curves, histograms.
+//! A few plain charts: lines, bars with intervals, ROC curves, histograms, heat maps.
 //!
 //! Every chart is a value with public fields and a `draw` method that gives an [`Svg`]. Values that
 //! are not finite are left out, never guessed; where that changes what is seen, the chart says so.
 
 mod axis;
 mod bars;
+mod heatmap;
 mod histogram;
 mod lines;
 mod roc;
 
 pub use axis::AxisScale;
 pub use bars::{BarChart, BarRow};
+pub use heatmap::{Heatmap, MAX_HEATMAP_CELLS};
 pub use histogram::Histogram;
 pub use lines::{LineChart, Series};
 pub use roc::{RocChart, RocCurve};

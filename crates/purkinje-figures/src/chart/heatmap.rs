@@ -1,0 +1,180 @@
+//! A matrix of shares: which labels come together, which classes are confused.
+
+use super::{TEXT_MM, WIDTH_MM, start};
+use crate::color;
+use crate::svg::{Anchor, Element, Svg};
+use crate::text;
+
+/// Most rows and columns that are drawn; more could not be read.
+pub const MAX_HEATMAP_CELLS: usize = 48;
+
+/// A matrix of values from 0 to 1, darker where larger.
+///
+/// At most [`MAX_HEATMAP_CELLS`] rows and columns are drawn, and the chart says how many it leaves out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heatmap {
+    /// Title above the chart; may be empty.
+    pub title: String,
+    /// Names of the rows from top to bottom.
+    pub rows: Vec<String>,
+    /// Names of the columns from left to right.
+    pub columns: Vec<String>,
+    /// `[row, column]`, row-major. Values that are not finite leave their cell white.
+    pub values: Vec<f64>,
+    /// What a value is, below the chart (`share of the row's records that also carry the column's label`).
+    pub legend: String,
+}
+
+const CELL_MM: f64 = 7.0;
+
+impl Heatmap {
+    /// Draws the chart. The percentage stands in every cell that has room for it.
+    pub fn draw(&self) -> Svg {
+        let rows = self.rows.len().min(MAX_HEATMAP_CELLS);
+        let columns = self.columns.len().min(MAX_HEATMAP_CELLS);
+        let widest = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| text::width(name, TEXT_MM))
+                .fold(8.0, f64::max)
+        };
+        let label_mm = widest(&self.rows[..rows]).min(WIDTH_MM * 0.3);
+        let head_mm = widest(&self.columns[..columns]).min(30.0);
+        let left = 4.0 + label_mm + 2.0;
+        let cell = ((WIDTH_MM - left - 4.0) / columns.max(1) as f64).min(CELL_MM);
+        let has_title = if self.title.is_empty() { 4.0 } else { 10.0 };
+        let height = has_title + head_mm + 3.0 + rows as f64 * cell + 12.0;
+        let (mut svg, top) = start(height, &self.title);
+        let top = top + head_mm + 3.0;
+        let size = TEXT_MM.min(cell * 0.85);
+        for (column, name) in self.columns[..columns].iter().enumerate() {
+            let x = left + (column as f64 + 0.5) * cell + size * 0.35;
+            svg.open(Element::group().attr(
+                "transform",
+                &format!("translate({x:.2} {:.2}) rotate(-90)", top - 1.5),
+            ));
+            let name = text::fit(name, size, head_mm);
+            svg.add(Element::text(0.0, 0.0, size, Anchor::Start, &name).fill(color::INK));
+            svg.close();
+        }
+        for (row, name) in self.rows[..rows].iter().enumerate() {
+            let y = top + row as f64 * cell;
+            let name = text::fit(name, size, label_mm);
+            svg.add(
+                Element::text(
+                    left - 2.0,
+                    y + cell / 2.0 + size * 0.35,
+                    size,
+                    Anchor::End,
+                    &name,
+                )
+                .fill(color::INK),
+            );
+            for column in 0..columns {
+                let value = self
+                    .values
+                    .get(row * self.columns.len() + column)
+                    .copied()
+                    .unwrap_or(f64::NAN);
+                draw_cell(&mut svg, left + column as f64 * cell, y, cell, value);
+            }
+        }
+        let hidden = self.rows.len().max(self.columns.len()) - rows.max(columns);
+        let legend = match hidden {
+            0 => self.legend.clone(),
+            _ => format!("{} ({hidden} more are not drawn)", self.legend),
+        };
+        let legend = text::fit(&legend, TEXT_MM, WIDTH_MM - 8.0);
+        svg.add(
+            Element::text(
+                4.0,
+                top + rows as f64 * cell + 7.0,
+                TEXT_MM,
+                Anchor::Start,
+                &legend,
+            )
+            .fill(color::MUTED),
+        );
+        svg
+    }
+}
+
+fn draw_cell(svg: &mut Svg, x: f64, y: f64, cell: f64, value: f64) {
+    let shade = if value.is_finite() {
+        value.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    // From white to the blue of the first series; the root shows small shares too.
+    let mix = |from: f64, to: f64| (from + (to - from) * shade.sqrt()).round() as u8;
+    let fill = format!(
+        "#{:02x}{:02x}{:02x}",
+        mix(255.0, 0.0),
+        mix(255.0, 82.0),
+        mix(255.0, 140.0)
+    );
+    svg.add(
+        Element::rect(x, y, cell, cell)
+            .fill(&fill)
+            .stroke(color::FAINT, 0.15),
+    );
+    let percent = (value * 100.0).round();
+    if cell >= 5.0 && value.is_finite() && percent >= 1.0 {
+        let ink = if shade > 0.3 { "#ffffff" } else { color::INK };
+        svg.add(
+            Element::text(
+                x + cell / 2.0,
+                y + cell / 2.0 + 0.9,
+                2.4,
+                Anchor::Middle,
+                &format!("{percent:.0}"),
+            )
+            .fill(ink),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("C{i}")).collect()
+    }
+
+    #[test]
+    fn cells_say_their_percentage() {
+        let chart = Heatmap {
+            title: "Together".into(),
+            rows: labels(2),
+            columns: labels(2),
+            values: vec![1.0, 0.25, f64::NAN, 0.001],
+            legend: "share".into(),
+        };
+        let svg = chart.draw().to_string();
+        assert!(svg.contains(">100<") && svg.contains(">25<"), "{svg}");
+        // Neither a missing nor a tiny value is written.
+        assert!(!svg.contains(">0<") && !svg.contains("NaN"), "{svg}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let n = MAX_HEATMAP_CELLS + 5;
+        let chart = Heatmap {
+            rows: labels(n),
+            columns: labels(n),
+            values: vec![0.5; n * n],
+            ..Heatmap::default()
+        };
+        assert!(chart.draw().to_string().contains("5 more are not drawn"));
+        // Fewer values than cells, and nothing at all.
+        let svg = Heatmap {
+            rows: labels(3),
+            columns: labels(3),
+            values: vec![0.5],
+            ..Heatmap::default()
+        };
+        assert!(svg.draw().to_string().contains(">50<"));
+        Heatmap::default().draw();
+    }
+}
