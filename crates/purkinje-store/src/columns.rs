@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float32Builder, Int16Builder, Int32Builder, ListBuilder, StringBuilder,
+    BooleanBuilder, Float32Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder,
 };
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, ListArray, RecordBatch,
-    StringArray,
+    Array, ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, ListArray,
+    RecordBatch, StringArray, new_null_array,
 };
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
+use purkinje_signal::quality::Measures;
 
-use crate::schema::{FIXED_COLUMNS, Split};
+use crate::schema::{LABEL_PREFIX, LabelSet, SIGNAL_HASH_DIGITS, Split, TEXT_PREFIX, VALUE_PREFIX};
 
 /// A record about to be stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +47,164 @@ pub struct NewRow {
     pub flat_leads: i16,
     /// Samples without a value in the file, replaced.
     pub missing_samples: i32,
+    /// Index of the record in a file that holds many.
+    pub entry: Option<i64>,
+    /// Sampling rate of the source in hertz.
+    pub source_rate_hz: Option<f32>,
+    /// Samples per lead in the source.
+    pub source_samples: Option<i32>,
+    /// 32 hex digits that are equal for the same samples, see [`crate::signal_hash`].
+    pub signal_hash: Option<String>,
+    /// Marks at samples, at the rate and within the window of the store.
+    pub annotations: Vec<Mark>,
+    /// What the source's own samples show.
+    pub quality: Option<Measures>,
     /// Class indices for every label set of the store; `None`: not part of that task.
     pub labels: Vec<Option<Vec<i16>>>,
+    /// The further texts of the store; empty for none at all.
+    pub texts: Vec<Option<String>>,
+    /// The numbers of the store; empty for none at all.
+    pub values: Vec<Option<f32>>,
+}
+
+impl Default for NewRow {
+    /// Nothing is known and nothing recorded; one unit a millivolt.
+    fn default() -> Self {
+        NewRow {
+            id: String::new(),
+            patient: None,
+            source: String::new(),
+            split: Split::None,
+            fold: None,
+            gain_per_mv: 1.0,
+            signal: Vec::new(),
+            r_peaks: Vec::new(),
+            beats_detected: false,
+            report: None,
+            age: None,
+            sex: None,
+            flat_leads: 0,
+            missing_samples: 0,
+            entry: None,
+            source_rate_hz: None,
+            source_samples: None,
+            signal_hash: None,
+            annotations: Vec::new(),
+            quality: None,
+            labels: Vec::new(),
+            texts: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+/// An annotation of a stored record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Sample within the record.
+    pub sample: i32,
+    /// Row of the lead it was made in; `None`: it holds for all.
+    pub lead: Option<i16>,
+    /// Symbol in the usual one- or two-letter code (`N`, `V`, `+`, ...).
+    pub symbol: String,
+    /// Free text attached to the mark (the name of a rhythm), or empty.
+    pub note: String,
+}
+
+/// What stands for "all leads" in `annotation_leads`.
+const ALL_LEADS: i16 = -1;
+
+/// The columns every store has, in order, each with its builder and its array. The names are those
+/// of [`crate::arrow_schema`].
+macro_rules! fixed_columns {
+    ($($name:ident: $builder:ty => $array:ty;)*) => {
+        struct Builders {
+            $($name: $builder,)*
+        }
+
+        impl Builders {
+            fn new() -> Self {
+                Builders { $($name: <$builder as Build>::build(),)* }
+            }
+
+            fn finish(&mut self) -> Vec<ArrayRef> {
+                vec![$(Arc::new(self.$name.finish()),)*]
+            }
+        }
+
+        /// The columns of one record batch, each with its type; samples are borrowed from the map.
+        pub(crate) struct Batch {
+            $(pub(crate) $name: $array,)*
+            pub(crate) labels: Vec<Lists<i16>>,
+            pub(crate) texts: Vec<StringArray>,
+            pub(crate) values: Vec<Float32Array>,
+        }
+
+        impl Batch {
+            /// Takes a decoded batch apart and checks what Arrow itself does not. Columns that the first
+            /// schema version lacks are null.
+            ///
+            /// # Errors
+            /// A phrase saying what is wrong.
+            pub(crate) fn new(batch: &RecordBatch, about: &Described<'_>) -> Result<Self, String> {
+                let batch = Batch {
+                    $($name: Column::of(batch, stringify!($name))?,)*
+                    labels: about
+                        .label_sets
+                        .iter()
+                        .map(|set| labels(batch, set))
+                        .collect::<Result<_, _>>()?,
+                    texts: named(batch, TEXT_PREFIX, about.texts)?,
+                    values: named(batch, VALUE_PREFIX, about.values)?,
+                };
+                batch.check(about.leads)?;
+                Ok(batch)
+            }
+        }
+    };
+}
+
+fixed_columns! {
+    id: StringBuilder => StringArray;
+    patient: StringBuilder => StringArray;
+    source: StringBuilder => StringArray;
+    split: StringBuilder => Vec<Split>;
+    fold: Int16Builder => Int16Array;
+    gain_per_mv: Float32Builder => Float32Array;
+    samples: Int32Builder => Int32Array;
+    signal: ListBuilder<Int16Builder> => Lists<i16>;
+    r_peaks: ListBuilder<Int32Builder> => Lists<i32>;
+    beats_detected: BooleanBuilder => BooleanArray;
+    report: StringBuilder => StringArray;
+    age: Float32Builder => Float32Array;
+    sex: StringBuilder => StringArray;
+    flat_leads: Int16Builder => Int16Array;
+    missing_samples: Int32Builder => Int32Array;
+    entry: Int64Builder => Int64Array;
+    source_rate_hz: Float32Builder => Float32Array;
+    source_samples: Int32Builder => Int32Array;
+    signal_hash: StringBuilder => StringArray;
+    annotation_samples: ListBuilder<Int32Builder> => Lists<i32>;
+    annotation_symbols: ListBuilder<StringBuilder> => TextLists;
+    annotation_leads: ListBuilder<Int16Builder> => Lists<i16>;
+    annotation_notes: ListBuilder<StringBuilder> => TextLists;
+    quality_missing_leads: Int16Builder => Int16Array;
+    quality_flat_leads: Int16Builder => Int16Array;
+    quality_clipped_leads: Int16Builder => Int16Array;
+    quality_limb_leads: StringBuilder => StringArray;
+    quality_einthoven_mv: Float32Builder => Float32Array;
+    quality_noise_mv: Float32Builder => Float32Array;
+    quality_baseline_mv: Float32Builder => Float32Array;
+    quality_powerline_mv: Float32Builder => Float32Array;
+}
+
+/// What `store.json` says that a batch must agree with.
+#[derive(Clone, Copy)]
+pub(crate) struct Described<'a> {
+    pub(crate) leads: usize,
+    pub(crate) label_sets: &'a [LabelSet],
+    pub(crate) texts: &'a [String],
+    pub(crate) values: &'a [String],
 }
 
 /// Collects rows into one record batch.
@@ -54,50 +212,22 @@ pub(crate) struct BatchBuilder {
     schema: SchemaRef,
     rows: usize,
     leads: usize,
-    id: StringBuilder,
-    patient: StringBuilder,
-    source: StringBuilder,
-    split: StringBuilder,
-    fold: Int16Builder,
-    gain_per_mv: Float32Builder,
-    samples: Int32Builder,
-    signal: ListBuilder<Int16Builder>,
-    r_peaks: ListBuilder<Int32Builder>,
-    beats_detected: BooleanBuilder,
-    report: StringBuilder,
-    age: Float32Builder,
-    sex: StringBuilder,
-    flat_leads: Int16Builder,
-    missing_samples: Int32Builder,
+    fixed: Builders,
     labels: Vec<ListBuilder<Int16Builder>>,
+    texts: Vec<StringBuilder>,
+    values: Vec<Float32Builder>,
 }
 
 impl BatchBuilder {
-    pub(crate) fn new(schema: SchemaRef, leads: usize) -> Self {
-        let item16 = || Arc::new(Field::new("item", DataType::Int16, false));
-        let item32 = Arc::new(Field::new("item", DataType::Int32, false));
-        let list16 = || ListBuilder::new(Int16Builder::new()).with_field(item16());
-        let label_sets = schema.fields().len() - FIXED_COLUMNS;
+    pub(crate) fn new(schema: SchemaRef, about: &Described<'_>) -> Self {
         BatchBuilder {
-            rows: 0,
-            leads,
-            id: StringBuilder::new(),
-            patient: StringBuilder::new(),
-            source: StringBuilder::new(),
-            split: StringBuilder::new(),
-            fold: Int16Builder::new(),
-            gain_per_mv: Float32Builder::new(),
-            samples: Int32Builder::new(),
-            signal: list16(),
-            r_peaks: ListBuilder::new(Int32Builder::new()).with_field(item32),
-            beats_detected: BooleanBuilder::new(),
-            report: StringBuilder::new(),
-            age: Float32Builder::new(),
-            sex: StringBuilder::new(),
-            flat_leads: Int16Builder::new(),
-            missing_samples: Int32Builder::new(),
-            labels: (0..label_sets).map(|_| list16()).collect(),
             schema,
+            rows: 0,
+            leads: about.leads,
+            fixed: Builders::new(),
+            labels: about.label_sets.iter().map(|_| Build::build()).collect(),
+            texts: about.texts.iter().map(|_| Build::build()).collect(),
+            values: about.values.iter().map(|_| Build::build()).collect(),
         }
     }
 
@@ -107,154 +237,124 @@ impl BatchBuilder {
 
     /// Samples of all rows so far.
     pub(crate) fn values(&self) -> usize {
-        self.signal.values_ref().values_slice().len()
+        self.fixed.signal.values_ref().values_slice().len()
     }
 
     /// Adds a row that has been checked against the schema.
     pub(crate) fn push(&mut self, row: &NewRow) {
         self.rows += 1;
-        self.id.append_value(&row.id);
-        self.patient.append_option(row.patient.as_deref());
-        self.source.append_value(&row.source);
-        self.split.append_value(row.split.name());
-        self.fold.append_option(row.fold);
-        self.gain_per_mv.append_value(row.gain_per_mv);
-        self.samples
+        let to = &mut self.fixed;
+        to.id.append_value(&row.id);
+        to.patient.append_option(row.patient.as_deref());
+        to.source.append_value(&row.source);
+        to.split.append_value(row.split.name());
+        to.fold.append_option(row.fold);
+        to.gain_per_mv.append_value(row.gain_per_mv);
+        to.samples
             .append_value((row.signal.len() / self.leads) as i32);
-        self.signal.values().append_slice(&row.signal);
-        self.signal.append(true);
-        self.r_peaks.values().append_slice(&row.r_peaks);
-        self.r_peaks.append(true);
-        self.beats_detected.append_value(row.beats_detected);
-        self.report.append_option(row.report.as_deref());
-        self.age.append_option(row.age);
-        self.sex.append_option(row.sex.as_deref());
-        self.flat_leads.append_value(row.flat_leads);
-        self.missing_samples.append_value(row.missing_samples);
+        to.signal.values().append_slice(&row.signal);
+        to.signal.append(true);
+        to.r_peaks.values().append_slice(&row.r_peaks);
+        to.r_peaks.append(true);
+        to.beats_detected.append_value(row.beats_detected);
+        to.report.append_option(row.report.as_deref());
+        to.age.append_option(row.age);
+        to.sex.append_option(row.sex.as_deref());
+        to.flat_leads.append_value(row.flat_leads);
+        to.missing_samples.append_value(row.missing_samples);
+        to.entry.append_option(row.entry);
+        to.source_rate_hz.append_option(row.source_rate_hz);
+        to.source_samples.append_option(row.source_samples);
+        to.signal_hash.append_option(row.signal_hash.as_deref());
+        to.push_annotations(&row.annotations);
+        to.push_quality(row.quality.as_ref());
         for (column, classes) in self.labels.iter_mut().zip(&row.labels) {
             if let Some(classes) = classes {
                 column.values().append_slice(classes);
             }
             column.append(classes.is_some());
         }
+        for (index, column) in self.texts.iter_mut().enumerate() {
+            column.append_option(row.texts.get(index).and_then(Option::as_deref));
+        }
+        for (index, column) in self.values.iter_mut().enumerate() {
+            column.append_option(row.values.get(index).copied().flatten());
+        }
     }
 
     /// The rows as one batch; the builder is empty afterwards.
     pub(crate) fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         self.rows = 0;
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(self.id.finish()),
-            Arc::new(self.patient.finish()),
-            Arc::new(self.source.finish()),
-            Arc::new(self.split.finish()),
-            Arc::new(self.fold.finish()),
-            Arc::new(self.gain_per_mv.finish()),
-            Arc::new(self.samples.finish()),
-            Arc::new(self.signal.finish()),
-            Arc::new(self.r_peaks.finish()),
-            Arc::new(self.beats_detected.finish()),
-            Arc::new(self.report.finish()),
-            Arc::new(self.age.finish()),
-            Arc::new(self.sex.finish()),
-            Arc::new(self.flat_leads.finish()),
-            Arc::new(self.missing_samples.finish()),
-        ];
+        let mut columns = self.fixed.finish();
         for column in &mut self.labels {
+            columns.push(Arc::new(column.finish()));
+        }
+        for column in &mut self.texts {
+            columns.push(Arc::new(column.finish()));
+        }
+        for column in &mut self.values {
             columns.push(Arc::new(column.finish()));
         }
         RecordBatch::try_new(self.schema.clone(), columns)
     }
 }
 
-/// The columns of one record batch, each with its type; samples are borrowed from the map.
-pub(crate) struct Batch {
-    pub(crate) id: StringArray,
-    pub(crate) patient: StringArray,
-    pub(crate) source: StringArray,
-    pub(crate) split: Vec<Split>,
-    pub(crate) fold: Int16Array,
-    pub(crate) gain_per_mv: Float32Array,
-    pub(crate) samples: Int32Array,
-    pub(crate) signal: Lists<i16>,
-    pub(crate) r_peaks: Lists<i32>,
-    pub(crate) beats_detected: BooleanArray,
-    pub(crate) report: StringArray,
-    pub(crate) age: Float32Array,
-    pub(crate) sex: StringArray,
-    pub(crate) flat_leads: Int16Array,
-    pub(crate) missing_samples: Int32Array,
-    pub(crate) labels: Vec<Lists<i16>>,
+impl Builders {
+    fn push_annotations(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            self.annotation_samples.values().append_value(mark.sample);
+            self.annotation_symbols.values().append_value(&mark.symbol);
+            self.annotation_leads
+                .values()
+                .append_value(mark.lead.unwrap_or(ALL_LEADS));
+            self.annotation_notes.values().append_value(&mark.note);
+        }
+        self.annotation_samples.append(true);
+        self.annotation_symbols.append(true);
+        self.annotation_leads.append(true);
+        self.annotation_notes.append(true);
+    }
+
+    fn push_quality(&mut self, measures: Option<&Measures>) {
+        // The sixteen bits as they are; Arrow's unsigned columns are less widely read.
+        let mask = |of: fn(&Measures) -> u16| measures.map(|m| of(m) as i16);
+        let figure = |of: fn(&Measures) -> Option<f32>| measures.and_then(of);
+        self.quality_missing_leads
+            .append_option(mask(|m| m.missing_leads));
+        self.quality_flat_leads
+            .append_option(mask(|m| m.flat_leads));
+        self.quality_clipped_leads
+            .append_option(mask(|m| m.clipped_leads));
+        self.quality_limb_leads
+            .append_option(measures.map(|m| m.limb_leads.name()));
+        self.quality_einthoven_mv
+            .append_option(figure(|m| m.einthoven_mv));
+        self.quality_noise_mv.append_option(figure(|m| m.noise_mv));
+        self.quality_baseline_mv
+            .append_option(figure(|m| m.baseline_mv));
+        self.quality_powerline_mv
+            .append_option(figure(|m| m.powerline_mv));
+    }
 }
 
 impl Batch {
-    /// Takes a decoded batch apart and checks what Arrow itself does not.
-    ///
-    /// # Errors
-    /// A phrase saying what is wrong.
-    pub(crate) fn new(
-        batch: &RecordBatch,
-        leads: usize,
-        classes: &[usize],
-    ) -> Result<Self, String> {
-        if batch.num_columns() != FIXED_COLUMNS + classes.len() {
-            return Err(format!(
-                "it has {} columns instead of {}",
-                batch.num_columns(),
-                FIXED_COLUMNS + classes.len()
-            ));
-        }
-        let split = column::<StringArray>(batch, 3)?
-            .iter()
-            .map(|name| {
-                let name = name.unwrap_or("");
-                Split::ALL
-                    .into_iter()
-                    .find(|split| split.name() == name)
-                    .ok_or_else(|| format!("column `split` holds `{name}`"))
-            })
-            .collect::<Result<_, _>>()?;
-        let labels = classes
-            .iter()
-            .enumerate()
-            .map(|(set, &classes)| {
-                let lists = Lists::<i16>::new(batch, FIXED_COLUMNS + set)?;
-                match lists
-                    .values
-                    .iter()
-                    .find(|&&c| c < 0 || c as usize >= classes)
-                {
-                    Some(class) => Err(format!(
-                        "column {} holds class {class}, but its label set has {classes} classes",
-                        batch.schema_ref().field(FIXED_COLUMNS + set).name()
-                    )),
-                    None => Ok(lists),
-                }
-            })
-            .collect::<Result<_, _>>()?;
-        let batch = Batch {
-            id: column(batch, 0)?,
-            patient: column(batch, 1)?,
-            source: column(batch, 2)?,
-            split,
-            fold: column(batch, 4)?,
-            gain_per_mv: column(batch, 5)?,
-            samples: column(batch, 6)?,
-            signal: Lists::<i16>::new(batch, 7)?,
-            r_peaks: Lists::<i32>::new(batch, 8)?,
-            beats_detected: column(batch, 9)?,
-            report: column(batch, 10)?,
-            age: column(batch, 11)?,
-            sex: column(batch, 12)?,
-            flat_leads: column(batch, 13)?,
-            missing_samples: column(batch, 14)?,
-            labels,
-        };
-        batch.check(leads)?;
-        Ok(batch)
-    }
-
     pub(crate) fn rows(&self) -> usize {
         self.split.len()
+    }
+
+    /// The marks of a row: how many, and each by its position.
+    pub(crate) fn marks(&self, row: usize) -> usize {
+        self.annotation_samples.row(row).len()
+    }
+
+    pub(crate) fn mark(&self, row: usize, index: usize) -> Mark {
+        let lead = self.annotation_leads.row(row)[index];
+        Mark {
+            sample: self.annotation_samples.row(row)[index],
+            lead: (lead != ALL_LEADS).then_some(lead),
+            symbol: self.annotation_symbols.get(row, index).to_owned(),
+            note: self.annotation_notes.get(row, index).to_owned(),
+        }
     }
 
     fn check(&self, leads: usize) -> Result<(), String> {
@@ -278,10 +378,82 @@ impl Batch {
                     "record `{id}` has R-peaks outside its {samples} samples or out of order"
                 ));
             }
+            let marks = self.marks(row);
+            if self.annotation_leads.row(row).len() != marks
+                || self.annotation_symbols.len(row) != marks
+                || self.annotation_notes.len(row) != marks
+            {
+                return Err(format!(
+                    "record `{id}` has annotations of different numbers of samples, symbols, leads and notes"
+                ));
+            }
+            if self.signal_hash.is_valid(row)
+                && self.signal_hash.value(row).len() != SIGNAL_HASH_DIGITS
+            {
+                return Err(format!(
+                    "record `{id}` has a signal hash that is not {SIGNAL_HASH_DIGITS} hex digits"
+                ));
+            }
         }
         Ok(())
     }
 }
+
+/// A builder whose lists have items without nulls, as the schema says.
+trait Build {
+    fn build() -> Self;
+}
+
+macro_rules! build {
+    ($($builder:ty),*) => {
+        $(impl Build for $builder {
+            fn build() -> Self {
+                <$builder>::new()
+            }
+        })*
+    };
+    ($($items:ty => $data_type:expr),*) => {
+        $(impl Build for ListBuilder<$items> {
+            fn build() -> Self {
+                let field = Field::new("item", $data_type, false);
+                ListBuilder::new(<$items>::new()).with_field(Arc::new(field))
+            }
+        })*
+    };
+}
+build!(
+    StringBuilder,
+    Int16Builder,
+    Int32Builder,
+    Int64Builder,
+    Float32Builder,
+    BooleanBuilder
+);
+build!(Int16Builder => DataType::Int16, Int32Builder => DataType::Int32, StringBuilder => DataType::Utf8);
+
+/// A column of a decoded batch.
+trait Column: Sized {
+    /// The column called `name`; all null if there is none.
+    fn of(batch: &RecordBatch, name: &str) -> Result<Self, String>;
+}
+
+macro_rules! column {
+    ($($array:ty => $data_type:expr),*) => {
+        $(impl Column for $array {
+            fn of(batch: &RecordBatch, name: &str) -> Result<Self, String> {
+                take::<$array>(batch, name, &$data_type)
+            }
+        })*
+    };
+}
+column!(
+    StringArray => DataType::Utf8,
+    BooleanArray => DataType::Boolean,
+    Int16Array => DataType::Int16,
+    Int32Array => DataType::Int32,
+    Int64Array => DataType::Int64,
+    Float32Array => DataType::Float32
+);
 
 /// A list column: offsets and values.
 pub(crate) struct Lists<T: arrow_buffer::ArrowNativeType> {
@@ -301,39 +473,120 @@ impl<T: arrow_buffer::ArrowNativeType> Lists<T> {
     }
 }
 
-macro_rules! lists_of {
-    ($native:ty, $array:ty) => {
-        impl Lists<$native> {
-            fn new(batch: &RecordBatch, index: usize) -> Result<Self, String> {
-                let array: ListArray = column(batch, index)?;
-                let values = array
-                    .values()
-                    .as_any()
-                    .downcast_ref::<$array>()
-                    .ok_or_else(|| wrong_type(batch, index))?
-                    .values()
-                    .clone();
-                Ok(Lists { array, values })
-            }
-        }
-    };
+/// A list column of texts.
+pub(crate) struct TextLists {
+    array: ListArray,
+    values: StringArray,
 }
-lists_of!(i16, Int16Array);
-lists_of!(i32, Int32Array);
 
-fn column<A: Array + Clone + 'static>(batch: &RecordBatch, index: usize) -> Result<A, String> {
-    batch
-        .column(index)
+impl TextLists {
+    fn len(&self, row: usize) -> usize {
+        self.array.value_length(row) as usize
+    }
+
+    fn get(&self, row: usize, index: usize) -> &str {
+        self.values
+            .value(self.array.value_offsets()[row] as usize + index)
+    }
+}
+
+/// A list column and its values.
+fn lists<A: Array + Clone + 'static>(
+    batch: &RecordBatch,
+    name: &str,
+    item: DataType,
+) -> Result<(ListArray, A), String> {
+    let item = Arc::new(Field::new("item", item, false));
+    let array: ListArray = take(batch, name, &DataType::List(item))?;
+    let values = array
+        .values()
         .as_any()
         .downcast_ref::<A>()
         .cloned()
-        .ok_or_else(|| wrong_type(batch, index))
+        .ok_or_else(|| wrong_type(name, array.data_type()))?;
+    Ok((array, values))
 }
 
-fn wrong_type(batch: &RecordBatch, index: usize) -> String {
-    format!(
-        "column `{}` has type {}",
-        batch.schema_ref().field(index).name(),
-        batch.column(index).data_type()
-    )
+macro_rules! list_column {
+    ($($native:ty, $values:ty, $data_type:expr;)*) => {
+        $(impl Column for Lists<$native> {
+            fn of(batch: &RecordBatch, name: &str) -> Result<Self, String> {
+                let (array, values) = lists::<$values>(batch, name, $data_type)?;
+                Ok(Lists { array, values: values.values().clone() })
+            }
+        })*
+    };
+}
+list_column! {
+    i16, Int16Array, DataType::Int16;
+    i32, Int32Array, DataType::Int32;
+}
+
+impl Column for TextLists {
+    fn of(batch: &RecordBatch, name: &str) -> Result<Self, String> {
+        let (array, values) = lists(batch, name, DataType::Utf8)?;
+        Ok(TextLists { array, values })
+    }
+}
+
+fn take<A: Array + Clone + 'static>(
+    batch: &RecordBatch,
+    name: &str,
+    data_type: &DataType,
+) -> Result<A, String> {
+    let absent;
+    let array = match batch.column_by_name(name) {
+        Some(array) => array,
+        None => {
+            absent = new_null_array(data_type, batch.num_rows());
+            &absent
+        }
+    };
+    array
+        .as_any()
+        .downcast_ref::<A>()
+        .cloned()
+        .ok_or_else(|| wrong_type(name, array.data_type()))
+}
+
+fn named<C: Column>(batch: &RecordBatch, prefix: &str, names: &[String]) -> Result<Vec<C>, String> {
+    names
+        .iter()
+        .map(|name| C::of(batch, &format!("{prefix}{name}")))
+        .collect()
+}
+
+impl Column for Vec<Split> {
+    fn of(batch: &RecordBatch, column: &str) -> Result<Self, String> {
+        StringArray::of(batch, column)?
+            .iter()
+            .map(|name| {
+                let name = name.unwrap_or("");
+                Split::ALL
+                    .into_iter()
+                    .find(|split| split.name() == name)
+                    .ok_or_else(|| format!("column `{column}` holds `{name}`"))
+            })
+            .collect()
+    }
+}
+
+fn labels(batch: &RecordBatch, set: &LabelSet) -> Result<Lists<i16>, String> {
+    let name = format!("{LABEL_PREFIX}{}", set.name);
+    let classes = set.classes.len();
+    let lists = Lists::<i16>::of(batch, &name)?;
+    match lists
+        .values
+        .iter()
+        .find(|&&c| c < 0 || c as usize >= classes)
+    {
+        Some(class) => Err(format!(
+            "column {name} holds class {class}, but its label set has {classes} classes"
+        )),
+        None => Ok(lists),
+    }
+}
+
+fn wrong_type(name: &str, found: &DataType) -> String {
+    format!("column `{name}` has type {found}")
 }

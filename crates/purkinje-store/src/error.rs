@@ -40,6 +40,31 @@ pub enum StoreError {
         /// Records dealt with before the stop.
         items_done: usize,
     },
+    /// The folder holds parts of a store that were not joined.
+    #[error(
+        "the store `{}` is in parts that are not joined yet; prepare those that are missing and join them (`merge`)",
+        path.display()
+    )]
+    InParts {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Parts of a store cannot be joined because some are not there.
+    #[error(
+        "{} in {}. Prepare {} with the same options, or name their folders too",
+        if missing.is_empty() { "there is no finished part".to_owned() }
+        else { format!("of {of} parts these are missing or not finished: {}", numbers(missing)) },
+        folders.iter().map(|folder| format!("`{}`", folder.display())).collect::<Vec<_>>().join(", "),
+        if missing.len() == 1 { "it" } else { "them" }
+    )]
+    MissingParts {
+        /// The folders looked into.
+        folders: Vec<PathBuf>,
+        /// The numbers of the missing parts, from 1.
+        missing: Vec<usize>,
+        /// How many parts there must be; 0 if not even one was found.
+        of: usize,
+    },
     /// `store.json` cannot be understood.
     #[error("`{}` is not a valid description of a store: {reason}", path.display())]
     Description {
@@ -50,7 +75,7 @@ pub enum StoreError {
     },
     /// `store.json` was written by another schema version.
     #[error(
-        "the store `{}` has schema version {found}, this program reads version {expected}: {}",
+        "the store `{}` has schema version {found}, this program reads versions 1 to {expected}: {}",
         path.display(),
         if found > expected { "update the program" } else { "prepare the store again" }
     )]
@@ -59,7 +84,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The version found.
         found: u32,
-        /// The version this library reads and writes.
+        /// The newest version this library reads, the one it writes.
         expected: u32,
     },
     /// A shard is missing, has the wrong size, or does not hold what `store.json` says.
@@ -196,6 +221,15 @@ fn hint(source: &io::Error) -> &'static str {
         }
         _ => "",
     }
+}
+
+fn numbers(missing: &[usize]) -> String {
+    const SHOWN: usize = 20;
+    let mut text: Vec<String> = missing.iter().take(SHOWN).map(usize::to_string).collect();
+    if missing.len() > SHOWN {
+        text.push(format!("and {} more", missing.len() - SHOWN));
+    }
+    text.join(", ")
 }
 
 fn listed(names: &[String]) -> String {

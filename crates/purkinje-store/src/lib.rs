@@ -35,29 +35,35 @@
 
 mod columns;
 mod error;
+mod files;
 pub mod import;
 mod labels;
 pub mod legacy_random;
 mod map;
 mod outcome;
+mod parts;
 mod prepare;
 mod quantise;
 mod schema;
 mod shard;
+mod signal_hash;
 mod split;
 mod store;
 mod writer;
 
-pub use columns::NewRow;
+pub use columns::{Mark, NewRow};
 pub use error::StoreError;
 pub use labels::Labels;
 pub use outcome::{Outcome, Status, read_outcomes};
+pub use parts::{MAX_PARTS, Part, merge};
 pub use prepare::{FailureLimit, PrepareOptions, Progress, Summary, prepare};
 pub use quantise::{Quantised, quantise};
 pub use schema::{
     DESCRIPTION_FILE, LABEL_PREFIX, LabelClass, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts,
-    SCHEMA_VERSION, ShardInfo, Split, StoreInfo, UnknownSplit, arrow_schema,
+    SCHEMA_VERSION, SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, TEXT_PREFIX, UnknownSplit,
+    VALUE_PREFIX, arrow_schema,
 };
+pub use signal_hash::signal_hash;
 pub use split::{PatientSplit, SplitRule};
 pub use store::{Row, Store};
 pub use writer::{Begin, MAX_RECORD_VALUES, StoreSpec, StoreWriter};

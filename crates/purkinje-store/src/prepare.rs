@@ -1,23 +1,26 @@
 //! From a source to a store: read, preprocess, find beats, quantise, write.
 
-use std::fs;
 use std::path::Path;
 
-use purkinje_record::{Lead, RecordError, Recording};
+use purkinje_record::{Lead, LeadSet, RecordError, Recording};
 use purkinje_signal::beats::{Detection, RATE_HZ};
 use purkinje_signal::preprocess::Scale;
+use purkinje_signal::quality::{Measures, measure};
 use purkinje_signal::r_peaks::Xqrs;
 use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
 use rayon::prelude::*;
 
-use crate::columns::NewRow;
+use crate::columns::{Mark, NewRow};
 use crate::error::StoreError;
-use crate::import::{Catalogue, Fault, Importer, Item};
+use crate::files;
+use crate::import::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::outcome::{Outcome, Status, portable, read_outcomes};
+use crate::parts::{Part, part_of_file};
 use crate::quantise::quantise;
 use crate::schema::{
     DESCRIPTION_FILE, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, Split, StoreInfo,
 };
+use crate::signal_hash::signal_hash;
 use crate::split::SplitRule;
 use crate::writer::{Begin, JOURNAL_FILE, MAX_RECORD_VALUES, StoreSpec, StoreWriter};
 
@@ -36,13 +39,16 @@ pub struct PrepareOptions {
     pub max_failed: FailureLimit,
     /// Worker threads; all cores when absent. The store is the same for any number.
     pub threads: Option<usize>,
-    /// Rows of a shard.
+    /// Records of the source that a shard covers; its rows are those of them that can be stored.
     pub rows_per_shard: usize,
     /// Rows of a record batch.
     pub rows_per_batch: usize,
-    /// Replace a store that is in the target folder.
+    /// Part `(number, of)` of the preparation, from 1; all of it when absent. Several processes or machines
+    /// prepare one part each, into one folder or several, and [`crate::merge`] joins them.
+    pub shard: Option<(usize, usize)>,
+    /// Replace a store that is in the target folder. Not for a part.
     pub overwrite: bool,
-    /// The command line or call, for `store.json`.
+    /// The command line or call, for `store.json`; the same for all parts, so without the part.
     pub command: String,
     /// The source as the user named it, for `store.json`.
     pub source: String,
@@ -57,6 +63,7 @@ impl Default for PrepareOptions {
             threads: None,
             rows_per_shard: 4096,
             rows_per_batch: 256,
+            shard: None,
             overwrite: false,
             command: String::new(),
             source: String::new(),
@@ -75,7 +82,7 @@ pub enum FailureLimit {
 
 /// Is told how a preparation goes. All methods may be left as they are.
 pub trait Progress: Sync {
-    /// `done` of `total` records are in the store already (from an interrupted run).
+    /// `done` of `total` records (of the part) are in the store already, from an interrupted run.
     fn begin(&self, total: usize, done: usize) {
         let _ = (total, done);
     }
@@ -127,21 +134,31 @@ pub fn prepare(
         // An item without any label has none in every set.
         item.labels.resize(catalogue.label_sets.len(), None);
     }
+    // Here, and not when rows are written, so that the parts of a preparation agree about it.
+    mark_repeated_ids(&mut catalogue.items);
     options.split.apply(&mut catalogue.items)?;
     let spec = spec(&catalogue, preprocess, options)?;
+    let items = match spec.part {
+        Some(part) => part.first_item..part.end_item,
+        None => 0..catalogue.items.len(),
+    };
     let worker = Worker::new(preprocess)?;
     for remark in &catalogue.remarks {
         tracing::warn!("{remark}");
     }
     if options.overwrite {
+        if spec.part.is_some() {
+            return Err(StoreError::Settings {
+                reason: "a part cannot replace a store, since other parts may be under way in the folder; remove it first".to_owned(),
+            });
+        }
         remove_store(target)?;
     }
-    let total = catalogue.items.len();
     let (info, resumed_at) = match StoreWriter::begin(target, spec)? {
-        Begin::Complete(info) => (*info, total),
+        Begin::Complete(info) => (*info, items.len()),
         Begin::Writing(writer) => {
             let resumed_at = writer.items_done();
-            progress.begin(total, resumed_at);
+            progress.begin(items.len(), resumed_at);
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(options.threads.unwrap_or(0))
                 .build()
@@ -151,13 +168,22 @@ pub fn prepare(
             let job = Job {
                 importer,
                 catalogue: &catalogue,
+                end: items.end,
                 worker,
                 progress,
             };
             (pool.install(|| job.run(*writer))?, resumed_at)
         }
     };
-    check_counts(&info, options.max_failed, target)?;
+    if options.shard.is_some() && info.outcomes.total() == 0 {
+        // There may be more parts than shards.
+        return Ok(Summary {
+            info,
+            resumed_at,
+            remarks: catalogue.remarks,
+        });
+    }
+    check_counts(&info, options, target)?;
     Ok(Summary {
         info,
         resumed_at,
@@ -171,6 +197,8 @@ type Done = (Outcome, Option<NewRow>);
 struct Job<'a> {
     importer: &'a dyn Importer,
     catalogue: &'a Catalogue,
+    /// First record that is not to be prepared.
+    end: usize,
     worker: Worker,
     progress: &'a dyn Progress,
 }
@@ -178,15 +206,15 @@ struct Job<'a> {
 impl Job<'_> {
     /// Two chunks are in flight: while one is prepared by all threads, the one before is written.
     fn run(&self, mut writer: StoreWriter) -> Result<StoreInfo, StoreError> {
-        let items = &self.catalogue.items;
-        let mut next = writer.items_done();
+        let items = &self.catalogue.items[..self.end];
+        let mut next = writer.next_item();
         let mut ready: Vec<Done> = Vec::new();
         let mut longest = 1;
         while next < items.len() || !ready.is_empty() {
             if self.progress.stop() {
                 return Err(StoreError::Stopped {
                     items_done: writer.items_done(),
-                    items: items.len(),
+                    items: writer.items_done() + self.end - writer.next_item(),
                 });
             }
             // Small at first, until it is known how long the records are.
@@ -326,6 +354,7 @@ impl Worker {
     }
 
     fn row(&mut self, item: &Item, recording: Recording) -> Result<Ready, String> {
+        let source = Source::of(&recording, &self.preparer.contract().leads);
         let prepared = self.apply(&recording).map_err(|error| error.to_string())?;
         let leads = prepared.leads.len();
         if prepared.rows.len() > MAX_RECORD_VALUES {
@@ -360,6 +389,11 @@ impl Worker {
         let remark = remark(&flat, missing, beats_detected);
         let row = NewRow {
             id: item.id.clone(),
+            annotations: marks(
+                &recording,
+                self.preparer.contract(),
+                stored.signal.len() / leads,
+            ),
             patient: item.patient.clone().or(recording.patient),
             source: portable(&item.path),
             split: item.split.unwrap_or(Split::None),
@@ -369,8 +403,15 @@ impl Worker {
             r_peaks: r_peaks.into_iter().map(|peak| peak as i32).collect(),
             beats_detected,
             report: item.report.clone().or(recording.report),
-            age: item.age,
-            sex: item.sex.clone(),
+            age: item.age.or(recording.age),
+            sex: item.sex.clone().or(recording.sex),
+            entry: item.entry.and_then(|entry| i64::try_from(entry).ok()),
+            source_rate_hz: Some(recording.rate_hz as f32),
+            source_samples: i32::try_from(source.samples).ok(),
+            signal_hash: source.hash,
+            quality: Some(source.quality),
+            texts: item.texts.clone(),
+            values: item.values.clone(),
             flat_leads: i16::try_from(flat.len()).unwrap_or(i16::MAX),
             missing_samples: i32::try_from(missing).unwrap_or(i32::MAX),
             labels: item.labels.clone(),
@@ -403,6 +444,72 @@ impl Worker {
             &samples_mv,
         )
     }
+}
+
+/// What is known of a recording before anything is done to it.
+struct Source {
+    samples: usize,
+    hash: Option<String>,
+    quality: Measures,
+}
+
+impl Source {
+    /// Looks at the leads that are stored, in their order.
+    fn of(recording: &Recording, leads: &LeadSet) -> Self {
+        let chosen;
+        let recording = if recording.leads == *leads {
+            recording
+        } else {
+            match recording.select(leads) {
+                Ok(some) => {
+                    chosen = some;
+                    &chosen
+                }
+                // A lead is missing, which the preprocessing says better.
+                Err(_) => recording,
+            }
+        };
+        Source {
+            samples: recording.len(),
+            hash: signal_hash(&recording.leads, recording.samples_mv()),
+            quality: measure(&recording.leads, recording.rate_hz, recording.samples_mv()),
+        }
+    }
+}
+
+/// The annotations of the source at the rate of the store, as far as its window reaches; `samples` are
+/// those of a stored lead.
+fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Mark> {
+    if recording.annotations.is_empty() {
+        return Vec::new();
+    }
+    let kept_s = contract
+        .window
+        .map_or(f64::INFINITY, |window| window.keep_s);
+    recording
+        .annotations
+        .iter()
+        .filter_map(|annotation| {
+            let at_s = annotation.sample as f64 / recording.rate_hz;
+            if annotation.sample < 0 || at_s >= kept_s {
+                return None;
+            }
+            let sample = (at_s * contract.rate_hz).round();
+            let lead = match &annotation.lead {
+                None => None,
+                // A lead that is not stored takes its marks with it.
+                Some(lead) => Some(i16::try_from(contract.leads.position(lead)?).ok()?),
+            };
+            // A mark at the very end may be rounded beyond it.
+            let last = samples.checked_sub(1)? as f64;
+            (sample <= last + 1.0).then(|| Mark {
+                sample: sample.min(last) as i32,
+                lead,
+                symbol: annotation.symbol.clone(),
+                note: annotation.note.clone().unwrap_or_default(),
+            })
+        })
+        .collect()
 }
 
 impl Beats {
@@ -465,6 +572,7 @@ fn spec(
         &catalogue.name,
         preprocess,
         &catalogue.label_sets,
+        (&catalogue.texts, &catalogue.values),
         &catalogue.items,
         options.rows_per_shard,
         options.rows_per_batch,
@@ -484,6 +592,8 @@ fn spec(
         }
         .to_owned(),
         label_sets: catalogue.label_sets.clone(),
+        texts: catalogue.texts.clone(),
+        values: catalogue.values.clone(),
         made_by: MadeBy {
             program: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -493,10 +603,20 @@ fn spec(
         fingerprint: hasher.finalize().to_hex().to_string(),
         rows_per_shard: options.rows_per_shard,
         rows_per_batch: options.rows_per_batch,
+        part: options
+            .shard
+            .map(|(number, of)| {
+                Part::new(number, of, catalogue.items.len(), options.rows_per_shard)
+            })
+            .transpose()?,
     })
 }
 
-fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<(), StoreError> {
+fn check_counts(
+    info: &StoreInfo,
+    options: &PrepareOptions,
+    target: &Path,
+) -> Result<(), StoreError> {
     let OutcomeCounts {
         ok,
         failed,
@@ -504,7 +624,7 @@ fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<
         ..
     } = info.outcomes;
     let records = info.outcomes.total() - missing;
-    if ok == 0 {
+    if ok == 0 && options.shard.is_none() {
         let first = read_outcomes(target)?
             .into_iter()
             .find(|outcome| outcome.status != Status::Ok)
@@ -514,7 +634,7 @@ fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<
             first,
         });
     }
-    let allowed = match limit {
+    let allowed = match options.max_failed {
         FailureLimit::Count(count) => count,
         FailureLimit::Share(share) => (share * records as f64) as usize,
     };
@@ -523,7 +643,12 @@ fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<
             failed,
             records,
             allowed,
-            outcomes: target.join(OUTCOMES_FILE),
+            outcomes: match options.shard {
+                Some((number, of)) if !target.join(OUTCOMES_FILE).exists() => {
+                    target.join(format!("part-{number}-of-{of}.{OUTCOMES_FILE}"))
+                }
+                _ => target.join(OUTCOMES_FILE),
+            },
         });
     }
     Ok(())
@@ -531,29 +656,15 @@ fn check_counts(info: &StoreInfo, limit: FailureLimit, target: &Path) -> Result<
 
 /// Removes the files of a store, and nothing else, from a folder.
 fn remove_store(target: &Path) -> Result<(), StoreError> {
-    let Ok(entries) = fs::read_dir(target) else {
-        return Ok(());
-    };
-    for entry in entries {
-        let path = entry.map_err(StoreError::io("list", target))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let shard = name
+    for name in files::names(target)? {
+        let whole = name.strip_suffix(files::PARTIAL).unwrap_or(&name);
+        let shard = whole
             .strip_prefix("shard-")
-            .and_then(|rest| {
-                rest.strip_suffix(".partial")
-                    .unwrap_or(rest)
-                    .strip_suffix(".arrow")
-            })
+            .and_then(|rest| rest.strip_suffix(".arrow"))
             .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-        let ours = [
-            DESCRIPTION_FILE,
-            "store.json.partial",
-            OUTCOMES_FILE,
-            "outcomes.csv.partial",
-            JOURNAL_FILE,
-        ];
-        if shard || ours.contains(&name.as_ref()) {
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        let ours = [DESCRIPTION_FILE, OUTCOMES_FILE, JOURNAL_FILE].contains(&whole);
+        if shard || ours || part_of_file(&name).is_some() {
+            files::remove(&target.join(name))?;
         }
     }
     Ok(())

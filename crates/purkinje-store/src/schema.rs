@@ -10,8 +10,10 @@ use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use serde::{Deserialize, Serialize};
 
-/// The schema version this library writes and reads.
-pub const SCHEMA_VERSION: u32 = 1;
+use crate::error::StoreError;
+
+/// The schema version this library writes. It reads all from 1 on: what an earlier version lacks is unknown.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Name of the description within a store.
 pub const DESCRIPTION_FILE: &str = "store.json";
@@ -21,6 +23,15 @@ pub const OUTCOMES_FILE: &str = "outcomes.csv";
 
 /// Prefix of the columns that hold labels: `labels_<set>`.
 pub const LABEL_PREFIX: &str = "labels_";
+
+/// Prefix of the columns that hold further texts: `report_<name>`.
+pub const TEXT_PREFIX: &str = "report_";
+
+/// Prefix of the columns that hold numbers: `value_<name>`.
+pub const VALUE_PREFIX: &str = "value_";
+
+/// Hex digits of a signal hash.
+pub const SIGNAL_HASH_DIGITS: usize = 32;
 
 /// The contents of `store.json`: everything about a store that is not a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +52,12 @@ pub struct StoreInfo {
     pub unit: String,
     /// The classes of every label set, in the order of their indices.
     pub label_sets: Vec<LabelSet>,
+    /// Names of further texts of the records: the columns `report_<name>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
+    /// Names of numbers about the records: the columns `value_<name>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
     /// Records in all shards.
     pub records: usize,
     /// Records per part.
@@ -54,6 +71,19 @@ pub struct StoreInfo {
     /// BLAKE3 of the list of records and the settings, in hex: the same list and the same settings
     /// give the same store.
     pub fingerprint: String,
+}
+
+impl StoreInfo {
+    /// The text of `store.json`.
+    pub(crate) fn to_json(&self) -> Result<String, StoreError> {
+        let mut text =
+            serde_json::to_string_pretty(self).map_err(|error| StoreError::Description {
+                path: DESCRIPTION_FILE.into(),
+                reason: error.to_string(),
+            })?;
+        text.push('\n');
+        Ok(text)
+    }
 }
 
 /// One shard file.
@@ -211,7 +241,7 @@ impl FromStr for Split {
     }
 }
 
-/// The Arrow schema of every shard of a store with these label sets.
+/// The Arrow schema of every shard of a store with these label sets, texts and values.
 ///
 /// | column | type | meaning |
 /// | --- | --- | --- |
@@ -228,12 +258,65 @@ impl FromStr for Split {
 /// | `report` | utf8? | report text |
 /// | `age` | float32? | years, as the source writes them |
 /// | `sex` | utf8? | `female`, `male`, or as the source writes it |
-/// | `flat_leads` | int16 | leads without any variation |
+/// | `flat_leads` | int16 | stored leads without any variation |
 /// | `missing_samples` | int32 | samples without a value in the file, replaced |
+/// | `entry` | int64? | index of the record in a file that holds many |
+/// | `source_rate_hz` | float32? | sampling rate of the source in hertz |
+/// | `source_samples` | int32? | samples per lead in the source |
+/// | `signal_hash` | utf8? | 32 hex digits, equal for the same samples in any container ([`crate::signal_hash`]) |
+/// | `annotation_samples` | list\<int32\> | marks of the source, as samples of `signal` |
+/// | `annotation_symbols` | list\<utf8\> | their codes (`N`, `V`, `+`, ...) |
+/// | `annotation_leads` | list\<int16\> | row of the lead each was made in, -1 for all |
+/// | `annotation_notes` | list\<utf8\> | their texts, mostly empty |
+/// | `quality_missing_leads` | int16? | bit mask, bit i for row i: leads without any value in the source |
+/// | `quality_flat_leads` | int16? | bit mask: leads of the source without any variation |
+/// | `quality_clipped_leads` | int16? | bit mask: leads that stay at their extreme values |
+/// | `quality_limb_leads` | utf8? | whether the limb leads are what they are called (`as_named`, ...) |
+/// | `quality_einthoven_mv` | float32? | root mean square of what the limb leads deviate from their relations |
+/// | `quality_noise_mv` | float32? | noise from sample to sample |
+/// | `quality_baseline_mv` | float32? | wander of the baseline |
+/// | `quality_powerline_mv` | float32? | hum of 50 or 60 Hz |
 /// | `labels_<set>` | list\<int16\>? | class indices; null: the record is not part of that task |
-pub fn arrow_schema(label_sets: &[LabelSet]) -> SchemaRef {
-    let list_of = |item| DataType::List(Arc::new(Field::new("item", item, false)));
-    let mut fields = vec![
+/// | `report_<name>` | utf8? | further texts ([`StoreInfo::texts`]) |
+/// | `value_<name>` | float32? | numbers about the record ([`StoreInfo::values`]) |
+///
+/// The quality columns are [`purkinje_signal::quality::Measures`] of the source's own samples, before any
+/// filter, in the leads of the store. A store of schema version 1 ends with `missing_samples` and its labels.
+pub fn arrow_schema(label_sets: &[LabelSet], texts: &[String], values: &[String]) -> SchemaRef {
+    let mut fields = fixed_fields();
+    fields.extend(label_fields(label_sets));
+    let named = |prefix: &str, name: &String, data_type| {
+        Field::new(format!("{prefix}{name}"), data_type, true)
+    };
+    fields.extend(texts.iter().map(|n| named(TEXT_PREFIX, n, DataType::Utf8)));
+    fields.extend(
+        values
+            .iter()
+            .map(|n| named(VALUE_PREFIX, n, DataType::Float32)),
+    );
+    Arc::new(Schema::new(fields))
+}
+
+/// The schema of the shards that `info` describes, whatever its version.
+pub(crate) fn schema_of(info: &StoreInfo) -> SchemaRef {
+    if info.schema_version > 1 {
+        return arrow_schema(&info.label_sets, &info.texts, &info.values);
+    }
+    let mut fields = fixed_fields();
+    fields.truncate(COLUMNS_OF_VERSION_1);
+    fields.extend(label_fields(&info.label_sets));
+    Arc::new(Schema::new(fields))
+}
+
+/// Number of columns before the labels in schema version 1.
+const COLUMNS_OF_VERSION_1: usize = 15;
+
+fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, false)))
+}
+
+fn fixed_fields() -> Vec<Field> {
+    vec![
         Field::new("id", DataType::Utf8, false),
         Field::new("patient", DataType::Utf8, true),
         Field::new("source", DataType::Utf8, false),
@@ -249,19 +332,34 @@ pub fn arrow_schema(label_sets: &[LabelSet]) -> SchemaRef {
         Field::new("sex", DataType::Utf8, true),
         Field::new("flat_leads", DataType::Int16, false),
         Field::new("missing_samples", DataType::Int32, false),
-    ];
-    fields.extend(label_sets.iter().map(|set| {
+        Field::new("entry", DataType::Int64, true),
+        Field::new("source_rate_hz", DataType::Float32, true),
+        Field::new("source_samples", DataType::Int32, true),
+        Field::new("signal_hash", DataType::Utf8, true),
+        Field::new("annotation_samples", list_of(DataType::Int32), false),
+        Field::new("annotation_symbols", list_of(DataType::Utf8), false),
+        Field::new("annotation_leads", list_of(DataType::Int16), false),
+        Field::new("annotation_notes", list_of(DataType::Utf8), false),
+        Field::new("quality_missing_leads", DataType::Int16, true),
+        Field::new("quality_flat_leads", DataType::Int16, true),
+        Field::new("quality_clipped_leads", DataType::Int16, true),
+        Field::new("quality_limb_leads", DataType::Utf8, true),
+        Field::new("quality_einthoven_mv", DataType::Float32, true),
+        Field::new("quality_noise_mv", DataType::Float32, true),
+        Field::new("quality_baseline_mv", DataType::Float32, true),
+        Field::new("quality_powerline_mv", DataType::Float32, true),
+    ]
+}
+
+fn label_fields(label_sets: &[LabelSet]) -> impl Iterator<Item = Field> {
+    label_sets.iter().map(|set| {
         Field::new(
             format!("{LABEL_PREFIX}{}", set.name),
             list_of(DataType::Int16),
             true,
         )
-    }));
-    Arc::new(Schema::new(fields))
+    })
 }
-
-/// Number of columns before the label columns.
-pub(crate) const FIXED_COLUMNS: usize = 15;
 
 #[cfg(test)]
 mod tests {
@@ -270,9 +368,12 @@ mod tests {
     #[test]
     fn label_columns_follow_the_fixed_ones() {
         let sets = [LabelSet::from_names("rhythm", ["AFIB", "SR"])];
-        let schema = arrow_schema(&sets);
-        assert_eq!(schema.fields().len(), FIXED_COLUMNS + 1);
-        assert_eq!(schema.field(FIXED_COLUMNS).name(), "labels_rhythm");
+        let schema = arrow_schema(&sets, &["merged".to_owned()], &["death".to_owned()]);
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        assert_eq!(
+            names[fixed_fields().len()..],
+            ["labels_rhythm", "report_merged", "value_death"]
+        );
         assert_eq!(sets[0].class_index("SR"), Some(1));
         assert_eq!(sets[0].class_index("XX"), None);
     }

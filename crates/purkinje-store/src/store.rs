@@ -1,21 +1,24 @@
 //! Reading a store: memory-mapped, any row at any time, nothing copied.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use arrow_array::Array;
+use arrow_array::{Array, Float32Array};
 
-use crate::columns::Batch;
+use purkinje_signal::quality::{LimbLeads, Measures};
+
+use crate::columns::{Batch, Described, Mark};
 use crate::error::StoreError;
+use crate::files;
 use crate::labels::Labels;
-use crate::schema::{DESCRIPTION_FILE, SCHEMA_VERSION, Split, StoreInfo, arrow_schema};
+use crate::parts::part_of_file;
+use crate::schema::{DESCRIPTION_FILE, SCHEMA_VERSION, Split, StoreInfo, schema_of};
 use crate::shard::{hash_file, read_shard};
-use crate::writer::{class_counts, unfinished};
+use crate::writer::unfinished;
 
 /// A store opened for reading. Cheap to share between threads.
 pub struct Store {
@@ -46,16 +49,19 @@ impl Store {
     pub fn open(dir: impl AsRef<Path>) -> Result<Store, StoreError> {
         let dir = dir.as_ref();
         let info = read_info(dir)?;
-        let schema = arrow_schema(&info.label_sets);
-        let classes = class_counts(&info.label_sets);
+        let schema = schema_of(&info);
+        let about = Described {
+            leads: info.leads.len(),
+            label_sets: &info.label_sets,
+            texts: &info.texts,
+            values: &info.values,
+        };
         let mut batches = Vec::new();
         let mut starts = Vec::new();
         let mut rows = 0;
         for shard in &info.shards {
             let path = dir.join(&shard.file);
-            let bytes = fs::metadata(&path)
-                .map_err(StoreError::io("find the shard", &path))?
-                .len();
+            let bytes = files::size(&path)?;
             if bytes != shard.bytes {
                 return Err(StoreError::shard(
                     &path,
@@ -67,7 +73,7 @@ impl Store {
             }
             let before = rows;
             for batch in read_shard(&path, &schema)? {
-                let batch = Batch::new(&batch, info.leads.len(), &classes)
+                let batch = Batch::new(&batch, &about)
                     .map_err(|reason| StoreError::shard(&path, reason))?;
                 starts.push(rows);
                 rows += batch.rows();
@@ -220,6 +226,16 @@ impl Store {
             })
     }
 
+    /// Position of a further text among [`StoreInfo::texts`], for [`Row::text`].
+    pub fn text(&self, name: &str) -> Option<usize> {
+        self.info.texts.iter().position(|own| own == name)
+    }
+
+    /// Position of a number among [`StoreInfo::values`], for [`Row::value`].
+    pub fn value(&self, name: &str) -> Option<usize> {
+        self.info.values.iter().position(|own| own == name)
+    }
+
     /// The labels of all records that carry `task`, whatever their part.
     ///
     /// # Errors
@@ -342,6 +358,73 @@ impl<'a> Row<'a> {
         usize::try_from(self.batch.missing_samples.value(self.row)).unwrap_or(0)
     }
 
+    /// Index of the record in a file that holds many.
+    pub fn entry(&self) -> Option<i64> {
+        let column = &self.batch.entry;
+        column.is_valid(self.row).then(|| column.value(self.row))
+    }
+
+    /// Sampling rate of the source in hertz, when it is known.
+    pub fn source_rate_hz(&self) -> Option<f32> {
+        self.figure(&self.batch.source_rate_hz)
+    }
+
+    /// Samples per lead in the source, when that is known.
+    pub fn source_samples(&self) -> Option<usize> {
+        let column = &self.batch.source_samples;
+        let known = column.is_valid(self.row).then(|| column.value(self.row));
+        known.and_then(|samples| usize::try_from(samples).ok())
+    }
+
+    /// 32 hex digits that are equal for the same samples in any container ([`crate::signal_hash`]).
+    pub fn signal_hash(&self) -> Option<&'a str> {
+        let column = &self.batch.signal_hash;
+        column.is_valid(self.row).then(|| column.value(self.row))
+    }
+
+    /// The marks of the source, in its order, as samples of the stored signal.
+    pub fn annotations(&self) -> impl ExactSizeIterator<Item = Mark> + 'a {
+        let (batch, row) = (self.batch, self.row);
+        (0..batch.marks(row)).map(move |index| batch.mark(row, index))
+    }
+
+    /// What the source's own samples show; `None` in stores of schema version 1.
+    pub fn quality(&self) -> Option<Measures> {
+        let (batch, row) = (self.batch, self.row);
+        if batch.quality_limb_leads.is_null(row) {
+            return None;
+        }
+        let name = batch.quality_limb_leads.value(row);
+        Some(Measures {
+            missing_leads: batch.quality_missing_leads.value(row) as u16,
+            flat_leads: batch.quality_flat_leads.value(row) as u16,
+            clipped_leads: batch.quality_clipped_leads.value(row) as u16,
+            limb_leads: LimbLeads::ALL
+                .into_iter()
+                .find(|limb| limb.name() == name)
+                .unwrap_or_default(),
+            einthoven_mv: self.figure(&batch.quality_einthoven_mv),
+            noise_mv: self.figure(&batch.quality_noise_mv),
+            baseline_mv: self.figure(&batch.quality_baseline_mv),
+            powerline_mv: self.figure(&batch.quality_powerline_mv),
+        })
+    }
+
+    /// The further text at position `index` ([`Store::text`]); `None` if there is none.
+    pub fn text(&self, index: usize) -> Option<&'a str> {
+        let column = self.batch.texts.get(index)?;
+        column.is_valid(self.row).then(|| column.value(self.row))
+    }
+
+    /// The number at position `index` ([`Store::value`]); `None` if there is none.
+    pub fn value(&self, index: usize) -> Option<f32> {
+        self.figure(self.batch.values.get(index)?)
+    }
+
+    fn figure(&self, column: &Float32Array) -> Option<f32> {
+        column.is_valid(self.row).then(|| column.value(self.row))
+    }
+
     /// Class indices within the label set at position `set` ([`Store::label_set`]); `None` if the record
     /// is not part of that task or there is no such set.
     pub fn labels(&self, set: usize) -> Option<&'a [i16]> {
@@ -359,20 +442,15 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
         schema_version: u32,
     }
     let path = dir.join(DESCRIPTION_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(match unfinished(dir) {
-                Some(items_done) => StoreError::Unfinished {
-                    path: dir.to_owned(),
-                    items_done,
-                },
-                None => StoreError::NotAStore {
-                    path: dir.to_owned(),
-                },
-            });
-        }
-        Err(error) => return Err(StoreError::io("read", &path)(error)),
+    let Some(text) = files::read_text(&path)? else {
+        let path = dir.to_owned();
+        return Err(match unfinished(dir) {
+            Some(items_done) => StoreError::Unfinished { path, items_done },
+            None if files::names(dir)?.iter().any(|n| part_of_file(n).is_some()) => {
+                StoreError::InParts { path }
+            }
+            None => StoreError::NotAStore { path },
+        });
     };
     let describe = |reason: String| StoreError::Description {
         path: path.clone(),
@@ -385,7 +463,7 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
             head.format
         )));
     }
-    if head.schema_version != SCHEMA_VERSION {
+    if !(1..=SCHEMA_VERSION).contains(&head.schema_version) {
         return Err(StoreError::SchemaVersion {
             path: dir.to_owned(),
             found: head.schema_version,
@@ -393,6 +471,23 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
         });
     }
     let info: StoreInfo = serde_json::from_str(&text).map_err(|e| describe(e.to_string()))?;
+    check_info(&info, dir, &path)?;
+    Ok(info)
+}
+
+/// Checks what the types do not: `path` is the file that `info` was read from.
+pub(crate) fn check_info(info: &StoreInfo, dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let describe = |reason: String| StoreError::Description {
+        path: path.to_owned(),
+        reason,
+    };
+    if !(1..=SCHEMA_VERSION).contains(&info.schema_version) {
+        return Err(StoreError::SchemaVersion {
+            path: dir.to_owned(),
+            found: info.schema_version,
+            expected: SCHEMA_VERSION,
+        });
+    }
     if info.leads.is_empty() {
         return Err(describe("it names no leads".to_owned()));
     }
@@ -403,5 +498,5 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
             shard.file
         )));
     }
-    Ok(info)
+    Ok(())
 }

@@ -1,14 +1,16 @@
 //! Writing a store so that it can be interrupted anywhere and continued.
 //!
-//! Rows go into `shard-NNNNN.arrow.partial`. When a shard is full it is synced and renamed, the
-//! outcomes of its records are appended to `outcomes.csv.partial`, and one line is added to
-//! `prepare.journal`: from then on the shard counts. `store.json` is written last, so a folder with a
-//! `store.json` is a complete store. After a crash, everything the journal does not mention is
-//! removed and written again; the result is the same, byte for byte.
+//! Every shard covers a fixed range of the records of the source, whatever becomes of them. Its rows go into
+//! `shard-NNNNN.arrow.partial`; when the range is through, the file is synced and renamed, the outcomes of
+//! its records are appended to `outcomes.csv.partial`, and one line is added to `prepare.journal`: from then
+//! on the range counts. `store.json` is written last, so a folder with a `store.json` is a complete store. After a
+//! crash, everything the journal does not mention is removed and written again; the result is the
+//! same, byte for byte.
+//!
+//! A part of a preparation ([`Part`]) has files of its own beside the shards: `part-2-of-5.journal`,
+//! `part-2-of-5.outcomes.csv` and, once it is complete, `part-2-of-5.json`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_schema::SchemaRef;
@@ -16,12 +18,14 @@ use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{BatchBuilder, NewRow};
+use crate::columns::{Batch, BatchBuilder, Described, NewRow};
 use crate::error::StoreError;
+use crate::files::{self, Journal};
 use crate::outcome::{Outcome, Status, to_csv};
+use crate::parts::{Part, PartInfo, part_of_file};
 use crate::schema::{
-    DESCRIPTION_FILE, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, ShardInfo,
-    Split, StoreInfo, arrow_schema,
+    DESCRIPTION_FILE, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION,
+    SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, arrow_schema,
 };
 use crate::shard::{ShardWriter, read_shard};
 
@@ -32,7 +36,6 @@ pub const MAX_RECORD_VALUES: usize = 1 << 26;
 const BATCH_VALUES: usize = 1 << 24;
 
 pub(crate) const JOURNAL_FILE: &str = "prepare.journal";
-const OUTCOMES_PARTIAL: &str = "outcomes.csv.partial";
 
 /// What a store will be, known before its first row.
 #[derive(Clone, Debug)]
@@ -49,21 +52,27 @@ pub struct StoreSpec {
     pub unit: String,
     /// The label sets; every row carries one entry for each.
     pub label_sets: Vec<LabelSet>,
+    /// Names of further texts.
+    pub texts: Vec<String>,
+    /// Names of numbers.
+    pub values: Vec<String>,
     /// How the store is made.
     pub made_by: MadeBy,
     /// Hex hash of whatever determines the rows; an interrupted store is continued only by the same.
     pub fingerprint: String,
-    /// Rows of a shard (all but the last).
+    /// Records of the source that a shard covers: its rows are those of them that are stored.
     pub rows_per_shard: usize,
     /// Rows of a record batch within a shard.
     pub rows_per_batch: usize,
+    /// The part of the store that is written, if it is not the whole.
+    pub part: Option<Part>,
 }
 
 /// How a preparation begins.
 pub enum Begin {
-    /// The folder holds this very store already.
+    /// The folder holds this very store, or this part of it, already.
     Complete(Box<StoreInfo>),
-    /// Rows are expected from [`StoreWriter::items_done`] on.
+    /// Rows are expected from [`StoreWriter::next_item`] on.
     Writing(Box<StoreWriter>),
 }
 
@@ -72,7 +81,7 @@ pub struct StoreWriter {
     dir: PathBuf,
     spec: StoreSpec,
     schema: SchemaRef,
-    journal: File,
+    journal: Journal,
     sealed: Sealed,
     shards: Vec<ShardInfo>,
     /// Ids of all rows so far, as hashes.
@@ -102,6 +111,7 @@ pub(crate) enum Step {
 
 struct OpenShard {
     writer: ShardWriter,
+    /// Its final name.
     path: PathBuf,
     rows: usize,
 }
@@ -113,17 +123,54 @@ struct JournalHead {
     fingerprint: String,
     rows_per_shard: usize,
     rows_per_batch: usize,
+    part: Option<Part>,
 }
 
 /// Every other line: the state after a seal.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Sealed {
-    /// Missing when records ended without filling a row.
+    /// Missing when no record of the range was stored.
     shard: Option<ShardInfo>,
     items_done: usize,
     outcomes_bytes: u64,
     counts: OutcomeCounts,
     splits: BTreeMap<Split, usize>,
+}
+
+impl StoreSpec {
+    fn described(&self) -> Described<'_> {
+        Described {
+            leads: self.leads.len(),
+            label_sets: &self.label_sets,
+            texts: &self.texts,
+            values: &self.values,
+        }
+    }
+
+    /// First record of the source that is written here.
+    fn first_item(&self) -> usize {
+        self.part.map_or(0, |part| part.first_item)
+    }
+
+    /// The files beside the shards: journal, outcomes, description.
+    fn journal_file(&self) -> String {
+        match &self.part {
+            Some(part) => format!("{}journal", part.prefix()),
+            None => JOURNAL_FILE.to_owned(),
+        }
+    }
+
+    fn outcomes_file(&self) -> String {
+        let prefix = self.part.map(|part| part.prefix()).unwrap_or_default();
+        format!("{prefix}{OUTCOMES_FILE}")
+    }
+
+    fn description_file(&self) -> String {
+        match &self.part {
+            Some(part) => format!("{}json", part.prefix()),
+            None => DESCRIPTION_FILE.to_owned(),
+        }
+    }
 }
 
 impl StoreWriter {
@@ -134,25 +181,15 @@ impl StoreWriter {
     /// [`StoreError::Busy`] if another process writes it, [`StoreError::Io`].
     pub fn begin(dir: &Path, spec: StoreSpec) -> Result<Begin, StoreError> {
         check_spec(&spec)?;
-        fs::create_dir_all(dir).map_err(StoreError::io("create the folder", dir))?;
-        if let Some(info) = finished_store(dir, &spec.fingerprint)? {
+        files::create_dir(dir)?;
+        if let Some(info) = finished_store(dir, &spec)? {
             return Ok(Begin::Complete(Box::new(info)));
         }
-        let path = dir.join(JOURNAL_FILE);
-        let mut journal = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("create", &path))?;
-        if journal.try_lock().is_err() {
-            return Err(StoreError::Busy {
-                path: dir.to_owned(),
-            });
-        }
+        check_neighbours(dir, &spec)?;
+        let path = dir.join(spec.journal_file());
+        let mut journal = Journal::open(&path)?;
         // The other process may have finished while this one waited for the lock.
-        if let Some(info) = finished_store(dir, &spec.fingerprint)? {
+        if let Some(info) = finished_store(dir, &spec)? {
             return Ok(Begin::Complete(Box::new(info)));
         }
         let head = JournalHead {
@@ -160,6 +197,7 @@ impl StoreWriter {
             fingerprint: spec.fingerprint.clone(),
             rows_per_shard: spec.rows_per_shard,
             rows_per_batch: spec.rows_per_batch,
+            part: spec.part,
         };
         let seals = match read_journal(&mut journal, &path)? {
             Some((found, seals)) if found == head => seals,
@@ -169,15 +207,15 @@ impl StoreWriter {
                 });
             }
             None => {
-                append_line(&mut journal, &head).map_err(StoreError::io("write", &path))?;
+                journal.add(&json_line(&head, &path)?)?;
                 Vec::new()
             }
         };
-        let schema = arrow_schema(&spec.label_sets);
+        let schema = arrow_schema(&spec.label_sets, &spec.texts, &spec.values);
         let sealed = seals.last().cloned().unwrap_or_default();
         let shards: Vec<ShardInfo> = seals.iter().filter_map(|s| s.shard.clone()).collect();
         let mut writer = StoreWriter {
-            batch: BatchBuilder::new(schema.clone(), spec.leads.len()),
+            batch: BatchBuilder::new(schema.clone(), &spec.described()),
             dir: dir.to_owned(),
             spec,
             schema,
@@ -197,9 +235,14 @@ impl StoreWriter {
         Ok(Begin::Writing(Box::new(writer)))
     }
 
-    /// Records dealt with so far: the next [`append`](Self::append) is for the one with this index.
+    /// Records dealt with so far.
     pub fn items_done(&self) -> usize {
         self.sealed.items_done + self.pending.len()
+    }
+
+    /// Index within the source of the record that the next [`append`](Self::append) is for.
+    pub fn next_item(&self) -> usize {
+        self.spec.first_item() + self.items_done()
     }
 
     /// How the records so far ended.
@@ -220,33 +263,33 @@ impl StoreWriter {
         debug_assert_eq!(row.is_some(), outcome.status == Status::Ok);
         self.counts.count(outcome.status);
         self.pending.push(outcome);
-        let Some(row) = row else { return Ok(()) };
-        *self.splits.entry(row.split).or_default() += 1;
-        self.batch.push(&row);
-        if self.batch.rows() >= self.spec.rows_per_batch || self.batch.values() >= BATCH_VALUES {
-            self.write_batch()?;
+        if let Some(row) = row {
+            *self.splits.entry(row.split).or_default() += 1;
+            self.batch.push(&row);
+            if self.batch.rows() >= self.spec.rows_per_batch || self.batch.values() >= BATCH_VALUES
+            {
+                self.write_batch()?;
+            }
         }
-        let rows = self.batch.rows() + self.open.as_ref().map_or(0, |open| open.rows);
-        if rows >= self.spec.rows_per_shard {
+        if self.next_item().is_multiple_of(self.spec.rows_per_shard) {
             self.seal()?;
         }
         Ok(())
     }
 
-    /// Completes the store.
+    /// Completes the store, or the part.
     ///
     /// # Errors
     /// [`StoreError::Io`]; what was sealed before stays, and the same preparation can be continued.
     pub fn finish(mut self) -> Result<StoreInfo, StoreError> {
         self.seal()?;
-        let partial = self.dir.join(OUTCOMES_PARTIAL);
-        if !partial.exists() {
+        let outcomes = self.dir.join(self.spec.outcomes_file());
+        if self.sealed.outcomes_bytes == 0 {
             // No record at all: the table is its header line.
-            let head = csv_bytes(&[], true, &partial)?;
-            fs::write(&partial, head).map_err(StoreError::io("write", &partial))?;
+            let head = csv_bytes(&[], true, &outcomes)?;
+            files::append(&files::partial(&outcomes), 0, &head)?;
         }
-        fs::rename(&partial, self.dir.join(OUTCOMES_FILE))
-            .map_err(StoreError::io("rename", &partial))?;
+        files::appear(&outcomes)?;
         self.reach(Step::OutcomesNamed)?;
         let info = StoreInfo {
             format: "purkinje-store".to_owned(),
@@ -257,6 +300,8 @@ impl StoreWriter {
             rate_hz: self.spec.rate_hz,
             unit: self.spec.unit.clone(),
             label_sets: self.spec.label_sets.clone(),
+            texts: self.spec.texts.clone(),
+            values: self.spec.values.clone(),
             records: self.shards.iter().map(|shard| shard.rows).sum(),
             splits: self.splits.clone(),
             outcomes: self.counts,
@@ -264,11 +309,21 @@ impl StoreWriter {
             made_by: self.spec.made_by.clone(),
             fingerprint: self.spec.fingerprint.clone(),
         };
-        self.describe(&info)?;
+        let path = self.dir.join(self.spec.description_file());
+        let text = match self.spec.part {
+            None => info.to_json()?,
+            Some(part) => json_line(
+                &PartInfo {
+                    part,
+                    store: info.clone(),
+                },
+                &path,
+            )?,
+        };
+        files::write_whole(&path, text.as_bytes())?;
         self.finished = true;
         self.reach(Step::Described)?;
-        let journal = self.dir.join(JOURNAL_FILE);
-        fs::remove_file(&journal).map_err(StoreError::io("remove", &journal))?;
+        files::remove(&self.dir.join(self.spec.journal_file()))?;
         Ok(info)
     }
 
@@ -327,19 +382,51 @@ impl StoreWriter {
                 ));
             }
         }
+        self.check_about(row).or_else(refuse)?;
         if self.ids.contains(&short_hash(&row.id)) {
             return refuse("a record with this id is already in the store".to_owned());
         }
         Ok(())
     }
 
+    /// What a row says about its record beside signal and labels.
+    fn check_about(&self, row: &NewRow) -> Result<(), String> {
+        for (what, found, expected) in [
+            ("texts", row.texts.len(), self.spec.texts.len()),
+            ("values", row.values.len(), self.spec.values.len()),
+        ] {
+            if found != 0 && found != expected {
+                return Err(format!("it has {found} {what}, the store has {expected}"));
+            }
+        }
+        let leads = self.spec.leads.len();
+        let samples = row.signal.len() / leads;
+        for mark in &row.annotations {
+            let inside = usize::try_from(mark.sample).is_ok_and(|sample| sample < samples);
+            let lead = mark.lead.map(usize::try_from);
+            if !inside
+                || lead.is_some_and(|lead| lead.is_ok_and(|lead| lead >= leads) || lead.is_err())
+            {
+                return Err(format!(
+                    "its annotation `{}` at sample {} of lead {:?} is not within {samples} samples of {leads} leads",
+                    mark.symbol, mark.sample, mark.lead
+                ));
+            }
+        }
+        match &row.signal_hash {
+            Some(hash) if hash.len() != SIGNAL_HASH_DIGITS => Err(format!(
+                "its signal hash has {} digits instead of {SIGNAL_HASH_DIGITS}",
+                hash.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Brings the folder back to the state after the last seal.
     fn restore(&mut self) -> Result<(), StoreError> {
         for shard in &self.shards {
             let path = self.dir.join(&shard.file);
-            let bytes = fs::metadata(&path)
-                .map_err(StoreError::io("read the size of", &path))?
-                .len();
+            let bytes = files::size(&path)?;
             if bytes != shard.bytes {
                 return Err(StoreError::shard(
                     &path,
@@ -350,50 +437,53 @@ impl StoreWriter {
                 ));
             }
             for batch in read_shard(&path, &self.schema)? {
-                let batch = crate::columns::Batch::new(
-                    &batch,
-                    self.spec.leads.len(),
-                    &class_counts(&self.spec.label_sets),
-                )
-                .map_err(|reason| StoreError::shard(&path, reason))?;
+                let batch = Batch::new(&batch, &self.spec.described())
+                    .map_err(|reason| StoreError::shard(&path, reason))?;
                 self.ids.extend(batch.id.iter().flatten().map(short_hash));
             }
         }
-        // Shards beyond the journal were named but not yet counted.
-        let mut number = self.shards.len();
-        while remove_if_present(&self.dir.join(shard_file(number)))?
-            | remove_if_present(&self.partial_path(number))?
-        {
-            number += 1;
+        // The next shard may have been named but not yet counted.
+        if self.has_range() {
+            let next = self.shard_path();
+            files::remove(&next)?;
+            files::remove(&files::partial(&next))?;
         }
-        let partial = self.dir.join(OUTCOMES_PARTIAL);
-        let named = self.dir.join(OUTCOMES_FILE);
+        // The table of outcomes may have got its name before the description was there; what is
+        // behind the last seal in it is cut off when the next lines are added.
+        let named = self.dir.join(self.spec.outcomes_file());
+        let partial = files::partial(&named);
         if named.exists() {
-            fs::rename(&named, &partial).map_err(StoreError::io("rename", &named))?;
+            std::fs::rename(&named, &partial).map_err(StoreError::io("rename", &named))?;
         }
-        if self.sealed.outcomes_bytes == 0 {
-            remove_if_present(&partial)?;
-        } else {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(&partial)
-                .map_err(StoreError::io("open", &partial))?;
-            file.set_len(self.sealed.outcomes_bytes)
-                .map_err(StoreError::io("shorten", &partial))?;
+        if self.sealed.outcomes_bytes > 0 {
+            files::append(&partial, self.sealed.outcomes_bytes, &[])?;
         }
         Ok(())
+    }
+
+    /// Whether a range may be left: after the last one of a part comes the next part's, which is not ours,
+    /// and a range that ended early ended with the source.
+    fn has_range(&self) -> bool {
+        let next = self.spec.first_item() + self.sealed.items_done;
+        next.is_multiple_of(self.spec.rows_per_shard)
+            && self.spec.part.is_none_or(|part| next < part.end_item)
+    }
+
+    /// Where the shard of the range that comes next will be.
+    fn shard_path(&self) -> PathBuf {
+        let item = self.spec.first_item() + self.sealed.items_done;
+        self.dir.join(shard_file(item / self.spec.rows_per_shard))
     }
 
     fn write_batch(&mut self) -> Result<(), StoreError> {
         if self.batch.rows() == 0 {
             return Ok(());
         }
-        let number = self.shards.len();
+        let path = self.shard_path();
         let open = match &mut self.open {
             Some(open) => open,
             None => {
-                let path = self.partial_path(number);
-                let writer = ShardWriter::create(&path, &self.schema)?;
+                let writer = ShardWriter::create(&files::partial(&path), &self.schema)?;
                 self.open.insert(OpenShard {
                     writer,
                     path,
@@ -424,28 +514,27 @@ impl StoreWriter {
             counts: self.counts,
             splits: self.splits.clone(),
         };
-        let mut renaming = None;
+        let mut naming = None;
         if let Some(open) = self.open.take() {
             let finished = open.writer.finish(&open.path)?;
-            let file = shard_file(self.shards.len());
-            renaming = Some((open.path, self.dir.join(&file)));
+            let file = open.path.file_name().unwrap_or_default();
             sealed.shard = Some(ShardInfo {
-                file,
+                file: file.to_string_lossy().into_owned(),
                 rows: open.rows,
                 bytes: finished.bytes,
                 blake3: finished.blake3,
             });
+            naming = Some(open.path);
             self.reach(Step::ShardWritten)?;
         }
         sealed.outcomes_bytes = self.append_outcomes()?;
         self.reach(Step::OutcomesWritten)?;
-        if let Some((from, to)) = renaming {
-            fs::rename(&from, &to).map_err(StoreError::io("rename", &from))?;
-            sync_dir(&self.dir)?;
+        if let Some(path) = naming {
+            files::appear(&path)?;
             self.reach(Step::ShardNamed)?;
         }
-        let path = self.dir.join(JOURNAL_FILE);
-        append_line(&mut self.journal, &sealed).map_err(StoreError::io("write", &path))?;
+        let path = self.dir.join(self.spec.journal_file());
+        self.journal.add(&json_line(&sealed, &path)?)?;
         self.shards.extend(sealed.shard.clone());
         self.sealed = sealed;
         self.pending.clear();
@@ -453,40 +542,11 @@ impl StoreWriter {
     }
 
     fn append_outcomes(&self) -> Result<u64, StoreError> {
-        let path = self.dir.join(OUTCOMES_PARTIAL);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(StoreError::io("create", &path))?;
-        let lines = csv_bytes(&self.pending, self.sealed.outcomes_bytes == 0, &path)?;
-        file.write_all(&lines)
-            .and_then(|()| file.sync_all())
-            .map_err(StoreError::io("write", &path))?;
-        Ok(self.sealed.outcomes_bytes + lines.len() as u64)
-    }
-
-    fn describe(&self, info: &StoreInfo) -> Result<(), StoreError> {
-        let path = self.dir.join(DESCRIPTION_FILE);
-        let partial = self.dir.join("store.json.partial");
-        let mut text =
-            serde_json::to_string_pretty(info).map_err(|error| StoreError::Description {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
-        text.push('\n');
-        File::create(&partial)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .map_err(StoreError::io("write", &partial))?;
-        fs::rename(&partial, &path).map_err(StoreError::io("rename", &partial))?;
-        sync_dir(&self.dir)
-    }
-
-    fn partial_path(&self, number: usize) -> PathBuf {
-        self.dir.join(format!("{}.partial", shard_file(number)))
+        let path = files::partial(&self.dir.join(self.spec.outcomes_file()));
+        let before = self.sealed.outcomes_bytes;
+        let lines = csv_bytes(&self.pending, before == 0, &path)?;
+        files::append(&path, before, &lines)?;
+        Ok(before + lines.len() as u64)
     }
 
     #[cfg(test)]
@@ -509,21 +569,24 @@ impl Drop for StoreWriter {
         if self.finished {
             return;
         }
-        let _ = fs::remove_file(self.partial_path(self.shards.len()));
-        let _ = fs::remove_file(self.dir.join("store.json.partial"));
+        if self.has_range() {
+            let _ = files::remove(&files::partial(&self.shard_path()));
+        }
+        let description = self.dir.join(self.spec.description_file());
+        let _ = files::remove(&files::partial(&description));
         if self.sealed.items_done == 0 {
-            let _ = fs::remove_file(self.dir.join(OUTCOMES_PARTIAL));
-            let _ = fs::remove_file(self.dir.join(JOURNAL_FILE));
+            let outcomes = self.dir.join(self.spec.outcomes_file());
+            let _ = files::remove(&files::partial(&outcomes));
+            let _ = files::remove(&self.dir.join(self.spec.journal_file()));
             // Fails, as it should, unless the folder is empty.
-            let _ = fs::remove_dir(&self.dir);
+            let _ = std::fs::remove_dir(&self.dir);
         }
     }
 }
 
 /// Records dealt with by the unfinished preparation in `dir`, if there is one.
 pub(crate) fn unfinished(dir: &Path) -> Option<usize> {
-    let path = dir.join(JOURNAL_FILE);
-    let text = fs::read_to_string(path).ok()?;
+    let text = files::read_text(&dir.join(JOURNAL_FILE)).ok()??;
     let last = text
         .lines()
         .skip(1)
@@ -534,10 +597,6 @@ pub(crate) fn unfinished(dir: &Path) -> Option<usize> {
 /// File name of a shard.
 pub(crate) fn shard_file(number: usize) -> String {
     format!("shard-{number:05}.arrow")
-}
-
-pub(crate) fn class_counts(label_sets: &[LabelSet]) -> Vec<usize> {
-    label_sets.iter().map(|set| set.classes.len()).collect()
 }
 
 fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
@@ -553,6 +612,17 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
     }
     if spec.rows_per_shard == 0 || spec.rows_per_batch == 0 {
         return refuse("a shard and a batch need at least one row".to_owned());
+    }
+    for (what, listed) in [("text", &spec.texts), ("value", &spec.values)] {
+        let mut names = HashSet::new();
+        if let Some(name) = listed
+            .iter()
+            .find(|name| name.is_empty() || !names.insert(*name))
+        {
+            return refuse(format!(
+                "{what} `{name}` has no name of its own; give every {what} another name"
+            ));
+        }
     }
     let mut names = HashSet::new();
     for set in &spec.label_sets {
@@ -574,68 +644,93 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The description of a finished store with this fingerprint, if the folder holds one.
-fn finished_store(dir: &Path, fingerprint: &str) -> Result<Option<StoreInfo>, StoreError> {
-    if !dir.join(DESCRIPTION_FILE).exists() {
+/// The description of the finished store, or of the finished part, if the folder holds it.
+fn finished_store(dir: &Path, spec: &StoreSpec) -> Result<Option<StoreInfo>, StoreError> {
+    let other = || StoreError::OtherStore {
+        path: dir.to_owned(),
+    };
+    let path = dir.join(spec.description_file());
+    let found = if dir.join(DESCRIPTION_FILE).exists() {
+        crate::store::read_info(dir)?
+    } else if spec.part.is_none() {
         return Ok(None);
-    }
-    let info = crate::store::read_info(dir)?;
-    if info.fingerprint != fingerprint {
-        return Err(StoreError::OtherStore {
-            path: dir.to_owned(),
-        });
+    } else {
+        let Some(text) = files::read_text(&path)? else {
+            return Ok(None);
+        };
+        let found: PartInfo =
+            serde_json::from_str(&text).map_err(|error| StoreError::Description {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        if Some(found.part) != spec.part {
+            return Err(other());
+        }
+        found.store
+    };
+    if found.fingerprint != spec.fingerprint {
+        return Err(other());
     }
     // A crash may have come between the description and the removal of the journal.
-    remove_if_present(&dir.join(JOURNAL_FILE))?;
-    Ok(Some(info))
+    files::remove(&dir.join(spec.journal_file()))?;
+    Ok(Some(found))
+}
+
+/// A folder is written by one process or by the parts of one division, not both.
+fn check_neighbours(dir: &Path, spec: &StoreSpec) -> Result<(), StoreError> {
+    let of = spec.part.map(|part| part.of);
+    for name in files::names(dir)? {
+        let other = match part_of_file(&name) {
+            Some((_, found)) => of != Some(found),
+            None => name == JOURNAL_FILE && of.is_some(),
+        };
+        if other {
+            return Err(StoreError::Settings {
+                reason: format!(
+                    "`{}` belongs to a preparation of the same folder that is divided otherwise; finish that one, choose another folder, or remove this one first",
+                    dir.join(name).display()
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The head and the seals; a torn last line is cut off. `None`: the journal is new.
 fn read_journal(
-    journal: &mut File,
+    journal: &mut Journal,
     path: &Path,
 ) -> Result<Option<(JournalHead, Vec<Sealed>)>, StoreError> {
-    let mut text = Vec::new();
-    journal
-        .read_to_end(&mut text)
-        .map_err(StoreError::io("read", path))?;
+    let lines = journal.lines()?;
     let mut valid = 0;
     let mut head = None;
     let mut seals = Vec::new();
-    for line in text.split_inclusive(|&byte| byte == b'\n') {
-        if !line.ends_with(b"\n") {
-            break;
-        }
+    for line in lines {
         if head.is_none() {
-            match serde_json::from_slice::<JournalHead>(line) {
-                Ok(found) => head = Some(found),
-                Err(error) => {
-                    return Err(StoreError::Description {
-                        path: path.to_owned(),
-                        reason: error.to_string(),
-                    });
+            let found = serde_json::from_str::<JournalHead>(&line).map_err(|error| {
+                StoreError::Description {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
                 }
-            }
+            })?;
+            head = Some(found);
         } else {
-            match serde_json::from_slice::<Sealed>(line) {
+            match serde_json::from_str::<Sealed>(&line) {
                 Ok(sealed) => seals.push(sealed),
                 Err(_) => break,
             }
         }
-        valid += line.len() as u64;
+        valid += line.len() as u64 + 1;
     }
-    journal
-        .set_len(valid)
-        .and_then(|()| journal.seek(SeekFrom::End(0)))
-        .map_err(StoreError::io("shorten", path))?;
+    journal.shorten(valid)?;
     Ok(head.map(|head| (head, seals)))
 }
 
-fn append_line<T: Serialize>(file: &mut File, value: &T) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    file.write_all(&line)?;
-    file.sync_all()
+fn json_line<T: Serialize>(value: &T, path: &Path) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Description {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn csv_bytes(outcomes: &[Outcome], header: bool, path: &Path) -> Result<Vec<u8>, StoreError> {
@@ -643,24 +738,6 @@ fn csv_bytes(outcomes: &[Outcome], header: bool, path: &Path) -> Result<Vec<u8>,
         path: path.to_owned(),
         reason: error.to_string(),
     })
-}
-
-fn remove_if_present(path: &Path) -> Result<bool, StoreError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(StoreError::io("remove", path)(error)),
-    }
-}
-
-/// Makes renames in a folder permanent; not every system can.
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(StoreError::io("sync", dir))?;
-    }
-    Ok(())
 }
 
 fn short_hash(id: &str) -> [u8; 16] {

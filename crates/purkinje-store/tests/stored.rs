@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
+use purkinje_signal::quality::{LimbLeads, Measures};
 use purkinje_store::import::PtbXl;
 use purkinje_store::{
-    Begin, LabelSet, MadeBy, NewRow, Outcome, Row, Split, Status, Store, StoreError, StoreSpec,
-    StoreWriter, prepare,
+    Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, Row, Split, Status, Store, StoreError,
+    StoreSpec, StoreWriter, prepare,
 };
 
 use common::{copy, ptb_xl, small_shards};
@@ -131,10 +132,13 @@ fn spec(label_sets: Vec<LabelSet>, rows_per_shard: usize, rows_per_batch: usize)
         rate_hz: 100.0,
         unit: "mV".to_owned(),
         label_sets,
+        texts: vec!["merged".to_owned()],
+        values: vec!["death".to_owned(), "follow_up_years".to_owned()],
         made_by: MadeBy::default(),
         fingerprint: "test".to_owned(),
         rows_per_shard,
         rows_per_batch,
+        part: None,
     }
 }
 
@@ -155,6 +159,14 @@ fn read_back(row: Row<'_>, label_sets: usize) -> NewRow {
         sex: row.sex().map(str::to_owned),
         flat_leads: row.flat_leads() as i16,
         missing_samples: row.missing_samples() as i32,
+        entry: row.entry(),
+        source_rate_hz: row.source_rate_hz(),
+        source_samples: row.source_samples().map(|samples| samples as i32),
+        signal_hash: row.signal_hash().map(str::to_owned),
+        annotations: row.annotations().collect(),
+        quality: row.quality(),
+        texts: vec![row.text(0).map(str::to_owned)],
+        values: vec![row.value(0), row.value(1)],
         labels: (0..label_sets)
             .map(|set| row.labels(set).map(<[i16]>::to_vec))
             .collect(),
@@ -164,6 +176,42 @@ fn read_back(row: Row<'_>, label_sets: usize) -> NewRow {
 fn classes(count: i16) -> impl Strategy<Value = Option<Vec<i16>>> {
     prop::option::of(prop::collection::btree_set(0..count, 0..4))
         .prop_map(|classes| classes.map(|set| set.into_iter().collect()))
+}
+
+fn any_quality() -> impl Strategy<Value = Option<Measures>> {
+    let figure = || prop::option::of(0f32..9.0);
+    let measures = (
+        (any::<u16>(), any::<u16>(), any::<u16>()),
+        prop::sample::select(LimbLeads::ALL.to_vec()),
+        (figure(), figure(), figure(), figure()),
+    )
+        .prop_map(|(masks, limb_leads, figures)| Measures {
+            missing_leads: masks.0,
+            flat_leads: masks.1,
+            clipped_leads: masks.2,
+            limb_leads,
+            einthoven_mv: figures.0,
+            noise_mv: figures.1,
+            baseline_mv: figures.2,
+            powerline_mv: figures.3,
+        });
+    prop::option::of(measures)
+}
+
+fn any_marks(samples: usize) -> impl Strategy<Value = Vec<Mark>> {
+    let mark = (
+        0..samples as i32,
+        prop::option::of(0i16..3),
+        "\\PC{1,2}",
+        "\\PC{0,9}",
+    )
+        .prop_map(|(sample, lead, symbol, note)| Mark {
+            sample,
+            lead,
+            symbol,
+            note,
+        });
+    prop::collection::vec(mark, 0..5)
 }
 
 prop_compose! {
@@ -183,12 +231,22 @@ prop_compose! {
         sex in prop::option::of("[a-z]{0,6}"),
         (flat_leads, missing_samples) in (0i16..4, 0i32..1000),
         (diagnosis, rhythm) in (classes(7), classes(2)),
+        (entry, source_samples) in (prop::option::of(any::<i64>()), prop::option::of(0i32..9999)),
+        (source_rate_hz, signal_hash) in (prop::option::of(1f32..1e4), prop::option::of("[0-9a-f]{32}")),
+        (annotations, quality) in (any_marks(samples), any_quality()),
+        (merged, values) in (
+            prop::option::of("\\PC{0,12}"),
+            prop::collection::vec(prop::option::of(-1f32..1.0), 2),
+        ),
     ) -> NewRow {
         NewRow {
             id, patient, source, split, fold, gain_per_mv, signal,
             r_peaks: r_peaks.into_iter().collect(),
             beats_detected, report, age, sex, flat_leads, missing_samples,
+            entry, source_rate_hz, source_samples, signal_hash, annotations, quality,
             labels: vec![diagnosis, rhythm],
+            texts: vec![merged],
+            values,
         }
     }
 }
@@ -244,6 +302,15 @@ proptest! {
     }
 }
 
+fn mark(sample: i32, lead: Option<i16>) -> Mark {
+    Mark {
+        sample,
+        lead,
+        symbol: "N".to_owned(),
+        ..Mark::default()
+    }
+}
+
 /// What is changed about a good row.
 type Change = fn(&mut NewRow);
 
@@ -256,23 +323,17 @@ fn rows_that_contradict_the_store_are_refused() {
     };
     let good = NewRow {
         id: "r".to_owned(),
-        patient: None,
         source: "r.hea".to_owned(),
         split: Split::Train,
-        fold: None,
         gain_per_mv: 1000.0,
         signal: vec![1; 30],
         r_peaks: vec![2, 9],
         beats_detected: true,
-        report: None,
-        age: None,
-        sex: None,
-        flat_leads: 0,
-        missing_samples: 0,
         labels: vec![Some(vec![1])],
+        ..NewRow::default()
     };
     writer.check(&good).unwrap();
-    let bad: [(Change, &str); 7] = [
+    let bad: [(Change, &str); 12] = [
         (|row| row.signal.truncate(29), "3 leads"),
         (|row| row.gain_per_mv = 0.0, "gain of 0"),
         (|row| row.gain_per_mv = f32::NAN, "gain of NaN"),
@@ -280,6 +341,11 @@ fn rows_that_contradict_the_store_are_refused() {
         (|row| row.r_peaks = vec![5, 4], "not increasing"),
         (|row| row.labels = vec![Some(vec![2])], "class 2"),
         (|row| row.labels.clear(), "the store has 1"),
+        (|row| row.texts = vec![None; 2], "2 texts, the store has 1"),
+        (|row| row.values = vec![None], "1 values, the store has 2"),
+        (|row| row.signal_hash = Some("ab".to_owned()), "2 digits"),
+        (|row| row.annotations = vec![mark(10, None)], "sample 10"),
+        (|row| row.annotations = vec![mark(9, Some(3))], "3 leads"),
     ];
     for (change, words) in bad {
         let mut row = good.clone();
@@ -291,4 +357,35 @@ fn rows_that_contradict_the_store_are_refused() {
             other => panic!("{words}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn stores_of_the_first_schema_version_are_read() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/store-v1");
+    let store = Store::open(&old).unwrap();
+    store.verify().unwrap();
+    assert_eq!(store.info().schema_version, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let contract = Preprocess::clear_ptbxl().with_leads("I,II".parse().unwrap());
+    prepare(
+        &PtbXl::new(ptb_xl()),
+        &contract,
+        &dir.path().join("new"),
+        &small_shards(),
+        &(),
+    )
+    .unwrap();
+    let new = Store::open(dir.path().join("new")).unwrap();
+    for row in store.rows() {
+        let index = new.position(row.id()).unwrap();
+        let mut same = read_back(new.row(index).unwrap(), 6);
+        assert!(same.quality.is_some() && same.signal_hash.is_some());
+        // What the first version did not know is unknown, not wrong.
+        same.quality = None;
+        same.signal_hash = None;
+        same.source_rate_hz = None;
+        same.source_samples = None;
+        assert_eq!(read_back(row, 6), same);
+    }
+    assert_eq!(store.len(), 3);
 }

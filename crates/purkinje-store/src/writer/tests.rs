@@ -1,6 +1,8 @@
 //! The writer is interrupted at every one of its steps.
 
 use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -17,10 +19,13 @@ fn spec() -> StoreSpec {
         rate_hz: 100.0,
         unit: "mV".to_owned(),
         label_sets: Vec::new(),
+        texts: Vec::new(),
+        values: Vec::new(),
         made_by: MadeBy::default(),
         fingerprint: "test".to_owned(),
         rows_per_shard: 4,
-        rows_per_batch: 3,
+        rows_per_batch: 2,
+        part: None,
     }
 }
 
@@ -33,20 +38,14 @@ fn item(index: usize) -> (Outcome, Option<NewRow>) {
     }
     let row = NewRow {
         id: id.clone(),
-        patient: None,
         source: id.clone(),
         split: Split::Train,
-        fold: None,
         gain_per_mv: 1000.0,
         signal: vec![index as i16; 20],
         r_peaks: vec![3],
         beats_detected: true,
-        report: None,
-        age: None,
-        sex: None,
         flat_leads: 2,
-        missing_samples: 0,
-        labels: Vec::new(),
+        ..NewRow::default()
     };
     let stored = Outcome::not_stored(&id, Path::new(&id), Status::Ok, "");
     (stored, Some(row))
@@ -96,7 +95,7 @@ fn a_crash_or_an_error_at_any_step_changes_no_byte() {
         Ok(())
     };
     let info = write_all(&whole, Some(Box::new(snapshot))).unwrap();
-    assert_eq!((info.records, info.shards.len()), (8, 2));
+    assert_eq!((info.records, info.shards.len()), (8, 3));
     let expected = files(&whole);
     let steps = steps.lock().unwrap().clone();
     for step in [
@@ -148,7 +147,7 @@ fn a_torn_journal_and_leftovers_are_cleared_away() {
     write_all(&torn, Some(Box::new(stop))).unwrap_err();
     let error = Store::open(&torn).err().unwrap();
     assert!(
-        matches!(error, StoreError::Unfinished { items_done: 5, .. }),
+        matches!(error, StoreError::Unfinished { items_done: 4, .. }),
         "{error}"
     );
     let append = |name: &str, bytes: &[u8]| {
@@ -161,7 +160,7 @@ fn a_torn_journal_and_leftovers_are_cleared_away() {
         file.write_all(bytes).unwrap();
     };
     append(JOURNAL_FILE, b"{\"shard\":{\"file\":\"sha");
-    append(OUTCOMES_PARTIAL, b"r7,r7,ok,,1");
+    append("outcomes.csv.partial", b"r7,r7,ok,,1");
     append("shard-00001.arrow.partial", b"ARROW1");
     append("shard-00001.arrow", b"ARROW1");
     write_all(&torn, None).unwrap();

@@ -1,0 +1,218 @@
+//! Everything a store asks of the place it lives in: whole files that appear at once, files that grow by
+//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and [`crate::map`]).
+//!
+//! What one of these functions has done survives a crash of the machine.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+
+/// Ending of a file that is being written.
+pub(crate) const PARTIAL: &str = ".partial";
+
+/// The name under which `path` is written before it is complete.
+pub(crate) fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(PARTIAL);
+    PathBuf::from(name)
+}
+
+/// Makes a folder and those above it.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(StoreError::io("create the folder", dir))
+}
+
+/// Names of the files in a folder, in order; none if there is no such folder.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", dir)(error)),
+    };
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(StoreError::io("list", dir))?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Size of a file in bytes.
+pub(crate) fn size(path: &Path) -> Result<u64, StoreError> {
+    fs::metadata(path)
+        .map(|metadata| metadata.len())
+        .map_err(StoreError::io("find", path))
+}
+
+/// The text of a file; `None` if there is no such file.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}
+
+/// A file that will be there as a whole or not at all.
+pub(crate) struct Whole {
+    /// Where to write. Counts and hashes are the writer's own business.
+    pub(crate) file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl Whole {
+    /// Begins the file that will be `path`.
+    pub(crate) fn begin(path: &Path) -> Result<Self, StoreError> {
+        let partial = partial(path);
+        let file = File::create(&partial).map_err(StoreError::io("create", &partial))?;
+        Ok(Whole {
+            file: BufWriter::with_capacity(1 << 18, file),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Adds bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file
+            .write_all(bytes)
+            .map_err(StoreError::io("write", &self.path))
+    }
+
+    /// Makes it appear.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        let file = self
+            .file
+            .into_inner()
+            .map_err(|error| StoreError::io("write", &self.path)(error.into_error()))?;
+        file.sync_all()
+            .map_err(StoreError::io("sync", &self.path))?;
+        drop(file);
+        appear(&self.path)
+    }
+}
+
+/// Writes a small file at once.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut whole = Whole::begin(path)?;
+    whole.write(bytes)?;
+    whole.finish()
+}
+
+/// Gives a file that was written and synced under its partial name its own.
+pub(crate) fn appear(path: &Path) -> Result<(), StoreError> {
+    let partial = partial(path);
+    fs::rename(&partial, path).map_err(StoreError::io("rename", &partial))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The same file under another name, without its bytes being copied where the system can do that. Returns
+/// false where it cannot.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    remove(to)?;
+    Ok(fs::hard_link(from, to).is_ok())
+}
+
+/// Adds bytes to the end of a file, which has `length` bytes so far: what an interrupted call left
+/// behind that is cut off.
+pub(crate) fn append(path: &Path, length: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(StoreError::io("create", path))?;
+    file.set_len(length)
+        .and_then(|()| file.seek(SeekFrom::End(0)))
+        .and_then(|_| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .map_err(StoreError::io("write", path))
+}
+
+/// Removes a file; whether there was one.
+pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
+/// Makes names in a folder permanent; not every system can.
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) {
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
+        };
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(StoreError::io("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// A file of lines to which one process at a time adds.
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens or creates the journal and locks it until this value is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another process holds it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(StoreError::io("create", path))?;
+        if file.try_lock().is_err() {
+            return Err(StoreError::Busy {
+                path: path.parent().unwrap_or(path).to_owned(),
+            });
+        }
+        Ok(Journal {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// All complete lines, without their ends.
+    pub(crate) fn lines(&mut self) -> Result<Vec<String>, StoreError> {
+        let mut bytes = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.read_to_end(&mut bytes))
+            .map_err(StoreError::io("read", &self.path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Cuts off whatever follows the first `length` bytes.
+    pub(crate) fn shorten(&mut self, length: u64) -> Result<(), StoreError> {
+        self.file
+            .set_len(length)
+            .and_then(|()| self.file.seek(SeekFrom::End(0)))
+            .map_err(StoreError::io("shorten", &self.path))?;
+        Ok(())
+    }
+
+    /// Adds a line.
+    pub(crate) fn add(&mut self, line: &str) -> Result<(), StoreError> {
+        self.file
+            .write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .map_err(StoreError::io("write", &self.path))
+    }
+}

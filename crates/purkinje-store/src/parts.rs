@@ -1,0 +1,382 @@
+//! A preparation shared by several processes or machines, and the joining of what they made.
+//!
+//! Every shard file covers a fixed range of the records of the source, whatever becomes of them. A
+//! part is a contiguous run of such ranges, so that its shards are those of a preparation by one process,
+//! byte for byte, and joining is naming them in one description.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::files::{self, Journal, Whole};
+use crate::schema::{DESCRIPTION_FILE, OUTCOMES_FILE, OutcomeCounts, ShardInfo, Split, StoreInfo};
+
+/// Most parts a preparation is divided into.
+pub const MAX_PARTS: usize = 10_000;
+
+/// Keeps two processes from joining into one folder at once.
+const MERGE_LOCK: &str = "merge.lock";
+
+/// One of several parts of a preparation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which part, from 1.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+    /// First record of the source.
+    pub first_item: usize,
+    /// First record of the source that is no longer in it.
+    pub end_item: usize,
+    /// Records of the whole source.
+    pub items: usize,
+}
+
+/// The contents of `part-<number>-of-<of>.json`, which says that the part is complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PartInfo {
+    pub(crate) part: Part,
+    /// The store as far as this part goes.
+    pub(crate) store: StoreInfo,
+}
+
+impl Part {
+    /// Part `number` of `of` (from 1) of a source of `items` records with `rows_per_shard` of them in a shard.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] if there is no such part.
+    pub fn new(
+        number: usize,
+        of: usize,
+        items: usize,
+        rows_per_shard: usize,
+    ) -> Result<Part, StoreError> {
+        if !(1..=of.min(MAX_PARTS)).contains(&number) || of > MAX_PARTS || rows_per_shard == 0 {
+            return Err(StoreError::Settings {
+                reason: format!(
+                    "there is no part {number} of {of}: parts are counted from 1, and there are at most {MAX_PARTS}"
+                ),
+            });
+        }
+        let shards = items.div_ceil(rows_per_shard);
+        // In 128 bits no product of two sizes overflows.
+        let border = |part: usize| {
+            let shard = shards as u128 * part as u128 / of as u128;
+            (shard as usize * rows_per_shard).min(items)
+        };
+        Ok(Part {
+            number,
+            of,
+            first_item: border(number - 1),
+            end_item: border(number),
+            items,
+        })
+    }
+
+    /// Beginning of the names of its files.
+    pub(crate) fn prefix(&self) -> String {
+        format!("part-{}-of-{}.", self.number, self.of)
+    }
+}
+
+/// Part and number of parts in the name of a file of a part.
+pub(crate) fn part_of_file(name: &str) -> Option<(usize, usize)> {
+    let (number, rest) = name.strip_prefix("part-")?.split_once("-of-")?;
+    let (of, ending) = rest.split_once('.')?;
+    let ours = [
+        "json",
+        "json.partial",
+        "outcomes.csv",
+        "outcomes.csv.partial",
+        "journal",
+    ];
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !ours.contains(&ending) || !plain(number) || !plain(of) {
+        return None;
+    }
+    Some((number.parse().ok()?, of.parse().ok()?))
+}
+
+/// Joins the parts of a preparation into one store, the same byte for byte as a preparation by one process.
+///
+/// `folders` hold the finished parts, each any number of them; `out` may be one of the folders (all of
+/// them, when the workers shared it). Shards are linked where the system can do that and otherwise copied, and then
+/// compared with their checksums. Part files in `out` are removed at the end, those elsewhere stay. An
+/// interrupted call can be repeated; a call for a store that is complete changes nothing.
+///
+/// # Errors
+/// [`StoreError::MissingParts`] names the parts that are not there or not finished;
+/// [`StoreError::Settings`] if parts belong to different preparations; [`StoreError::OtherStore`] if `out` holds
+/// another store; [`StoreError::Shard`], [`StoreError::Checksum`] for damaged parts; [`StoreError::Io`].
+pub fn merge<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<StoreInfo, StoreError> {
+    let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+    files::create_dir(out)?;
+    let lock = out.join(MERGE_LOCK);
+    let _held = Journal::open(&lock)?;
+    let merged = locked(&folders, out);
+    files::remove(&lock)?;
+    merged
+}
+
+fn locked(folders: &[&Path], out: &Path) -> Result<StoreInfo, StoreError> {
+    let parts = finished_parts(folders)?;
+    if out.join(DESCRIPTION_FILE).exists() {
+        let info = crate::store::read_info(out)?;
+        let same = |(_, part): &(PathBuf, PartInfo)| part.store.fingerprint == info.fingerprint;
+        if !parts.iter().all(same) {
+            return Err(StoreError::OtherStore {
+                path: out.to_owned(),
+            });
+        }
+        remove_parts(out)?;
+        return Ok(info);
+    }
+    let parts = complete(parts, folders)?;
+    let info = joined(&parts)?;
+    for (folder, part) in &parts {
+        for shard in &part.store.shards {
+            bring(shard, folder, out)?;
+        }
+    }
+    join_outcomes(&parts, &out.join(OUTCOMES_FILE))?;
+    files::write_whole(&out.join(DESCRIPTION_FILE), info.to_json()?.as_bytes())?;
+    remove_parts(out)?;
+    Ok(info)
+}
+
+/// Every finished part in the folders, by number.
+fn finished_parts(folders: &[&Path]) -> Result<Vec<(PathBuf, PartInfo)>, StoreError> {
+    let mut parts = Vec::new();
+    let mut seen = Vec::new();
+    for folder in folders {
+        // A folder given twice, in whatever spelling, counts once.
+        let same = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        if seen.contains(&same) {
+            continue;
+        }
+        seen.push(same);
+        for name in files::names(folder)? {
+            if part_of_file(&name).is_none() || !name.ends_with(".json") {
+                continue;
+            }
+            let path = folder.join(&name);
+            let Some(text) = files::read_text(&path)? else {
+                continue;
+            };
+            let part: PartInfo =
+                serde_json::from_str(&text).map_err(|error| StoreError::Description {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                })?;
+            crate::store::check_info(&part.store, folder, &path)?;
+            parts.push((folder.to_path_buf(), part));
+        }
+    }
+    parts.sort_by_key(|(_, part)| part.part.number);
+    Ok(parts)
+}
+
+/// The parts, if they are all parts of one preparation, each there once.
+fn complete(
+    parts: Vec<(PathBuf, PartInfo)>,
+    folders: &[&Path],
+) -> Result<Vec<(PathBuf, PartInfo)>, StoreError> {
+    let Some((first_folder, first)) = parts.first() else {
+        return Err(StoreError::MissingParts {
+            folders: folders.iter().map(|folder| folder.to_path_buf()).collect(),
+            missing: Vec::new(),
+            of: 0,
+        });
+    };
+    for (folder, part) in &parts {
+        if part.part.of != first.part.of
+            || part.part.items != first.part.items
+            || part.store.fingerprint != first.store.fingerprint
+        {
+            return Err(StoreError::Settings {
+                reason: format!(
+                    "part {} of {} in `{}` and part {} of {} in `{}` are not of the same preparation: they were made from other records, with other settings, or divided otherwise; prepare them again with the same options",
+                    first.part.number,
+                    first.part.of,
+                    first_folder.display(),
+                    part.part.number,
+                    part.part.of,
+                    folder.display()
+                ),
+            });
+        }
+    }
+    for pair in parts.windows(2) {
+        if pair[0].1.part.number == pair[1].1.part.number {
+            return Err(StoreError::Settings {
+                reason: format!(
+                    "part {} is in `{}` and in `{}`; name one of the folders",
+                    pair[0].1.part.number,
+                    pair[0].0.display(),
+                    pair[1].0.display()
+                ),
+            });
+        }
+    }
+    let of = first.part.of;
+    let missing: Vec<usize> = (1..=of.min(MAX_PARTS))
+        .filter(|number| !parts.iter().any(|(_, part)| part.part.number == *number))
+        .collect();
+    if !missing.is_empty() {
+        return Err(StoreError::MissingParts {
+            folders: folders.iter().map(|folder| folder.to_path_buf()).collect(),
+            missing,
+            of,
+        });
+    }
+    let chained = parts
+        .windows(2)
+        .all(|pair| pair[0].1.part.end_item == pair[1].1.part.first_item);
+    if !chained || first.part.first_item != 0 {
+        return Err(StoreError::Settings {
+            reason: "the parts do not follow one another; prepare them again".to_owned(),
+        });
+    }
+    Ok(parts)
+}
+
+/// The description of the whole.
+fn joined(parts: &[(PathBuf, PartInfo)]) -> Result<StoreInfo, StoreError> {
+    let mut shards = Vec::new();
+    let mut splits = BTreeMap::<Split, usize>::new();
+    let mut outcomes = OutcomeCounts::default();
+    for (_, part) in parts {
+        let store = &part.store;
+        shards.extend(store.shards.iter().cloned());
+        for (&split, &count) in &store.splits {
+            *splits.entry(split).or_default() += count;
+        }
+        outcomes.ok += store.outcomes.ok;
+        outcomes.skipped += store.outcomes.skipped;
+        outcomes.failed += store.outcomes.failed;
+        outcomes.missing += store.outcomes.missing;
+    }
+    // Checked by the caller to hold a part.
+    let first = &parts[0].1.store;
+    Ok(StoreInfo {
+        records: shards.iter().map(|shard| shard.rows).sum(),
+        shards,
+        splits,
+        outcomes,
+        ..first.clone()
+    })
+}
+
+/// Brings a shard into `out`.
+fn bring(shard: &ShardInfo, folder: &Path, out: &Path) -> Result<(), StoreError> {
+    let (from, to) = (folder.join(&shard.file), out.join(&shard.file));
+    let bytes = files::size(&from)?;
+    if bytes != shard.bytes {
+        return Err(StoreError::shard(
+            &from,
+            format!(
+                "it has {bytes} bytes, the description of its part says {}",
+                shard.bytes
+            ),
+        ));
+    }
+    let same = |a: &Path, b: &Path| {
+        fs::canonicalize(a)
+            .ok()
+            .zip(fs::canonicalize(b).ok())
+            .is_some_and(|(a, b)| a == b)
+    };
+    if same(&from, &to) || files::link(&from, &to)? {
+        return Ok(());
+    }
+    let mut source = File::open(&from).map_err(StoreError::io("open", &from))?;
+    let mut whole = Whole::begin(&to)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = source
+            .read(&mut buffer)
+            .map_err(StoreError::io("read", &from))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        whole.write(&buffer[..read])?;
+    }
+    let found = hasher.finalize().to_hex().to_string();
+    if found != shard.blake3 {
+        return Err(StoreError::Checksum {
+            path: from,
+            found,
+            expected: shard.blake3.clone(),
+        });
+    }
+    whole.finish()
+}
+
+/// One table of outcomes, with one header line.
+fn join_outcomes(parts: &[(PathBuf, PartInfo)], to: &Path) -> Result<(), StoreError> {
+    let mut whole = Whole::begin(to)?;
+    for (index, (folder, part)) in parts.iter().enumerate() {
+        let from = folder.join(format!("{}{OUTCOMES_FILE}", part.part.prefix()));
+        let file = File::open(&from).map_err(StoreError::io("open", &from))?;
+        let mut reader = BufReader::new(file);
+        let mut head = Vec::new();
+        std::io::BufRead::read_until(&mut reader, b'\n', &mut head)
+            .map_err(StoreError::io("read", &from))?;
+        if index == 0 {
+            whole.write(&head)?;
+        }
+        std::io::copy(&mut reader, &mut whole.file).map_err(StoreError::io("copy", &from))?;
+    }
+    whole.finish()
+}
+
+fn remove_parts(dir: &Path) -> Result<(), StoreError> {
+    for name in files::names(dir)? {
+        if part_of_file(&name).is_some() && !name.ends_with(".journal") {
+            files::remove(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_record_once_and_end_at_shards() {
+        for (items, rows_per_shard, of) in [(0, 4, 3), (1, 4, 3), (29, 5, 4), (800_035, 4096, 7)] {
+            let mut next = 0;
+            for number in 1..=of {
+                let part = Part::new(number, of, items, rows_per_shard).unwrap();
+                assert_eq!(part.first_item, next);
+                assert!(part.end_item == items || part.end_item.is_multiple_of(rows_per_shard));
+                next = part.end_item;
+            }
+            assert_eq!(next, items);
+        }
+        for (number, of) in [(0, 2), (3, 2), (1, 0), (1, MAX_PARTS + 1)] {
+            assert!(Part::new(number, of, 10, 4).is_err(), "{number}/{of}");
+        }
+    }
+
+    #[test]
+    fn names_of_part_files_are_told_from_others() {
+        assert_eq!(part_of_file("part-2-of-11.json"), Some((2, 11)));
+        assert_eq!(part_of_file("part-2-of-11.journal"), Some((2, 11)));
+        for other in [
+            "part-2-of-11.txt",
+            "part--of-.json",
+            "part-x-of-2.json",
+            "store.json",
+        ] {
+            assert_eq!(part_of_file(other), None, "{other}");
+        }
+    }
+}
