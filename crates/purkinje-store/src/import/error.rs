@@ -57,4 +57,17 @@ pub enum ImportError {
         /// What to do.
         advice: &'static str,
     },
+    /// A split that nobody published for the data set.
+    #[error(
+        "`{split}` is no published split of {set}; {}",
+        if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join(", ")) }
+    )]
+    UnknownSplit {
+        /// The data set.
+        set: String,
+        /// What was asked for.
+        split: String,
+        /// The splits there are.
+        known: Vec<String>,
+    },
 }

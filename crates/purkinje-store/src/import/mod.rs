@@ -10,6 +10,7 @@
 mod error;
 mod folder;
 mod ptb_xl;
+mod published_splits;
 mod statements;
 mod table;
 
@@ -23,6 +24,7 @@ use crate::schema::{LabelSet, Split};
 pub use error::ImportError;
 pub use folder::{Folder, LabelTable, TableColumns};
 pub use ptb_xl::{PtbXl, PtbXlRate};
+pub use published_splits::{published_split, published_split_names, published_split_sets};
 
 /// A source of records.
 pub trait Importer: Sync {
