@@ -3,14 +3,22 @@
 //! | importer | source |
 //! | --- | --- |
 //! | [`Folder`] | any folder of WFDB, npy or csv records, with an optional table of labels |
+//! | [`Cpsc2018`] | CPSC 2018 in both its forms |
+//! | [`Csn`] | Chapman-Shaoxing-Ningbo |
+//! | [`Physionet2021`] | the folders of the PhysioNet/CinC Challenge 2021 |
 //! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
 //!
 //! A new source is one type that implements [`Importer`].
 
+mod challenge_weights;
+mod cpsc2018;
+mod csn;
 mod error;
 mod folder;
+mod physionet2021;
 mod ptb_xl;
 mod published_splits;
+mod snomed;
 mod statements;
 mod table;
 
@@ -21,10 +29,18 @@ use serde::Serialize;
 
 use crate::schema::{LabelSet, Split};
 
+pub use challenge_weights::{ChallengeWeights, MAX_SCORED_CLASSES};
+pub use cpsc2018::Cpsc2018;
+pub use csn::Csn;
 pub use error::ImportError;
 pub use folder::{Folder, LabelTable, TableColumns};
+pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021};
 pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use published_splits::{published_split, published_split_names, published_split_sets};
+pub use snomed::{
+    CHALLENGE_SOURCES, ChallengeCode, HeaderNotes, MAX_HEADER_BYTES, MAX_HEADER_DEPTH, SNOMED_CT,
+    challenge_code, challenge_codes,
+};
 
 /// A source of records.
 pub trait Importer: Sync {

@@ -25,7 +25,12 @@ impl Table {
             path: path.to_owned(),
             source,
         })?;
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        Table::parse(path, &bytes)
+    }
+
+    /// Reads a table from its bytes; `path` is what errors name.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ImportError> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let broken = |error: csv::Error| ImportError::Table {
             path: path.to_owned(),
             line: error.position().map_or(1, csv::Position::line),
