@@ -473,7 +473,7 @@ fn mimic(stored: &Tensors, config: &Value, findings: &mut Findings) -> Result<()
     let contract = Preprocess::clear_mimic();
     let mut repaired = samples.clone();
     for row in repaired.chunks_exact_mut(len) {
-        repair::repair(row, contract.missing);
+        repair::repair(row, contract.missing());
     }
     let filled: Vec<f64> = places.iter().map(|place| repaired[*place]).collect();
     let expected = stored.f64("after_nan_fill_at_positions")?;
@@ -493,10 +493,7 @@ fn mimic(stored: &Tensors, config: &Value, findings: &mut Findings) -> Result<()
             .and_then(|preparer| preparer.apply_samples("mimic", &leads, rate_hz, &samples))
             .map_err(|e| e.to_string())
     };
-    let unfiltered = prepare(&Preprocess {
-        band_pass: None,
-        ..contract.clone()
-    })?;
+    let unfiltered = prepare(&contract.clone().without("filter"))?;
     let expected = stored.f64("resampled_reordered")?;
     let found = unfiltered.rows.get(..expected.len()).unwrap_or_default();
     findings.close_all("mimic, resampled_reordered", found, &expected, DOUBLE);
@@ -537,14 +534,8 @@ fn csn(stored: &Tensors, _: &Value, findings: &mut Findings) -> Result<(), Strin
             .and_then(|preparer| preparer.apply_samples("csn", &leads, rate_hz, &samples))
             .map_err(|e| e.to_string())
     };
-    let unfiltered = Preprocess {
-        band_pass: None,
-        ..contract.clone()
-    };
-    let normalized = prepare(Preprocess {
-        rate_hz,
-        ..unfiltered.clone()
-    })?;
+    let unfiltered = contract.clone().without("filter");
+    let normalized = prepare(unfiltered.clone().at_rate(rate_hz))?;
     let expected = stored.f64("normalized_first_lead")?;
     let found = normalized.rows.get(..expected.len()).unwrap_or_default();
     findings.close_all("csn, normalized_first_lead", found, &expected, SINGLE);
@@ -565,7 +556,7 @@ fn cpsc(stored: &Tensors, config: &Value, findings: &mut Findings) -> Result<(),
     let leads = first_leads(shape[0])?;
     let float = Preprocess::clear_cpsc2018().with_leads(leads.clone());
     let int16 = Preprocess::clear_cpsc2018_int16().with_leads(leads.clone());
-    let Some(Window { keep_s, .. }) = float.window else {
+    let Some(Window { keep_s, .. }) = float.window() else {
         return Err("the contract has no window".to_owned());
     };
     let rate_hz = shape[1] as f64 / keep_s;
@@ -592,7 +583,7 @@ fn cpsc(stored: &Tensors, config: &Value, findings: &mut Findings) -> Result<(),
         DOUBLE,
     );
     let expected = stored.f64("normalized_int16_lead0")?;
-    let normalized = prepare(&Preprocess { rate_hz, ..int16 })?.rows;
+    let normalized = prepare(&int16.at_rate(rate_hz))?.rows;
     let found = normalized.get(..expected.len()).unwrap_or_default();
     findings.close_all("cpsc, normalized_int16_lead0", found, &expected, DOUBLE);
     if config.get("max_abs_difference").is_some() {

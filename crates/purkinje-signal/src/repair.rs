@@ -1,6 +1,6 @@
 //! Missing samples (NaN) and what to do about them.
 //!
-//! Source: CLEAR-HUG specification, section 2.2.
+//! Source: CLEAR-HUG specification, section 2.2; DERI specification, section 2.1.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,15 @@ pub enum MissingPolicy {
     },
     /// 0 mV.
     Zero,
+    /// 0 mV in all of the recording as soon as any of its samples is missing or infinite.
+    ZeroRecording,
     /// Refuse the recording.
     Reject,
 }
 
 /// Replaces the NaN samples of one lead in place and returns how many there were.
 ///
-/// With [`MissingPolicy::Reject`] the samples stay as they are and the count alone says what was found.
+/// With [`MissingPolicy::ZeroRecording`] the whole lead becomes 0. With [`MissingPolicy::Reject`] the samples stay as they are and the count alone says what was found.
 pub fn repair(samples: &mut [f64], policy: MissingPolicy) -> usize {
     let missing = missing(samples);
     if missing > 0 {
@@ -32,6 +34,7 @@ pub fn repair(samples: &mut [f64], policy: MissingPolicy) -> usize {
                 .iter_mut()
                 .filter(|value| value.is_nan())
                 .for_each(|value| *value = 0.0),
+            MissingPolicy::ZeroRecording => samples.fill(0.0),
             MissingPolicy::Reject => {}
         }
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use purkinje_record::{Lead, LeadSet, RecordError, Recording};
 use purkinje_signal::beats::{Detection, RATE_HZ};
-use purkinje_signal::preprocess::Scale;
 use purkinje_signal::quality::{Measures, measure};
 use purkinje_signal::r_peaks::Xqrs;
 use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
@@ -484,7 +483,7 @@ fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Ma
         return Vec::new();
     }
     let kept_s = contract
-        .window
+        .window()
         .map_or(f64::INFINITY, |window| window.keep_s);
     recording
         .annotations
@@ -586,11 +585,7 @@ fn spec(
         preprocess: preprocess.clone(),
         leads: preprocess.leads.clone(),
         rate_hz: preprocess.rate_hz,
-        unit: match preprocess.scale {
-            Scale::Millivolts => "mV",
-            Scale::MinMax { .. } | Scale::Standard { .. } => "1",
-        }
-        .to_owned(),
+        unit: preprocess.unit().to_owned(),
         label_sets: catalogue.label_sets.clone(),
         texts: catalogue.texts.clone(),
         values: catalogue.values.clone(),

@@ -125,7 +125,7 @@ impl Sight {
                 })
                 .collect(),
             filter: match view {
-                Ok(view) if args.as_model => Some(super::in_words(&view.contract)),
+                Ok(view) if args.as_model => Some(view.contract.in_words()),
                 _ => None,
             },
             recording: drawn,
@@ -267,7 +267,7 @@ fn view_in_words(view: &View) -> String {
         "a model sees {} at {} Hz ({}){}\n",
         output::count(view.contract.leads.len(), "lead"),
         view.contract.rate_hz,
-        super::in_words(&view.contract),
+        view.contract.in_words(),
         if view.start_s > 0.0 {
             format!(", from {} s on", view.start_s)
         } else {

@@ -17,7 +17,6 @@ mod store;
 use clap::{Args, Subcommand};
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje_signal::Preprocess;
-use purkinje_signal::preprocess::Scale;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -111,24 +110,6 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 /// A preprocessing by its name.
 pub fn preset(name: &str) -> Result<Preprocess, String> {
     Preprocess::preset(name).map_err(|error| error.to_string())
-}
-
-/// What a contract does, in a few words.
-pub fn in_words(contract: &Preprocess) -> String {
-    let filter = match contract.band_pass {
-        Some(band) => format!("{}-{} Hz band-pass", band.low_hz, band.high_hz),
-        None => "not filtered".to_owned(),
-    };
-    let window = match contract.window {
-        Some(window) => format!("first {} s, ", window.keep_s),
-        None => String::new(),
-    };
-    let scale = match contract.scale {
-        Scale::Millivolts => String::new(),
-        Scale::MinMax { low, high, .. } => format!(", scaled to {low} to {high}"),
-        Scale::Standard { .. } => ", standardised".to_owned(),
-    };
-    format!("{window}{filter}{scale}")
 }
 
 /// `5%` or a number of records.

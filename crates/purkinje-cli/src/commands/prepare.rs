@@ -251,7 +251,7 @@ fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
         count(info.records, "record"),
         count(info.leads.len(), "lead"),
         info.rate_hz,
-        super::in_words(&info.preprocess),
+        info.preprocess.in_words(),
         if summary.resumed_at == outcomes.total() {
             "; it was complete already"
         } else {

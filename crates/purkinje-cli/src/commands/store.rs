@@ -82,7 +82,7 @@ fn info(store: &Store) -> miette::Result<String> {
         info.leads,
         info.rate_hz,
         info.unit,
-        super::in_words(&info.preprocess),
+        info.preprocess.in_words(),
         bytes as f64 / 1e6,
         count(info.shards.len(), "shard"),
     );

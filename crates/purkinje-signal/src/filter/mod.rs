@@ -1,14 +1,18 @@
-//! Linear filters: Butterworth band-pass design, zero-phase filtering, frequency response.
+//! Linear filters: band-pass design (Butterworth, windowed sinc), decimation, zero-phase filtering, frequency response.
 //!
-//! Source: CLEAR-HUG specification, section 2.1; the arithmetic follows SciPy's `butter`
+//! Source: CLEAR-HUG specification, section 2.1, and HuBERT-ECG specification, sections 2.1 and 3.2; the arithmetic follows SciPy's `butter`
 //! (transfer-function form) and `filtfilt` (odd extension, steady-state start) operation by operation.
 
 mod butterworth;
+mod fir;
+mod sections;
 mod zero_phase;
 
 use rustfft::num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 
+pub use fir::{FirBandPass, MAX_TAPS};
+pub use sections::{Decimator, MAX_DECIMATION};
 pub use zero_phase::ZeroPhase;
 pub(crate) use zero_phase::{FirWork, fir_zero_phase_into};
 
@@ -49,6 +53,22 @@ pub enum FilterError {
         high_hz: f64,
         /// Sampling rate in hertz.
         rate_hz: f64,
+    },
+    /// The filter has no length, or far too great a one.
+    #[error(
+        "a filter of {span_s} s at {rate_hz} Hz: expected 1 to {MAX_TAPS} samples; correct its length or lower the rate"
+    )]
+    Taps {
+        /// Length in seconds.
+        span_s: f64,
+        /// Sampling rate in hertz.
+        rate_hz: f64,
+    },
+    /// A factor of decimation that is none.
+    #[error("decimation by {found}: expected 1 to {MAX_DECIMATION}")]
+    Decimation {
+        /// The factor asked for.
+        found: usize,
     },
     /// The signal is not longer than the extension that zero-phase filtering needs.
     #[error("{found} samples are too few for zero-phase filtering: expected more than {needed}")]

@@ -168,7 +168,7 @@ pub(crate) struct FirWork {
 }
 
 /// The signal with `pad` samples of odd extension at either end; it must be longer than `pad`.
-fn odd_extension_into(signal: &[f64], pad: usize, out: &mut Vec<f64>) {
+pub(super) fn odd_extension_into(signal: &[f64], pad: usize, out: &mut Vec<f64>) {
     let len = signal.len();
     let (first, last) = (2.0 * signal[0], 2.0 * signal[len - 1]);
     out.clear();

@@ -1,25 +1,32 @@
 //! The preprocessing contract: what was, or must be, done to samples before a model sees them.
 //!
-//! One serialisable value travels in every store and checkpoint. It can be applied to a recording
-//! ([`Preprocess::apply`], or [`Preparer`] for many) and compared with another ([`Preprocess::check`]).
-//! Steps, in this order: choose leads, repair missing samples, window, scale, resample, band-pass.
+//! One serialisable value travels in every store and checkpoint: the leads chosen, then [steps](Step) in
+//! the order in which they run. It can be applied to a recording ([`Preprocess::apply`], or [`Preparer`]
+//! for many), compared with another ([`Preprocess::check`]), and asked whether rows that were stored under
+//! another contract can still become what it wants ([`Preprocess::serve`]).
 
+mod error;
 mod prepare;
 mod presets;
+mod scale;
+mod serve;
+mod wire;
 
 use std::fmt;
 
 use purkinje_record::{LeadSet, Recording};
 use serde::{Deserialize, Serialize};
 
-pub use crate::filter::BandPass;
+pub use crate::filter::{BandPass, FirBandPass};
 pub use crate::repair::MissingPolicy;
-pub use prepare::{Prepared, Preparer, PreprocessError, Repair};
+pub use error::PreprocessError;
+pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, Preparer, Repair};
 pub use presets::{PRESETS, UnknownPreset};
+pub use serve::Remaining;
 
 /// Everything that is done to samples, as one value.
 ///
-/// As JSON (unknown fields are refused):
+/// As JSON (unknown fields are refused; contracts of version 1, with its fixed order of steps, are still read):
 /// ```
 /// # use purkinje_signal::Preprocess;
 /// let contract = Preprocess::preset("clear").unwrap();
@@ -28,31 +35,47 @@ pub use presets::{PRESETS, UnknownPreset};
 /// assert_eq!(Preprocess::from_json(&text).unwrap(), contract);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "wire::Wire")]
 pub struct Preprocess {
     /// Version of this layout.
     pub version: Version,
     /// Sampling rate after preprocessing, in hertz.
     pub rate_hz: f64,
-    /// The rows after preprocessing.
+    /// The rows after preprocessing; they are chosen first.
     pub leads: LeadSet,
-    /// What happens to samples the file has no value for.
-    pub missing: MissingPolicy,
-    /// What happens to a lead without any value.
-    pub empty_lead: EmptyLead,
-    /// Which part of a recording is used; all of it when absent.
-    pub window: Option<Window>,
-    /// Unit or range of the values.
-    pub scale: Scale,
-    /// How the rate is changed.
-    pub resample: Resample,
-    /// Zero-phase Butterworth filter at `rate_hz`.
-    pub band_pass: Option<BandPass>,
+    /// What happens to the chosen rows, in this order.
+    pub steps: Vec<Step>,
 }
 
-/// Layout version of [`Preprocess`]; reading another one than [`Version::CURRENT`] fails.
+/// One thing done to samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Samples without a value. Every contract has this step once, with nothing but a window before it.
+    Missing {
+        /// What happens to them.
+        policy: MissingPolicy,
+        /// What happens to a lead without any value.
+        empty_lead: EmptyLead,
+    },
+    /// Only a part of the recording is used.
+    Window(Window),
+    /// Another unit or range.
+    Scale(Scale),
+    /// Another sampling rate.
+    Resample {
+        /// How.
+        method: Resample,
+        /// The rate afterwards, in hertz; at this rate already, nothing happens.
+        to_hz: f64,
+    },
+    /// A zero-phase filter at the rate the samples have by then.
+    Filter(Filter),
+}
+
+/// Layout version of [`Preprocess`]. Version 1 had the same steps in one fixed order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
+#[serde(transparent)]
 pub struct Version(u32);
 
 /// What happens to a lead all of whose samples are missing.
@@ -71,7 +94,7 @@ pub enum EmptyLead {
 pub struct Window {
     /// Seconds kept from the start; a shorter recording is kept whole.
     pub keep_s: f64,
-    /// Seconds to which zeros (in mV, before scaling) are appended; none when absent.
+    /// Seconds to which zeros (in the unit the samples have by then) are appended; none when absent.
     pub pad_to_s: Option<f64>,
 }
 
@@ -83,18 +106,32 @@ pub enum Resample {
     Fourier,
 }
 
+/// A zero-phase filter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Filter {
+    /// Recursive Butterworth band-pass.
+    Butterworth(BandPass),
+    /// Band-pass of finite impulse response.
+    Fir(FirBandPass),
+}
+
 /// Unit or range of the values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scale {
-    /// Millivolts, unchanged.
-    Millivolts,
-    /// The smallest value of the whole recording becomes `low`, the largest `high`.
+    /// `(high - low) * (value - min) / (max - min + epsilon) + low`: the smallest value becomes `low`, the largest `high`.
     MinMax {
         /// Image of the smallest value.
         low: f64,
         /// Image of the largest value.
         high: f64,
+        /// Where smallest and largest are looked for.
+        over: Extent,
+        /// Added to the range, so that a constant does not divide by zero: it becomes `low`.
+        epsilon: f64,
+        /// What happens to a constant when `epsilon` is 0.
+        constant: Constant,
         /// Arithmetic of the reference.
         arithmetic: Arithmetic,
     },
@@ -105,6 +142,31 @@ pub enum Scale {
         /// Standard deviation in millivolts.
         deviation_mv: f64,
     },
+    /// Steps of `1 / per_unit` towards zero, within 16 bits: what is left after storing integers and dividing again.
+    Truncate {
+        /// Steps of one unit.
+        per_unit: f64,
+    },
+}
+
+/// What shares one range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// All chosen leads together, so that they keep their proportions.
+    Recording,
+    /// Every lead has its own.
+    Lead,
+}
+
+/// What happens to a constant, which has no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constant {
+    /// The recording is refused.
+    Reject,
+    /// Every value becomes `low`.
+    Low,
 }
 
 /// Number format in which a range is mapped.
@@ -113,7 +175,7 @@ pub enum Scale {
 pub enum Arithmetic {
     /// Double precision.
     Float64,
-    /// Single precision on integer converter units; resampling is in single precision too.
+    /// Single precision on integer converter units; windows and resampling after it are in single precision too.
     Float32 {
         /// Converter units of one millivolt.
         units_per_mv: f64,
@@ -125,42 +187,28 @@ pub enum Arithmetic {
     },
 }
 
-/// Two contracts differ.
+/// Two contracts differ, or rows stored under one cannot become what the other wants.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "preprocessing differs in `{field}`: found {found}, expected {expected}; prepare the data again with the expected contract"
-)]
+#[error("preprocessing differs in `{field}`: found {found}, expected {expected}; {advice}")]
 pub struct Mismatch {
-    /// The first differing field.
+    /// The first difference: `rate_hz`, `leads`, the kind of a step, or `steps` for their order.
     pub field: &'static str,
     /// Its value in the contract that was checked.
     pub found: String,
     /// Its value in the contract it was checked against.
     pub expected: String,
+    /// What can be done.
+    pub advice: String,
 }
 
 impl Version {
-    /// The version this program writes and reads.
-    pub const CURRENT: Version = Version(1);
+    /// The version this program writes.
+    pub const CURRENT: Version = Version(2);
 }
 
 impl From<Version> for u32 {
     fn from(version: Version) -> u32 {
         version.0
-    }
-}
-
-impl TryFrom<u32> for Version {
-    type Error = String;
-
-    fn try_from(version: u32) -> Result<Self, String> {
-        if version == Self::CURRENT.0 {
-            return Ok(Version(version));
-        }
-        Err(format!(
-            "preprocessing contract of version {version}: this program reads version {}; update it or prepare the data again",
-            Self::CURRENT.0
-        ))
     }
 }
 
@@ -170,10 +218,134 @@ impl fmt::Display for Version {
     }
 }
 
+impl Step {
+    /// The kind of step, as its name in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Step::Missing { .. } => "missing",
+            Step::Window(_) => "window",
+            Step::Scale(_) => "scale",
+            Step::Resample { .. } => "resample",
+            Step::Filter(_) => "filter",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// In a few words: `0.67-40 Hz band-pass`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Missing { policy, .. } => match policy {
+                MissingPolicy::LocalMean { .. } => f.write_str("missing samples repaired"),
+                MissingPolicy::Zero => f.write_str("missing samples zero"),
+                MissingPolicy::ZeroRecording => f.write_str("damaged recordings zero"),
+                MissingPolicy::Reject => f.write_str("missing samples refused"),
+            },
+            Step::Window(Window { keep_s, pad_to_s }) => {
+                write!(f, "first {keep_s} s")?;
+                pad_to_s.map_or(Ok(()), |s| write!(f, " padded to {s} s"))
+            }
+            Step::Scale(Scale::MinMax {
+                low, high, over, ..
+            }) => {
+                let each = if *over == Extent::Lead {
+                    " each lead"
+                } else {
+                    ""
+                };
+                write!(f, "scaled{each} to {low} to {high}")
+            }
+            Step::Scale(Scale::Standard { .. }) => f.write_str("standardised"),
+            Step::Scale(Scale::Truncate { per_unit }) => write!(f, "in steps of 1/{per_unit}"),
+            Step::Resample { to_hz, .. } => write!(f, "{to_hz} Hz"),
+            Step::Filter(
+                Filter::Butterworth(BandPass {
+                    low_hz, high_hz, ..
+                })
+                | Filter::Fir(FirBandPass {
+                    low_hz, high_hz, ..
+                }),
+            ) => write!(f, "{low_hz}-{high_hz} Hz band-pass"),
+        }
+    }
+}
+
 impl Preprocess {
+    /// A contract of the current version.
+    pub fn new(rate_hz: f64, leads: LeadSet, steps: Vec<Step>) -> Self {
+        Preprocess {
+            version: Version::CURRENT,
+            rate_hz,
+            leads,
+            steps,
+        }
+    }
+
     /// The same contract for other leads (a subset for a recording that lacks some).
     pub fn with_leads(self, leads: LeadSet) -> Self {
         Preprocess { leads, ..self }
+    }
+
+    /// The same contract without the steps of one [kind](Step::kind): to look at samples before the filter, for instance.
+    pub fn without(mut self, kind: &str) -> Self {
+        self.steps.retain(|step| step.kind() != kind);
+        self
+    }
+
+    /// The same contract at another rate: what it resamples to, and the rate it ends at.
+    pub fn at_rate(mut self, rate_hz: f64) -> Self {
+        for step in &mut self.steps {
+            if let Step::Resample { to_hz, .. } = step {
+                *to_hz = rate_hz;
+            }
+        }
+        self.rate_hz = rate_hz;
+        self
+    }
+
+    /// What happens to missing samples; refused without such a step (which no contract that is applied lacks).
+    pub fn missing(&self) -> MissingPolicy {
+        let policy = self.steps.iter().find_map(|step| match step {
+            Step::Missing { policy, .. } => Some(*policy),
+            _ => None,
+        });
+        policy.unwrap_or(MissingPolicy::Reject)
+    }
+
+    /// The first window.
+    pub fn window(&self) -> Option<Window> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Window(window) => Some(*window),
+            _ => None,
+        })
+    }
+
+    /// The first filter.
+    pub fn filter(&self) -> Option<Filter> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Filter(filter) => Some(*filter),
+            _ => None,
+        })
+    }
+
+    /// Unit of the values afterwards: `mV`, or `1` where a step scales them.
+    pub fn unit(&self) -> &'static str {
+        let scaled = self.steps.iter().any(|step| matches!(step, Step::Scale(_)));
+        if scaled { "1" } else { "mV" }
+    }
+
+    /// What the contract does, in a few words: window, filter and scale.
+    pub fn in_words(&self) -> String {
+        let mut words: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|step| !matches!(step, Step::Missing { .. } | Step::Resample { .. }))
+            .map(Step::to_string)
+            .collect();
+        if self.filter().is_none() {
+            words.push("not filtered".to_owned());
+        }
+        words.join(", ")
     }
 
     /// Applies the contract to one recording. For many, keep a [`Preparer`].
@@ -184,32 +356,27 @@ impl Preprocess {
         Preparer::new(self)?.apply(recording)
     }
 
-    /// Compares with the contract a model or store expects.
+    /// Compares with the contract a model or store expects. Whether rows of this contract can *become* what the other one
+    /// wants is another question, see [`serve`](Self::serve).
     ///
     /// # Errors
-    /// [`Mismatch`] with the first field that differs.
+    /// [`Mismatch`] with the first field or step that differs.
     pub fn check(&self, expected: &Preprocess) -> Result<(), Mismatch> {
         // Destructured so that a new field cannot be forgotten here.
         let Preprocess {
             version,
             rate_hz,
             leads,
-            missing,
-            empty_lead,
-            window,
-            scale,
-            resample,
-            band_pass,
+            steps,
         } = self;
-        same("version", version, &expected.version)?;
-        same("rate_hz", rate_hz, &expected.rate_hz)?;
-        same("leads", leads, &expected.leads)?;
-        same("missing", missing, &expected.missing)?;
-        same("empty_lead", empty_lead, &expected.empty_lead)?;
-        same("window", window, &expected.window)?;
-        same("scale", scale, &expected.scale)?;
-        same("resample", resample, &expected.resample)?;
-        same("band_pass", band_pass, &expected.band_pass)
+        let advice = "prepare the data again with the expected contract";
+        same("version", version, &expected.version, advice)?;
+        same("rate_hz", rate_hz, &expected.rate_hz, advice)?;
+        same("leads", leads, &expected.leads, advice)?;
+        match first_difference(steps, &expected.steps) {
+            Some(difference) => Err(difference.advise(advice)),
+            None => Ok(()),
+        }
     }
 
     /// The contract as indented JSON.
@@ -217,7 +384,7 @@ impl Preprocess {
         serde_json::to_string_pretty(self).expect("a contract has string keys only")
     }
 
-    /// Reads what [`to_json`](Self::to_json) wrote.
+    /// Reads what [`to_json`](Self::to_json) wrote, of this version or version 1.
     ///
     /// # Errors
     /// Malformed JSON, unknown or missing fields, another version: the message names line and field.
@@ -226,72 +393,67 @@ impl Preprocess {
     }
 }
 
+impl Mismatch {
+    fn advise(self, advice: &str) -> Self {
+        Mismatch {
+            advice: advice.to_owned(),
+            ..self
+        }
+    }
+}
+
 fn same<T: PartialEq + Serialize>(
     field: &'static str,
     found: &T,
     expected: &T,
+    advice: &str,
 ) -> Result<(), Mismatch> {
     if found == expected {
         return Ok(());
     }
-    let show = |value: &T| serde_json::to_string(value).unwrap_or_else(|error| error.to_string());
     Err(Mismatch {
         field,
         found: show(found),
         expected: show(expected),
+        advice: advice.to_owned(),
+    })
+}
+
+fn show<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| error.to_string())
+}
+
+/// The first step that differs; one that only one side has is shown beside `null`.
+fn first_difference(found: &[Step], expected: &[Step]) -> Option<Mismatch> {
+    let at = (0..found.len().max(expected.len())).find(|k| found.get(*k) != expected.get(*k))?;
+    let (found, expected) = (
+        &found[at.min(found.len())..],
+        &expected[at.min(expected.len())..],
+    );
+    let lacks = |steps: &[Step], kind| steps.iter().all(|step| step.kind() != kind);
+    let mismatch = |field, found: Option<&Step>, expected: Option<&Step>| Mismatch {
+        field,
+        found: show(&found),
+        expected: show(&expected),
+        advice: String::new(),
+    };
+    Some(match (found.first(), expected.first()) {
+        (found, Some(step)) if found.is_some_and(|found| found.kind() == step.kind()) => {
+            mismatch(step.kind(), found, Some(step))
+        }
+        (_, Some(step)) if lacks(found, step.kind()) => mismatch(step.kind(), None, Some(step)),
+        (Some(step), _) if lacks(expected, step.kind()) => mismatch(step.kind(), Some(step), None),
+        _ => {
+            let kinds = |steps: &[Step]| steps.iter().map(Step::kind).collect::<Vec<_>>();
+            Mismatch {
+                field: "steps",
+                found: show(&kinds(found)),
+                expected: show(&kinds(expected)),
+                advice: String::new(),
+            }
+        }
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_preset_survives_json() {
-        for (name, _) in PRESETS {
-            let contract = Preprocess::preset(name).unwrap();
-            assert_eq!(
-                Preprocess::from_json(&contract.to_json()).unwrap(),
-                contract
-            );
-            assert_eq!(contract.check(&contract), Ok(()));
-            assert!(Preparer::new(&contract).is_ok(), "{name}");
-        }
-    }
-
-    #[test]
-    fn strange_json_is_refused() {
-        let good = Preprocess::preset("clear-csn").unwrap().to_json();
-        let cases = [
-            (
-                good.replace("\"version\": 1", "\"version\": 2"),
-                "version 2",
-            ),
-            (
-                good.replace("\"rate_hz\"", "\"rate\""),
-                "unknown field `rate`",
-            ),
-            (
-                good.replace("\"order\"", "\"ordre\""),
-                "unknown field `ordre`",
-            ),
-        ];
-        for (text, expected) in cases {
-            let error = Preprocess::from_json(&text).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn differences_are_named() {
-        let mimic = Preprocess::preset("clear-mimic").unwrap();
-        let raw = Preprocess {
-            band_pass: None,
-            ..mimic.clone()
-        };
-        let error = raw.check(&mimic).unwrap_err();
-        assert_eq!((error.field, error.found.as_str()), ("band_pass", "null"));
-        let limb = mimic.clone().with_leads("limb".parse().unwrap());
-        assert_eq!(limb.check(&mimic).unwrap_err().field, "leads");
-    }
-}
+mod tests;

@@ -2,16 +2,26 @@
 
 use purkinje_record::{Lead, LeadSet, Recording};
 
-use super::{Arithmetic, EmptyLead, MissingPolicy, Preprocess, Resample, Scale, Window};
+use super::scale::{NoRange, Rows};
+use super::{
+    Arithmetic, EmptyLead, Filter, MissingPolicy, Preprocess, PreprocessError, Resample, Scale,
+    Step, Window,
+};
 use crate::beats::Sample;
-use crate::filter::ZeroPhase;
+use crate::filter::{FilterError, ZeroPhase};
 use crate::resample::RATES_HZ;
 use crate::{repair, resample};
+
+/// A padded recording of more than an hour is a typing error that would fill the memory.
+pub const MAX_PADDED_S: f64 = 3600.0;
+
+/// Most steps of a contract.
+pub const MAX_STEPS: usize = 32;
 
 /// A recording after preprocessing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
-    /// Samples `[lead, time]`, row-major, in the unit the contract's scale gives.
+    /// Samples `[lead, time]`, row-major, in the unit the contract's [`unit`](Preprocess::unit) gives.
     pub rows: Vec<f64>,
     /// The meaning of the rows.
     pub leads: LeadSet,
@@ -30,135 +40,58 @@ pub struct Repair {
     pub samples: usize,
 }
 
-/// Why a recording cannot be prepared, or a contract not be applied.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PreprocessError {
-    /// The contract itself is impossible.
-    #[error("preprocessing contract, field `{field}`: {problem}")]
-    Contract {
-        /// The field.
-        field: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A lead the contract names is not there.
-    #[error(
-        "record `{record}` has no lead {lead}: found {found}; choose leads it has, or a contract for them"
-    )]
-    MissingLead {
-        /// The record.
-        record: String,
-        /// The first lead that is missing.
-        lead: Lead,
-        /// The leads that are there.
-        found: LeadSet,
-    },
-    /// The rate is not that of an ECG.
-    #[error(
-        "record `{record}` has a sampling rate of {rate_hz} Hz: expected {} to {} Hz; correct its header or name the rate",
-        RATES_HZ.start(), RATES_HZ.end()
-    )]
-    Rate {
-        /// The record.
-        record: String,
-        /// The rate.
-        rate_hz: f64,
-    },
-    /// Too few samples, before or after resampling.
-    #[error(
-        "record `{record}` is too short: {found} samples at {rate_hz} Hz, expected more than {needed}"
-    )]
-    TooShort {
-        /// The record.
-        record: String,
-        /// Samples per lead.
-        found: usize,
-        /// Samples per lead that must be exceeded.
-        needed: usize,
-        /// The rate at which they count.
-        rate_hz: f64,
-    },
-    /// A lead has no value at all.
-    #[error(
-        "record `{record}`, lead {lead}: every sample is missing; leave the lead out, or allow it with `empty_lead: zero`"
-    )]
-    EmptyLead {
-        /// The record.
-        record: String,
-        /// The lead.
-        lead: Lead,
-    },
-    /// Samples are missing and the contract refuses that.
-    #[error(
-        "record `{record}`, lead {lead}: {count} samples are missing (NaN); the contract refuses missing samples, choose `local_mean` or `zero` to repair them"
-    )]
-    MissingSamples {
-        /// The record.
-        record: String,
-        /// The lead.
-        lead: Lead,
-        /// How many.
-        count: usize,
-    },
-    /// An infinite sample.
-    #[error(
-        "record `{record}`, lead {lead}, sample {sample}: the value is infinite; expected millivolts, repair the file"
-    )]
-    NotFinite {
-        /// The record.
-        record: String,
-        /// The lead.
-        lead: Lead,
-        /// Its index.
-        sample: usize,
-    },
-    /// A constant recording has no range to map.
-    #[error(
-        "record `{record}` is constant at {value_mv} mV in all chosen leads: expected a range to scale; leave the record out"
-    )]
-    NoRange {
-        /// The record.
-        record: String,
-        /// The constant in millivolts.
-        value_mv: f64,
-    },
-    /// Samples that the leads cannot share.
-    #[error(
-        "record `{record}`: {samples} samples cannot be shared by {leads} leads: expected leads x time, row by row"
-    )]
-    Shape {
-        /// The record.
-        record: String,
-        /// Samples of all leads.
-        samples: usize,
-        /// Leads.
-        leads: usize,
-    },
-}
-
-/// A contract made ready: validated, its filter designed.
+/// A contract made ready: validated, its filters designed.
 #[derive(Clone, Debug)]
 pub struct Preparer {
     contract: Preprocess,
-    filter: Option<ZeroPhase>,
+    /// For each step, its filter if the rate there does not depend on the recording.
+    filters: Vec<Option<ZeroPhase>>,
 }
 
 impl Preparer {
-    /// Validates the contract and designs its filter.
+    /// Validates the contract and designs its filters.
     ///
     /// # Errors
     /// [`PreprocessError::Contract`] with the field that is impossible.
     pub fn new(contract: &Preprocess) -> Result<Self, PreprocessError> {
         validate(contract)?;
-        let filter = contract
-            .band_pass
-            .map(|band| ZeroPhase::butterworth(band, contract.rate_hz))
-            .transpose()
-            .map_err(|error| impossible("band_pass", error))?;
+        missing_comes_first(contract)?;
+        Self::of_steps(contract)
+    }
+
+    /// For rows that were prepared in part: without a step for missing samples.
+    pub(super) fn for_the_rest(contract: &Preprocess) -> Result<Self, PreprocessError> {
+        validate(contract)?;
+        Self::of_steps(contract)
+    }
+
+    fn of_steps(contract: &Preprocess) -> Result<Self, PreprocessError> {
+        let resamples = |step: &Step| matches!(step, Step::Resample { .. });
+        let mut rate_hz = match contract.steps.iter().any(resamples) {
+            true => None,
+            false => Some(contract.rate_hz),
+        };
+        let mut filters = Vec::with_capacity(contract.steps.len());
+        for (k, step) in contract.steps.iter().enumerate() {
+            let problem = |error: FilterError| impossible(contract, k, "", error);
+            filters.push(match (step, rate_hz) {
+                (Step::Resample { to_hz, .. }, _) => {
+                    rate_hz = Some(*to_hz);
+                    None
+                }
+                (Step::Filter(Filter::Butterworth(band)), Some(rate_hz)) => {
+                    Some(ZeroPhase::butterworth(*band, rate_hz).map_err(problem)?)
+                }
+                (Step::Filter(Filter::Fir(band)), Some(rate_hz)) => {
+                    band.taps(rate_hz).map_err(problem)?;
+                    None
+                }
+                _ => None,
+            });
+        }
         Ok(Preparer {
             contract: contract.clone(),
-            filter,
+            filters,
         })
     }
 
@@ -196,59 +129,49 @@ impl Preparer {
                 rate_hz,
             });
         }
-        let mut rows = self.choose(record, leads, rate_hz, samples_mv)?;
-        let leads = &self.contract.leads;
-        let target_hz = self.contract.rate_hz;
-        let too_short = |found, needed, rate_hz| PreprocessError::TooShort {
-            record: record.to_owned(),
-            found,
-            needed,
+        let steps = &self.contract.steps;
+        // A window that comes first is cut while leads are chosen.
+        let (window, done) = match steps.first() {
+            Some(Step::Window(window)) => (Some(*window), 1),
+            _ => (None, 0),
+        };
+        let rows = self.choose(record, leads, rate_hz, samples_mv, window)?;
+        let mut state = State {
+            record,
+            leads: &self.contract.leads,
+            rows: Rows::Double(rows),
             rate_hz,
+            repairs: Vec::new(),
         };
-        let len = rows.len() / leads.len();
-        if len == 0 {
-            return Err(too_short(0, 0, rate_hz));
+        if state.len() == 0 {
+            return Err(state.too_short(0));
         }
-        let repairs = self.repair(record, len, &mut rows)?;
-        let target = resample::resampled_len(len, rate_hz, target_hz);
-        if target == 0 {
-            return Err(too_short(len, (rate_hz / target_hz) as usize, rate_hz));
+        for (step, filter) in steps.iter().zip(&self.filters).skip(done) {
+            state.run(step, filter.as_ref())?;
         }
-        let Resample::Fourier = self.contract.resample;
-        let mut rows = match scale_in_place(&mut rows, self.contract.scale) {
-            Scaled::Double if target == len => rows,
-            Scaled::Double => resample::fourier(&rows, leads.len(), target),
-            Scaled::Single(rows) => resample::fourier_f32(&rows, leads.len(), target)
-                .into_iter()
-                .map(f64::from)
-                .collect(),
-            Scaled::NoRange(value_mv) => {
-                return Err(PreprocessError::NoRange {
-                    record: record.to_owned(),
-                    value_mv,
-                });
-            }
-        };
-        if let Some(filter) = &self.filter {
-            filter
-                .apply(&mut rows, leads.len())
-                .map_err(|_| too_short(target, filter.pad_samples(), target_hz))?;
+        if state.rate_hz != self.contract.rate_hz {
+            return Err(PreprocessError::OtherRate {
+                record: record.to_owned(),
+                found_hz: state.rate_hz,
+                expected_hz: self.contract.rate_hz,
+            });
         }
         Ok(Prepared {
-            rows,
-            leads: leads.clone(),
-            rate_hz: target_hz,
-            repairs,
+            rows: state.rows.into_double(),
+            leads: self.contract.leads.clone(),
+            rate_hz: self.contract.rate_hz,
+            repairs: state.repairs,
         })
     }
 
-    /// The contract's leads in its order, cut to its window.
+    /// The contract's leads in its order, cut to a window.
     fn choose<S: Sample>(
         &self,
         record: &str,
         leads: &LeadSet,
         rate_hz: f64,
         samples: &[S],
+        window: Option<Window>,
     ) -> Result<Vec<f64>, PreprocessError> {
         if leads.is_empty() || !samples.len().is_multiple_of(leads.len()) {
             return Err(PreprocessError::Shape {
@@ -266,7 +189,7 @@ impl Preparer {
                     found: leads.clone(),
                 })?;
         let len = samples.len() / leads.len();
-        let (kept, padded) = match self.contract.window {
+        let (kept, padded) = match window {
             Some(window) => window.samples(len, rate_hz),
             None => (len, len),
         };
@@ -278,219 +201,294 @@ impl Preparer {
         }
         Ok(rows)
     }
+}
+
+/// A recording on its way through the steps.
+struct State<'a> {
+    record: &'a str,
+    leads: &'a LeadSet,
+    rows: Rows,
+    rate_hz: f64,
+    repairs: Vec<Repair>,
+}
+
+impl State<'_> {
+    /// Samples of one lead.
+    fn len(&self) -> usize {
+        self.rows.len() / self.leads.len()
+    }
+
+    fn run(&mut self, step: &Step, filter: Option<&ZeroPhase>) -> Result<(), PreprocessError> {
+        let (len, count) = (self.len(), self.leads.len());
+        let rows = std::mem::replace(&mut self.rows, Rows::Double(Vec::new()));
+        self.rows = match *step {
+            Step::Missing { policy, empty_lead } => {
+                let mut rows = rows.into_double();
+                self.repair(len, &mut rows, policy, empty_lead)?;
+                Rows::Double(rows)
+            }
+            Step::Window(window) => rows.window(len, window, self.rate_hz),
+            Step::Scale(scale) => rows.scale(len, scale).map_err(|NoRange { row, value }| {
+                PreprocessError::NoRange {
+                    record: self.record.to_owned(),
+                    lead: row.and_then(|row| self.leads.leads().get(row).cloned()),
+                    value_mv: value,
+                }
+            })?,
+            Step::Resample {
+                method: Resample::Fourier,
+                to_hz,
+            } => {
+                let target = resample::resampled_len(len, self.rate_hz, to_hz);
+                if target == 0 {
+                    self.rows = rows;
+                    return Err(self.too_short((self.rate_hz / to_hz) as usize));
+                }
+                self.rate_hz = to_hz;
+                match rows {
+                    rows if target == len => rows,
+                    Rows::Double(rows) => Rows::Double(resample::fourier(&rows, count, target)),
+                    Rows::Single(rows) => Rows::Single(resample::fourier_f32(&rows, count, target)),
+                }
+            }
+            Step::Filter(kind) => {
+                let mut rows = rows.into_double();
+                let outcome = match (kind, filter) {
+                    (_, Some(filter)) => filter.apply(&mut rows, count),
+                    (Filter::Butterworth(band), None) => ZeroPhase::butterworth(band, self.rate_hz)
+                        .and_then(|filter| filter.apply(&mut rows, count)),
+                    (Filter::Fir(band), None) => band.apply(&mut rows, count, self.rate_hz),
+                };
+                self.rows = Rows::Double(rows);
+                return outcome.map_err(|problem| match problem {
+                    FilterError::TooShort { needed, .. } => self.too_short(needed),
+                    problem => PreprocessError::Filter {
+                        record: self.record.to_owned(),
+                        problem,
+                    },
+                });
+            }
+        };
+        Ok(())
+    }
+
+    fn too_short(&self, needed: usize) -> PreprocessError {
+        PreprocessError::TooShort {
+            record: self.record.to_owned(),
+            found: self.len(),
+            needed,
+            rate_hz: self.rate_hz,
+        }
+    }
 
     fn repair(
-        &self,
-        record: &str,
+        &mut self,
         len: usize,
         rows: &mut [f64],
-    ) -> Result<Vec<Repair>, PreprocessError> {
-        let mut repairs = Vec::new();
-        // One sweep over everything settles the usual case.
-        if rows.iter().all(|value| value.is_finite()) {
-            return Ok(repairs);
+        policy: MissingPolicy,
+        empty_lead: EmptyLead,
+    ) -> Result<(), PreprocessError> {
+        // One sweep over everything settles the usual case: zero times anything finite is zero.
+        if rows.iter().fold(0.0, |sum, value| sum + value * 0.0) == 0.0 {
+            return Ok(());
         }
-        let leads = self.contract.leads.leads();
+        let record = || self.record.to_owned();
+        let leads = self.leads.leads();
+        if policy == MissingPolicy::ZeroRecording {
+            for (lead, row) in leads.iter().zip(rows.chunks_exact(len)) {
+                let samples = row.iter().filter(|value| !value.is_finite()).count();
+                if samples > 0 {
+                    let lead = lead.clone();
+                    self.repairs.push(Repair { lead, samples });
+                }
+            }
+            rows.fill(0.0);
+            return Ok(());
+        }
         for (lead, row) in leads.iter().zip(rows.chunks_exact_mut(len)) {
             if let Some(sample) = row.iter().position(|value| value.is_infinite()) {
                 return Err(PreprocessError::NotFinite {
-                    record: record.to_owned(),
+                    record: record(),
                     lead: lead.clone(),
                     sample,
                 });
             }
-            let samples = repair::repair(row, self.contract.missing);
+            let samples = repair::repair(row, policy);
             if samples == 0 {
                 continue;
             }
-            if samples == len && self.contract.empty_lead == EmptyLead::Reject {
+            if samples == len && empty_lead == EmptyLead::Reject {
                 return Err(PreprocessError::EmptyLead {
-                    record: record.to_owned(),
+                    record: record(),
                     lead: lead.clone(),
                 });
             }
-            if self.contract.missing == MissingPolicy::Reject {
+            if policy == MissingPolicy::Reject {
                 return Err(PreprocessError::MissingSamples {
-                    record: record.to_owned(),
+                    record: record(),
                     lead: lead.clone(),
                     count: samples,
                 });
             }
-            repairs.push(Repair {
+            self.repairs.push(Repair {
                 lead: lead.clone(),
                 samples,
             });
         }
-        Ok(repairs)
+        Ok(())
     }
 }
 
-/// A padded recording of more than an hour is a typing error that would fill the memory.
-const MAX_PADDED_S: f64 = 3600.0;
-
-fn impossible(field: &'static str, problem: impl ToString) -> PreprocessError {
+/// What is wrong with a step: `steps[2].filter`, or a field within.
+fn impossible(
+    contract: &Preprocess,
+    step: usize,
+    field: &str,
+    problem: impl ToString,
+) -> PreprocessError {
+    let kind = contract.steps.get(step).map_or("", Step::kind);
     PreprocessError::Contract {
-        field,
+        field: format!("steps[{step}].{kind}{field}"),
         problem: problem.to_string(),
     }
 }
 
 fn validate(contract: &Preprocess) -> Result<(), PreprocessError> {
-    let positive = |field, value: f64| {
-        if value > 0.0 && value.is_finite() {
-            return Ok(());
-        }
-        Err(impossible(
-            field,
-            format!("{value} found, a positive number expected"),
-        ))
+    let problem = |field: &str, problem: String| PreprocessError::Contract {
+        field: field.to_owned(),
+        problem,
     };
-    if !RATES_HZ.contains(&contract.rate_hz) {
-        let (found, low, high) = (contract.rate_hz, RATES_HZ.start(), RATES_HZ.end());
-        return Err(impossible(
-            "rate_hz",
-            format!("{found} found, {low} to {high} expected"),
-        ));
+    let rate = |rate_hz: f64| {
+        let words = format!(
+            "{rate_hz} found, {} to {} Hz expected",
+            RATES_HZ.start(),
+            RATES_HZ.end()
+        );
+        (!RATES_HZ.contains(&rate_hz)).then_some(words)
+    };
+    if let Some(words) = rate(contract.rate_hz) {
+        return Err(problem("rate_hz", words));
     }
     if contract.leads.is_empty() {
-        return Err(impossible("leads", "no lead found, one or more expected"));
+        return Err(problem("leads", "one lead or more expected".to_owned()));
     }
-    if let Some(window) = contract.window {
-        positive("window.keep_s", window.keep_s)?;
-        positive("window.pad_to_s", window.pad_to_s.unwrap_or(1.0))?;
-    }
-    if let Some(Window {
-        pad_to_s: Some(seconds),
-        ..
-    }) = contract.window
-        && seconds > MAX_PADDED_S
-    {
-        return Err(impossible(
-            "window.pad_to_s",
-            format!("{seconds} s found, at most {MAX_PADDED_S} s expected"),
+    if contract.steps.len() > MAX_STEPS {
+        let found = contract.steps.len();
+        return Err(problem(
+            "steps",
+            format!("{found} found, at most {MAX_STEPS} expected"),
         ));
     }
-    match contract.scale {
-        Scale::Millivolts => {}
-        Scale::MinMax {
-            low,
-            high,
-            arithmetic,
-        } => {
-            positive("scale.min_max", high - low)?;
-            match arithmetic {
-                Arithmetic::Float64 => {}
-                Arithmetic::Float32 { units_per_mv } => {
-                    positive("scale.min_max.units_per_mv", units_per_mv)?
-                }
-                Arithmetic::Int16 { units_per_mv } => {
-                    positive("scale.min_max.units_per_mv", units_per_mv)?;
-                    let range = high - low;
-                    if range.fract() != 0.0 || range > f64::from(i16::MAX) {
-                        return Err(impossible(
-                            "scale.min_max",
-                            format!(
-                                "a range of {range} found, a whole number of at most {} expected for 16-bit arithmetic",
-                                i16::MAX
-                            ),
-                        ));
-                    }
-                }
+    let mut rate_hz = None;
+    for (k, step) in contract.steps.iter().enumerate() {
+        let wrong = |field: &str, words: String| Err(impossible(contract, k, field, words));
+        match step {
+            Step::Missing { .. } | Step::Filter(_) => {}
+            Step::Window(window) => window_is_possible(window).or_else(|(f, w)| wrong(f, w))?,
+            Step::Scale(scale) => scale_is_possible(scale).or_else(|(f, w)| wrong(f, w))?,
+            Step::Resample { to_hz, .. } => {
+                rate_hz = Some(*to_hz);
+                rate(*to_hz).map_or(Ok(()), |words| wrong(".to_hz", words))?;
             }
         }
-        Scale::Standard {
-            mean_mv,
-            deviation_mv,
-        } => {
-            positive("scale.standard.deviation_mv", deviation_mv)?;
-            if !mean_mv.is_finite() {
-                return Err(impossible(
-                    "scale.standard.mean_mv",
-                    format!("{mean_mv} found, a number expected"),
-                ));
-            }
-        }
+    }
+    if let Some(found) = rate_hz.filter(|found| *found != contract.rate_hz) {
+        let words = format!(
+            "{} found, but the last step that resamples goes to {found} Hz",
+            contract.rate_hz
+        );
+        return Err(problem("rate_hz", words));
     }
     Ok(())
 }
 
-impl Window {
-    /// Of `len` samples at `rate_hz`: how many are kept, and how many there are after padding.
-    fn samples(&self, len: usize, rate_hz: f64) -> (usize, usize) {
-        let samples = |seconds: f64| (seconds * rate_hz).round() as usize;
-        let kept = len.min(samples(self.keep_s));
-        (kept, self.pad_to_s.map_or(kept, |s| kept.max(samples(s))))
+/// Every other step needs a value in every sample.
+fn missing_comes_first(contract: &Preprocess) -> Result<(), PreprocessError> {
+    let is_missing = |step: &&Step| matches!(step, Step::Missing { .. });
+    let found = contract.steps.iter().filter(is_missing).count();
+    let before = contract.steps.iter().take_while(|step| !is_missing(step));
+    if found == 1
+        && before
+            .into_iter()
+            .all(|step| matches!(step, Step::Window(_)))
+    {
+        return Ok(());
+    }
+    Err(PreprocessError::Contract {
+        field: "steps".to_owned(),
+        problem: format!(
+            "{found} steps `missing` found, one expected, with nothing but a window before it"
+        ),
+    })
+}
+
+type Wrong = (&'static str, String);
+
+fn positive(field: &'static str, value: f64) -> Result<(), Wrong> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err((field, format!("{value} found, a positive number expected")))
+}
+
+fn window_is_possible(window: &Window) -> Result<(), Wrong> {
+    positive(".keep_s", window.keep_s)?;
+    match window.pad_to_s {
+        Some(pad_to_s) if !(pad_to_s > 0.0 && pad_to_s <= MAX_PADDED_S) => Err((
+            ".pad_to_s",
+            format!("{pad_to_s} found, more than 0 and at most {MAX_PADDED_S} s expected"),
+        )),
+        _ => Ok(()),
     }
 }
 
-enum Scaled {
-    /// In place, in double precision.
-    Double,
-    /// In single precision, in which resampling goes on.
-    Single(Vec<f32>),
-    /// All values are this one.
-    NoRange(f64),
-}
-
-fn scale_in_place(rows: &mut [f64], scale: Scale) -> Scaled {
-    match scale {
-        Scale::Millivolts => Scaled::Double,
+fn scale_is_possible(scale: &Scale) -> Result<(), Wrong> {
+    match *scale {
+        Scale::Truncate { per_unit } => positive(".truncate.per_unit", per_unit),
         Scale::Standard {
             mean_mv,
             deviation_mv,
         } => {
-            rows.iter_mut()
-                .for_each(|value| *value = (*value - mean_mv) / deviation_mv);
-            Scaled::Double
+            positive(".standard.deviation_mv", deviation_mv)?;
+            if mean_mv.is_finite() {
+                return Ok(());
+            }
+            Err((
+                ".standard.mean_mv",
+                format!("{mean_mv} found, a number expected"),
+            ))
         }
         Scale::MinMax {
             low,
             high,
+            epsilon,
             arithmetic,
-        } => min_max(rows, low, high, arithmetic),
-    }
-}
-
-fn min_max(rows: &mut [f64], low: f64, high: f64, arithmetic: Arithmetic) -> Scaled {
-    let (min, max) = rows
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| {
-            (min.min(*value), max.max(*value))
-        });
-    let units = |units_per_mv: f64| move |mv: f64| (mv * units_per_mv).round();
-    match arithmetic {
-        _ if min == max => return Scaled::NoRange(min),
-        Arithmetic::Float64 => {
-            for value in rows {
-                *value = (high - low) * (*value - min) / (max - min) + low;
+            ..
+        } => {
+            positive(".min_max", high - low)?;
+            if epsilon != 0.0 {
+                positive(".min_max.epsilon", epsilon)?;
             }
-        }
-        Arithmetic::Float32 { units_per_mv } => {
-            let to = units(units_per_mv);
-            let (range, low) = ((high - low) as f32, low as f32);
-            let (min, max) = (to(min) as f32, to(max) as f32);
-            if min == max {
-                return Scaled::NoRange(rows[0]);
-            }
-            let scale = |mv: &f64| range * (to(*mv) as f32 - min) / (max - min) + low;
-            return Scaled::Single(rows.iter().map(scale).collect());
-        }
-        Arithmetic::Int16 { units_per_mv } => {
-            let to = units(units_per_mv);
-            // Validated to be a whole number that fits.
-            let factor = (high - low) as i16;
-            let (min, max) = (to(min) as i16, to(max) as i16);
-            let range = f64::from(max.wrapping_sub(min));
-            if range == 0.0 {
-                return Scaled::NoRange(rows[0]);
-            }
-            for value in rows {
-                let wrapped = (to(*value) as i16).wrapping_sub(min).wrapping_mul(factor);
-                *value = f64::from(wrapped) / range + low;
+            match arithmetic {
+                Arithmetic::Float64 => Ok(()),
+                Arithmetic::Float32 { units_per_mv } => {
+                    positive(".min_max.units_per_mv", units_per_mv)
+                }
+                Arithmetic::Int16 { units_per_mv } => {
+                    positive(".min_max.units_per_mv", units_per_mv)?;
+                    let range = high - low;
+                    if range.fract() == 0.0 && range <= f64::from(i16::MAX) {
+                        return Ok(());
+                    }
+                    let words = format!(
+                        "a range of {range} found, a whole number of at most {} expected for 16-bit arithmetic",
+                        i16::MAX
+                    );
+                    Err((".min_max", words))
+                }
             }
         }
     }
-    Scaled::Double
 }
 
 #[cfg(test)]
@@ -503,6 +501,10 @@ mod tests {
 
     fn limb_raw(leads: &str) -> Preprocess {
         Preprocess::clear_raw().with_leads(leads.parse().unwrap())
+    }
+
+    fn window(keep_s: f64, pad_to_s: Option<f64>) -> Step {
+        Step::Window(Window { keep_s, pad_to_s })
     }
 
     #[test]
@@ -560,14 +562,29 @@ mod tests {
             Preparer::new(&contract).unwrap_err().to_string()
         };
         assert!(bad(|c| c.rate_hz = 0.0).contains("`rate_hz`"));
-        assert!(bad(|c| c.rate_hz = 60.0).contains("`band_pass`"));
+        assert!(bad(|c| c.rate_hz = 60.0).contains("`rate_hz`"));
+        assert!(bad(|c| *c = c.clone().at_rate(60.0)).contains("`steps[3].filter`"));
+        assert!(bad(|c| *c = c.clone().at_rate(f64::NAN)).contains("`rate_hz`"));
         assert!(bad(|c| c.leads = LeadSet::new(vec![])).contains("`leads`"));
+        assert!(bad(|c| c.steps[0] = window(f64::NAN, None)).contains("`steps[0].window.keep_s`"));
+        assert!(bad(|c| c.steps[0] = window(1.0, Some(1e9))).contains("pad_to_s"));
         assert!(
-            bad(|c| c.window = Some(Window {
-                keep_s: f64::NAN,
-                pad_to_s: None
-            }))
-            .contains("window")
+            bad(|c| c.steps.push(Step::Scale(Scale::Truncate { per_unit: 0.0 })))
+                .contains("per_unit")
+        );
+        assert!(bad(|c| *c = c.clone().without("missing")).contains("`missing`"));
+        assert!(bad(|c| c.steps.swap(1, 2)).contains("`missing`"));
+        assert!(bad(|c| c.steps = vec![c.steps[1]; MAX_STEPS + 1]).contains("at most"));
+        let hubert = Preprocess::preset("hubert").unwrap();
+        let r = recording("I,II", 90.0, vec![0.5; 2000]);
+        let error = hubert
+            .with_leads("I,II".parse().unwrap())
+            .apply(&r)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`r1`") && error.contains("at 90 Hz"),
+            "{error}"
         );
     }
 
@@ -575,7 +592,7 @@ mod tests {
     fn windows_cut_and_pad() {
         let run = |keep_s, pad_to_s| {
             let mut contract = limb_raw("I,II");
-            contract.window = Some(Window { keep_s, pad_to_s });
+            contract.steps[0] = window(keep_s, pad_to_s);
             let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
             let r = recording("I,II", 100.0, samples.to_vec());
             contract.apply(&r).unwrap().rows
@@ -587,16 +604,36 @@ mod tests {
     }
 
     #[test]
-    fn integer_arithmetic_wraps_where_the_published_program_does() {
-        let mut rows = [0.0, 5.461, 5.462, 6.0];
-        let int16 = Arithmetic::Int16 {
-            units_per_mv: 1000.0,
-        };
-        assert!(matches!(
-            min_max(&mut rows, -3.0, 3.0, int16),
-            Scaled::Double
-        ));
-        assert_eq!(rows[1], 6.0 * 5461.0 / 6000.0 - 3.0);
-        assert_eq!(rows[2], (6.0 * 5462.0 - 65536.0) / 6000.0 - 3.0);
+    fn a_rate_that_no_step_changes_must_be_right() {
+        let contract = limb_raw("I,II").without("resample");
+        let r = |rate_hz| recording("I,II", rate_hz, vec![0.5; 200]);
+        assert_eq!(contract.apply(&r(100.0)).unwrap().rows.len(), 200);
+        let error = contract.apply(&r(500.0)).unwrap_err().to_string();
+        assert!(
+            error.contains("500 Hz") && error.contains("ends at 100 Hz"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_recording_may_become_zero() {
+        let deri = Preprocess::deri().with_leads("I,II".parse().unwrap());
+        let mut samples: Vec<f32> = (0..1000).map(|k| (k % 31) as f32).collect();
+        let good = deri
+            .apply(&recording("I,II", 500.0, samples.clone()))
+            .unwrap();
+        assert!(good.rows.contains(&1.0) && good.rows.contains(&0.033));
+        for (value, count) in [(f32::NAN, 1), (f32::INFINITY, 1)] {
+            samples[700] = value;
+            let zero = deri
+                .apply(&recording("I,II", 500.0, samples.clone()))
+                .unwrap();
+            assert_eq!(zero.rows, [0.0; 1000]);
+            assert_eq!(zero.repairs.len(), count);
+        }
+        let constant = deri
+            .apply(&recording("I,II", 500.0, vec![3.0; 1000]))
+            .unwrap();
+        assert_eq!(constant.rows, [0.0; 1000]);
     }
 }

@@ -1,13 +1,14 @@
 //! Contracts with names: how published data sets were prepared.
 
-use purkinje_record::LeadSet;
+use purkinje_record::{Lead, LeadSet};
 
 use super::{
-    Arithmetic, BandPass, EmptyLead, MissingPolicy, Preprocess, Resample, Scale, Version, Window,
+    Arithmetic, BandPass, Constant, EmptyLead, Extent, Filter, FirBandPass, MissingPolicy,
+    Preprocess, Resample, Scale, Step, Window,
 };
 
 /// Names of all presets, with one line on each.
-pub const PRESETS: [(&str, &str); 7] = [
+pub const PRESETS: [(&str, &str); 16] = [
     (
         "clear",
         "first 10 s at 100 Hz in mV, 0.67-40 Hz: what CLEAR was pre-trained on, for recordings of any source",
@@ -33,6 +34,39 @@ pub const PRESETS: [(&str, &str); 7] = [
         "clear-cpsc2018-int16",
         "the same with the 16-bit arithmetic of the published program, which wraps around above 5.46 mV",
     ),
+    (
+        "raw-500",
+        "all of a recording at 500 Hz in mV, not filtered: one store for every system, see `Preprocess::serve`",
+    ),
+    ("raw-100", "the same at 100 Hz"),
+    (
+        "hubert",
+        "HuBERT-ECG: 0.05-47 Hz, then 500 Hz, each lead from -1 to 1 over the whole recording",
+    ),
+    (
+        "d-beta",
+        "D-BETA: first 10 s at 500 Hz in mV, aVF before aVL as in MIMIC-IV-ECG; recordings with missing samples are refused",
+    ),
+    (
+        "d-beta-code",
+        "the CODE test set as D-BETA reads it: 500 Hz, then the first 10 s, aVL before aVF",
+    ),
+    (
+        "deri",
+        "DERI's pre-training: 500 Hz, all leads from 0 to 1 in steps of 1/1000, first 10 s, aVF before aVL; damaged recordings become zeros",
+    ),
+    (
+        "deri-ptbxl",
+        "the PTB-XL recipe of DERI: first 10 s at 500 Hz, all leads from 0 to 1, aVF before aVL",
+    ),
+    (
+        "deri-cpsc2018",
+        "the CPSC2018 recipe of DERI: 5 s and 5 s of zeros, then as deri-ptbxl",
+    ),
+    (
+        "deri-csn",
+        "the Chapman-Shaoxing-Ningbo recipe of DERI: as deri-ptbxl in single precision",
+    ),
 ];
 
 /// A preset that does not exist.
@@ -42,6 +76,16 @@ pub struct UnknownPreset(pub String);
 
 /// Converter units per millivolt of the CPSC2018 and Chapman-Shaoxing-Ningbo files.
 const UNITS_PER_MV: f64 = 1000.0;
+
+/// What CLEAR-HUG filters at 100 Hz.
+const CLEAR_BAND: BandPass = BandPass {
+    order: 5,
+    low_hz: 0.67,
+    high_hz: 40.0,
+};
+
+/// Missing samples become the mean of their neighbourhood.
+const REPAIR: MissingPolicy = MissingPolicy::LocalMean { half_window: 6 };
 
 impl Preprocess {
     /// The contract of this name, see [`PRESETS`]; blanks around it, case, and `_` for `-` do not matter.
@@ -57,6 +101,15 @@ impl Preprocess {
             "clear-csn" => Ok(Self::clear_csn()),
             "clear-cpsc2018" => Ok(Self::clear_cpsc2018()),
             "clear-cpsc2018-int16" => Ok(Self::clear_cpsc2018_int16()),
+            "raw-500" | "raw" => Ok(Self::raw(500.0)),
+            "raw-100" => Ok(Self::raw(100.0)),
+            "hubert" => Ok(Self::hubert()),
+            "d-beta" => Ok(Self::d_beta()),
+            "d-beta-code" => Ok(Self::d_beta_code()),
+            "deri" => Ok(Self::deri()),
+            "deri-ptbxl" => Ok(Self::deri_ptbxl()),
+            "deri-cpsc2018" => Ok(Self::deri_cpsc2018()),
+            "deri-csn" => Ok(Self::deri_csn()),
             _ => Err(UnknownPreset(name.to_owned())),
         }
     }
@@ -64,102 +117,205 @@ impl Preprocess {
     /// For recordings of any source: the first 10 s, prepared as CLEAR's pre-training data were.
     /// A lead without any value is refused.
     pub fn clear() -> Self {
-        Preprocess {
-            empty_lead: EmptyLead::Reject,
-            window: Some(Window {
-                keep_s: 10.0,
-                pad_to_s: None,
-            }),
-            ..Self::clear_mimic()
-        }
+        standard(100.0)
+            .then([
+                first(10.0),
+                missing(REPAIR, EmptyLead::Reject),
+                resample(100.0),
+            ])
+            .then([Step::Filter(Filter::Butterworth(CLEAR_BAND))])
     }
 
     /// [`clear`](Self::clear) without the filter.
     pub fn clear_raw() -> Self {
-        Preprocess {
-            band_pass: None,
-            ..Self::clear()
-        }
+        Self::clear().without("filter")
     }
 
-    /// MIMIC-IV-ECG (specification, section 2.2). Lead order follows names, so aVF and aVL need no exchange.
+    /// MIMIC-IV-ECG (CLEAR-HUG specification, section 2.2). Lead order follows names, so aVF and aVL need no exchange.
     pub fn clear_mimic() -> Self {
-        Preprocess {
-            version: Version::CURRENT,
-            rate_hz: 100.0,
-            leads: LeadSet::standard_12(),
-            missing: MissingPolicy::LocalMean { half_window: 6 },
-            empty_lead: EmptyLead::Zero,
-            window: None,
-            scale: Scale::Millivolts,
-            resample: Resample::Fourier,
-            band_pass: Some(BandPass {
-                order: 5,
-                low_hz: 0.67,
-                high_hz: 40.0,
-            }),
-        }
+        standard(100.0)
+            .then([missing(REPAIR, EmptyLead::Zero), resample(100.0)])
+            .then([Step::Filter(Filter::Butterworth(CLEAR_BAND))])
     }
 
     /// PTB-XL (section 2.3), as read: the mean and deviation of the training part are
     /// [`Scale::Standard`], known after the split.
     pub fn clear_ptbxl() -> Self {
-        Preprocess {
-            missing: MissingPolicy::Reject,
-            empty_lead: EmptyLead::Reject,
-            band_pass: None,
-            ..Self::clear_mimic()
-        }
+        standard(100.0).then([complete(), resample(100.0)])
     }
 
     /// Chapman-Shaoxing-Ningbo (section 2.5).
     pub fn clear_csn() -> Self {
-        Preprocess {
-            missing: MissingPolicy::Reject,
-            empty_lead: EmptyLead::Reject,
-            scale: Scale::MinMax {
-                low: -3.0,
-                high: 3.0,
-                arithmetic: Arithmetic::Float32 {
-                    units_per_mv: UNITS_PER_MV,
-                },
-            },
-            ..Self::clear_mimic()
-        }
+        let scale = clear_range(Arithmetic::Float32 {
+            units_per_mv: UNITS_PER_MV,
+        });
+        standard(100.0)
+            .then([complete(), scale, resample(100.0)])
+            .then([Step::Filter(Filter::Butterworth(CLEAR_BAND))])
     }
 
     /// CPSC2018 (section 2.4) without integer overflow.
     pub fn clear_cpsc2018() -> Self {
-        Preprocess {
-            missing: MissingPolicy::Reject,
-            empty_lead: EmptyLead::Reject,
-            window: Some(Window {
-                keep_s: 5.0,
-                pad_to_s: Some(10.0),
-            }),
-            scale: Scale::MinMax {
-                low: -3.0,
-                high: 3.0,
-                arithmetic: Arithmetic::Float64,
-            },
-            band_pass: None,
-            ..Self::clear_mimic()
-        }
+        clear_cpsc2018(Arithmetic::Float64)
     }
 
     /// CPSC2018 with the overflow of the published program (section 9.15).
     pub fn clear_cpsc2018_int16() -> Self {
-        Preprocess {
-            scale: Scale::MinMax {
-                low: -3.0,
-                high: 3.0,
-                arithmetic: Arithmetic::Int16 {
-                    units_per_mv: UNITS_PER_MV,
-                },
-            },
-            ..Self::clear_cpsc2018()
-        }
+        clear_cpsc2018(Arithmetic::Int16 {
+            units_per_mv: UNITS_PER_MV,
+        })
     }
+
+    /// All of a recording in millivolts at this rate, not filtered, in the standard order. Missing samples are repaired
+    /// as CLEAR-HUG does; a store tells how many of a row were.
+    pub fn raw(rate_hz: f64) -> Self {
+        standard(rate_hz).then([missing(REPAIR, EmptyLead::Zero), resample(rate_hz)])
+    }
+
+    /// What HuBERT-ECG stores (HuBERT-ECG specification, section 2). The original says nothing of missing samples, which
+    /// would spread over their lead: they are repaired here before they can.
+    pub fn hubert() -> Self {
+        let band = FirBandPass {
+            low_hz: 0.05,
+            high_hz: 47.0,
+            span_s: 0.3,
+        };
+        let scale = Scale::MinMax {
+            low: -1.0,
+            high: 1.0,
+            over: Extent::Lead,
+            epsilon: 1e-8,
+            constant: Constant::Low,
+            arithmetic: Arithmetic::Float64,
+        };
+        standard(500.0).then([
+            missing(REPAIR, EmptyLead::Zero),
+            Step::Filter(Filter::Fir(band)),
+            resample(500.0),
+            Step::Scale(scale),
+        ])
+    }
+
+    /// MIMIC-IV-ECG as D-BETA reads it (D-BETA specification, sections 2.1 and 2.2), its order of leads included. The original takes
+    /// 500 Hz only; here other rates are resampled.
+    pub fn d_beta() -> Self {
+        mimic_order().then([complete(), resample(500.0), first(10.0)])
+    }
+
+    /// The CODE test set as D-BETA reads it (section 2.6): 4096 samples at 400 Hz become 5120, of which 5000 stay. The data set's own
+    /// order of leads.
+    pub fn d_beta_code() -> Self {
+        standard(500.0).then([complete(), resample(500.0), first(10.0)])
+    }
+
+    /// MIMIC-IV-ECG as DERI stores it (DERI specification, section 2.1). The original takes 500 Hz only; here other rates are
+    /// resampled.
+    pub fn deri() -> Self {
+        mimic_order().then([
+            missing(MissingPolicy::ZeroRecording, EmptyLead::Zero),
+            resample(500.0),
+            unit_range(0.0, Arithmetic::Float64),
+            Step::Scale(Scale::Truncate { per_unit: 1000.0 }),
+            first(10.0),
+        ])
+    }
+
+    /// PTB-XL (section 2.3).
+    pub fn deri_ptbxl() -> Self {
+        let range = unit_range(1e-8, Arithmetic::Float64);
+        mimic_order().then([complete(), resample(500.0), first(10.0), range])
+    }
+
+    /// CPSC2018: the zeros take part in the range.
+    pub fn deri_cpsc2018() -> Self {
+        let window = Step::Window(Window {
+            keep_s: 5.0,
+            pad_to_s: Some(10.0),
+        });
+        let range = unit_range(1e-8, Arithmetic::Float64);
+        mimic_order().then([complete(), resample(500.0), window, range])
+    }
+
+    /// Chapman-Shaoxing-Ningbo: the file's integers in single precision.
+    pub fn deri_csn() -> Self {
+        let range = unit_range(
+            1e-8,
+            Arithmetic::Float32 {
+                units_per_mv: UNITS_PER_MV,
+            },
+        );
+        mimic_order().then([complete(), resample(500.0), first(10.0), range])
+    }
+
+    fn then(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.steps.extend(steps);
+        self
+    }
+}
+
+/// The twelve leads in the usual order.
+fn standard(rate_hz: f64) -> Preprocess {
+    Preprocess::new(rate_hz, LeadSet::standard_12(), Vec::new())
+}
+
+/// The twelve leads as MIMIC-IV-ECG has them, at its rate: aVF before aVL.
+fn mimic_order() -> Preprocess {
+    let mut leads = Lead::STANDARD_12;
+    leads.swap(4, 5);
+    Preprocess::new(500.0, LeadSet::new(leads.to_vec()), Vec::new())
+}
+
+fn missing(policy: MissingPolicy, empty_lead: EmptyLead) -> Step {
+    Step::Missing { policy, empty_lead }
+}
+
+/// Recordings with missing samples are refused.
+fn complete() -> Step {
+    missing(MissingPolicy::Reject, EmptyLead::Reject)
+}
+
+fn first(keep_s: f64) -> Step {
+    Step::Window(Window {
+        keep_s,
+        pad_to_s: None,
+    })
+}
+
+fn resample(to_hz: f64) -> Step {
+    Step::Resample {
+        method: Resample::Fourier,
+        to_hz,
+    }
+}
+
+fn clear_range(arithmetic: Arithmetic) -> Step {
+    Step::Scale(Scale::MinMax {
+        low: -3.0,
+        high: 3.0,
+        over: Extent::Recording,
+        epsilon: 0.0,
+        constant: Constant::Reject,
+        arithmetic,
+    })
+}
+
+fn unit_range(epsilon: f64, arithmetic: Arithmetic) -> Step {
+    Step::Scale(Scale::MinMax {
+        low: 0.0,
+        high: 1.0,
+        over: Extent::Recording,
+        epsilon,
+        constant: Constant::Low,
+        arithmetic,
+    })
+}
+
+fn clear_cpsc2018(arithmetic: Arithmetic) -> Preprocess {
+    let window = Step::Window(Window {
+        keep_s: 5.0,
+        pad_to_s: Some(10.0),
+    });
+    standard(100.0).then([window, complete(), clear_range(arithmetic), resample(100.0)])
 }
 
 #[cfg(test)]
