@@ -5,6 +5,7 @@
 //! | [`Folder`] | any folder of WFDB, npy or csv records, with an optional table of labels |
 //! | [`Cpsc2018`] | CPSC 2018 in both its forms |
 //! | [`Csn`] | Chapman-Shaoxing-Ningbo |
+//! | [`MimicIvEcg`] | MIMIC-IV-ECG 1.0 |
 //! | [`Physionet2021`] | the folders of the PhysioNet/CinC Challenge 2021 |
 //! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
 //!
@@ -15,6 +16,8 @@ mod cpsc2018;
 mod csn;
 mod error;
 mod folder;
+mod mimic_iv_ecg;
+mod mimic_reports;
 mod physionet2021;
 mod ptb_xl;
 mod published_splits;
@@ -34,6 +37,10 @@ pub use cpsc2018::Cpsc2018;
 pub use csn::Csn;
 pub use error::ImportError;
 pub use folder::{Folder, LabelTable, TableColumns};
+pub use mimic_iv_ecg::{MAX_STUDIES, MimicIvEcg};
+pub use mimic_reports::{
+    DERI_MIN_WORDS, clean_report, d_beta_clean, d_beta_released_report, d_beta_report, deri_report,
+};
 pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021};
 pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use published_splits::{published_split, published_split_names, published_split_sets};
@@ -137,22 +144,25 @@ fn as_portable<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok
 
 /// Marks every item whose id came before.
 pub(crate) fn mark_repeated_ids(items: &mut [Item]) {
-    let mut first = std::collections::HashMap::<String, PathBuf>::new();
-    for item in items {
-        match first.get(&item.id) {
+    let mut first = std::collections::HashMap::<&str, usize>::with_capacity(items.len());
+    let mut repeated = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match first.get(item.id.as_str()) {
             None => {
-                first.insert(item.id.clone(), item.path.clone());
+                first.insert(&item.id, index);
             }
             // A missing file is the more useful thing to say.
             Some(_) if item.fault.is_some() => {}
-            Some(path) => {
-                item.fault = Some(Fault::Invalid(format!(
-                    "the id `{}` is already that of `{}`; give every record an id of its own",
-                    item.id,
-                    path.display()
-                )));
-            }
+            Some(&earlier) => repeated.push((index, earlier)),
         }
+    }
+    for (index, earlier) in repeated {
+        let reason = format!(
+            "the id `{}` is already that of `{}`; give every record an id of its own",
+            items[index].id,
+            items[earlier].path.display()
+        );
+        items[index].fault = Some(Fault::Invalid(reason));
     }
 }
 
