@@ -38,10 +38,7 @@ fn mixed_folder(root: &Path) -> Folder {
             _ => write_wfdb(root, &name, &TWELVE, "mV", &beating(12, 400 + 10 * i)),
         }
     }
-    Folder {
-        root: root.to_owned(),
-        table: None,
-    }
+    Folder::new(root)
 }
 
 fn whole(dir: &Path) -> (Folder, BTreeMap<String, Vec<u8>>) {

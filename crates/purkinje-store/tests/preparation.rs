@@ -108,10 +108,7 @@ fn mixed_folder(root: &Path) -> Folder {
             _ => write_wfdb(root, &name, &TWELVE, "mV", &beating(12, 400 + 10 * i)),
         }
     }
-    Folder {
-        root: root.to_owned(),
-        table: None,
-    }
+    Folder::new(root)
 }
 
 /// Asks to stop once so many records have been dealt with, or breaks off right there.
@@ -237,8 +234,8 @@ fn every_record_ends_with_a_reason() {
     )
     .unwrap();
     let source = Folder {
-        root,
         table: Some(LabelTable::new(&table)),
+        ..Folder::new(root)
     };
     let target = dir.path().join("store");
     let options = PrepareOptions {
@@ -322,8 +319,8 @@ fn tables_that_make_no_sense_are_refused_with_their_line() {
     for (text, words) in cases {
         fs::write(&table, text).unwrap();
         let source = Folder {
-            root: root.clone(),
             table: Some(LabelTable::new(&table)),
+            ..Folder::new(&root)
         };
         let target = dir.path().join("store");
         let error = prepare(&source, &contract(), &target, &small_shards(), &()).unwrap_err();
@@ -356,7 +353,7 @@ fn repeated_ids_of_any_source_are_refused() {
     for name in ["a", "b", "c"] {
         write_wfdb(&root, name, &TWELVE, "mV", &beating(12, 1000));
     }
-    let source = Careless(Folder { root, table: None });
+    let source = Careless(Folder::new(root));
     let target = dir.path().join("store");
     let error = prepare(&source, &contract(), &target, &small_shards(), &()).unwrap_err();
     assert!(

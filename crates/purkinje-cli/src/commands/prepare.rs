@@ -118,8 +118,8 @@ pub fn run(args: Args) -> miette::Result<()> {
                 ..LabelTable::new(labels)
             });
             let folder = Folder {
-                root: path.clone(),
                 table,
+                ..Folder::new(&path)
             };
             make(&folder, &path, Preprocess::clear(), &common)
         }

@@ -22,9 +22,48 @@ pub enum ImportError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The root does not hold the data set.
+    #[error("`{}` does not hold this data set; expected {expected}", path.display())]
+    Layout {
+        /// What was named.
+        path: PathBuf,
+        /// Which files a download has.
+        expected: &'static str,
+    },
+    /// A file of the source cannot be used.
+    #[error("`{}`: {reason}", path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, what was expected, what to do.
+        reason: String,
+    },
+    /// A file of the source is no sound recording or container.
+    #[error(transparent)]
+    Record(#[from] purkinje_record::RecordError),
+    /// There is no data set of this name.
+    #[error("unknown data set `{name}`: expected one of {known}")]
+    UnknownDataSet {
+        /// What was named.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An option that the data set does not have, or a value it does not take.
+    #[error("{data_set}: {option} is `{found}`; expected {expected}")]
+    Option {
+        /// The data set.
+        data_set: String,
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
     /// No record anywhere below the root.
     #[error(
-        "no record below `{}`; expected WFDB headers (.hea), or .npy or .csv files",
+        "no record below `{}`; expected recordings (.hea, .edf, .dcm, .xml, .h5, .npy, .csv, ...)",
         path.display()
     )]
     NoRecords {

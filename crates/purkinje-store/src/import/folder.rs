@@ -1,80 +1,38 @@
-//! Any folder of records, with an optional table of labels.
+//! Any folder of records, with an optional table about them.
 
-use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::error::ImportError;
-use super::table::{Table, TableRow, identifier};
-use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids, read_sex};
-use crate::outcome::portable;
-use crate::schema::{LabelSet, Split};
+use purkinje_record::{LeadChoice, OpenOptions};
+use rayon::prelude::*;
 
-/// A folder of WFDB, npy or csv records at any depth.
+use super::error::ImportError;
+use super::label_table::{LabelTable, join};
+use super::{Catalogue, Importer, Item, check_root, mark_repeated_ids};
+use crate::outcome::portable;
+
+/// A folder of records at any depth, in every format that [`purkinje_record::open`] reads.
 ///
-/// The id of a record is its path below the folder, without extension (`a/b/rec1`), unless the table
-/// gives it another. Records without a row in the table are kept without labels; rows without a
-/// record are reported by name.
+/// The id of a record is its path below the folder, without extension (`a/b/rec1`), unless the table gives it another.
+/// Records without a row in the table are kept without labels; rows without a record are reported by name. Age, sex and report
+/// that a file states itself are stored where the table says nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folder {
     /// The folder.
     pub root: PathBuf,
     /// Labels, patients, parts and reports.
     pub table: Option<LabelTable>,
+    /// With a salt, the patient identifiers of DICOM, EDF and XML files, as salted hashes, keep records of one patient
+    /// together where the table names none: every such file is opened once more to learn them. Without, they are dropped.
+    pub patient_salt: Option<String>,
 }
 
-/// A CSV table about the records of a folder.
-///
-/// Columns are recognised by their usual names, whatever the case; [`TableColumns`] names them where
-/// they are called otherwise.
-///
-/// | meaning | names | values |
-/// | --- | --- | --- |
-/// | record | `id`, `record`, `record_id`, `ecg_id`, `name`, `recording` | id as above, or the file name without extension if that is unique |
-/// | file | `path`, `file`, `filename`, `ecg_path` | path below the folder, with or without extension |
-/// | labels | `label`, `labels`, `class`, `classes`, `diagnosis`, `dx` | class names separated by `;` or `\|`; blank: not labelled |
-/// | patient | `patient`, `patient_id`, `subject`, `subject_id` | |
-/// | part | `split`, `subset`, `set` | train, val, test, none |
-/// | fold | `fold`, `strat_fold` | a number |
-/// | report | `report`, `text` | |
-/// | age, sex | `age`; `sex`, `gender` | |
-///
-/// Without a column of labels, every other column that holds nothing but 0, 1 and blanks is a class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelTable {
-    /// The file.
-    pub path: PathBuf,
-    /// Name of the label set it makes.
-    pub label_set: String,
-    /// Columns that are not called as usual.
-    pub columns: TableColumns,
-}
-
-/// Names of columns, where they are not the usual ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableColumns {
-    /// Record.
-    pub id: Option<String>,
-    /// File.
-    pub path: Option<String>,
-    /// Labels, separated by `;` or `|`.
-    pub labels: Option<String>,
-    /// One column per class. Overrides `labels`.
-    pub classes: Vec<String>,
-    /// Patient.
-    pub patient: Option<String>,
-    /// Part of the data set.
-    pub split: Option<String>,
-    /// Report text.
-    pub report: Option<String>,
-}
-
-impl LabelTable {
-    /// A table with the usual column names, which makes the label set `labels`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        LabelTable {
-            path: path.into(),
-            label_set: "labels".to_owned(),
-            columns: TableColumns::default(),
+impl Folder {
+    /// A folder without a table.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Folder {
+            root: root.into(),
+            table: None,
+            patient_salt: None,
         }
     }
 }
@@ -112,11 +70,17 @@ impl Importer for Folder {
             Some(table) => join(table, &mut items, &mut remarks)?,
             None => Vec::new(),
         };
+        remarks.extend(self.name_patients(&mut items));
         mark_repeated_ids(&mut items);
         Ok(Catalogue {
             name: "folder".to_owned(),
             root: self.root.clone(),
             label_sets,
+            values: self
+                .table
+                .as_ref()
+                .map(|table| table.columns.values.clone())
+                .unwrap_or_default(),
             items,
             remarks,
             ..Catalogue::default()
@@ -124,352 +88,53 @@ impl Importer for Folder {
     }
 }
 
-/// The columns of a table by meaning.
-struct Columns {
-    id: Option<usize>,
-    path: Option<usize>,
-    patient: Option<usize>,
-    split: Option<usize>,
-    fold: Option<usize>,
-    report: Option<usize>,
-    age: Option<usize>,
-    sex: Option<usize>,
-    labels: LabelColumns,
-}
-
-enum LabelColumns {
-    None,
-    Listed(usize),
-    OnePerClass(Vec<usize>),
-}
-
-/// Gives every record what the table says about it; rows without a record become items too.
-fn join(
-    source: &LabelTable,
-    items: &mut Vec<Item>,
-    remarks: &mut Vec<String>,
-) -> Result<Vec<LabelSet>, ImportError> {
-    let table = Table::read(&source.path)?;
-    let columns = Columns::find(&table, &source.columns)?;
-    let classes = columns.class_names(&table);
-    let set = LabelSet::from_names(source.label_set.clone(), classes);
-    let label_sets = match columns.labels {
-        LabelColumns::None => Vec::new(),
-        _ => vec![set],
-    };
-    let records = Names::of(items);
-    let mut rows_of: Vec<Option<u64>> = vec![None; items.len()];
-    let mut absent = Vec::new();
-    for row in &table.rows {
-        let (Some(named), by_path) = columns.named(row) else {
-            remarks.push(format!(
-                "`{}`, line {}: the row names no record and was passed over",
-                table.path.display(),
-                row.line
+impl Folder {
+    /// Gives the records that have no patient the one their file names, if there is a salt; otherwise says that files may
+    /// name patients.
+    fn name_patients(&self, items: &mut [Item]) -> Option<String> {
+        let mut unnamed: Vec<&mut Item> = items
+            .iter_mut()
+            .filter(|item| item.patient.is_none() && item.fault.is_none())
+            .filter(|item| may_name_a_patient(&item.path))
+            .collect();
+        if unnamed.is_empty() {
+            return None;
+        }
+        let Some(salt) = &self.patient_salt else {
+            return Some(format!(
+                "{} files of kinds that name patients (DICOM, EDF, XML) have no patient in a table; each counts as a patient of its own. Give a patient salt to keep the records of a patient in one part",
+                unnamed.len()
             ));
-            continue;
         };
-        match records.find(named) {
-            Found::One(index) => {
-                let item = &mut items[index];
-                if by_path && let Some(id) = row.value(columns.id) {
-                    item.id = identifier(id).to_owned();
-                }
-                match rows_of[index].replace(row.line) {
-                    None => columns.fill(&table, row, &label_sets, item)?,
-                    Some(line) => merge(&columns, &table, row, &label_sets, item, line)?,
-                }
-            }
-            found => absent.push(Item {
-                id: named.to_owned(),
-                path: PathBuf::from(named),
-                fault: Some(found.fault(&table, row, named)),
-                ..Item::default()
-            }),
-        }
-    }
-    let unlabelled = rows_of.iter().filter(|row| row.is_none()).count();
-    if unlabelled > 0 {
-        remarks.push(format!(
-            "{unlabelled} of {} records have no row in `{}`; they are kept without labels",
-            rows_of.len(),
-            table.path.display()
-        ));
-    }
-    items.extend(absent);
-    Ok(label_sets)
-}
-
-/// A second row on a record adds labels; anything else it says must agree with the first.
-fn merge(
-    columns: &Columns,
-    table: &Table,
-    row: &TableRow,
-    label_sets: &[LabelSet],
-    item: &mut Item,
-    first_line: u64,
-) -> Result<(), ImportError> {
-    let mut other = item.clone();
-    columns.fill(table, row, label_sets, &mut other)?;
-    if (&other.patient, other.split, other.fold) != (&item.patient, item.split, item.fold) {
-        item.fault = Some(Fault::Invalid(format!(
-            "lines {first_line} and {} of `{}` name this record with different patients, parts or folds; correct one of them",
-            row.line,
-            table.path.display()
-        )));
-    }
-    for (own, more) in item.labels.iter_mut().zip(other.labels) {
-        let united: BTreeSet<i16> = own.iter().chain(&more).flatten().copied().collect();
-        if own.is_some() || more.is_some() {
-            *own = Some(united.into_iter().collect());
-        }
-    }
-    Ok(())
-}
-
-impl Columns {
-    fn find(table: &Table, named: &TableColumns) -> Result<Self, ImportError> {
-        const ADVICE: &str = "Rename a column, or name it in the options.";
-        let column = |chosen: &Option<String>, usual: &[&str]| match chosen {
-            Some(name) => table.column(name, ADVICE).map(Some),
-            None => Ok(table.find(usual)),
+        let options = OpenOptions {
+            leads: LeadChoice::Voltages,
+            verify: false,
+            patient_salt: Some(salt.clone()),
+            ..OpenOptions::default()
         };
-        let mut columns = Columns {
-            id: column(
-                &named.id,
-                &["id", "record", "record_id", "ecg_id", "name", "recording"],
-            )?,
-            path: column(&named.path, &["path", "file", "filename", "ecg_path"])?,
-            patient: column(
-                &named.patient,
-                &["patient", "patient_id", "subject", "subject_id"],
-            )?,
-            split: column(&named.split, &["split", "subset", "set"])?,
-            fold: table.find(&["fold", "strat_fold"]),
-            report: column(&named.report, &["report", "text"])?,
-            age: table.find(&["age"]),
-            sex: table.find(&["sex", "gender"]),
-            labels: LabelColumns::None,
-        };
-        if columns.id.is_none() && columns.path.is_none() {
-            return Err(ImportError::NoColumn {
-                path: table.path.clone(),
-                wanted: "the record (`id` or `path`)".to_owned(),
-                present: table.columns.clone(),
-                advice: ADVICE,
-            });
-        }
-        let listed = column(
-            &named.labels,
-            &["label", "labels", "class", "classes", "diagnosis", "dx"],
-        )?;
-        columns.labels = if !named.classes.is_empty() {
-            let classes = named
-                .classes
-                .iter()
-                .map(|name| table.column(name, ADVICE))
-                .collect::<Result<_, _>>()?;
-            LabelColumns::OnePerClass(classes)
-        } else if let Some(listed) = listed {
-            LabelColumns::Listed(listed)
-        } else {
-            let classes: Vec<usize> = (0..table.columns.len())
-                .filter(|column| !columns.is_used(*column) && is_binary(table, *column))
-                .collect();
-            if classes.is_empty() {
-                LabelColumns::None
-            } else {
-                LabelColumns::OnePerClass(classes)
+        unnamed.par_iter_mut().for_each(|item| {
+            // A file that cannot be read fails with its reason when it is stored.
+            if let Ok(recording) = purkinje_record::open(self.root.join(&item.path), &options) {
+                item.patient = recording.patient;
             }
-        };
-        Ok(columns)
-    }
-
-    fn is_used(&self, column: usize) -> bool {
-        [
-            self.id,
-            self.path,
-            self.patient,
-            self.split,
-            self.fold,
-            self.report,
-            self.age,
-            self.sex,
-        ]
-        .contains(&Some(column))
-    }
-
-    /// What names the record in a row, and whether it is the path.
-    fn named<'a>(&self, row: &'a TableRow) -> (Option<&'a str>, bool) {
-        match row.value(self.path) {
-            Some(path) => (Some(path), true),
-            None => (row.value(self.id), false),
-        }
-    }
-
-    fn class_names(&self, table: &Table) -> Vec<String> {
-        match &self.labels {
-            LabelColumns::None => Vec::new(),
-            LabelColumns::OnePerClass(columns) => {
-                columns.iter().map(|&c| table.columns[c].clone()).collect()
-            }
-            // Ascending order of code points, as the published label sets have it.
-            LabelColumns::Listed(column) => table
-                .rows
-                .iter()
-                .flat_map(|row| listed_labels(row.cell(*column)))
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-        }
-    }
-
-    fn fill(
-        &self,
-        table: &Table,
-        row: &TableRow,
-        label_sets: &[LabelSet],
-        item: &mut Item,
-    ) -> Result<(), ImportError> {
-        let owned = |column| row.value(column).map(str::to_owned);
-        item.patient = row.value(self.patient).map(|p| identifier(p).to_owned());
-        item.report = owned(self.report);
-        item.sex = row.value(self.sex).and_then(read_sex);
-        item.age = row.value(self.age).and_then(|cell| cell.parse().ok());
-        item.split = row
-            .value(self.split)
-            .map(str::parse::<Split>)
-            .transpose()
-            .map_err(|error| table.error(row, error.to_string()))?;
-        item.fold = row
-            .value(self.fold)
-            .map(|cell| {
-                identifier(cell).parse().map_err(|_| {
-                    table.error(
-                        row,
-                        format!("the fold is `{cell}`, expected a whole number"),
-                    )
-                })
-            })
-            .transpose()?;
-        item.labels = match (&self.labels, label_sets.first()) {
-            (LabelColumns::Listed(column), Some(set)) => {
-                let cell = row.cell(*column);
-                let classes: BTreeSet<i16> = listed_labels(cell)
-                    .filter_map(|name| set.class_index(name))
-                    .collect();
-                vec![(!cell.is_empty()).then(|| classes.into_iter().collect())]
-            }
-            (LabelColumns::OnePerClass(columns), Some(_)) => {
-                let labelled = columns.iter().any(|&column| !row.cell(column).is_empty());
-                let mut classes = Vec::new();
-                for (class, &column) in columns.iter().enumerate() {
-                    match binary(row.cell(column)) {
-                        Some(false) => {}
-                        Some(true) => classes.extend(i16::try_from(class)),
-                        None => {
-                            return Err(table.error(
-                                row,
-                                format!(
-                                    "class `{}` is `{}`, expected 0, 1 or a blank",
-                                    table.columns[column],
-                                    row.cell(column)
-                                ),
-                            ));
-                        }
-                    }
-                }
-                vec![labelled.then_some(classes)]
-            }
-            _ => Vec::new(),
-        };
-        Ok(())
+        });
+        let nameless = unnamed.iter().filter(|item| item.patient.is_none()).count();
+        (nameless > 0).then(|| {
+            format!(
+                "{nameless} of {} DICOM, EDF and XML files name no patient; each counts as a patient of its own",
+                unnamed.len()
+            )
+        })
     }
 }
 
-fn listed_labels(cell: &str) -> impl Iterator<Item = &str> {
-    cell.split([';', '|'])
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-}
-
-/// Whether a column holds nothing but 0, 1 and blanks, with a 0 or 1 somewhere.
-fn is_binary(table: &Table, column: usize) -> bool {
-    table
-        .rows
-        .iter()
-        .all(|row| binary(row.cell(column)).is_some())
-        && table.rows.iter().any(|row| !row.cell(column).is_empty())
-}
-
-fn binary(cell: &str) -> Option<bool> {
-    match cell.to_ascii_lowercase().as_str() {
-        "1" | "1.0" | "true" => Some(true),
-        "0" | "0.0" | "false" | "" => Some(false),
-        _ => None,
-    }
-}
-
-/// The names a table may use for the records of a folder.
-struct Names(HashMap<String, Vec<usize>>);
-
-enum Found {
-    None,
-    One(usize),
-    Several(Vec<String>),
-}
-
-impl Names {
-    fn of(items: &[Item]) -> Self {
-        let mut names = HashMap::<String, Vec<usize>>::new();
-        for (index, item) in items.iter().enumerate() {
-            let path = portable(&item.path);
-            let short = |path: &str| path.rsplit('/').next().unwrap_or("").to_owned();
-            // A record in the root has the same long and short name.
-            let own: BTreeSet<String> =
-                [item.id.clone(), short(&item.id), short(&path), path].into();
-            for name in own {
-                names.entry(name).or_default().push(index);
-            }
-        }
-        Names(names)
-    }
-
-    fn find(&self, named: &str) -> Found {
-        let named = named.replace('\\', "/");
-        let named = named.trim_start_matches("./").trim_start_matches('/');
-        // `rec1.dat` and `rec1.mat` are the signal files of the record `rec1`.
-        let without_extension = Path::new(named).with_extension("");
-        let candidates = [
-            named.to_owned(),
-            identifier(named).to_owned(),
-            portable(&without_extension),
-        ];
-        for name in &candidates {
-            match self.0.get(name).map(Vec::as_slice) {
-                Some([index]) => return Found::One(*index),
-                Some(several) => {
-                    return Found::Several(several.iter().map(|_| name.clone()).collect());
-                }
-                None => {}
-            }
-        }
-        Found::None
-    }
-}
-
-impl Found {
-    fn fault(&self, table: &Table, row: &TableRow, named: &str) -> Fault {
-        let place = format!("line {} of `{}`", row.line, table.path.display());
-        match self {
-            Found::Several(records) => Fault::Invalid(format!(
-                "{place} names `{named}`, which {} records share; write the path below the folder",
-                records.len()
-            )),
-            _ => Fault::Missing(format!(
-                "{place} names `{named}`, but the folder has no such record"
-            )),
-        }
-    }
+/// Whether the format has room for a patient identifier. DICOM files often have no extension.
+fn may_name_a_patient(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    !matches!(
+        extension.as_deref(),
+        Some("hea" | "npy" | "npz" | "csv" | "mat" | "h5" | "hdf5" | "parquet")
+    )
 }

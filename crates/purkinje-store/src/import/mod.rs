@@ -2,12 +2,18 @@
 //!
 //! | importer | source |
 //! | --- | --- |
-//! | [`Folder`] | any folder of WFDB, npy or csv records, with an optional table of labels |
+//! | [`Folder`] | any folder of records in any format, with an optional table about them |
+//! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
 //! | [`Cpsc2018`] | CPSC 2018 in both its forms |
 //! | [`Csn`] | Chapman-Shaoxing-Ningbo |
 //! | [`MimicIvEcg`] | MIMIC-IV-ECG 1.0 |
 //! | [`Physionet2021`] | the folders of the PhysioNet/CinC Challenge 2021 |
-//! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
+//! | [`Hefei`] | the Hefei competition's data of the second round |
+//! | [`Ludb`] | LUDB 1.0.1 with the limits of its waves |
+//! | [`PtbDb`] | PTB Diagnostic ECG Database 1.0.0 |
+//! | [`MitBih`] | MIT-BIH Arrhythmia Database 1.0.0 with beats and rhythms |
+//!
+//! [`data_sets`] lists them by name, [`importer`] opens one by its name.
 //!
 //! A new source is one type that implements [`Importer`].
 
@@ -16,14 +22,23 @@ mod cpsc2018;
 mod csn;
 mod error;
 mod folder;
+mod hefei;
+mod hubert;
+mod label_table;
+mod ludb;
 mod mimic_iv_ecg;
 mod mimic_reports;
+mod mitdb;
 mod physionet2021;
 mod ptb_xl;
+mod ptbdb;
+mod published;
 mod published_splits;
+mod registry;
 mod snomed;
 mod statements;
 mod table;
+mod table_parquet;
 
 use std::path::{Path, PathBuf};
 
@@ -36,14 +51,20 @@ pub use challenge_weights::{ChallengeWeights, MAX_SCORED_CLASSES};
 pub use cpsc2018::Cpsc2018;
 pub use csn::Csn;
 pub use error::ImportError;
-pub use folder::{Folder, LabelTable, TableColumns};
+pub use folder::Folder;
+pub use hefei::Hefei;
+pub use label_table::{LabelTable, TableColumns};
+pub use ludb::Ludb;
 pub use mimic_iv_ecg::{MAX_STUDIES, MimicIvEcg};
 pub use mimic_reports::{
     DERI_MIN_WORDS, clean_report, d_beta_clean, d_beta_released_report, d_beta_report, deri_report,
 };
+pub use mitdb::MitBih;
 pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021};
 pub use ptb_xl::{PtbXl, PtbXlRate};
+pub use ptbdb::PtbDb;
 pub use published_splits::{published_split, published_split_names, published_split_sets};
+pub use registry::{DataSet, ImportOptions, data_set, data_sets, importer, usual_preprocess};
 pub use snomed::{
     CHALLENGE_SOURCES, ChallengeCode, HeaderNotes, MAX_HEADER_BYTES, MAX_HEADER_DEPTH, SNOMED_CT,
     challenge_code, challenge_codes,

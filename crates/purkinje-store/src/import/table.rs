@@ -1,9 +1,11 @@
-//! CSV tables with named columns; cells may span lines.
+//! Tables with named columns: CSV, whose cells may span lines, or Parquet.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::ImportError;
+use super::table_parquet;
 
 /// A table in memory.
 pub(super) struct Table {
@@ -12,15 +14,25 @@ pub(super) struct Table {
     pub(super) rows: Vec<TableRow>,
 }
 
-/// One row, with the line it starts at.
+/// One row, with the line it starts at; in Parquet the first row counts as line 2.
 pub(super) struct TableRow {
     pub(super) line: u64,
     cells: Vec<String>,
 }
 
 impl Table {
-    /// Reads a table. Bytes that are not UTF-8 are taken as Latin-1: hospital exports often are.
+    /// Reads a table, Parquet by its first bytes and anything else as CSV. Bytes of CSV that are not UTF-8 are taken as Latin-1:
+    /// hospital exports often are.
     pub(super) fn read(path: &Path) -> Result<Table, ImportError> {
+        if starts_as_parquet(path) {
+            let (columns, rows) = table_parquet::read(path)?;
+            let rows = (2..).zip(rows);
+            return Ok(Table {
+                path: path.to_owned(),
+                columns,
+                rows: rows.map(|(line, cells)| TableRow { line, cells }).collect(),
+            });
+        }
         let bytes = fs::read(path).map_err(|source| ImportError::Io {
             path: path.to_owned(),
             source,
@@ -116,6 +128,12 @@ pub(super) fn identifier(cell: &str) -> &str {
         Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits,
         _ => cell,
     }
+}
+
+fn starts_as_parquet(path: &Path) -> bool {
+    let mut start = [0; 4];
+    fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok())
+        && &start == table_parquet::MAGIC
 }
 
 /// Semicolon or tab where the header line has more of them than commas.

@@ -1,0 +1,364 @@
+//! The data sets by name: what they are, what they offer, and how to open them.
+
+use std::path::PathBuf;
+
+use purkinje_record::{Lead, LeadSet};
+use purkinje_signal::Preprocess;
+
+use super::error::ImportError;
+use super::{
+    Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih, Physionet2021, PtbDb, PtbXl,
+    PtbXlRate, hubert, mitdb, published_split_names,
+};
+
+/// A data set that can be opened by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataSet {
+    /// Name, as in [`importer`].
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// Name of the usual [`Preprocess`] preset; [`usual_preprocess`] gives the contract itself, which differs from the
+    /// preset where leads or rate are others.
+    pub preset: &'static str,
+    /// Names of the fields of [`ImportOptions`] that it takes.
+    pub options: &'static [&'static str],
+}
+
+/// What can be chosen about a data set. Every field that is set must be among [`DataSet::options`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportOptions {
+    /// Which of the published sampling rates is read, in hertz (PTB-XL: 100 or 500).
+    pub rate_hz: Option<u32>,
+    /// A published division by name, one of [`DataSet::splits`]; without, the data set's own, or else one by patient.
+    pub split: Option<String>,
+    /// Least likelihood in percent for a statement to count (PTB-XL).
+    pub min_likelihood: Option<f32>,
+    /// Fewest words of a report for a record to be listed (MIMIC-IV-ECG).
+    pub min_report_words: Option<usize>,
+    /// Keep the zeros around tracings that are stored in arrays of one length.
+    pub keep_padding: bool,
+    /// Labels, patients, parts and reports of a folder.
+    pub table: Option<LabelTable>,
+    /// Keeps records of one patient together by the salted hashes of the identifiers in their files (folder).
+    pub patient_salt: Option<String>,
+}
+
+/// Every data set, in the order in which they are shown.
+const DATA_SETS: &[DataSet] = &[
+    DataSet {
+        name: "folder",
+        about: "any folder of recordings in any supported format, with an optional table about them",
+        preset: "clear",
+        options: &["table", "patient_salt"],
+    },
+    DataSet {
+        name: "ptb-xl",
+        about: "PTB-XL 1.0.3: 21,799 records of 10 s, SCP statements, reports",
+        preset: "clear-ptbxl",
+        options: &["rate_hz", "min_likelihood"],
+    },
+    DataSet {
+        name: "mimic-iv-ecg",
+        about: "MIMIC-IV-ECG 1.0: 800,035 records of 10 s with machine reports",
+        preset: "clear-mimic",
+        options: &["split", "min_report_words"],
+    },
+    DataSet {
+        name: "cpsc2018",
+        about: "CPSC 2018: 6,877 records of 6 to 60 s, nine classes",
+        preset: "clear-cpsc2018",
+        options: &["split"],
+    },
+    DataSet {
+        name: "csn",
+        about: "Chapman-Shaoxing-Ningbo: 45,152 records of 10 s, SNOMED-CT codes",
+        preset: "clear-csn",
+        options: &["split"],
+    },
+    DataSet {
+        name: "physionet2021",
+        about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
+        preset: "clear",
+        options: &["split"],
+    },
+    DataSet {
+        name: "hefei",
+        about: "Hefei ECG competition (Tianchi 2019), second round: 20,036 records of 10 s, 34 statements",
+        preset: "clear",
+        options: &["split"],
+    },
+    DataSet {
+        name: "ludb",
+        about: "LUDB 1.0.1: 200 records of 10 s with P, QRS and T limits in every lead",
+        preset: "clear",
+        options: &[],
+    },
+    DataSet {
+        name: "ptbdb",
+        about: "PTB Diagnostic ECG Database 1.0.0: 549 records of 290 patients at 1000 Hz, clinical summaries",
+        preset: "clear",
+        options: &[],
+    },
+    DataSet {
+        name: "mitdb",
+        about: "MIT-BIH Arrhythmia Database 1.0.0: 48 records of 30 min, two leads, beats and rhythms",
+        preset: "raw-500",
+        options: &["split"],
+    },
+];
+
+/// The data sets that [`importer`] opens.
+pub fn data_sets() -> &'static [DataSet] {
+    DATA_SETS
+}
+
+/// The data set of this name; `_` counts as `-`, and case does not matter.
+///
+/// # Errors
+/// [`ImportError::UnknownDataSet`] lists the names.
+pub fn data_set(name: &str) -> Result<&'static DataSet, ImportError> {
+    let wanted = name.trim().to_ascii_lowercase().replace('_', "-");
+    DATA_SETS
+        .iter()
+        .find(|set| set.name == wanted)
+        .ok_or_else(|| ImportError::UnknownDataSet {
+            name: name.to_owned(),
+            known: DATA_SETS
+                .iter()
+                .map(|set| set.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
+
+/// The contract with which a data set is usually prepared.
+///
+/// The twelve leads at 100 Hz for most; for `mitdb` the whole of lead MLII at 360 Hz in mV, so that every beat is kept (records
+/// 102 and 104 have no such lead and fail).
+///
+/// # Errors
+/// As [`data_set`].
+pub fn usual_preprocess(name: &str, options: &ImportOptions) -> Result<Preprocess, ImportError> {
+    let set = data_set(name)?;
+    Ok(match set.name {
+        "ptb-xl" if options.rate_hz == Some(500) => Preprocess::clear(),
+        "mitdb" => {
+            Preprocess::raw(360.0).with_leads(LeadSet::new(vec![Lead::Other("MLII".to_owned())]))
+        }
+        _ => Preprocess::preset(set.preset).unwrap_or_else(|_| Preprocess::clear()),
+    })
+}
+
+/// The importer of a data set, for the folder `root` as downloaded.
+///
+/// # Errors
+/// [`ImportError::UnknownDataSet`]; [`ImportError::Option`] for an option or value that the data set does not have. What is
+/// wrong with the folder shows in [`Importer::catalogue`].
+pub fn importer(
+    name: &str,
+    root: PathBuf,
+    options: &ImportOptions,
+) -> Result<Box<dyn Importer>, ImportError> {
+    let set = data_set(name)?;
+    options.check(set)?;
+    let split = options.split.as_deref();
+    Ok(match set.name {
+        "folder" => Box::new(Folder {
+            table: options.table.clone(),
+            patient_salt: options.patient_salt.clone(),
+            ..Folder::new(root)
+        }),
+        "ptb-xl" => Box::new(PtbXl {
+            rate: match options.rate_hz {
+                None | Some(100) => PtbXlRate::Hz100,
+                Some(500) => PtbXlRate::Hz500,
+                Some(other) => return Err(set.refuse("rate_hz", &other.to_string(), "100 or 500")),
+            },
+            min_likelihood: options.min_likelihood,
+            ..PtbXl::new(root)
+        }),
+        "mimic-iv-ecg" => Box::new(MimicIvEcg {
+            split: options.split.clone(),
+            min_report_words: options.min_report_words.unwrap_or(0),
+            ..MimicIvEcg::new(root)
+        }),
+        "cpsc2018" => Box::new(Cpsc2018 {
+            split: options.split.clone(),
+            ..Cpsc2018::new(root)
+        }),
+        "csn" => Box::new(Csn {
+            split: options.split.clone(),
+            ..Csn::new(root)
+        }),
+        "physionet2021" => Box::new(Physionet2021 {
+            split: options.split.clone(),
+            ..Physionet2021::new(root)
+        }),
+        "hefei" => Box::new(Hefei {
+            hubert_fold: split.and_then(hubert::fold_of),
+            ..Hefei::new(root)
+        }),
+        "ludb" => Box::new(Ludb::new(root)),
+        "ptbdb" => Box::new(PtbDb::new(root)),
+        "mitdb" => Box::new(MitBih {
+            de_chazal: split == Some(mitdb::DE_CHAZAL),
+            ..MitBih::new(root)
+        }),
+        other => {
+            return Err(ImportError::UnknownDataSet {
+                name: other.to_owned(),
+                known: String::new(),
+            });
+        }
+    })
+}
+
+impl DataSet {
+    /// Names of the published divisions that [`ImportOptions::split`] takes.
+    pub fn splits(&self) -> Vec<String> {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        match self.name {
+            "cpsc2018" => owned(&published_split_names("cpsc2018")),
+            "mimic-iv-ecg" => owned(&MimicIvEcg::SPLITS),
+            "csn" => Csn::split_names(),
+            "physionet2021" => Physionet2021::split_names(),
+            "hefei" => owned(&hubert::SPLITS),
+            "mitdb" => owned(&[mitdb::DE_CHAZAL]),
+            _ => Vec::new(),
+        }
+    }
+
+    fn refuse(&self, option: &'static str, found: &str, expected: &str) -> ImportError {
+        ImportError::Option {
+            data_set: self.name.to_owned(),
+            option,
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+}
+
+impl ImportOptions {
+    /// Refuses what the data set does not have.
+    fn check(&self, set: &DataSet) -> Result<(), ImportError> {
+        // Destructured so that a new field cannot be forgotten here.
+        let ImportOptions {
+            rate_hz,
+            split,
+            min_likelihood,
+            min_report_words,
+            keep_padding,
+            table,
+            patient_salt,
+        } = self;
+        let given: [(&'static str, Option<String>); 7] = [
+            ("rate_hz", rate_hz.map(|rate| rate.to_string())),
+            ("split", split.clone()),
+            ("min_likelihood", min_likelihood.map(|min| min.to_string())),
+            (
+                "min_report_words",
+                min_report_words.map(|words| words.to_string()),
+            ),
+            ("keep_padding", keep_padding.then(|| "true".to_owned())),
+            (
+                "table",
+                table.as_ref().map(|table| table.path.display().to_string()),
+            ),
+            // Never repeated: a salt is a secret.
+            (
+                "patient_salt",
+                patient_salt.as_ref().map(|_| "...".to_owned()),
+            ),
+        ];
+        for (option, value) in given {
+            let Some(value) = value else { continue };
+            if !set.options.contains(&option) {
+                return Err(set.refuse(
+                    option,
+                    &value,
+                    "nothing: this data set has no such option",
+                ));
+            }
+            if option == "split" && !set.splits().contains(&value) {
+                let expected = format!("one of {}", set.splits().join(", "));
+                return Err(set.refuse(option, &value, &expected));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_data_set_opens_with_every_option_it_names() {
+        for set in data_sets() {
+            assert!(Preprocess::preset(set.preset).is_ok(), "{}", set.name);
+            assert!(importer(set.name, PathBuf::new(), &ImportOptions::default()).is_ok());
+            assert_eq!(
+                set.splits().is_empty(),
+                !set.options.contains(&"split"),
+                "{}",
+                set.name
+            );
+            for split in set.splits() {
+                let options = ImportOptions {
+                    split: Some(split.clone()),
+                    ..ImportOptions::default()
+                };
+                assert!(
+                    importer(set.name, PathBuf::new(), &options).is_ok(),
+                    "{split}"
+                );
+            }
+            assert!(usual_preprocess(set.name, &ImportOptions::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_a_data_set_does_not_have_is_refused() {
+        let error = |name: &str, options: ImportOptions| {
+            importer(name, PathBuf::new(), &options)
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        let usual = ImportOptions::default;
+        assert!(error("ptbxl", usual()).contains("ptb-xl"));
+        let found = error(
+            "ludb",
+            ImportOptions {
+                split: Some("x".into()),
+                ..usual()
+            },
+        );
+        assert!(found.contains("no such option"), "{found}");
+        let found = error(
+            "mitdb",
+            ImportOptions {
+                split: Some("x".into()),
+                ..usual()
+            },
+        );
+        assert!(found.contains("de-chazal"), "{found}");
+        let found = error(
+            "ptb_xl",
+            ImportOptions {
+                rate_hz: Some(250),
+                ..usual()
+            },
+        );
+        assert!(found.contains("100 or 500"), "{found}");
+        let found = error(
+            "ptb-xl",
+            ImportOptions {
+                patient_salt: Some("secret".into()),
+                ..usual()
+            },
+        );
+        assert!(!found.contains("secret"), "{found}");
+    }
+}
