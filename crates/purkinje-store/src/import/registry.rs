@@ -7,8 +7,8 @@ use purkinje_signal::Preprocess;
 
 use super::error::ImportError;
 use super::{
-    Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih, Physionet2021, PtbDb, PtbXl,
-    PtbXlRate, hubert, mitdb, published_split_names,
+    Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih, Physionet2021,
+    PtbDb, PtbXl, PtbXlRate, hubert, mitdb, published_split_names,
 };
 
 /// A data set that can be opened by its name.
