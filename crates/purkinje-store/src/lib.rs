@@ -38,6 +38,7 @@ mod error;
 mod files;
 pub mod import;
 mod labels;
+pub mod leakage;
 pub mod legacy_random;
 mod map;
 mod outcome;

@@ -1,0 +1,271 @@
+//! What remains of a recording when its rate, unit, filter and length are forgotten: slow leads to compare,
+//! and a sketch of 256 bits to find what is worth comparing.
+
+use std::f32::consts::PI;
+
+use purkinje_record::Lead;
+
+use crate::store::Row;
+
+/// Leads a sketch is taken from, as far as all stores have them: the heart from three sides.
+pub(super) const SKETCH_LEADS: [Lead; 4] = [Lead::II, Lead::V2, Lead::V5, Lead::I];
+
+/// How many of them.
+const MAX_SKETCH_LEADS: usize = 3;
+
+/// Rate in hertz of slow leads: they hold what lies between about 1 and 15 Hz, which every usual filter lets pass.
+pub(super) const SLOW_HZ: f64 = 100.0;
+
+/// Samples of a slow lead that a sketch covers: 4.8 s, less than the shortest window of the presets.
+const SKETCH_SAMPLES: usize = 480;
+
+/// Every so many samples of them are looked at.
+const SKETCH_STEP: usize = 4;
+
+/// Half the length of the moving mean that is taken off, in samples: 0.6 s in all.
+const DRIFT_HALF: usize = 30;
+
+/// Half the length of the triangle that smooths, in samples: its gain is 0.5 at about 14 Hz.
+const SMOOTH_HALF: usize = 4;
+
+/// 64-bit words of a sketch.
+pub(super) const WORDS: usize = 4;
+
+/// Bands of 16 bits.
+pub(super) const BANDS: usize = WORDS * 4;
+
+/// Signs of 256 random projections.
+pub(super) type Sketch = [u64; WORDS];
+
+/// A lead at [`SLOW_HZ`], without drift and noise: `row` of a stored recording, its first `most` samples
+/// at that rate.
+pub(super) fn slow_lead(signal: &[i16], rate_hz: f64, most: usize) -> Vec<f32> {
+    let slow = smooth(&resample(signal, rate_hz, most));
+    without_drift(&slow)
+}
+
+/// The mean of the signal around every new sample, over one new period (or one old one, if that is longer):
+/// old samples count as far as their own periods lie inside, so that the result is not shifted.
+fn resample(signal: &[i16], rate_hz: f64, most: usize) -> Vec<f32> {
+    let per_new = rate_hz / SLOW_HZ;
+    let half = per_new.max(1.0) / 2.0;
+    let last = signal.len().saturating_sub(1) as f64;
+    let samples = ((signal.len() as f64 / per_new) as usize).min(most);
+    if per_new == 1.0 {
+        return signal[..samples]
+            .iter()
+            .map(|&unit| f32::from(unit))
+            .collect();
+    }
+    let mut slow = Vec::with_capacity(samples);
+    for index in 0..samples {
+        let centre = index as f64 * per_new;
+        // In units of old samples; sample n covers n - 0.5 to n + 0.5.
+        let (from, to) = (centre - half, centre + half);
+        // Both are positive where they matter, so that the conversion rounds down.
+        let first = (from + 0.5).clamp(0.0, last) as usize;
+        let end = (to + 0.5).clamp(0.0, last) as usize;
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for (offset, &unit) in signal[first..=end].iter().enumerate() {
+            let at = (first + offset) as f64;
+            let inside = (at + 0.5).min(to) - (at - 0.5).max(from);
+            if inside > 0.0 {
+                sum += inside * f64::from(unit);
+                weight += inside;
+            }
+        }
+        slow.push(if weight > 0.0 {
+            (sum / weight) as f32
+        } else {
+            0.0
+        });
+    }
+    slow
+}
+
+/// A triangle as weights; at the ends, its part inside.
+fn smooth(samples: &[f32]) -> Vec<f32> {
+    let reach = SMOOTH_HALF as isize - 1;
+    (0..samples.len() as isize)
+        .map(|centre| {
+            let (mut sum, mut weights) = (0.0, 0.0);
+            for offset in -reach..=reach {
+                let Some(&sample) = usize::try_from(centre + offset)
+                    .ok()
+                    .and_then(|at| samples.get(at))
+                else {
+                    continue;
+                };
+                let weight = (SMOOTH_HALF as isize - offset.abs()) as f32;
+                sum += weight * sample;
+                weights += weight;
+            }
+            sum / weights
+        })
+        .collect()
+}
+
+fn without_drift(samples: &[f32]) -> Vec<f32> {
+    let mut sums = Vec::with_capacity(samples.len() + 1);
+    let mut sum = 0.0f64;
+    sums.push(sum);
+    for &sample in samples {
+        sum += f64::from(sample);
+        sums.push(sum);
+    }
+    samples
+        .iter()
+        .enumerate()
+        .map(|(centre, &sample)| {
+            let from = centre.saturating_sub(DRIFT_HALF);
+            let to = (centre + DRIFT_HALF + 1).min(samples.len());
+            sample - ((sums[to] - sums[from]) / (to - from) as f64) as f32
+        })
+        .collect()
+}
+
+/// Which of the leads common to all stores a sketch is taken from.
+pub(super) fn sketch_leads(common: &[Lead]) -> Vec<Lead> {
+    let mut leads: Vec<Lead> = SKETCH_LEADS
+        .into_iter()
+        .filter(|lead| common.contains(lead))
+        .take(MAX_SKETCH_LEADS)
+        .collect();
+    // Whatever else there is, if it is not those.
+    let others = common.iter().filter(|lead| !SKETCH_LEADS.contains(lead));
+    leads.extend(others.take(MAX_SKETCH_LEADS - leads.len()).cloned());
+    leads
+}
+
+/// The projections of a sketch: one sign for each of its samples.
+pub(super) struct Projections {
+    /// `[bit, sample]`.
+    signs: Vec<f32>,
+    leads: usize,
+}
+
+impl Projections {
+    pub(super) fn new(leads: usize) -> Self {
+        let values = leads * (SKETCH_SAMPLES / SKETCH_STEP);
+        // A fixed stream of bits: the same sketches in every run.
+        let mut stream = blake3::Hasher::new()
+            .update(b"purkinje sketch 1")
+            .finalize_xof();
+        let mut bytes = vec![0; WORDS * 64 * values / 8 + 1];
+        stream.fill(&mut bytes);
+        let signs = (0..WORDS * 64 * values)
+            .map(|bit| {
+                if bytes[bit / 8] >> (bit % 8) & 1 == 0 {
+                    1.0
+                } else {
+                    -1.0
+                }
+            })
+            .collect();
+        Projections { signs, leads }
+    }
+
+    /// The sketch of a recording, whose sketch leads are at `rows`; `None` if it is too short or one of the leads does not vary.
+    pub(super) fn sketch(&self, row: Row<'_>, rows: &[usize], rate_hz: f64) -> Option<Sketch> {
+        debug_assert_eq!(rows.len(), self.leads);
+        let samples = row.samples();
+        let mut values = Vec::with_capacity(self.leads * (SKETCH_SAMPLES / SKETCH_STEP));
+        for &lead in rows {
+            let signal = &row.signal()[lead * samples..(lead + 1) * samples];
+            // A little more, for the filters to reach into.
+            let slow = slow_lead(signal, rate_hz, SKETCH_SAMPLES + DRIFT_HALF + SMOOTH_HALF);
+            let start = values.len();
+            values.extend(
+                slow.get(..SKETCH_SAMPLES)?
+                    .iter()
+                    .step_by(SKETCH_STEP)
+                    .copied(),
+            );
+            unit(&mut values[start..])?;
+        }
+        let mut sketch = [0; WORDS];
+        for (bit, signs) in self.signs.chunks_exact(values.len()).enumerate() {
+            if dot(signs, &values) > 0.0 {
+                sketch[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        Some(sketch)
+    }
+}
+
+/// The 16 bits of a band.
+pub(super) fn band(sketch: &Sketch, band: usize) -> u16 {
+    (sketch[band / 4] >> (16 * (band % 4))) as u16
+}
+
+/// An estimate of the correlation of two recordings, from the angle that differing bits stand for.
+pub(super) fn likeness(a: &Sketch, b: &Sketch) -> f32 {
+    let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
+    (PI * differing as f32 / (WORDS * 64) as f32).cos()
+}
+
+/// Mean 0 and length 1; `None` if it does not vary.
+pub(super) fn unit(values: &mut [f32]) -> Option<()> {
+    let mean = values.iter().sum::<f32>() / values.len() as f32;
+    values.iter_mut().for_each(|value| *value -= mean);
+    let length = dot(values, values).sqrt();
+    if length.is_nan() || length <= f32::EPSILON {
+        return None;
+    }
+    values.iter_mut().for_each(|value| *value /= length);
+    Some(())
+}
+
+/// The inner product, in lanes that vector units take side by side.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f32; LANES];
+    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_blocks
+        .remainder()
+        .iter()
+        .zip(b_blocks.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
+    for (a, b) in a_blocks.zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_leads_do_not_depend_on_the_rate() {
+        let at = |rate: f64| -> Vec<i16> {
+            (0..(rate * 5.0) as usize)
+                .map(|n| {
+                    let t = n as f64 / rate;
+                    let beat = (t % 0.8) - 0.3;
+                    (1000.0 * (-beat * beat / 0.002).exp() + 300.0 * (0.3 * t).sin()) as i16
+                })
+                .collect()
+        };
+        let mut reference = slow_lead(&at(500.0), 500.0, 400);
+        unit(&mut reference).unwrap();
+        for rate in [100.0, 240.0, 257.0, 400.0, 1000.0] {
+            let mut other = slow_lead(&at(rate), rate, 400);
+            unit(&mut other).unwrap();
+            let similarity = dot(&reference, &other);
+            assert!(similarity > 0.998, "{rate} Hz: {similarity}");
+        }
+        assert!(slow_lead(&[], 500.0, 400).is_empty());
+    }
+
+    #[test]
+    fn likeness_is_about_the_correlation() {
+        assert_eq!(likeness(&[7; WORDS], &[7; WORDS]), 1.0);
+        assert!(likeness(&[0; WORDS], &[0xffff_ffff; WORDS]).abs() < 1e-6);
+        assert_eq!(band(&[0, 0x1234_5678, 0, 0], 4), 0x5678);
+        assert_eq!(band(&[0, 0x1234_5678, 0, 0], 5), 0x1234);
+    }
+}
