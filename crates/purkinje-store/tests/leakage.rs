@@ -49,7 +49,7 @@ fn recordings_are_known_again_at_another_rate_and_after_another_filter() {
         ..PtbXl::new(ptb_xl())
     };
     // Millivolts as they are at 100 Hz, once band-passed, and scaled to a range and cut after five seconds.
-    for preset in ["clear-raw", "clear", "clear-cpsc"] {
+    for preset in ["clear-raw", "clear", "clear-cpsc2018"] {
         let contract = Preprocess::preset(preset).unwrap();
         let other = stored(&at_500, &contract, dir.path(), preset);
         let report = leakage(&[&at_100, &other]).unwrap();
@@ -138,11 +138,12 @@ fn equal_samples_shifts_and_patients_are_found_whatever_the_names() {
         .iter()
         .map(|pair| (pair.first.row, pair.second.row))
         .collect();
-    let expected: Vec<(usize, usize)> = (28..56).map(|row| (row, row)).collect();
-    assert_eq!(rows, expected);
+    // Shifted by 70 ms: all but those whose first beat is now too near to the beginning.
+    assert!(rows.iter().all(|&(a, b)| a == b && a >= 28), "{rows:?}");
+    assert!(rows.len() >= 26, "{rows:?}");
     let lags = report.similar.listed.iter().map(|pair| pair.lag_s);
     assert!(
-        lags.clone().all(|lag| (lag + 0.07).abs() < 0.011),
+        lags.clone().all(|lag| (lag + 0.07).abs() < 0.001),
         "{:?}",
         lags.collect::<Vec<_>>()
     );

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::error::StoreError;
 use crate::schema::Split;
 use crate::store::{Row, Store};
-use sketch::{BANDS, Projections, SLOW_HZ, Sketch, band, dot, likeness, sketch_leads, slow_lead};
+use sketch::{BANDS, Projections, SLOW_HZ, Sketched, band, dot, likeness, sketch_leads, slow_lead};
 
 /// Least [similarity](SignalPair::similarity) of two recordings that count as one.
 ///
@@ -32,14 +32,14 @@ const MIN_SKETCH_MEDIAN: f32 = 0.85;
 /// So many leads must correlate that well, or all where fewer are common.
 const MIN_LEADS: usize = 3;
 
-/// Two recordings may be shifted by this much against each other.
-pub const MAX_LAG_S: f64 = 0.1;
-
 /// Most findings of each kind that are listed; all are counted.
 pub const MAX_LISTED: usize = 100_000;
 
 /// Likeness of sketches below which nothing is compared.
 const MIN_LIKENESS: f32 = 0.87;
+
+/// Lags that are tried around the one that sketches suggest, in samples at the slow rate.
+const LAG_REACH: isize = 5;
 
 /// Longest piece that is compared, in samples at the slow rate: a minute.
 const MAX_COMPARED: usize = 60 * SLOW_HZ as usize;
@@ -135,8 +135,9 @@ impl LeakageReport {
 /// all stores have, at 100 Hz between about 1 and 15 Hz, exceeds [`MIN_SIMILARITY`] within [`MAX_LAG_S`]. Within one
 /// store only records of different parts are compared, and those of no part are left out.
 ///
-/// Similar recordings are found by sketches of 256 bits of their first 4.8 seconds, so recordings cut at different
-/// beginnings are not found. Memory is about 80 bytes a record; time is mostly that of reading the stores once.
+/// Similar recordings are found by sketches of 256 bits of 4.8 seconds, from their beginning and from their first beat, so recordings
+/// that begin at different beats are not found. Memory is about 200 bytes a record; time is mostly that of reading the
+/// stores once.
 ///
 /// # Errors
 /// [`StoreError::Settings`] if there are more than 2^32 records.
@@ -341,29 +342,25 @@ fn similar(
         return (Findings::new(), common, records.count);
     }
     let sketched = sketch_leads(&common);
-    let sketches = sketches(records, &sketched);
-    let not_compared = records.count - sketches.len();
-    // Sorted by band, equal bands are neighbours; a pair counts in the first band it shares.
-    let mut found: Vec<(u32, u32, f32, f32)> = Vec::new();
-    let mut order: Vec<u32> = (0..sketches.len() as u32).collect();
-    for number in 0..BANDS {
-        order.par_sort_unstable_by_key(|&at| (band(&sketches[at as usize].1, number), at));
-        let groups: Vec<&[u32]> = order
-            .chunk_by(|&a, &b| {
-                band(&sketches[a as usize].1, number) == band(&sketches[b as usize].1, number)
-            })
-            .filter(|group| group.len() > 1)
-            .collect();
-        found.par_extend(groups.par_iter().flat_map_iter(|group| {
-            candidates(records, &sketches, group, number)
-                .filter(|pair| identical.binary_search(pair).is_err())
-                .filter_map(|(a, b)| {
-                    let (similarity, lag_s) = compare(records, &sketched, &common, a, b)?;
-                    (similarity > MIN_SIMILARITY).then_some((a, b, similarity, lag_s))
-                })
+    let [beginnings, beats] = sketches(records, &sketched);
+    let not_compared = records.count - beginnings.len();
+    let mut found = Vec::new();
+    for sketches in [beginnings, beats] {
+        found.extend(alike(&sketches, |a, b| {
+            let (first, second) = (a.record.min(b.record), a.record.max(b.record));
+            if !records.matters(first, second) || identical.binary_search(&(first, second)).is_ok()
+            {
+                return None;
+            }
+            let (a, b) = if a.record == first { (a, b) } else { (b, a) };
+            let lag = b.sketched.anchor as isize - a.sketched.anchor as isize;
+            let (similarity, lag_s) = compare(records, &sketched, &common, (first, second), lag)?;
+            (similarity > MIN_SIMILARITY).then_some((first, second, similarity, lag_s))
         }));
     }
-    found.sort_unstable_by_key(|&(a, b, ..)| (a, b));
+    // Found twice, the better one counts.
+    found.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
+    found.dedup_by_key(|pair| (pair.0, pair.1));
     let mut findings = Findings::new();
     for (a, b, similarity, lag_s) in found {
         findings.add(|| records.pair(a, b, similarity, lag_s));
@@ -371,61 +368,93 @@ fn similar(
     (findings, common, not_compared)
 }
 
-/// The sketch of every record that has one, in order.
-fn sketches(records: &Records<'_>, leads: &[Lead]) -> Vec<(u32, Sketch)> {
+/// A record and its sketch.
+struct Entry {
+    record: u32,
+    sketched: Sketched,
+}
+
+/// The sketches of every record that has them, in order: of its beginning, and from its first beat.
+fn sketches(records: &Records<'_>, leads: &[Lead]) -> [Vec<Entry>; 2] {
     let projections = Projections::new(leads.len());
-    let mut sketches = Vec::with_capacity(records.count);
+    let (mut beginnings, mut beats) = (Vec::with_capacity(records.count), Vec::new());
     for (store, &start) in records.stores.iter().zip(&records.starts) {
         let info = store.info();
         let rows: Vec<usize> = leads
             .iter()
             .filter_map(|lead| info.leads.position(lead))
             .collect();
-        sketches.par_extend((0..store.len()).into_par_iter().filter_map(|index| {
-            let row = store.row(index).ok()?;
-            let sketch = projections.sketch(row, &rows, info.rate_hz)?;
-            Some(((start + index) as u32, sketch))
+        let found: Vec<[Option<Entry>; 2]> = (0..store.len())
+            .into_par_iter()
+            .filter_map(|index| {
+                let row = store.row(index).ok()?;
+                let found = projections.sketches(row, &rows, info.rate_hz);
+                Some(found.map(|sketched| {
+                    Some(Entry {
+                        record: (start + index) as u32,
+                        sketched: sketched?,
+                    })
+                }))
+            })
+            .collect();
+        for [beginning, beat] in found {
+            beginnings.extend(beginning);
+            beats.extend(beat);
+        }
+    }
+    [beginnings, beats]
+}
+
+/// Looks closer at all pairs that share a band and are alike by their sketches.
+fn alike<T: Send>(
+    entries: &[Entry],
+    closer: impl Fn(&Entry, &Entry) -> Option<T> + Sync,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    let mut order: Vec<u32> = (0..entries.len() as u32).collect();
+    let sketch = |at: u32| &entries[at as usize].sketched.sketch;
+    for number in 0..BANDS {
+        // Sorted by band, equal bands are neighbours.
+        order.par_sort_unstable_by_key(|&at| (band(sketch(at), number), at));
+        let groups: Vec<&[u32]> = order
+            .chunk_by(|&a, &b| band(sketch(a), number) == band(sketch(b), number))
+            .filter(|group| group.len() > 1)
+            .collect();
+        found.par_extend(groups.par_iter().flat_map_iter(|group| {
+            let (sketch, closer) = (&sketch, &closer);
+            group.iter().enumerate().flat_map(move |(index, &a)| {
+                group[index + 1..].iter().filter_map(move |&b| {
+                    let alike = likeness(sketch(a), sketch(b)) >= MIN_LIKENESS;
+                    // A pair counts in the first band it shares.
+                    let before = |n| band(sketch(a), n) == band(sketch(b), n);
+                    (alike && !(0..number).any(before))
+                        .then(|| closer(&entries[a as usize], &entries[b as usize]))
+                        .flatten()
+                })
+            })
         }));
     }
-    sketches
+    found
 }
 
-/// The pairs of a group that are alike enough to be compared, and that no band before has brought together.
-fn candidates<'a>(
-    records: &'a Records<'_>,
-    sketches: &'a [(u32, Sketch)],
-    group: &'a [u32],
-    number: usize,
-) -> impl Iterator<Item = (u32, u32)> + 'a {
-    group.iter().enumerate().flat_map(move |(index, &a)| {
-        let (a, a_sketch) = &sketches[a as usize];
-        group[index + 1..].iter().filter_map(move |&b| {
-            let (b, b_sketch) = &sketches[b as usize];
-            let before = (0..number).any(|n| band(a_sketch, n) == band(b_sketch, n));
-            let alike = !before && likeness(a_sketch, b_sketch) >= MIN_LIKENESS;
-            (alike && records.matters(*a, *b)).then_some((*a.min(b), *a.max(b)))
-        })
-    })
-}
-
-/// What [`SignalPair::similarity`] says, at the best lag, and that lag in seconds.
+/// What [`SignalPair::similarity`] says, at the best lag near `about`, and that lag in seconds.
 fn compare(
     records: &Records<'_>,
     sketched: &[Lead],
     common: &[Lead],
-    a: u32,
-    b: u32,
+    (a, b): (u32, u32),
+    about: isize,
 ) -> Option<(f32, f32)> {
     let few = (
         slow_leads(records, sketched, a)?,
         slow_leads(records, sketched, b)?,
     );
-    best_lag(&few.0, &few.1, MIN_SKETCH_MEDIAN)?;
+    best_lag(&few.0, &few.1, about, MIN_SKETCH_MEDIAN)?;
     let (a, b) = (
         slow_leads(records, common, a)?,
         slow_leads(records, common, b)?,
     );
-    let (similarity, lag) = best_lag(&a, &b, MIN_MEDIAN)?;
+    let (similarity, lag) = best_lag(&a, &b, about, MIN_MEDIAN)?;
     Some((similarity, lag as f32 / SLOW_HZ as f32))
 }
 
@@ -440,12 +469,19 @@ fn slow_leads(records: &Records<'_>, leads: &[Lead], record: u32) -> Option<Vec<
     let info = records.stores[store].info();
     let row = records.row(record)?;
     let samples = row.samples();
+    // Zeros that fill a window up are not the recording.
+    let most = match info.preprocess.window() {
+        Some(window) if window.pad_to_s.is_some() => {
+            MAX_COMPARED.min((window.keep_s * SLOW_HZ) as usize)
+        }
+        _ => MAX_COMPARED,
+    };
     leads
         .iter()
         .map(|lead| {
             let at = info.leads.position(lead)? * samples;
             let signal = &row.signal()[at..at + samples];
-            let samples = slow_lead(signal, info.rate_hz, MAX_COMPARED);
+            let samples = slow_lead(signal, info.rate_hz, most);
             let mut energy = vec![0.0];
             let mut sum = 0.0;
             energy.extend(samples.iter().map(|&sample| {
@@ -457,11 +493,10 @@ fn slow_leads(records: &Records<'_>, leads: &[Lead], record: u32) -> Option<Vec<
         .collect()
 }
 
-fn best_lag(a: &[SlowLead], b: &[SlowLead], min_median: f32) -> Option<(f32, isize)> {
-    let most = (MAX_LAG_S * SLOW_HZ).round() as isize;
-    let mut lags: Vec<isize> = (-most..=most).collect();
+fn best_lag(a: &[SlowLead], b: &[SlowLead], about: isize, min_median: f32) -> Option<(f32, isize)> {
+    let mut lags: Vec<isize> = (about - LAG_REACH..=about + LAG_REACH).collect();
     // The likeliest first, so that it wins where leads are periodic.
-    lags.sort_unstable_by_key(|lag| lag.abs());
+    lags.sort_unstable_by_key(|lag| (lag - about).abs());
     let mut best: Option<(f32, isize)> = None;
     for lag in lags {
         if let Some(similarity) = similarity_at(a, b, lag, min_median)

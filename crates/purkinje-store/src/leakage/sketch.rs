@@ -28,6 +28,13 @@ const DRIFT_HALF: usize = 30;
 /// Half the length of the triangle that smooths, in samples: its gain is 0.5 at about 14 Hz.
 const SMOOTH_HALF: usize = 4;
 
+/// First and last sample of a slow lead at which a first beat is looked for.
+const MIN_ANCHOR: usize = 30;
+const MAX_ANCHOR: usize = 250;
+
+/// How far a beat may be from its R-peak, in samples.
+const NEAR_PEAK: usize = 8;
+
 /// 64-bit words of a sketch.
 pub(super) const WORDS: usize = 4;
 
@@ -165,22 +172,32 @@ impl Projections {
         Projections { signs, leads }
     }
 
-    /// The sketch of a recording, whose sketch leads are at `rows`; `None` if it is too short or one of the leads does not vary.
-    pub(super) fn sketch(&self, row: Row<'_>, rows: &[usize], rate_hz: f64) -> Option<Sketch> {
+    /// The sketches of a recording, whose sketch leads are at `rows`: of its beginning, and from its first beat on. `None`
+    /// if it is too short or one of the leads does not vary.
+    pub(super) fn sketches(
+        &self,
+        row: Row<'_>,
+        rows: &[usize],
+        rate_hz: f64,
+    ) -> [Option<Sketched>; 2] {
         debug_assert_eq!(rows.len(), self.leads);
         let samples = row.samples();
+        // As far as the latest first beat and the filters reach.
+        let most = MAX_ANCHOR + SKETCH_SAMPLES + DRIFT_HALF + SMOOTH_HALF;
+        let slow: Vec<Vec<f32>> = rows
+            .iter()
+            .map(|&lead| slow_lead(&row.signal()[lead * samples..][..samples], rate_hz, most))
+            .collect();
+        let beat = first_beat(row, &slow, rate_hz);
+        [Some(0), beat].map(|anchor| self.sketch_from(&slow, anchor?))
+    }
+
+    fn sketch_from(&self, slow: &[Vec<f32>], anchor: usize) -> Option<Sketched> {
         let mut values = Vec::with_capacity(self.leads * (SKETCH_SAMPLES / SKETCH_STEP));
-        for &lead in rows {
-            let signal = &row.signal()[lead * samples..(lead + 1) * samples];
-            // A little more, for the filters to reach into.
-            let slow = slow_lead(signal, rate_hz, SKETCH_SAMPLES + DRIFT_HALF + SMOOTH_HALF);
+        for lead in slow {
             let start = values.len();
-            values.extend(
-                slow.get(..SKETCH_SAMPLES)?
-                    .iter()
-                    .step_by(SKETCH_STEP)
-                    .copied(),
-            );
+            let piece = lead.get(anchor..anchor + SKETCH_SAMPLES)?;
+            values.extend(piece.iter().step_by(SKETCH_STEP).copied());
             unit(&mut values[start..])?;
         }
         let mut sketch = [0; WORDS];
@@ -189,8 +206,35 @@ impl Projections {
                 sketch[bit / 64] |= 1 << (bit % 64);
             }
         }
-        Some(sketch)
+        Some(Sketched { anchor, sketch })
     }
+}
+
+/// A sketch, and where it begins.
+pub(super) struct Sketched {
+    /// In samples at the slow rate.
+    pub(super) anchor: usize,
+    pub(super) sketch: Sketch,
+}
+
+/// Where the energy of the slow leads is largest near the first R-peak that is not at the very beginning:
+/// detectors put the peak itself a little elsewhere at every rate.
+fn first_beat(row: Row<'_>, slow: &[Vec<f32>], rate_hz: f64) -> Option<usize> {
+    if !row.beats_detected() {
+        return None;
+    }
+    let mut peaks = row
+        .r_peaks()
+        .iter()
+        .map(|&peak| (f64::from(peak) / rate_hz * SLOW_HZ).round() as usize);
+    let peak = peaks.find(|&peak| peak >= MIN_ANCHOR)?;
+    let energy = |at: &usize| -> f32 {
+        let lead = |lead: &Vec<f32>| lead.get(*at).map_or(0.0, |sample| sample * sample);
+        slow.iter().map(lead).sum()
+    };
+    let anchor =
+        (peak - NEAR_PEAK..=peak + NEAR_PEAK).max_by(|a, b| energy(a).total_cmp(&energy(b)))?;
+    (anchor <= MAX_ANCHOR).then_some(anchor)
 }
 
 /// The 16 bits of a band.
