@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Lead, RecordError};
+use crate::{Lead, RecordError, dicom, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -14,8 +14,9 @@ pub const MAX_FOLDER_DEPTH: usize = 64;
 const PEEK_BYTES: u64 = 4096;
 
 /// The recordings in `folder` and its subfolders, sorted by path: headers of WFDB records (not those of segments that another
-/// header in the folder names), `.npy` arrays with a `.json` sidecar, and `.csv` tables with a column named like a standard
-/// lead; where a header and an array or table share a name, just the header.
+/// header in the folder names), `.npy` arrays with a `.json` sidecar, `.csv` tables with a column named like a standard
+/// lead, DICOM files of ECG objects (by extension or, without any, by their mark), and `.xml` files with the root element of an
+/// ECG; where a header and an array or table share a name, just the header.
 ///
 /// Links to folders are followed; a folder that is reached twice is searched once. The order does not depend on the file system.
 ///
@@ -60,7 +61,7 @@ fn search(
         } else if kind.is_file() {
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
-                Some("npy" | "csv") => others.push(path),
+                Some("npy" | "csv" | "dcm" | "dicom" | "xml") | None => others.push(path),
                 _ => {}
             }
         }
@@ -108,10 +109,16 @@ fn segment_headers(path: &Path) -> Option<Vec<PathBuf>> {
     )
 }
 
-/// Whether an array has a sidecar, or a table a column that is a lead.
+/// Whether an array has a sidecar, a table a column that is a lead, a document the root element of an ECG, a DICOM file the
+/// class of one.
 fn is_recording(path: &Path) -> bool {
-    if lower_extension(path).as_deref() == Some("npy") {
-        return path.with_extension("json").is_file();
+    match lower_extension(path).as_deref() {
+        Some("npy") => return path.with_extension("json").is_file(),
+        Some("xml") => return peek_bytes(path).is_some_and(xml::is_recording),
+        Some("dcm" | "dicom") | None => {
+            return peek_bytes(path).is_some_and(|start| dicom::is_recording(&start));
+        }
+        _ => {}
     }
     peek(path).is_some_and(|start| {
         start.lines().next().is_some_and(|titles| {
@@ -125,8 +132,12 @@ fn is_recording(path: &Path) -> bool {
 }
 
 fn peek(path: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(&peek_bytes(path)?).into_owned())
+}
+
+fn peek_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).ok()?;
     file.take(PEEK_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(bytes)
 }

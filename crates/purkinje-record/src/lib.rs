@@ -13,6 +13,7 @@ mod npy;
 mod open;
 mod parquet;
 mod recording;
+mod stored;
 mod units;
 pub mod wfdb;
 mod xml;

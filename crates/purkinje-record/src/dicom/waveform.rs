@@ -1,0 +1,372 @@
+//! Multiplex groups, channels and samples of DICOM waveforms.
+
+use super::Source;
+use super::reader::{DataSet, Tag};
+use crate::npy::content;
+use crate::stored::{Offer, Scale, StoredLead};
+use crate::{Lead, RecordError, Unit};
+
+/// Channels of a group.
+pub const MAX_CHANNELS: usize = 512;
+/// Samples of 8 bits, which take four times their size in memory, of all channels.
+pub const MAX_BYTE_SAMPLES: usize = 1 << 24;
+
+const WAVEFORMS: Tag = Tag(0x5400, 0x0100);
+const ORIGINALITY: Tag = Tag(0x003a, 0x0004);
+const CHANNEL_COUNT: Tag = Tag(0x003a, 0x0005);
+const SAMPLE_COUNT: Tag = Tag(0x003a, 0x0010);
+const FREQUENCY: Tag = Tag(0x003a, 0x001a);
+const GROUP_LABEL: Tag = Tag(0x003a, 0x0020);
+const DEFINITIONS: Tag = Tag(0x003a, 0x0200);
+const CHANNEL_LABEL: Tag = Tag(0x003a, 0x0203);
+const CHANNEL_SOURCE: Tag = Tag(0x003a, 0x0208);
+const SENSITIVITY: Tag = Tag(0x003a, 0x0210);
+const SENSITIVITY_UNITS: Tag = Tag(0x003a, 0x0211);
+const CORRECTION: Tag = Tag(0x003a, 0x0212);
+const BASELINE: Tag = Tag(0x003a, 0x0213);
+const BITS_ALLOCATED: Tag = Tag(0x5400, 0x1004);
+const INTERPRETATION: Tag = Tag(0x5400, 0x1006);
+const PADDING: Tag = Tag(0x5400, 0x100a);
+const DATA: Tag = Tag(0x5400, 0x1010);
+const CODE: Tag = Tag(0x0008, 0x0100);
+const SCHEME: Tag = Tag(0x0008, 0x0102);
+const MEANING: Tag = Tag(0x0008, 0x0104);
+
+/// A group of channels that were sampled together.
+pub(super) struct Group<'a> {
+    pub channels: Vec<Channel>,
+    pub rate_hz: f64,
+    samples: usize,
+    kind: Kind,
+    big_endian: bool,
+    padding: Option<i64>,
+    data: &'a [u8],
+}
+
+/// One channel of a group.
+pub(super) struct Channel {
+    pub lead: Lead,
+    unit: String,
+    /// What a digital unit is worth, in `unit`.
+    step: f64,
+    offset: f64,
+}
+
+/// How a sample is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    bytes: usize,
+    signed: bool,
+}
+
+impl Channel {
+    pub fn offer(&self) -> Offer {
+        Offer {
+            lead: self.lead.clone(),
+            unit: self.unit.clone(),
+        }
+    }
+
+    fn read(
+        file: &Source<'_>,
+        definition: DataSet<'_>,
+        number: usize,
+    ) -> Result<Channel, RecordError> {
+        let source = file.item(definition, CHANNEL_SOURCE)?;
+        let of = |set: Option<DataSet<'_>>, tag| match set {
+            Some(set) => file.text(set, tag),
+            None => Ok(String::new()),
+        };
+        let (code, scheme) = (of(source, CODE)?, of(source, SCHEME)?);
+        let meaning = of(source, MEANING)?;
+        let label = file.text(definition, CHANNEL_LABEL)?;
+        let lead = by_code(&scheme, &code)
+            .or_else(|| by_text(&meaning))
+            .or_else(|| by_text(&label))
+            .unwrap_or_else(|| {
+                let names = [meaning, label, code];
+                let name = names.into_iter().find(|name| !name.is_empty());
+                Lead::Other(name.unwrap_or_else(|| format!("channel {number}")))
+            });
+        let sensitivity = file.decimal(definition, SENSITIVITY)?;
+        let units = file.item(definition, SENSITIVITY_UNITS)?;
+        let (code, meaning) = (of(units, CODE)?, of(units, MEANING)?);
+        let known = code.parse::<Unit>().is_ok() || meaning.parse::<Unit>().is_err();
+        // Without a sensitivity samples have no unit, which the choice of leads refuses.
+        let unit = if known { code } else { meaning };
+        Ok(Channel {
+            lead,
+            unit: if sensitivity.is_some() {
+                unit
+            } else {
+                String::new()
+            },
+            step: sensitivity.unwrap_or(1.0) * file.decimal(definition, CORRECTION)?.unwrap_or(1.0),
+            offset: file.decimal(definition, BASELINE)?.unwrap_or(0.0),
+        })
+    }
+}
+
+impl<'a> Group<'a> {
+    /// The longest group of original samples, and its place among all groups.
+    pub fn rhythm(file: &Source<'_>, set: DataSet<'a>) -> Result<(usize, Group<'a>), RecordError> {
+        let mut best: Option<(usize, u32, DataSet<'a>)> = None;
+        let groups = file.items(set, WAVEFORMS)?;
+        for (index, &group) in groups.iter().enumerate() {
+            let label = file.text(group, GROUP_LABEL)?.to_uppercase();
+            let original = file.text(group, ORIGINALITY)? != "DERIVED";
+            let beat = label.contains("MEDIAN") || label.contains("REPRESENTATIVE");
+            let samples = file.integers(group, SAMPLE_COUNT, 4)?;
+            let samples = samples.first().copied().unwrap_or(0);
+            if original && !beat && best.is_none_or(|(_, longest, _)| samples > longest) {
+                best = Some((index, samples, group));
+            }
+        }
+        let Some((index, _, group)) = best else {
+            return Err(RecordError::NoSamples {
+                path: file.path.to_owned(),
+                why: match groups.len() {
+                    0 => "it has no waveform sequence".into(),
+                    n => format!(
+                        "none of its {n} waveforms is original; median beats are no recording"
+                    ),
+                },
+            });
+        };
+        Ok((index, Group::read(file, group)?))
+    }
+
+    fn read(file: &Source<'_>, group: DataSet<'a>) -> Result<Group<'a>, RecordError> {
+        let first = |tag, size| {
+            Ok(file
+                .integers(group, tag, size)?
+                .first()
+                .copied()
+                .unwrap_or(0) as usize)
+        };
+        let channels = first(CHANNEL_COUNT, 2)?;
+        if channels > MAX_CHANNELS {
+            return Err(RecordError::TooLarge {
+                path: file.path.to_owned(),
+                what: "number of channels",
+                found: channels as u64,
+                limit: MAX_CHANNELS as u64,
+            });
+        }
+        let samples = first(SAMPLE_COUNT, 4)?;
+        let definitions = file.items(group, DEFINITIONS)?;
+        if definitions.len() != channels {
+            return Err(content(
+                file.path,
+                "the channel definitions",
+                &format!("{} of them", definitions.len()),
+                &format!("{channels}, as the number of channels says"),
+            ));
+        }
+        let bits = first(BITS_ALLOCATED, 2)?;
+        let interpretation = file.text(group, INTERPRETATION)?;
+        let kind = match (bits, &*interpretation) {
+            (8, "SB") => Some((1, true)),
+            (8, "UB") => Some((1, false)),
+            (16, "SS") => Some((2, true)),
+            (16, "US") => Some((2, false)),
+            (32, "SL") => Some((4, true)),
+            (32, "UL") => Some((4, false)),
+            _ => None,
+        };
+        let Some((bytes, signed)) = kind else {
+            return Err(content(
+                file.path,
+                "the samples",
+                &format!("{bits} bits of the kind `{interpretation}`"),
+                "8, 16 or 32 bits, signed or unsigned (SB, UB, SS, US, SL, UL)",
+            ));
+        };
+        let kind = Kind { bytes, signed };
+        let data = file.value(group, DATA)?.unwrap_or(&[]);
+        let needed = (channels * bytes).checked_mul(samples);
+        let Some(data) = needed.and_then(|needed| data.get(..needed)) else {
+            return Err(RecordError::Truncated {
+                path: file.path.to_owned(),
+                found: data.len() as u64,
+                expected: needed.map_or(u64::MAX, |needed| needed as u64),
+                what: format!("{samples} samples of {channels} channels"),
+            });
+        };
+        if bytes == 1 && data.len() > MAX_BYTE_SAMPLES {
+            return Err(RecordError::TooLarge {
+                path: file.path.to_owned(),
+                what: "number of 8-bit samples",
+                found: data.len() as u64,
+                limit: MAX_BYTE_SAMPLES as u64,
+            });
+        }
+        let mut group_read = Group {
+            channels: Vec::new(),
+            rate_hz: file.decimal(group, FREQUENCY)?.unwrap_or(f64::NAN),
+            samples,
+            kind,
+            big_endian: group.big_endian(),
+            padding: None,
+            data,
+        };
+        let padding = file.value(group, PADDING)?;
+        group_read.padding = padding
+            .and_then(|bytes| bytes.get(..kind.bytes))
+            .map(|bytes| group_read.sample(bytes));
+        for (index, definition) in definitions.into_iter().enumerate() {
+            let channel = Channel::read(file, definition, index + 1)?;
+            group_read.channels.push(channel);
+        }
+        Ok(group_read)
+    }
+
+    /// The samples of a channel.
+    pub fn decode(
+        &self,
+        file: &Source<'_>,
+        row: usize,
+        keep_digital: bool,
+    ) -> Result<StoredLead, RecordError> {
+        let channel = &self.channels[row];
+        let unit = channel
+            .unit
+            .parse::<Unit>()
+            .map_err(|_| RecordError::Unit {
+                path: file.path.to_owned(),
+                signal: channel.lead.to_string(),
+                unit: channel.unit.clone(),
+            })?;
+        let scale = Scale::new(channel.step, channel.offset, unit).ok_or_else(|| {
+            content(
+                file.path,
+                &format!("the sensitivity of lead {}", channel.lead),
+                &channel.step.to_string(),
+                "a voltage, not 0",
+            )
+        })?;
+        let frame = self.kind.bytes * self.channels.len();
+        let from = self.kind.bytes * row;
+        let samples = (0..self.samples).map(|t| {
+            let at = t * frame + from;
+            self.sample(&self.data[at..at + self.kind.bytes])
+        });
+        let lead = channel.lead.clone();
+        if self.kind.bytes == 4 && !self.kind.signed {
+            let mv = samples.map(|value| match Some(value) == self.padding {
+                true => f32::NAN,
+                false => scale.to_mv(value as f64),
+            });
+            return Ok(StoredLead::from_mv(lead, mv.collect()));
+        }
+        let values = samples.map(|value| {
+            let present = Some(value) != self.padding;
+            // Of at most 32 bits, and not the unsigned ones.
+            present.then_some(value as i32)
+        });
+        Ok(StoredLead::from_digital(lead, values, scale, keep_digital))
+    }
+
+    /// A sample of the group's kind.
+    fn sample(&self, bytes: &[u8]) -> i64 {
+        let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        let value = if self.big_endian {
+            bytes.iter().fold(0, fold)
+        } else {
+            bytes.iter().rev().fold(0, fold)
+        };
+        let unused = 64 - 8 * self.kind.bytes as u32;
+        if self.kind.signed {
+            ((value << unused) as i64) >> unused
+        } else {
+            value as i64
+        }
+    }
+}
+
+/// A lead by its code: ISO/IEEE 11073-10101 (`2:1`, or the whole number 131329) or SCP-ECG (`5.6.3-9-1`), which number leads alike.
+fn by_code(scheme: &str, code: &str) -> Option<Lead> {
+    /// What the codes of the ECG partition begin at.
+    const PARTITION: u32 = 2 << 16;
+    /// Where codes of potentials begin within it.
+    const POTENTIALS: u32 = 256;
+    let number = match scheme {
+        "SCPECG" => code.strip_prefix("5.6.3-9-")?.parse().ok()?,
+        "MDC" => match code.split_once(':') {
+            Some(("2", number)) => number.parse().ok()?,
+            Some(_) => return None,
+            None => code.parse::<u32>().ok()?.checked_sub(PARTITION)?,
+        },
+        _ => return None,
+    };
+    let number = match number {
+        n @ POTENTIALS.. => n - POTENTIALS,
+        n => n,
+    };
+    let other = |name: &str| Some(Lead::Other(name.into()));
+    match number {
+        1 => Some(Lead::I),
+        2 => Some(Lead::II),
+        3..=8 => Lead::STANDARD_12.get(number as usize + 3).cloned(),
+        9 => other("V7"),
+        10 => other("V2R"),
+        11 => other("V3R"),
+        12 => other("V4R"),
+        13 => other("V5R"),
+        14 => other("V6R"),
+        15 => other("V7R"),
+        16 => other("X"),
+        17 => other("Y"),
+        18 => other("Z"),
+        61 => Some(Lead::III),
+        62 => Some(Lead::AVR),
+        63 => Some(Lead::AVL),
+        64 => Some(Lead::AVF),
+        66 => other("V8"),
+        67 => other("V9"),
+        _ => None,
+    }
+}
+
+/// A standard lead by a text such as `Lead I (Einthoven)` or `MDC_ECG_LEAD_V1`.
+fn by_text(text: &str) -> Option<Lead> {
+    let text = text.split(['(', ',']).next().unwrap_or("").trim();
+    let text = text.strip_prefix("MDC_ECG_LEAD_").unwrap_or(text);
+    let lead = Lead::parse(text);
+    lead.standard_index().map(|_| lead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leads_are_known_by_code_and_by_text() {
+        for (scheme, code, lead) in [
+            ("MDC", "2:1", Lead::I),
+            ("MDC", "2:2", Lead::II),
+            ("MDC", "2:61", Lead::III),
+            ("MDC", "131329", Lead::I),
+            ("MDC", "131392", Lead::AVF),
+            ("SCPECG", "5.6.3-9-3", Lead::V1),
+            ("SCPECG", "5.6.3-9-8", Lead::V6),
+            ("SCPECG", "5.6.3-9-62", Lead::AVR),
+            ("SCPECG", "5.6.3-9-63", Lead::AVL),
+            ("SCPECG", "5.6.3-9-11", Lead::Other("V3R".into())),
+        ] {
+            assert_eq!(by_code(scheme, code), Some(lead), "{code}");
+        }
+        for (scheme, code) in [
+            ("MDC", "3:1"),
+            ("MDC", "2:x"),
+            ("SCT", "1"),
+            ("SCPECG", "5.6.3-9-"),
+            ("MDC", ""),
+        ] {
+            assert_eq!(by_code(scheme, code), None, "{code}");
+        }
+        assert_eq!(by_text("Lead I (Einthoven)"), Some(Lead::I));
+        assert_eq!(by_text("MDC_ECG_LEAD_AVR"), Some(Lead::AVR));
+        assert_eq!(by_text("Lead V3R"), None);
+    }
+}
