@@ -23,16 +23,16 @@ pub fn run(path: &Path) -> Result<()> {
     forget(path)?;
     let start = Instant::now();
     let store = Store::open(path)?;
-    let leads = store.info().leads.clone();
+    let contract = store.info().preprocess.clone();
     let order: Vec<usize> = numpy_permutation(store.len(), 0);
     let first: Vec<usize> = (0..BATCH.min(order.len())).collect();
-    std::hint::black_box(StoreTokens::new(&store, order, &leads)?.batch(&first)?);
+    std::hint::black_box(StoreTokens::new(&store, order, &contract)?.batch(&first)?);
     let first_batch_s = start.elapsed().as_secs_f64();
     drop(store);
 
     forget(path)?;
     let store = Store::open(path)?;
-    let tokens = StoreTokens::new(&store, numpy_permutation(store.len(), 1), &leads)?;
+    let tokens = StoreTokens::new(&store, numpy_permutation(store.len(), 1), &contract)?;
     let start = Instant::now();
     let detected = (0..tokens.len())
         .into_par_iter()

@@ -11,7 +11,7 @@ use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
 use purkinje_models::clear::Clear;
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
-use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
 use purkinje_train::clear::{HeadTraining, Targets};
 use purkinje_train::optimizer::AdamwConfig;
@@ -29,16 +29,16 @@ pub struct Features {
 }
 
 impl Features {
-    /// Runs the encoder over every record of the store.
+    /// Runs the encoder over every record of the store, preprocessed as `contract` says.
     pub fn compute(
         encoder: &Clear,
         store: &Store,
-        leads: &LeadSet,
+        contract: &Preprocess,
         device: &Device,
         progress: impl FnMut(usize),
     ) -> Result<Features> {
         let source =
-            StoreTokens::new(store, (0..store.len()).collect(), leads).into_diagnostic()?;
+            StoreTokens::new(store, (0..store.len()).collect(), contract).into_diagnostic()?;
         let first = source.batch(&[0]).into_diagnostic()?;
         Ok(Features {
             vectors: lead_vectors(encoder, &source, device, progress).into_diagnostic()?,

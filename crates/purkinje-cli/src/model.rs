@@ -210,7 +210,8 @@ impl LoadedModel {
         Ok((classifier, head, labels))
     }
 
-    /// Checks that a store was prepared as the model expects (a warning only if `any_preprocessing`) and holds `leads`.
+    /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is
+    /// possible (a warning only if `any_preprocessing`).
     ///
     /// # Errors
     /// Names the first difference and what to do.
@@ -219,9 +220,9 @@ impl LoadedModel {
         store: &Store,
         leads: &LeadSet,
         any_preprocessing: bool,
-    ) -> miette::Result<()> {
+    ) -> miette::Result<Preprocess> {
         let wanted = WantedLeads::Named(leads.clone());
-        tokens::agree(store, &self.preprocess, Some(&wanted), any_preprocessing).map(|_| ())
+        tokens::agree(store, &self.preprocess, Some(&wanted), any_preprocessing)
     }
 
     /// The weights by their names, in host memory.

@@ -8,6 +8,7 @@ use purkinje_record::{Digital, Lead, LeadSet, Recording};
 use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
 use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
 use purkinje_store::Store;
+use purkinje_train::source::source_rate_hz;
 
 use crate::system;
 
@@ -221,10 +222,11 @@ fn spans(len: usize, r_peaks: &[usize]) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// The leads of a store that a model with this contract is given, after checking that both were prepared alike.
+/// How a model with this contract is given the recordings of a store: as it expects them, where the store was prepared so or
+/// the steps that are left can be done on reading.
 ///
-/// With `any_preprocessing` a difference is a warning: the published benchmarks give unfiltered PTB-XL to a model that was
-/// pre-trained on filtered recordings.
+/// With `any_preprocessing` a difference is a warning, and the recordings are given as they are stored: the published benchmarks give
+/// unfiltered PTB-XL to a model that was pre-trained on filtered recordings.
 ///
 /// # Errors
 /// When leads are missing, or the first difference otherwise.
@@ -233,32 +235,32 @@ pub fn agree(
     contract: &Preprocess,
     wanted: Option<&WantedLeads>,
     any_preprocessing: bool,
-) -> miette::Result<LeadSet> {
+) -> miette::Result<Preprocess> {
     let place = store.dir().display();
     let present = &store.info().leads;
     let leads = WantedLeads::choose(wanted, &contract.leads, present)
         .map_err(|reason| miette!("the store `{place}` does not fit the model: {reason}"))?;
-    let found = store.info().preprocess.clone().with_leads(leads.clone());
+    let stored = &store.info().preprocess;
     let expected = contract.clone().with_leads(leads.clone());
-    match found.check(&expected) {
-        Ok(()) => {}
-        Err(difference) if any_preprocessing => tracing::warn!(
-            "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
-            difference.field,
-            difference.found,
-            difference.expected
-        ),
-        Err(difference) => {
-            return Err(miette!(
-                help = "prepare a store with `--contract MODEL/preprocess.json`, or say `--any-preprocessing` if the difference is meant",
+    match expected.serve(stored, source_rate_hz(store)) {
+        Ok(_) => Ok(expected),
+        Err(difference) if any_preprocessing => {
+            tracing::warn!(
                 "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
                 difference.field,
                 difference.found,
                 difference.expected
-            ));
+            );
+            Ok(stored.clone().with_leads(leads))
         }
+        Err(difference) => Err(miette!(
+            help = "prepare a store with `--contract MODEL/preprocess.json`, or say `--any-preprocessing` if the difference is meant",
+            "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
+            difference.field,
+            difference.found,
+            difference.expected
+        )),
     }
-    Ok(leads)
 }
 
 /// The device a model is on.

@@ -485,7 +485,7 @@ fn sources_that_are_none_are_refused_before_anything_is_written() {
                 "prepare",
                 "folder",
                 data("data/wfdb"),
-                "--labels",
+                "--table",
                 &table,
                 "--out",
                 &out

@@ -3,8 +3,9 @@
 use burn::tensor::Device;
 use purkinje_models::clear::{Clear, ClearBatch, Masking};
 use purkinje_models::layers::Context;
-use purkinje_record::LeadSet;
-use purkinje_signal::beats::{BeatTokens, Detection, Tokenizer};
+use purkinje_signal::Preprocess;
+use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
+use purkinje_signal::preprocess::Remaining;
 use purkinje_store::Store;
 
 use crate::TrainError;
@@ -48,34 +49,44 @@ impl TokenSource for [BeatTokens] {
     }
 }
 
-/// The records of a store, cut on the fly: all its leads at the stored R-peaks, or some of its leads at the R-peaks these
-/// leads show.
+/// The records of a store, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that are still to be
+/// preprocessed, at the R-peaks these show.
 pub struct StoreTokens<'a> {
     store: &'a Store,
     rows: Vec<usize>,
     tokenizer: Tokenizer,
-    /// Rows of the wanted leads; `None` when all are wanted in the order of the store.
-    picked: Option<Vec<usize>>,
+    /// What is left to do to a stored row; `None` when it is cut as it is.
+    left: Option<Box<Remaining>>,
 }
 
 impl<'a> StoreTokens<'a> {
-    /// The records at `rows` of a store with the given leads.
+    /// The records at `rows` of a store, preprocessed as `contract` says: as they are where the store was made with it, otherwise
+    /// by the steps that are left on every access.
     ///
     /// # Errors
-    /// When the store lacks a lead or a lead has no tokens.
-    pub fn new(store: &'a Store, rows: Vec<usize>, leads: &LeadSet) -> Result<Self, TrainError> {
-        let own = &store.info().preprocess.leads;
-        let picked = own.rows_of(leads).map_err(|lead| {
-            TrainError::Data(format!(
-                "store {}: lead {lead} is wanted, but it holds {own}; choose among these",
-                store.dir().display()
-            ))
-        })?;
+    /// When the store lacks a lead or a lead has no tokens; when it was made with another contract that does not lead to this one.
+    pub fn new(
+        store: &'a Store,
+        rows: Vec<usize>,
+        contract: &Preprocess,
+    ) -> Result<Self, TrainError> {
+        let own = &store.info().preprocess;
+        let left = match own == contract {
+            true => None,
+            false => {
+                let left = contract.serve(own, source_rate_hz(store));
+                let left = left.map_err(|difference| {
+                    TrainError::Data(format!("store {}: {difference}", store.dir().display()))
+                })?;
+                Some(Box::new(left))
+            }
+        };
         Ok(StoreTokens {
-            picked: (own != leads).then_some(picked),
             store,
             rows,
-            tokenizer: Tokenizer::new(leads).map_err(|e| TrainError::Data(e.to_string()))?,
+            tokenizer: Tokenizer::new(&contract.leads)
+                .map_err(|e| TrainError::Data(e.to_string()))?,
+            left,
         })
     }
 
@@ -83,6 +94,15 @@ impl<'a> StoreTokens<'a> {
     pub fn rows(&self) -> &[usize] {
         &self.rows
     }
+}
+
+/// The sampling rate that all records of a store came with, if they came with one.
+pub fn source_rate_hz(store: &Store) -> Option<f64> {
+    let mut rates = store.rows().map(|row| row.source_rate_hz());
+    let first = rates.next()??;
+    rates
+        .all(|rate| rate == Some(first))
+        .then(|| f64::from(first))
 }
 
 impl TokenSource for StoreTokens<'_> {
@@ -102,40 +122,43 @@ impl TokenSource for StoreTokens<'_> {
         };
         let mut signal = Vec::new(); // [lead, time]
         row.signal_mv_into(&mut signal);
-        let Some(picked) = &self.picked else {
-            let r_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
+        let stored_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
+        let Some(left) = &self.left else {
             let tokens = self
                 .tokenizer
-                .cut(&signal, &r_peaks)
+                .cut(&signal, &stored_peaks)
                 .map_err(|e| record(&e))?;
             return Ok(BeatTokens {
                 detected: row.beats_detected(),
                 ..tokens
             });
         };
-        let length = row.samples();
-        let some: Vec<f32> = picked
-            .iter()
-            .flat_map(|&r| &signal[r * length..(r + 1) * length])
-            .copied()
-            .collect();
+        if !left.serves_row(row.samples(), row.missing_samples()) {
+            return Err(record(
+                &"its missing samples were replaced in another way than the model expects; prepare the recordings again as it expects them, or leave this one out",
+            ));
+        }
+        let prepared = left
+            .apply(row.id(), &self.store.info().leads, &signal)
+            .map_err(|e| record(&e))?;
         let (r_peaks, detected) = match self
             .tokenizer
             .clone()
-            .detect(&some)
+            .detect(&prepared.rows)
             .map_err(|e| record(&e))?
         {
             Detection::Found { r_peaks, .. } => (r_peaks, true),
             Detection::EvenlySpaced { r_peaks } => (r_peaks, false),
-            // The other leads of this record are not silent: it keeps its place with their beats.
-            Detection::Silent => (
-                row.r_peaks().iter().map(|&i| i.max(0) as usize).collect(),
-                false,
-            ),
+            // Other leads of this record are not silent: it keeps its place with their beats.
+            Detection::Silent => {
+                let share = RATE_HZ / self.store.info().rate_hz;
+                let place = |peak: usize| (peak as f64 * share) as usize;
+                (stored_peaks.into_iter().map(place).collect(), false)
+            }
         };
         let tokens = self
             .tokenizer
-            .cut(&some, &r_peaks)
+            .cut(&prepared.rows, &r_peaks)
             .map_err(|e| record(&e))?;
         Ok(BeatTokens { detected, ..tokens })
     }

@@ -115,13 +115,13 @@ pub fn run(args: Args) -> miette::Result<()> {
     let sources = stores
         .iter()
         .map(|store| {
-            let leads = tokens::agree(
+            let contract = tokens::agree(
                 store,
                 &model.preprocess,
                 args.leads.as_ref(),
                 args.any_preprocessing,
             )?;
-            StoreTokens::new(store, (0..store.len()).collect(), &leads).into_diagnostic()
+            StoreTokens::new(store, (0..store.len()).collect(), &contract).into_diagnostic()
         })
         .collect::<miette::Result<Vec<_>>>()?;
     let job = Job {

@@ -89,10 +89,11 @@ pub fn run(args: Args) -> Result<()> {
     let model = LoadedModel::load(&args.model, &device)?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
-    model.check_store(&store, &leads, args.any_preprocessing)?;
+    let contract = model.check_store(&store, &leads, args.any_preprocessing)?;
     let task = Task::load(&store, &args.task)?;
     let job = Job {
-        source: StoreTokens::new(&store, (0..store.len()).collect(), &leads).into_diagnostic()?,
+        source: StoreTokens::new(&store, (0..store.len()).collect(), &contract)
+            .into_diagnostic()?,
         fraction: LabelFraction {
             share: args.fraction,
             method: args.sampling,

@@ -83,7 +83,7 @@ pub fn list(path: &Path) -> miette::Result<Vec<PathBuf>> {
     let found = purkinje_record::find_records(path).into_diagnostic()?;
     if found.is_empty() {
         bail!(
-            "no recording below `{}`; expected WFDB headers (.hea), or .npy or .csv files",
+            "no recording below `{}`; expected WFDB headers (.hea), or files in another format that `purkinje inspect` reads",
             path.display()
         );
     }

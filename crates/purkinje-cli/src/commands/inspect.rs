@@ -8,7 +8,7 @@ use purkinje_figures::terminal::TerminalOptions;
 use purkinje_figures::{Svg, paper, raster, terminal};
 use purkinje_record::{LeadChoice, LeadSet, Recording};
 use purkinje_signal::Preprocess;
-use purkinje_signal::quality::{self, Quality};
+use purkinje_signal::quality::{self, LimbLeads, Measures, Quality};
 use serde_json::{Value, json};
 
 use super::ReadArgs;
@@ -18,7 +18,7 @@ use crate::tokens::{BeatSpan, View, WantedLeads};
 /// Options of `inspect`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The recording: a WFDB record (.hea, or its name), a .npy array or a .csv table
+    /// The recording, in any format: WFDB (.hea, or its name), EDF, DICOM, MUSE, Philips or aECG XML, MATLAB, HDF5, .npy, .npz, CSV, Parquet
     record: PathBuf,
     /// Draw it on ECG paper as SVG
     #[arg(long, value_name = "FILE")]
@@ -65,6 +65,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         );
     }
     let quality = quality::assess(&recording);
+    let measures = quality::measure(&recording.leads, recording.rate_hz, recording.samples_mv());
     let view = WantedLeads::choose(
         Some(&WantedLeads::Present),
         &args.preset.leads,
@@ -85,9 +86,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write_file(path, &png)?;
     }
     if args.json {
-        return output::print_json(&facts(&recording, &quality, &view));
+        return output::print_json(&facts(&recording, &quality, &measures, &view));
     }
-    let mut text = words(&recording, &quality, &view);
+    let mut text = words(&recording, &quality, &measures, &view);
     if !args.no_plot {
         text += "\n";
         text += &sight.terminal(&args);
@@ -204,7 +205,12 @@ fn border_line(
     line.into_iter().collect::<String>().trim_end().to_owned()
 }
 
-fn words(recording: &Recording, quality: &Quality, view: &Result<View, String>) -> String {
+fn words(
+    recording: &Recording,
+    quality: &Quality,
+    measures: &Measures,
+    view: &Result<View, String>,
+) -> String {
     let mut text = format!(
         "{}  {}  {}\n{}: {}\n{} Hz, mV, {:.3} s ({} samples per lead)\n",
         printable(&recording.id),
@@ -225,8 +231,29 @@ fn words(recording: &Recording, quality: &Quality, view: &Result<View, String>) 
         }
         _ => text += "heart rate: not measured, no lead without gaps shows two R-peaks\n",
     }
+    text += &known(recording);
     if let Some(residual) = quality.einthoven_residual_mv {
         text += &format!("Einthoven, II - I - III: {residual:.4} mV (root mean square)\n");
+    }
+    if !matches!(
+        measures.limb_leads,
+        LimbLeads::Unknown | LimbLeads::AsNamed
+    ) {
+        text += &format!(
+            "limb leads: {} by the relations between them\n",
+            measures.limb_leads.name().replace('_', " ")
+        );
+    }
+    let disturbances: Vec<String> = [
+        ("noise", measures.noise_mv),
+        ("baseline wander", measures.baseline_mv),
+        ("mains", measures.powerline_mv),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name} {:.3} mV", value?)))
+    .collect();
+    if !disturbances.is_empty() {
+        text += &format!("{} (median of the leads)\n", disturbances.join(", "));
     }
     text.push('\n');
     let mut table = Table::new(
@@ -258,6 +285,30 @@ fn words(recording: &Recording, quality: &Quality, view: &Result<View, String>) 
         for comment in comments {
             text += &format!("  {}\n", printable(comment));
         }
+    }
+    text
+}
+
+/// What the file says besides samples.
+fn known(recording: &Recording) -> String {
+    let mut text = String::new();
+    let age = recording.age.map(|age| format!("{age} years"));
+    let patient: Vec<String> = [age, recording.sex.clone()].into_iter().flatten().collect();
+    if !patient.is_empty() {
+        text += &format!("patient: {}\n", printable(&patient.join(", ")));
+    }
+    if !recording.labels.is_empty() {
+        text += &format!("labels: {}\n", printable(&recording.labels.join(", ")));
+    }
+    if let Some(report) = &recording.report {
+        for (at, line) in report.lines().enumerate() {
+            let name = if at == 0 { "report:" } else { "       " };
+            text += &format!("{name} {}\n", printable(line));
+        }
+    }
+    if !recording.annotations.is_empty() {
+        text += &output::count(recording.annotations.len(), "annotation");
+        text.push('\n');
     }
     text
 }
@@ -313,7 +364,12 @@ fn view_in_words(view: &View) -> String {
     text
 }
 
-fn facts(recording: &Recording, quality: &Quality, view: &Result<View, String>) -> Value {
+fn facts(
+    recording: &Recording,
+    quality: &Quality,
+    measures: &Measures,
+    view: &Result<View, String>,
+) -> Value {
     let finite = |value: f32| value.is_finite().then_some(value);
     json!({
         "id": recording.id,
@@ -337,6 +393,10 @@ fn facts(recording: &Recording, quality: &Quality, view: &Result<View, String>) 
             "einthoven_residual_mv": quality.einthoven_residual_mv,
             "heart_rate_bpm": quality.heart_rate_bpm,
             "heart_rate_lead": quality.heart_rate_lead,
+            "limb_leads": measures.limb_leads,
+            "noise_mv": measures.noise_mv,
+            "baseline_mv": measures.baseline_mv,
+            "powerline_mv": measures.powerline_mv,
         },
         "model": match view {
             Err(reason) => json!({ "refused": reason }),
@@ -355,7 +415,16 @@ fn facts(recording: &Recording, quality: &Quality, view: &Result<View, String>) 
                 "silent": view.cut.is_none(),
             }),
         },
+        "age": recording.age,
+        "sex": recording.sex,
         "labels": recording.labels,
+        "report": recording.report,
+        "annotations": recording.annotations.iter().map(|mark| json!({
+            "time_s": mark.sample as f64 / recording.rate_hz,
+            "symbol": mark.symbol,
+            "lead": mark.lead,
+            "note": mark.note,
+        })).collect::<Vec<_>>(),
         "comments": recording.source.comments,
     })
 }

@@ -1,6 +1,7 @@
 //! The commands: one file each, with its options and what it prints.
 
 mod completions;
+mod data_sets;
 mod demo;
 mod embed;
 mod export_checkpoint;
@@ -13,6 +14,7 @@ mod prepare;
 mod pretrain;
 mod probe;
 mod store;
+mod store_report;
 
 use clap::{Args, Subcommand};
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
@@ -25,7 +27,9 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Turn a folder of recordings, or a published data set, into a store
     Prepare(prepare::Args),
-    /// Say what a store holds, or check that it is intact
+    /// List the data sets that `prepare` knows, with their divisions and options
+    DataSets(data_sets::Args),
+    /// Say what a store holds, check it, compare it with others, draw, join or export it
     Store(store::Args),
     /// Pre-train an encoder on a store without labels
     Pretrain(pretrain::Args),
@@ -53,6 +57,7 @@ impl Command {
         match self {
             Command::Inspect(args) => inspect::run(args),
             Command::Prepare(args) => prepare::run(args),
+            Command::DataSets(args) => data_sets::run(args),
             Command::Store(args) => store::run(args),
             Command::Pretrain(args) => pretrain::run(args),
             Command::Probe(args) => probe::run(args),
@@ -69,7 +74,7 @@ impl Command {
 
 /// What a bare array or table does not say about itself.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Reading arrays and tables (.npy, .csv)")]
+#[command(next_help_heading = "Reading arrays and tables (.npy, .npz, .csv, .parquet, .mat, .h5)")]
 pub struct ReadArgs {
     /// Sampling rate of an array or a table without a time column
     #[arg(long, value_name = "HZ")]

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use clap::{Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Folder, Importer, LabelTable, PtbXl, PtbXlRate};
+use purkinje_store::import::{
+    ImportOptions, Importer, LabelTable, TableColumns, data_sets, importer, usual_preprocess,
+};
 use purkinje_store::{
     FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, Split, SplitRule, Status,
     Store, StoreError, Summary, prepare, read_outcomes,
@@ -20,62 +22,72 @@ use crate::system;
 /// Failures whose reasons are printed; the table of outcomes has them all.
 const REASONS_SHOWN: usize = 5;
 
+/// Shortest secret that keeps patients apart without naming them.
+const MIN_SALT_BYTES: usize = 16;
+
 /// Options of `prepare`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "`purkinje data-sets` lists the data sets with their divisions and options.")]
 pub struct Args {
-    #[command(subcommand)]
-    source: Source,
+    /// A data set by its name, or `folder` for recordings of your own
+    #[arg(value_name = "DATA_SET", value_parser = data_set_names(), hide_possible_values = true)]
+    data_set: String,
+    /// The folder, as downloaded
+    path: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    common: Common,
 }
 
-#[derive(Debug, Subcommand)]
-enum Source {
-    /// Any folder of WFDB, .npy or .csv recordings, at any depth
-    Folder {
-        /// The folder
-        path: PathBuf,
-        /// A table of labels, patients, parts or reports: CSV with a column `id` or `path`
-        #[arg(long, value_name = "CSV")]
-        labels: Option<PathBuf>,
-        /// Name of the label set that the table makes
-        #[arg(
-            long,
-            value_name = "NAME",
-            default_value = "labels",
-            requires = "labels"
-        )]
-        task: String,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// PTB-XL 1.0.3 as PhysioNet publishes it: the folder of ptbxl_database.csv
-    PtbXl {
-        /// The folder
-        path: PathBuf,
-        /// Which of the two published sampling rates is read
-        #[arg(long, value_name = "HZ", default_value = "100")]
-        rate: Rate,
-        /// Count only statements of at least this likelihood in percent [default: count all, as the benchmarks do]
-        #[arg(long, value_name = "PERCENT")]
-        min_likelihood: Option<f32>,
-        #[command(flatten)]
-        common: Common,
-    },
+fn data_set_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        data_sets()
+            .iter()
+            .map(|set| PossibleValue::new(set.name).help(set.about)),
+    )
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Rate {
-    #[value(name = "100")]
-    Hz100,
-    #[value(name = "500")]
-    Hz500,
+/// What can be chosen about a source.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "What is taken from the data set")]
+struct SourceArgs {
+    /// Which of the published sampling rates is read (ptb-xl: 100 or 500)
+    #[arg(long, value_name = "HZ")]
+    rate: Option<u32>,
+    /// A published division into train, val and test, by its name
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Leave out records whose report has fewer words (mimic-iv-ecg)
+    #[arg(long, value_name = "N")]
+    min_report_words: Option<usize>,
+    /// ptb-xl: count only statements of at least this likelihood in percent [default: count all, as the benchmarks do]
+    #[arg(long, value_name = "PERCENT")]
+    min_likelihood: Option<f32>,
+    /// Keep the zeros around tracings that are stored in arrays of one length
+    #[arg(long)]
+    keep_padding: bool,
+    /// folder: a table of labels, patients, parts or reports, CSV or Parquet with a column `id` or `path`
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// folder: a column of the table that is not called as usual, such as `patient=MRN`; id, path, labels, class, patient, split, fold, report, value
+    #[arg(long, value_name = "MEANING=COLUMN", requires = "table", value_parser = column)]
+    column: Vec<(String, String)>,
+    /// folder: name of the label set that the table makes
+    #[arg(long, value_name = "NAME", default_value = "labels")]
+    task: String,
+    /// folder: a file with a secret; patients named in DICOM, EDF and XML files are kept apart by hashes with it, and otherwise dropped
+    #[arg(long, value_name = "FILE")]
+    patient_salt: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "What is made of it")]
 struct Common {
     /// The store: a folder to make, or to continue
     #[arg(short, long, value_name = "STORE")]
     out: PathBuf,
-    /// How recordings are preprocessed, by name [default: clear; for PTB-XL at 100 Hz clear-ptbxl]
+    /// How recordings are preprocessed, by name [default: that of the data set, see `purkinje data-sets`]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
     /// How recordings are preprocessed: a preprocess.json, of a model for instance
@@ -85,7 +97,7 @@ struct Common {
     #[arg(long, value_name = "LEADS")]
     leads: Option<LeadSet>,
     /// Divide into train, val and test by patient, even where the source says otherwise
-    #[arg(long)]
+    #[arg(long, conflicts_with = "split")]
     resplit: bool,
     /// Seed of the division by patient
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -99,48 +111,111 @@ struct Common {
     /// Records that may fail: a share or a number
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
+    /// Prepare just part I of N, for several processes or machines; `purkinje store merge` joins them
+    #[arg(long, value_name = "I/N", value_parser = part)]
+    shard: Option<(usize, usize)>,
     /// Replace a store that is there
     #[arg(long)]
     overwrite: bool,
 }
 
+/// `meaning=column`.
+fn column(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((meaning, column)) if !meaning.is_empty() && !column.is_empty() => {
+            Ok((meaning.trim().to_owned(), column.trim().to_owned()))
+        }
+        _ => Err("expected MEANING=COLUMN, such as patient=MRN".to_owned()),
+    }
+}
+
+/// `i/n`, from 1.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let wrong = || format!("`{text}` is no part: expected I/N with I from 1 to N, such as 2/8");
+    let (number, of) = text.split_once('/').ok_or_else(wrong)?;
+    match (number.trim().parse(), of.trim().parse()) {
+        (Ok(number), Ok(of)) if (1..=of).contains(&number) => Ok((number, of)),
+        _ => Err(wrong()),
+    }
+}
+
 /// Prepares a store, or continues to.
 pub fn run(args: Args) -> miette::Result<()> {
-    match args.source {
-        Source::Folder {
-            path,
-            labels,
-            task,
-            common,
-        } => {
-            let table = labels.map(|labels| LabelTable {
-                label_set: task,
-                ..LabelTable::new(labels)
-            });
-            let folder = Folder {
-                table,
-                ..Folder::new(&path)
-            };
-            make(&folder, &path, Preprocess::clear(), &common)
-        }
-        Source::PtbXl {
-            path,
-            rate,
-            min_likelihood,
-            common,
-        } => {
-            let (rate, contract) = match rate {
-                Rate::Hz100 => (PtbXlRate::Hz100, Preprocess::clear_ptbxl()),
-                Rate::Hz500 => (PtbXlRate::Hz500, Preprocess::clear()),
-            };
-            let source = PtbXl {
-                rate,
-                min_likelihood,
-                ..PtbXl::new(&path)
-            };
-            make(&source, &path, contract, &common)
+    let options = args.source.options()?;
+    let importer = importer(&args.data_set, args.path.clone(), &options).into_diagnostic()?;
+    let usual = usual_preprocess(&args.data_set, &options).into_diagnostic()?;
+    make(importer.as_ref(), &args.path, usual, &args.common)
+}
+
+impl SourceArgs {
+    fn options(&self) -> miette::Result<ImportOptions> {
+        let table = match &self.table {
+            Some(path) => Some(LabelTable {
+                label_set: self.task.clone(),
+                columns: columns(&self.column)?,
+                ..LabelTable::new(path)
+            }),
+            None => None,
+        };
+        Ok(ImportOptions {
+            rate_hz: self.rate,
+            split: self.split.clone(),
+            min_likelihood: self.min_likelihood,
+            min_report_words: self.min_report_words,
+            keep_padding: self.keep_padding,
+            table,
+            patient_salt: self.patient_salt.as_deref().map(read_salt).transpose()?,
+        })
+    }
+}
+
+/// The columns of a table by what they mean.
+fn columns(named: &[(String, String)]) -> miette::Result<TableColumns> {
+    let mut columns = TableColumns::default();
+    for (meaning, column) in named {
+        let one = match meaning.as_str() {
+            "id" => &mut columns.id,
+            "path" => &mut columns.path,
+            "labels" => &mut columns.labels,
+            "patient" => &mut columns.patient,
+            "split" => &mut columns.split,
+            "fold" => &mut columns.fold,
+            "report" => &mut columns.report,
+            "class" => {
+                columns.classes.push(column.clone());
+                continue;
+            }
+            "value" => {
+                columns.values.push(column.clone());
+                continue;
+            }
+            _ => {
+                return Err(miette!(
+                    "`--column {meaning}={column}`: `{meaning}` is no meaning of a column; expected id, path, labels, class, patient, split, fold, report or value"
+                ));
+            }
+        };
+        if one.replace(column.clone()).is_some() {
+            return Err(miette!("`--column` names two columns for `{meaning}`; name one"));
         }
     }
+    Ok(columns)
+}
+
+/// The secret in a file, without the blanks around it.
+fn read_salt(path: &Path) -> miette::Result<String> {
+    let salt = std::fs::read_to_string(path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read the salt `{}`", path.display()))?;
+    let salt = salt.trim();
+    if salt.len() < MIN_SALT_BYTES {
+        return Err(miette!(
+            "the salt in `{}` has {} characters, expected at least {MIN_SALT_BYTES}: a short one can be guessed, and the patients with it",
+            path.display(),
+            salt.len()
+        ));
+    }
+    Ok(salt.to_owned())
 }
 
 fn make(
@@ -171,8 +246,9 @@ fn make(
         },
         max_failed: common.max_failed,
         threads: Some(rayon::current_num_threads()),
+        shard: common.shard,
         overwrite: common.overwrite,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: command(std::env::args()),
         source: source.display().to_string(),
         ..PrepareOptions::default()
     };
@@ -180,8 +256,9 @@ fn make(
     let result = prepare(importer, &contract, &common.out, &options, &watch);
     watch.finish();
     match result {
+        Ok(summary) if common.shard.is_some() => output::print(&part_in_words(common, &summary)),
         Ok(summary) => output::print(&in_words(&common.out, &summary)?),
-        Err(error @ StoreError::TooManyFailed { .. }) => {
+        Err(error @ StoreError::TooManyFailed { .. }) if common.shard.is_none() => {
             for line in reasons(&common.out)? {
                 progress::note(line);
             }
@@ -192,6 +269,20 @@ fn make(
         }
         Err(error) => Err(error).into_diagnostic(),
     }
+}
+
+/// The command line as it is kept with the store: that of the whole, whatever the part.
+fn command(args: impl Iterator<Item = String>) -> String {
+    let mut kept = Vec::new();
+    let mut args = args.peekable();
+    while let Some(arg) = args.next() {
+        if arg == "--shard" {
+            args.next();
+        } else if !arg.starts_with("--shard=") {
+            kept.push(arg);
+        }
+    }
+    kept.join(" ")
 }
 
 fn read_contract(path: &Path) -> miette::Result<Preprocess> {
@@ -239,6 +330,20 @@ impl purkinje_store::Progress for Watch {
     fn stop(&self) -> bool {
         system::stop_requested()
     }
+}
+
+fn part_in_words(common: &Common, summary: &Summary) -> String {
+    let (number, of) = common.shard.unwrap_or((1, 1));
+    let outcomes = summary.info.outcomes;
+    format!(
+        "{}: part {number} of {of} is complete: {} stored, {} skipped, {} failed, {} without a file\nwhen all parts are: purkinje store merge {} --out STORE\n",
+        common.out.display(),
+        outcomes.ok,
+        outcomes.skipped,
+        outcomes.failed,
+        outcomes.missing,
+        common.out.display(),
+    )
 }
 
 fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
@@ -324,4 +429,40 @@ fn reasons(out: &Path) -> miette::Result<Vec<String>> {
         lines.push(format!("... and {} more", failed.len() - REASONS_SHOWN));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_counted_from_one() {
+        assert_eq!(part("2/8"), Ok((2, 8)));
+        for wrong in ["0/2", "3/2", "1", "a/b", "1/0"] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_part_is_not_in_the_command() {
+        let kept = |text: &str| command(text.split(' ').map(str::to_owned));
+        assert_eq!(kept("p prepare x --shard 1/2 --out s"), "p prepare x --out s");
+        assert_eq!(kept("p --shard=1/2 x"), "p x");
+        assert_eq!(kept("p x"), "p x");
+    }
+
+    #[test]
+    fn columns_have_meanings() {
+        let named = |pairs: &[&str]| {
+            let pairs: Vec<_> = pairs.iter().map(|pair| column(pair).unwrap()).collect();
+            columns(&pairs).map_err(|error| error.to_string())
+        };
+        let found = named(&["patient=MRN", "value=hr", "value=qrs", "class=AF"]).unwrap();
+        assert_eq!(found.patient.as_deref(), Some("MRN"));
+        assert_eq!(found.values, ["hr", "qrs"]);
+        assert_eq!(found.classes, ["AF"]);
+        assert!(named(&["patient=a", "patient=b"]).unwrap_err().contains("two columns"));
+        assert!(named(&["colour=red"]).unwrap_err().contains("no meaning"));
+        assert!(column("patient").is_err());
+    }
 }

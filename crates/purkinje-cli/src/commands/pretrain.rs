@@ -7,6 +7,7 @@ use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask, TokenContext};
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
@@ -66,6 +67,9 @@ pub struct ClearArgs {
     /// Leads to use, for instance `I,II,V2`, `limb` or `12`.
     #[arg(long)]
     pub leads: Option<LeadSet>,
+    /// How recordings are given to the network, by name, if not as they are stored: from one store of `raw-500`, for instance.
+    #[arg(long, value_name = "NAME", value_parser = super::preset)]
+    pub preset: Option<Preprocess>,
     /// Passes over the data.
     #[arg(long)]
     pub epochs: Option<usize>,
@@ -109,6 +113,9 @@ pub struct RunConfig {
     pub train: TrainConfig,
     /// Network.
     pub clear: ClearConfig,
+    /// How recordings are given to the network; as they are stored when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
 }
 
 /// File of the resolved configuration in a run folder.
@@ -141,7 +148,13 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     if rows.is_empty() {
         rows = (0..store.len()).collect();
     }
-    let source = StoreTokens::new(&store, rows, &config.leads).into_diagnostic()?;
+    let contract = config
+        .preprocess
+        .as_ref()
+        .unwrap_or(&store.info().preprocess)
+        .clone()
+        .with_leads(config.leads.clone());
+    let source = StoreTokens::new(&store, rows, &contract).into_diagnostic()?;
     let model = Clear::random(config.clear.clone(), config.train.seed, &device);
     progress::note(format!(
         "{} parameters, {} records, {} leads, {} epochs of {} steps on {}",
@@ -165,11 +178,6 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
             config.train.seed
         )
     };
-    let contract = store
-        .info()
-        .preprocess
-        .clone()
-        .with_leads(config.leads.clone());
     let save = |weights: &Weights, epochs: usize, folder: &str| {
         let clear = model.with_weights(weights.clone());
         LoadedModel::encoder(clear, contract.clone()).save(&args.out.join(folder), &made(epochs))
@@ -272,6 +280,7 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
                     checkpoint_every_s: 300,
                 },
                 clear,
+                preprocess: None,
             }
         }
     };
@@ -301,6 +310,9 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
     config.batch = args.batch.unwrap_or(config.batch);
     if let Some(leads) = &args.leads {
         config.leads = leads.clone();
+    }
+    if let Some(preset) = &args.preset {
+        config.preprocess = Some(preset.clone());
     }
     if config.batch == 0 {
         return Err(miette!("--batch 0: expected at least 1"));

@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<()> {
     let model = LoadedModel::load(&args.model, &args.device.open()?)?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
-    model.check_store(&store, &leads, args.any_preprocessing)?;
+    let contract = model.check_store(&store, &leads, args.any_preprocessing)?;
     let tasks = args
         .task
         .iter()
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<()> {
     let random = Clear::random(model.clear.config().clone(), u64::from(args.seed), &device);
     let features = |encoder: &Clear, what: &'static str| {
         let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(encoder, &store, &leads, &device, |n| bar.add(n));
+        let features = Features::compute(encoder, &store, &contract, &device, |n| bar.add(n));
         bar.finish();
         features
     };

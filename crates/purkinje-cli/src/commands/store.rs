@@ -1,13 +1,15 @@
-//! `purkinje store`: what a store holds, and whether it is intact.
+//! `purkinje store`: what a store holds, whether it is intact, and what it shares with others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Subcommand;
-use miette::IntoDiagnostic;
-use purkinje_store::{Split, Store};
+use miette::{IntoDiagnostic, miette};
+use purkinje_store::leakage::{RecordRef, SignalPair, leakage};
+use purkinje_store::{Split, Store, merge};
 
 use super::prepare::parts;
+use super::store_report;
 use crate::output::{self, Table, count, printable};
 use crate::progress;
 
@@ -36,6 +38,35 @@ enum Action {
         /// The store
         store: PathBuf,
     },
+    /// Look for patients and recordings in more than one part, and for recordings that several stores share
+    Leakage {
+        /// The stores; one is compared with itself
+        #[arg(required = true)]
+        stores: Vec<PathBuf>,
+        /// Write every finding as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Findings of each kind that are printed
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        show: usize,
+    },
+    /// Draw what a store holds: an HTML page with figures on patients, labels and quality, and example recordings
+    Report {
+        /// The store
+        store: PathBuf,
+        /// The page
+        #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+        out: PathBuf,
+    },
+    /// Join the parts that `prepare --shard` made; the store is the same, byte for byte, as if one process had made it
+    Merge {
+        /// The folders with the parts
+        #[arg(required = true)]
+        parts: Vec<PathBuf>,
+        /// The store: a folder to make, or one of the folders with parts
+        #[arg(short, long, value_name = "STORE")]
+        out: PathBuf,
+    },
 }
 
 /// Does it.
@@ -53,6 +84,20 @@ pub fn run(args: Args) -> miette::Result<()> {
                 None => output::print(&info(&store)?),
             }
         }
+        Action::Leakage { stores, json, show } => compare(&stores, json.as_deref(), show),
+        Action::Report { store, out } => {
+            store_report::write(&Store::open(store).into_diagnostic()?, &out)?;
+            output::print(&format!("{}\n", out.display()))
+        }
+        Action::Merge { parts, out } => {
+            let info = merge(&parts, &out).into_diagnostic()?;
+            output::print(&format!(
+                "{}: {} in {}\n",
+                out.display(),
+                count(info.records, "record"),
+                count(info.shards.len(), "shard")
+            ))
+        }
         Action::Verify { store } => {
             let started = Instant::now();
             let store = Store::open(store).into_diagnostic()?;
@@ -68,6 +113,82 @@ pub fn run(args: Args) -> miette::Result<()> {
             ))
         }
     }
+}
+
+/// Fails when something is found, so that a script notices.
+fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Result<()> {
+    let stores = places
+        .iter()
+        .map(|place| Store::open(place).into_diagnostic())
+        .collect::<miette::Result<Vec<Store>>>()?;
+    let report = leakage(&stores.iter().collect::<Vec<_>>()).into_diagnostic()?;
+    if let Some(path) = json {
+        output::write_file(path, (output::json(&report)? + "\n").as_bytes())?;
+    }
+    let name = |record: &RecordRef| {
+        let split = record.split.name();
+        let id = printable(&record.id);
+        match places.get(record.store) {
+            Some(place) if places.len() > 1 => format!("{id} ({split} of {})", place.display()),
+            _ => format!("{id} ({split})"),
+        }
+    };
+    let mut text = String::new();
+    let mut finding = |what: &str, count: usize, lines: Vec<String>| {
+        text += &format!("{what}: {count}\n");
+        for line in lines.iter().take(show) {
+            text += &format!("  {line}\n");
+        }
+        if count > show.min(lines.len()) {
+            text += &format!("  ... and {} more\n", count - show.min(lines.len()));
+        }
+    };
+    let patients = report.patients.listed.iter().take(show).map(|leak| {
+        let records: Vec<String> = leak.records.iter().take(4).map(name).collect();
+        let more = leak.records.len().saturating_sub(records.len());
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}: {}{rest}", printable(&leak.patient), records.join(", "))
+    });
+    finding(
+        "patients in more than one part",
+        report.patients.count,
+        patients.collect(),
+    );
+    let pairs = |pairs: &[SignalPair], similar: bool| -> Vec<String> {
+        let line = |pair: &SignalPair| {
+            let names = format!("{} = {}", name(&pair.first), name(&pair.second));
+            if similar {
+                format!("{names}, similarity {:.3}", pair.similarity)
+            } else {
+                names
+            }
+        };
+        pairs.iter().take(show).map(line).collect()
+    };
+    finding(
+        "identical recordings across parts or stores",
+        report.identical.count,
+        pairs(&report.identical.listed, false),
+    );
+    finding(
+        "recordings that are the same but for rate, filter, unit or length",
+        report.similar.count,
+        pairs(&report.similar.listed, true),
+    );
+    if report.not_compared > 0 {
+        text += &format!(
+            "{} could not be compared: too short or without variation\n",
+            count(report.not_compared, "record")
+        );
+    }
+    output::print(&text)?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(miette!(
+        help = "leave these records out of one side, or say beside every result that they were shared",
+        "what is tested was seen in training, or could have been"
+    ))
 }
 
 fn info(store: &Store) -> miette::Result<String> {
