@@ -1,15 +1,18 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod array;
 mod csv;
 mod dicom;
 mod edf;
 mod error;
 mod find;
 pub mod hdf5;
+mod inflate;
 mod leads;
 pub mod mat;
 mod npy;
+mod npz;
 mod open;
 mod parquet;
 mod recording;

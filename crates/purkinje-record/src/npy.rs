@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::open::{LeadChoice, OpenOptions, id_of};
+use crate::array::{self, Known, Matrix};
 use crate::wfdb::files;
-use crate::{LeadSet, RecordError, Recording, Source, Unit};
+use crate::{LeadSet, OpenOptions, RecordError, Recording};
 
 /// Bytes of the largest array file that is read.
 pub const MAX_NPY_BYTES: u64 = 1 << 32;
@@ -24,63 +24,30 @@ struct Sidecar {
     unit: Option<String>,
 }
 
-/// Opens an `.npz` archive.
-pub(crate) fn open_archive(path: &Path, _options: &OpenOptions) -> Result<Recording, RecordError> {
-    Err(RecordError::UnknownKind {
-        path: path.to_owned(),
-    })
-}
-
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let bytes = files::read_small(path, MAX_NPY_BYTES, "size in bytes")?;
-    let array = Array::parse(path, &bytes)?;
+    let array = Array::parse(path, &bytes, true)?;
     let sidecar = sidecar(path)?;
-    let rate_hz = options.rate_hz.or(sidecar.rate_hz);
-    let rate_hz = valid_rate(
-        path,
-        rate_hz,
-        "a sampling rate from the caller or in the sidecar",
-    )?;
-    let leads = options.array_leads.clone().or(sidecar.leads);
-    let Some(leads) = leads.filter(|leads| !leads.is_empty()) else {
-        return Err(content(
-            path,
-            "the list of leads",
-            "absent",
-            "names of the leads from the caller or in the sidecar `<name>.json` (`leads`)",
-        ));
+    let unit = match sidecar.unit {
+        Some(unit) if options.unit.is_none() => {
+            Some(unit.parse().map_err(|_| RecordError::Unit {
+                path: path.with_extension("json"),
+                signal: "all".into(),
+                unit: unit.clone(),
+            })?)
+        }
+        _ => None,
     };
-    let unit = match (options.unit, &sidecar.unit) {
-        (Some(unit), _) => unit,
-        (None, Some(unit)) => unit.parse().map_err(|_| RecordError::Unit {
-            path: path.with_extension("json"),
-            signal: "all".into(),
-            unit: unit.clone(),
-        })?,
-        (None, None) => Unit::default(),
-    };
-    let samples_mv = array.lead_by_time(path, leads.len(), unit)?;
-    let recording = Recording::new(id_of(path), leads, rate_hz, samples_mv);
-    let mut recording = recording.map_err(|source| RecordError::Shape {
-        path: path.to_owned(),
-        source,
-    })?;
-    if let LeadChoice::Named(wanted) = &options.leads {
-        recording = recording
-            .select(wanted)
-            .map_err(|lead| RecordError::MissingLead {
-                path: path.to_owned(),
-                lead: lead.to_string(),
-                present: recording.leads.to_string(),
-            })?;
-    }
-    recording.patient.clone_from(&options.patient);
-    recording.source = Source {
-        path: path.to_owned(),
+    let known = Known {
         format: "npy",
-        comments: Vec::new(),
+        rate_hz: sidecar.rate_hz,
+        leads: sidecar.leads,
+        unit,
+        standard_12: false,
+        rate_from: "a sampling rate from the caller or in the sidecar",
+        leads_from: "names of the leads from the caller or in the sidecar `<name>.json` (`leads`)",
     };
-    Ok(recording)
+    array.recording(path, known, options)
 }
 
 /// A usable rate, or an error that says where one is `expected`.
@@ -102,10 +69,16 @@ pub(crate) fn valid_rate(
 }
 
 pub(crate) fn content(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
+    let found: String = found.chars().take(80).collect();
+    listed(path, field, &found, expected)
+}
+
+/// The same where what was found is a list whose length is bounded.
+pub(crate) fn listed(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
     RecordError::Content {
         path: path.to_owned(),
         field: field.into(),
-        found: found.chars().take(80).collect(),
+        found: found.chars().take(1000).collect(),
         expected: expected.into(),
     }
 }
@@ -131,30 +104,67 @@ enum Kind {
     F32,
     F64,
     I16,
+    I32,
+    I64,
+    /// So many bytes a text.
+    Bytes(usize),
+    /// So many bytes a text, four a character.
+    Unicode(usize),
 }
 
 impl Kind {
+    /// Never 0.
     fn bytes(self) -> usize {
         match self {
             Kind::I16 => 2,
-            Kind::F32 => 4,
-            Kind::F64 => 8,
+            Kind::F32 | Kind::I32 => 4,
+            Kind::F64 | Kind::I64 => 8,
+            Kind::Bytes(bytes) | Kind::Unicode(bytes) => bytes,
+        }
+    }
+
+    fn is_samples(self) -> bool {
+        matches!(self, Kind::F32 | Kind::F64 | Kind::I16)
+    }
+
+    /// The kind that `descr` names without its byte order.
+    fn parse(descr: &str) -> Option<Kind> {
+        match descr {
+            "f4" => Some(Kind::F32),
+            "f8" => Some(Kind::F64),
+            "i2" => Some(Kind::I16),
+            "i4" => Some(Kind::I32),
+            "i8" => Some(Kind::I64),
+            _ => {
+                let (kind, length) = descr.split_at_checked(1)?;
+                let length: usize = length.parse().ok().filter(|&length| length > 0)?;
+                match kind {
+                    "S" => Some(Kind::Bytes(length)),
+                    "U" => Some(Kind::Unicode(length.checked_mul(4)?)),
+                    _ => None,
+                }
+            }
         }
     }
 }
 
 /// An array in a file, not yet decoded.
-struct Array<'a> {
+pub(crate) struct Array<'a> {
     kind: Kind,
     big_endian: bool,
     fortran: bool,
-    /// Two dimensions; an array of one is a single row.
-    shape: [usize; 2],
+    /// Sizes; none for a single value.
+    shape: Vec<usize>,
     data: &'a [u8],
 }
 
 impl<'a> Array<'a> {
-    fn parse(path: &Path, bytes: &'a [u8]) -> Result<Array<'a>, RecordError> {
+    /// Parses a `.npy` file; with `samples` just of the types that samples may have.
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: &'a [u8],
+        samples: bool,
+    ) -> Result<Array<'a>, RecordError> {
         let truncated = |expected: u64, what: &str| RecordError::Truncated {
             path: path.to_owned(),
             found: bytes.len() as u64,
@@ -190,22 +200,21 @@ impl<'a> Array<'a> {
             .get(start..end)
             .ok_or_else(|| truncated(end as u64, "the description of the array"))?;
         let head = String::from_utf8_lossy(head);
-        let (kind, big_endian) = match entry(&head, "descr").map(|v| v.trim_matches(['\'', '"'])) {
-            Some("<f4") => (Kind::F32, false),
-            Some(">f4") => (Kind::F32, true),
-            Some("<f8") => (Kind::F64, false),
-            Some(">f8") => (Kind::F64, true),
-            Some("<i2") => (Kind::I16, false),
-            Some(">i2") => (Kind::I16, true),
-            other => {
-                return Err(content(
-                    path,
-                    "the type of the array (descr)",
-                    other.unwrap_or("absent"),
-                    "float32, float64 or int16; convert it with numpy's astype",
-                ));
-            }
+        let descr = entry(&head, "descr").map_or("absent", |v| v.trim_matches(['\'', '"']));
+        let parsed = descr.split_at_checked(1).and_then(|(order, kind)| {
+            matches!(order, "<" | ">" | "|")
+                .then(|| Kind::parse(kind))
+                .flatten()
+        });
+        let Some(kind) = parsed.filter(|kind| !samples || kind.is_samples()) else {
+            return Err(content(
+                path,
+                "the type of the array (descr)",
+                descr,
+                "float32, float64 or int16; convert it with numpy's astype",
+            ));
         };
+        let big_endian = descr.starts_with('>');
         let fortran = match entry(&head, "fortran_order") {
             Some("True") => true,
             Some("False") => false,
@@ -227,8 +236,9 @@ impl<'a> Array<'a> {
                 "two dimensions, leads and time; reshape the array or save one recording a file",
             )
         })?;
-        let size = shape[0]
-            .checked_mul(shape[1])
+        let size = shape
+            .iter()
+            .try_fold(1usize, |count, &size| count.checked_mul(size))
             .and_then(|count| count.checked_mul(kind.bytes()))
             .and_then(|size| size.checked_add(end));
         match size {
@@ -257,55 +267,89 @@ impl<'a> Array<'a> {
         })
     }
 
-    /// The values in millivolts, `[lead, time]`.
-    fn lead_by_time(&self, path: &Path, leads: usize, unit: Unit) -> Result<Vec<f32>, RecordError> {
-        let [rows, columns] = self.shape;
-        let lead_first = match (rows == leads, columns == leads) {
-            (true, false) => true,
-            (false, true) => false,
-            (true, true) if leads == 1 => true,
-            (both, _) => {
-                let expected = if both {
-                    "leads and time of different lengths; both orders would fit".to_owned()
-                } else {
-                    format!("{leads} leads along one dimension, as the list of leads says")
-                };
-                return Err(content(
-                    path,
-                    "the shape",
-                    &format!("{rows} x {columns}"),
-                    &expected,
-                ));
-            }
+    /// The recording in the array.
+    pub(crate) fn recording(
+        &self,
+        path: &Path,
+        known: Known,
+        options: &OpenOptions,
+    ) -> Result<Recording, RecordError> {
+        let shape = self.matrix_shape().ok_or_else(|| {
+            content(
+                path,
+                "the shape",
+                &self.written_shape(),
+                "two dimensions, leads and time; reshape the array or save one recording a file",
+            )
+        })?;
+        let matrix = Matrix {
+            shape,
+            column_major: self.fortran,
+            int16: self.kind == Kind::I16,
+            value: &|index| self.value(index),
         };
-        let time = if lead_first { columns } else { rows };
-        // Values of one lead lie side by side when leads come first in C order or last in Fortran order.
-        let side_by_side = lead_first != self.fortran;
-        let mut out = Vec::with_capacity(self.data.len() / self.kind.bytes());
-        for lead in 0..leads {
-            for t in 0..time {
-                let at = if side_by_side {
-                    lead * time + t
-                } else {
-                    t * leads + lead
-                };
-                let value = self.value(at);
-                if value.is_infinite() {
-                    return Err(content(
-                        path,
-                        &format!("the value of lead {} at sample {t}", lead + 1),
-                        "infinite",
-                        "a voltage, or NaN where it is missing",
-                    ));
-                }
-                out.push(unit.to_mv(value) as f32);
-            }
-        }
-        Ok(out)
+        array::recording(path, &matrix, known, options)
     }
 
-    fn value(&self, index: usize) -> f64 {
+    /// Rows and columns; an array of one dimension is a single row.
+    pub(crate) fn matrix_shape(&self) -> Option<[usize; 2]> {
+        match self.shape[..] {
+            [time] => Some([1, time]),
+            [rows, columns] => Some([rows, columns]),
+            _ => None,
+        }
+    }
+
+    fn written_shape(&self) -> String {
+        let sizes: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        format!("({})", sizes.join(", "))
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.data.len() / self.kind.bytes()
+    }
+
+    /// The texts of an array of strings (`U`, `S`).
+    pub(crate) fn texts(&self) -> Option<Vec<String>> {
+        let texts = self.data.chunks_exact(self.kind.bytes());
+        match self.kind {
+            Kind::Bytes(_) => Some(
+                texts
+                    .map(|text| {
+                        String::from_utf8_lossy(text)
+                            .trim_end_matches('\0')
+                            .to_owned()
+                    })
+                    .collect(),
+            ),
+            Kind::Unicode(_) => Some(
+                texts
+                    .map(|text| {
+                        text.chunks_exact(4)
+                            .filter_map(|code| {
+                                let code = *code.first_chunk::<4>()?;
+                                char::from_u32(if self.big_endian {
+                                    u32::from_be_bytes(code)
+                                } else {
+                                    u32::from_le_bytes(code)
+                                })
+                            })
+                            .filter(|&c| c != '\0')
+                            .collect()
+                    })
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The number at `index`, below [`Array::len`]; NaN for a text.
+    pub(crate) fn value(&self, index: usize) -> f64 {
         let size = self.kind.bytes();
+        if matches!(self.kind, Kind::Bytes(_) | Kind::Unicode(_)) {
+            return f64::NAN;
+        }
         let mut bytes = [0u8; 8];
         bytes[..size].copy_from_slice(&self.data[index * size..(index + 1) * size]);
         if self.big_endian {
@@ -316,6 +360,9 @@ impl<'a> Array<'a> {
             Kind::I16 => f64::from(i16::from_le_bytes([a, b])),
             Kind::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
             Kind::F64 => f64::from_le_bytes(bytes),
+            Kind::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
+            Kind::I64 => i64::from_le_bytes(bytes) as f64,
+            Kind::Bytes(_) | Kind::Unicode(_) => f64::NAN,
         }
     }
 }
@@ -334,18 +381,19 @@ fn entry<'a>(head: &'a str, key: &str) -> Option<&'a str> {
     Some(value[..end].trim())
 }
 
-/// `(12, 5000)` or `(5000,)`
-fn parse_shape(text: &str) -> Option<[usize; 2]> {
+/// `(12, 5000)`, `(5000,)` or `()`
+fn parse_shape(text: &str) -> Option<Vec<usize>> {
     let inner = text.strip_prefix('(')?.strip_suffix(')')?;
-    let sizes = inner
+    inner
         .split(',')
         .map(str::trim)
         .filter(|size| !size.is_empty())
         .map(|size| size.parse().ok())
-        .collect::<Option<Vec<usize>>>()?;
-    match sizes[..] {
-        [time] => Some([1, time]),
-        [rows, columns] => Some([rows, columns]),
-        _ => None,
-    }
+        .collect()
+}
+
+/// The number of dimensions that the head of an array in `start` states; `None` when it is no head.
+pub(crate) fn dimensions(start: &[u8]) -> Option<usize> {
+    let head = String::from_utf8_lossy(start.get(10..)?);
+    Some(parse_shape(entry(&head, "shape")?)?.len())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, parquet, wfdb, xml,
+    LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet, wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -116,7 +116,7 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, 
     match extension.as_deref() {
         Some("hea") => wfdb::open(path, options),
         Some("npy") => npy::open(path, options),
-        Some("npz") => npy::open_archive(path, options),
+        Some("npz") => npz::open(path, options),
         Some("csv") => csv::open(path, options),
         Some("parquet") => parquet::open(path, options),
         Some("h5" | "hdf5") => hdf5::open(path, options),

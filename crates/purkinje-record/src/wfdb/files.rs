@@ -45,6 +45,18 @@ pub(crate) fn read_small(
     Ok(bytes)
 }
 
+/// Reads the first `bytes` bytes of a file, or all if there are fewer, to the end of `out`.
+pub(crate) fn read_start(path: &Path, bytes: u64, out: &mut Vec<u8>) -> Result<(), RecordError> {
+    let io = |source| RecordError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    plain(path, &fs::metadata(path).map_err(io)?)?;
+    let file = File::open(path).map_err(io)?;
+    file.take(bytes).read_to_end(out).map_err(io)?;
+    Ok(())
+}
+
 /// Finds the file `name` of the header at `header`.
 ///
 /// # Errors

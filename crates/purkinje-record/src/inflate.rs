@@ -1,0 +1,30 @@
+//! Unpacking DEFLATE streams without trusting what they claim.
+
+use std::io::{self, Read};
+
+use flate2::read::{DeflateDecoder, ZlibDecoder};
+
+/// The first `size` bytes of a zlib stream, or all if there are fewer. Allocates `size` bytes at once: the caller has checked it.
+pub(crate) fn zlib(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    unpack(ZlibDecoder::new(packed), size)
+}
+
+/// The same of a bare DEFLATE stream, as zip archives hold it.
+pub(crate) fn deflate(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    unpack(DeflateDecoder::new(packed), size)
+}
+
+fn unpack(stream: impl Read, size: usize) -> io::Result<Vec<u8>> {
+    // `read_to_end` would ask for more room to see that nothing follows, so read into what is there.
+    let mut out = vec![0; size];
+    let mut stream = stream;
+    let mut filled = 0;
+    while filled < size {
+        match stream.read(&mut out[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    out.truncate(filled);
+    Ok(out)
+}

@@ -1,0 +1,308 @@
+//! Recordings as NumPy archives (`.npz`): a zip archive of `.npy` arrays.
+//!
+//! One array holds the samples: `signal`, `ecg`, `data`, `x`, `arr_0`, or the only one of two dimensions. Others may say the rest:
+//! `rate_hz` or `fs`, `leads` (an array of strings), `unit`.
+
+use std::path::Path;
+
+use crate::array::{Known, budget};
+use crate::npy::{Array, content, listed};
+use crate::wfdb::files;
+use crate::{Lead, LeadSet, OpenOptions, RecordError, Recording, inflate};
+
+/// Bytes of the largest archive that is read.
+pub const MAX_NPZ_BYTES: u64 = 1 << 32;
+/// Arrays of an archive.
+pub const MAX_ARRAYS: usize = 1024;
+/// Bytes of an array that says something about the samples.
+pub const MAX_SMALL_BYTES: usize = 1 << 20;
+
+/// Names of the array of samples, most telling first.
+const SAMPLES: [&str; 6] = ["signal", "ecg", "data", "x", "feats", "arr_0"];
+/// Names of the array with the sampling rate in hertz.
+const RATES: [&str; 4] = ["rate_hz", "fs", "sampling_rate", "sample_rate"];
+
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
+    let bytes = files::read_small(path, MAX_NPZ_BYTES, "size in bytes")?;
+    let entries = entries(path, &bytes)?;
+    let rate = RATES.iter().find_map(|name| find(&entries, name));
+    let rate_hz = match rate {
+        Some(entry) => {
+            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
+            let array = Array::parse(path, &npy, false)?;
+            (array.len() == 1).then(|| array.value(0))
+        }
+        None => None,
+    };
+    let leads = match find(&entries, "leads") {
+        Some(entry) => {
+            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
+            let names = Array::parse(path, &npy, false)?.texts().ok_or_else(|| {
+                content(
+                    path,
+                    "the array `leads`",
+                    "no array of strings",
+                    "the names of the leads",
+                )
+            })?;
+            Some(LeadSet::new(names.iter().map(|n| Lead::parse(n)).collect()))
+        }
+        None => None,
+    };
+    let unit = match find(&entries, "unit").filter(|_| options.unit.is_none()) {
+        Some(entry) => {
+            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
+            let texts = Array::parse(path, &npy, false)?.texts().unwrap_or_default();
+            let unit = texts.first().map_or("", String::as_str);
+            Some(unit.parse().map_err(|_| RecordError::Unit {
+                path: path.to_owned(),
+                signal: "all".into(),
+                unit: unit.to_owned(),
+            })?)
+        }
+        None => None,
+    };
+    let samples = samples(path, &bytes, &entries)?;
+    let npy = samples.unpack(path, &bytes, budget(bytes.len() as u64))?;
+    drop(bytes);
+    let known = Known {
+        format: "npz",
+        rate_hz,
+        leads,
+        unit,
+        standard_12: true,
+        rate_from: "a sampling rate from the caller or an array `rate_hz` or `fs` in the archive",
+        leads_from: "names of the leads from the caller or an array `leads` in the archive, or twelve standard leads",
+    };
+    Array::parse(path, &npy, true)?.recording(path, known, options)
+}
+
+/// Whether the archive at `path` says rate and leads itself.
+pub(crate) fn is_recording(path: &Path) -> bool {
+    let Ok(bytes) = files::read_small(path, MAX_NPZ_BYTES, "size in bytes") else {
+        return false;
+    };
+    let Ok(entries) = entries(path, &bytes) else {
+        return false;
+    };
+    RATES.iter().any(|name| find(&entries, name).is_some()) && find(&entries, "leads").is_some()
+}
+
+fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.name == name)
+}
+
+/// The array of samples.
+fn samples<'a>(path: &Path, bytes: &[u8], entries: &'a [Entry]) -> Result<&'a Entry, RecordError> {
+    if let Some(entry) = SAMPLES.iter().find_map(|name| find(entries, name)) {
+        return Ok(entry);
+    }
+    let mut matrices = entries.iter().filter(|entry| {
+        // The head of the array tells; its values need not be there.
+        entry
+            .start(path, bytes)
+            .is_ok_and(|head| crate::npy::dimensions(&head) == Some(2))
+    });
+    match (matrices.next(), matrices.next()) {
+        (Some(only), None) => Ok(only),
+        (first, _) => {
+            let names: Vec<&str> = entries.iter().take(12).map(|e| e.name.as_str()).collect();
+            let many = if first.is_some() {
+                "several of two dimensions among"
+            } else {
+                "none of two dimensions among"
+            };
+            Err(listed(
+                path,
+                "the array of samples",
+                &format!("{many} {}", names.join(", ")),
+                "an array `signal`, `ecg`, `data` or `x`, or just one of two dimensions",
+            ))
+        }
+    }
+}
+
+/// A file of the archive.
+struct Entry {
+    /// Without `.npy`.
+    name: String,
+    method: u16,
+    packed_bytes: usize,
+    bytes: usize,
+    /// Where its local head starts.
+    at: usize,
+}
+
+impl Entry {
+    /// The bytes as stored in the archive.
+    fn packed<'a>(&self, path: &Path, archive: &'a [u8]) -> Result<&'a [u8], RecordError> {
+        let head = archive
+            .get(self.at..)
+            .filter(|head| head.len() >= 30 && head.starts_with(b"PK\x03\x04"))
+            .ok_or_else(|| broken(path, &format!("the head of `{}`", self.name)))?;
+        // Name and further fields stand between the head and the data.
+        let start = 30 + usize::from(u16_at(head, 26)) + usize::from(u16_at(head, 28));
+        head.get(start..)
+            .and_then(|rest| rest.get(..self.packed_bytes))
+            .ok_or_else(|| RecordError::Truncated {
+                path: path.to_owned(),
+                found: archive.len() as u64,
+                expected: (self.at + start).saturating_add(self.packed_bytes) as u64,
+                what: format!("the array `{}`", self.name),
+            })
+    }
+
+    fn unpack(&self, path: &Path, archive: &[u8], limit: usize) -> Result<Vec<u8>, RecordError> {
+        if self.bytes > limit {
+            return Err(RecordError::TooLarge {
+                path: path.to_owned(),
+                what: "unpacked size of an array in bytes",
+                found: self.bytes as u64,
+                limit: limit as u64,
+            });
+        }
+        let out = self.unpack_start(path, archive, self.bytes)?;
+        if out.len() != self.bytes {
+            return Err(RecordError::Truncated {
+                path: path.to_owned(),
+                found: out.len() as u64,
+                expected: self.bytes as u64,
+                what: format!("the unpacked array `{}`", self.name),
+            });
+        }
+        Ok(out)
+    }
+
+    /// The first bytes, enough for the head of an array.
+    fn start(&self, path: &Path, archive: &[u8]) -> Result<Vec<u8>, RecordError> {
+        self.unpack_start(path, archive, self.bytes.min(1024))
+    }
+
+    fn unpack_start(
+        &self,
+        path: &Path,
+        archive: &[u8],
+        size: usize,
+    ) -> Result<Vec<u8>, RecordError> {
+        let packed = self.packed(path, archive)?;
+        match self.method {
+            0 => Ok(packed[..packed.len().min(size)].to_vec()),
+            8 => inflate::deflate(packed, size).map_err(|error| {
+                broken(
+                    path,
+                    &format!("the compressed array `{}` ({error})", self.name),
+                )
+            }),
+            method => Err(content(
+                path,
+                &format!("the compression of `{}`", self.name),
+                &format!("method {method}"),
+                "none or DEFLATE, as numpy.savez and numpy.savez_compressed write",
+            )),
+        }
+    }
+}
+
+/// The arrays of the archive, from the directory at its end.
+fn entries(path: &Path, archive: &[u8]) -> Result<Vec<Entry>, RecordError> {
+    // The end mark is the last thing but for a comment of at most 65535 bytes.
+    let reach = archive.len().saturating_sub(22 + 65_535);
+    let end = (reach..(archive.len() + 1).saturating_sub(22))
+        .rev()
+        .find(|&at| archive[at..].starts_with(b"PK\x05\x06"))
+        .ok_or_else(|| broken(path, "the directory at the end"))?;
+    let mut count = usize::from(u16_at(&archive[end..], 10));
+    let mut at = u32_at(&archive[end..], 16) as usize;
+    // Archives beyond 4 GB or 65535 files state these in a larger record before.
+    if (count == 0xffff || at == 0xffff_ffff)
+        && let Some(locator) = end.checked_sub(20).and_then(|at| archive.get(at..end))
+        && locator.starts_with(b"PK\x06\x07")
+    {
+        let record = usize::try_from(u64_at(locator, 8))
+            .ok()
+            .and_then(|at| archive.get(at..))
+            .filter(|record| record.len() >= 56 && record.starts_with(b"PK\x06\x06"))
+            .ok_or_else(|| broken(path, "the directory at the end"))?;
+        count = usize::try_from(u64_at(record, 32)).unwrap_or(usize::MAX);
+        at = usize::try_from(u64_at(record, 48)).unwrap_or(usize::MAX);
+    }
+    if count > MAX_ARRAYS {
+        return Err(RecordError::TooLarge {
+            path: path.to_owned(),
+            what: "number of arrays",
+            found: count as u64,
+            limit: MAX_ARRAYS as u64,
+        });
+    }
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let head = archive
+            .get(at..)
+            .filter(|head| head.len() >= 46 && head.starts_with(b"PK\x01\x02"))
+            .ok_or_else(|| broken(path, "the directory at the end"))?;
+        let [name, more, comment] = [28, 30, 32].map(|at| usize::from(u16_at(head, at)));
+        let fields = head.get(46..46 + name + more);
+        let (name, more) = fields
+            .map(|fields| fields.split_at(name))
+            .ok_or_else(|| broken(path, "the directory at the end"))?;
+        let mut sizes = [u32_at(head, 24), u32_at(head, 20), u32_at(head, 42)].map(u64::from);
+        large_sizes(more, &mut sizes);
+        let [bytes, packed_bytes, start] =
+            sizes.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        let name = String::from_utf8_lossy(name);
+        entries.push(Entry {
+            name: name.strip_suffix(".npy").unwrap_or(&name).to_owned(),
+            method: u16_at(head, 10),
+            packed_bytes,
+            bytes,
+            at: start,
+        });
+        at += 46 + fields.map_or(0, <[u8]>::len) + comment;
+    }
+    Ok(entries)
+}
+
+/// Replaces those sizes (unpacked, packed, place) that did not fit 32 bits by what the further fields say.
+fn large_sizes(mut fields: &[u8], sizes: &mut [u64; 3]) {
+    while fields.len() >= 4 {
+        let (id, size) = (u16_at(fields, 0), usize::from(u16_at(fields, 2)));
+        let Some(mut field) = fields.get(4..4 + size) else {
+            return;
+        };
+        if id == 1 {
+            for value in sizes.iter_mut().filter(|size| **size == 0xffff_ffff) {
+                if field.len() < 8 {
+                    return;
+                }
+                *value = u64_at(field, 0);
+                field = &field[8..];
+            }
+        }
+        fields = &fields[4 + size..];
+    }
+}
+
+fn broken(path: &Path, what: &str) -> RecordError {
+    content(
+        path,
+        what,
+        "damaged or absent",
+        "a .npz archive as numpy.savez writes it; copy the file again",
+    )
+}
+
+// The callers have checked the length; beyond the end there are zeros.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    let pair = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    pair.map_or(0, |pair| u16::from_le_bytes(*pair))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u64::from_le_bytes(*word))
+}
