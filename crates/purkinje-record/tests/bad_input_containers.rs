@@ -4,6 +4,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use purkinje_record::hdf5::Hdf5File;
+use purkinje_record::mat::MatFile;
 use purkinje_record::{OpenOptions, open};
 
 fn data() -> PathBuf {
@@ -13,19 +15,82 @@ fn data() -> PathBuf {
 fn options() -> OpenOptions {
     OpenOptions {
         rate_hz: Some(500.0),
+        keep_digital: true,
         ..OpenOptions::default()
     }
 }
 
-/// Damages `bytes`, a file with the name `extension`, and opens what remains.
-fn survives(name: &str, bytes: &[u8], extension: &str) {
-    common::survives(name, bytes, extension, |path| {
+/// Damages the file `name` of the test data and opens what remains, also as `also` does.
+fn survives_with(name: &str, also: impl Fn(&Path)) {
+    let path = data().join(name);
+    let bytes = std::fs::read(&path).unwrap();
+    let extension = path.extension().unwrap().to_str().unwrap();
+    common::survives(name, &bytes, extension, |path| {
         let _ = open(path, &options());
+        also(path);
     });
+}
+
+fn survives(name: &str) {
+    survives_with(name, |_| {});
+}
+
+fn hdf5(path: &Path) {
+    let Ok(file) = Hdf5File::open(path) else {
+        return;
+    };
+    for dataset in file.datasets() {
+        let _ = dataset.read::<f32>();
+        let _ = dataset.read_texts();
+        if let Some(&rows) = dataset.shape().first().filter(|&&rows| rows > 0) {
+            let _ = dataset.read_rows::<i64>(rows - 1..rows);
+        }
+    }
+}
+
+fn mat(path: &Path) {
+    let _ = MatFile::read(path).map(|file| file.summary());
 }
 
 #[test]
 fn csv() {
     let bytes = std::fs::read(data().join("same_record/A0002.csv")).unwrap();
-    survives("A0002.csv", &bytes[..40_000], "csv");
+    common::survives("A0002.csv", &bytes[..40_000], "csv", |path| {
+        let _ = open(path, &options());
+    });
+}
+
+#[test]
+fn layouts_of_hdf5() {
+    survives_with("containers/layouts.h5", hdf5);
+}
+
+#[test]
+fn new_layouts_of_hdf5() {
+    survives_with("containers/latest.h5", hdf5);
+}
+
+#[test]
+fn recordings_in_hdf5() {
+    survives_with("containers/said.h5", hdf5);
+    survives_with("containers/sph.h5", hdf5);
+}
+
+#[test]
+fn values_of_matlab() {
+    survives_with("containers/kinds.mat", mat);
+    survives_with("containers/level4.mat", mat);
+    survives_with("containers/feats_packed.mat", mat);
+    survives_with("containers/feats.mat", mat);
+}
+
+#[test]
+fn a_record_of_cpsc_2018() {
+    survives("cpsc2018/A1980.mat");
+}
+
+#[test]
+fn archives_of_numpy() {
+    survives("containers/said.npz");
+    survives("containers/packed.npz");
 }

@@ -83,7 +83,8 @@ impl Layout {
                     _ => None,
                 }
             }
-            3 | 4 => match (version, field.u8()?) {
+            // Version 5 differs from 4 in the size of a number that the index states itself.
+            3..=5 => match (version, field.u8()?) {
                 (_, 0) => {
                     let size = usize::from(field.u16()?);
                     Some(Layout::Compact(field.take(size)?.to_vec()))
@@ -97,7 +98,7 @@ impl Layout {
                         .collect::<Option<_>>()?;
                     Chunked::new(sizes, rank, Index::Tree, address)
                 }
-                (4, 2) => {
+                (4 | 5, 2) => {
                     let flags = field.u8()?;
                     let dims = usize::from(field.u8()?);
                     let bytes = usize::from(field.u8()?);
@@ -122,7 +123,7 @@ impl Layout {
                     };
                     Chunked::new(sizes, rank, index, field.address()?)
                 }
-                (4, 3) => Some(Layout::Other("a virtual data set")),
+                (4 | 5, 3) => Some(Layout::Other("a virtual data set")),
                 _ => None,
             },
             _ => None,
