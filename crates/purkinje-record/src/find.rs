@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Lead, RecordError, dicom, xml};
+use crate::{Lead, RecordError, dicom, edf, hdf5, mat, npz, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -14,9 +14,15 @@ pub const MAX_FOLDER_DEPTH: usize = 64;
 const PEEK_BYTES: u64 = 4096;
 
 /// The recordings in `folder` and its subfolders, sorted by path: headers of WFDB records (not those of segments that another
-/// header in the folder names), `.npy` arrays with a `.json` sidecar, `.csv` tables with a column named like a standard
-/// lead, DICOM files of ECG objects (by extension or, without any, by their mark), and `.xml` files with the root element of an
-/// ECG; where a header and an array or table share a name, just the header.
+/// header in the folder names) and of other files those that say by themselves what they are:
+///
+/// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
+/// - `.csv` tables with a column named like a standard lead;
+/// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
+/// - `.edf` files;
+/// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
+///
+/// Where a header and another file share a name, just the header.
 ///
 /// Links to folders are followed; a folder that is reached twice is searched once. The order does not depend on the file system.
 ///
@@ -61,7 +67,10 @@ fn search(
         } else if kind.is_file() {
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
-                Some("npy" | "csv" | "dcm" | "dicom" | "xml") | None => others.push(path),
+                Some(
+                    "npy" | "npz" | "csv" | "mat" | "h5" | "hdf5" | "edf" | "dcm" | "dicom" | "xml",
+                )
+                | None => others.push(path),
                 _ => {}
             }
         }
@@ -109,11 +118,14 @@ fn segment_headers(path: &Path) -> Option<Vec<PathBuf>> {
     )
 }
 
-/// Whether an array has a sidecar, a table a column that is a lead, a document the root element of an ECG, a DICOM file the
-/// class of one.
+/// Whether a file that is no header holds a recording, as far as little of it tells.
 fn is_recording(path: &Path) -> bool {
     match lower_extension(path).as_deref() {
         Some("npy") => return path.with_extension("json").is_file(),
+        Some("npz") => return npz::is_recording(path),
+        Some("mat") => return mat::is_recording(path),
+        Some("h5" | "hdf5") => return hdf5::is_recording(path),
+        Some("edf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),
         Some("xml") => return peek_bytes(path).is_some_and(xml::is_recording),
         Some("dcm" | "dicom") | None => {
             return peek_bytes(path).is_some_and(|start| dicom::is_recording(&start));

@@ -3,6 +3,7 @@
 //! One array holds the samples: `signal`, `ecg`, `data`, `x`, `arr_0`, or the only one of two dimensions. Others may say the rest:
 //! `rate_hz` or `fs`, `leads` (an array of strings), `unit`.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::array::{Known, budget};
@@ -17,6 +18,9 @@ pub const MAX_ARRAYS: usize = 1024;
 /// Bytes of an array that says something about the samples.
 pub const MAX_SMALL_BYTES: usize = 1 << 20;
 
+/// Bytes at the end of an archive in which [`is_recording`] looks for its directory.
+const MAX_TAIL_BYTES: u64 = 1 << 18;
+
 /// Names of the array of samples, most telling first.
 const SAMPLES: [&str; 6] = ["signal", "ecg", "data", "x", "feats", "arr_0"];
 /// Names of the array with the sampling rate in hertz.
@@ -24,7 +28,7 @@ const RATES: [&str; 4] = ["rate_hz", "fs", "sampling_rate", "sample_rate"];
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let bytes = files::read_small(path, MAX_NPZ_BYTES, "size in bytes")?;
-    let entries = entries(path, &bytes)?;
+    let entries = entries(path, &bytes, 0)?;
     let rate = RATES.iter().find_map(|name| find(&entries, name));
     let rate_hz = match rate {
         Some(entry) => {
@@ -77,15 +81,19 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
     Array::parse(path, &npy, true)?.recording(path, known, options)
 }
 
-/// Whether the archive at `path` says rate and leads itself.
+/// Whether the archive at `path` says rate and leads itself; looks at its directory only.
 pub(crate) fn is_recording(path: &Path) -> bool {
-    let Ok(bytes) = files::read_small(path, MAX_NPZ_BYTES, "size in bytes") else {
-        return false;
+    let tail = || {
+        let mut file = std::fs::File::open(path).ok()?;
+        let start = file.metadata().ok()?.len().saturating_sub(MAX_TAIL_BYTES);
+        file.seek(SeekFrom::Start(start)).ok()?;
+        let mut tail = Vec::new();
+        file.take(MAX_TAIL_BYTES).read_to_end(&mut tail).ok()?;
+        entries(path, &tail, usize::try_from(start).ok()?).ok()
     };
-    let Ok(entries) = entries(path, &bytes) else {
-        return false;
-    };
-    RATES.iter().any(|name| find(&entries, name).is_some()) && find(&entries, "leads").is_some()
+    tail().is_some_and(|entries| {
+        RATES.iter().any(|name| find(&entries, name).is_some()) && find(&entries, "leads").is_some()
+    })
 }
 
 fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
@@ -203,8 +211,8 @@ impl Entry {
     }
 }
 
-/// The arrays of the archive, from the directory at its end.
-fn entries(path: &Path, archive: &[u8]) -> Result<Vec<Entry>, RecordError> {
+/// The arrays of the archive, from the directory at its end; `archive` is what of it starts at `base`.
+fn entries(path: &Path, archive: &[u8], base: usize) -> Result<Vec<Entry>, RecordError> {
     // The end mark is the last thing but for a comment of at most 65535 bytes.
     let reach = archive.len().saturating_sub(22 + 65_535);
     let end = (reach..(archive.len() + 1).saturating_sub(22))
@@ -220,7 +228,7 @@ fn entries(path: &Path, archive: &[u8]) -> Result<Vec<Entry>, RecordError> {
     {
         let record = usize::try_from(u64_at(locator, 8))
             .ok()
-            .and_then(|at| archive.get(at..))
+            .and_then(|at| archive.get(at.checked_sub(base)?..))
             .filter(|record| record.len() >= 56 && record.starts_with(b"PK\x06\x06"))
             .ok_or_else(|| broken(path, "the directory at the end"))?;
         count = usize::try_from(u64_at(record, 32)).unwrap_or(usize::MAX);
@@ -236,8 +244,9 @@ fn entries(path: &Path, archive: &[u8]) -> Result<Vec<Entry>, RecordError> {
     }
     let mut entries = Vec::new();
     for _ in 0..count {
-        let head = archive
-            .get(at..)
+        let head = at
+            .checked_sub(base)
+            .and_then(|at| archive.get(at..))
             .filter(|head| head.len() >= 46 && head.starts_with(b"PK\x01\x02"))
             .ok_or_else(|| broken(path, "the directory at the end"))?;
         let [name, more, comment] = [28, 30, 32].map(|at| usize::from(u16_at(head, at)));

@@ -86,7 +86,7 @@ fn values_of_matlab() {
 
 #[test]
 fn a_record_of_cpsc_2018() {
-    survives("cpsc2018/A1980.mat");
+    survives("cpsc2018/native/A1980.mat");
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Layout {
                         Some(Layout::Compact(field.take(size)?.to_vec()))
                     }
                     1 => Some(Layout::Contiguous(address)),
-                    2 => Chunked::new(sizes, rank, Index::Tree, address),
+                    2 => Chunked::layout(sizes, rank, Index::Tree, address),
                     _ => None,
                 }
             }
@@ -96,7 +96,7 @@ impl Layout {
                     let sizes: Vec<u64> = (0..dims)
                         .map(|_| field.u32().map(u64::from))
                         .collect::<Option<_>>()?;
-                    Chunked::new(sizes, rank, Index::Tree, address)
+                    Chunked::layout(sizes, rank, Index::Tree, address)
                 }
                 (4 | 5, 2) => {
                     let flags = field.u8()?;
@@ -121,7 +121,7 @@ impl Layout {
                         5 => return Some(Layout::Other("chunks in a B-tree of version 2")),
                         _ => return None,
                     };
-                    Chunked::new(sizes, rank, index, field.address()?)
+                    Chunked::layout(sizes, rank, index, field.address()?)
                 }
                 (4 | 5, 3) => Some(Layout::Other("a virtual data set")),
                 _ => None,
@@ -133,7 +133,12 @@ impl Layout {
 
 impl Chunked {
     /// `sizes` ends with the size of an element.
-    fn new(mut sizes: Vec<u64>, rank: usize, index: Index, address: Option<u64>) -> Option<Layout> {
+    fn layout(
+        mut sizes: Vec<u64>,
+        rank: usize,
+        index: Index,
+        address: Option<u64>,
+    ) -> Option<Layout> {
         sizes.pop()?;
         if sizes.len() != rank || rank == 0 || sizes.contains(&0) {
             return None;

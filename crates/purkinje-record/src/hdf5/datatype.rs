@@ -90,8 +90,7 @@ impl Number for i64 {
     }
     fn from_f64(value: f64) -> Option<Self> {
         // 2^63 is the first number that does not fit.
-        let fits = value.fract() == 0.0
-            && (-9.223_372_036_854_775_808e18..9.223_372_036_854_775_808e18).contains(&value);
+        let fits = value.fract() == 0.0 && (i64::MIN as f64..-(i64::MIN as f64)).contains(&value);
         fits.then_some(value as i64)
     }
 }

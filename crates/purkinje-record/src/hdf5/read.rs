@@ -1,6 +1,7 @@
 //! Reading elements.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use super::chunks::{Chunk, Chunked, Layout};
@@ -108,7 +109,7 @@ pub(super) fn decode_texts(
             texts.push(String::new());
             continue;
         };
-        if !heaps.contains_key(&address) {
+        if let Entry::Vacant(heap) = heaps.entry(address) {
             let head = meta.at(address, (8 + source.length_bytes) as u64, "texts")?;
             let size = source.fields(&head[8..]).length().unwrap_or(0);
             if !head.starts_with(b"GCOL") {
@@ -122,7 +123,7 @@ pub(super) fn decode_texts(
             if total > limit {
                 return Err(source.too_large("size of texts in bytes", total as u64, limit as u64));
             }
-            heaps.insert(address, meta.at(address, size, "texts")?);
+            heap.insert(meta.at(address, size, "texts")?);
         }
         let found = heaps
             .get(&address)
