@@ -82,13 +82,14 @@ impl Lead {
         }
     }
 
-    /// Reads a name as files spell it: case, surrounding blanks, and leading words `Lead` and `ECG` do not matter.
+    /// Reads a name as files spell it: case, surrounding blanks, and leading words `Lead`, `ECG` and `EKG` do not
+    /// matter.
     /// Never fails: an unknown name becomes [`Lead::Other`].
     pub fn parse(name: &str) -> Lead {
         let trimmed = name.trim();
         let lower = trimmed.to_ascii_lowercase();
         let mut core = lower.as_str();
-        while let Some(rest) = ["lead", "ecg"]
+        while let Some(rest) = ["lead", "ecg", "ekg"]
             .iter()
             .find_map(|prefix| core.strip_prefix(prefix))
         {

@@ -94,3 +94,15 @@ fn archives_of_numpy() {
     survives("containers/said.npz");
     survives("containers/packed.npz");
 }
+
+#[test]
+fn edf() {
+    survives("containers/rates.edf");
+    survives_with("same_record/A0001.edf", |path| {
+        let options = OpenOptions {
+            leads: purkinje_record::LeadChoice::Voltages,
+            ..options()
+        };
+        let _ = open(path, &options);
+    });
+}

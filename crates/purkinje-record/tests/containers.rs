@@ -323,3 +323,104 @@ fn archives_of_numpy_open() {
         &["packed.npz", "sampling rate is absent", "`fs`"],
     );
 }
+
+#[test]
+fn edf_holds_the_same_record_as_wfdb() {
+    let edf = open(data("same_record/A0001.edf"), &OpenOptions::default()).unwrap();
+    let wfdb = open(data("same_record/A0001.hea"), &OpenOptions::default()).unwrap();
+    assert_eq!((edf.rate_hz, &edf.leads), (500.0, &wfdb.leads));
+    assert_eq!(edf.samples_mv().len(), wfdb.samples_mv().len());
+    for (edf, wfdb) in edf.samples_mv().iter().zip(wfdb.samples_mv()) {
+        assert!((edf - wfdb).abs() < 0.00004, "{edf} {wfdb}");
+    }
+    assert!(edf.annotations.is_empty());
+    assert_eq!((edf.patient, edf.age, edf.sex), (None, None, None));
+}
+
+#[test]
+fn edf_says_more_than_samples() {
+    let named = |leads: &str| OpenOptions {
+        leads: LeadChoice::Named(leads.parse().unwrap()),
+        keep_digital: true,
+        patient_salt: Some("pepper".into()),
+        ..OpenOptions::default()
+    };
+    let path = made("rates.edf");
+    let r = open(&path, &named("II,I")).unwrap();
+    assert_eq!((r.rate_hz, r.len()), (250.0, 750));
+    for t in 0..750 {
+        assert!((r.samples_mv()[t] - 0.002 * t as f32).abs() < 0.000_06);
+        assert!((r.samples_mv()[750 + t] - 0.001 * t as f32).abs() < 0.000_06);
+    }
+    let digital = r.digital.as_ref().unwrap();
+    assert_eq!(digital.samples()[750 + 10], 100);
+    assert!((digital.gain_per_mv()[0] - 10_000.0).abs() < 1e-6);
+    assert_eq!((r.age, r.sex.as_deref()), (Some(50.0), Some("female")));
+    let patient = r.patient.unwrap();
+    assert!(patient.len() == 32 && !patient.contains("MCH"));
+    let marks: Vec<_> = r
+        .annotations
+        .iter()
+        .map(|a| {
+            (
+                a.sample,
+                a.lead.clone(),
+                a.symbol.as_str(),
+                a.note.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        marks,
+        [
+            (125, None, "N", None),
+            (313, Some(Lead::I), "\"", Some("noise")),
+            (500, None, "\"", Some("Lights off")),
+        ]
+    );
+    assert_eq!(r.source.comments, ["prefilter ECG I: HP:0.05Hz"]);
+
+    let v1 = open(&path, &named("V1")).unwrap();
+    assert_eq!((v1.rate_hz, v1.len()), (500.0, 1500));
+    assert!((v1.samples_mv()[1499] - 1.0).abs() < 0.0002);
+    refused(
+        open(&path, &OpenOptions::default()).unwrap_err(),
+        &["rates.edf", "Resp", "ohm"],
+    );
+    let voltages = OpenOptions {
+        leads: LeadChoice::Voltages,
+        ..OpenOptions::default()
+    };
+    refused(
+        open(&path, &voltages).unwrap_err(),
+        &["ECG I", "250 samples per frame", "Lead V1", "500"],
+    );
+    refused(
+        open(&path, &named("V6")).unwrap_err(),
+        &["no lead V6", "I II Resp V1"],
+    );
+
+    // The same file, said to have gaps: it opens while there is none.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[192..197].copy_from_slice(b"EDF+D");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gaps.edf");
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(open(&path, &named("I")).unwrap().len(), 750);
+    let third = bytes.windows(4).position(|w| w == b"+2\x14\x14").unwrap();
+    bytes[third + 1] = b'7';
+    std::fs::write(&path, &bytes).unwrap();
+    refused(
+        open(&path, &named("I")).unwrap_err(),
+        &["gaps.edf", "data record 3", "7 s", "no gaps"],
+    );
+    // Cut off, and cut off while the header does not know how long it should be.
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    refused(
+        open(&path, &named("I")).unwrap_err(),
+        &["ends too early", "3 data records"],
+    );
+    bytes[236..244].copy_from_slice(b"-1      ");
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert_eq!(open(&path, &named("I")).unwrap().len(), 500);
+}

@@ -104,7 +104,34 @@ def tables():
     pq.write_table(table, "metadata.parquet", compression="zstd")
 
 
+def edf():
+    import datetime
+    import pyedflib
+
+    f = pyedflib.EdfWriter("rates.edf", 4, file_type=pyedflib.FILETYPE_EDFPLUS)
+    f.setPatientCode("MCH-17")
+    f.setPatientName("Harry")
+    f.setSex(0)
+    f.setBirthdate(datetime.date(1951, 5, 2))
+    f.setStartdatetime(datetime.datetime(2002, 3, 2, 10, 0, 0))
+    for i, (label, unit, rate, limit) in enumerate(
+        [("ECG I", "uV", 250, 3276.7), ("EKG II", "uV", 250, 3276.7), ("Resp", "ohm", 25, 100), ("Lead V1", "mV", 500, 5)]
+    ):
+        f.setSignalHeader(
+            i,
+            dict(label=label, dimension=unit, sample_frequency=rate, physical_min=-limit, physical_max=limit,
+                 digital_min=-32767, digital_max=32767, transducer="", prefilter="HP:0.05Hz" if i == 0 else ""),
+        )
+    t = np.arange(750)
+    f.writeSamples([t.astype("f8"), 2.0 * t, np.zeros(75), np.linspace(-1, 1, 1500)])
+    f.writeAnnotation(0.5, -1, "N")
+    f.writeAnnotation(1.25, 0.5, "noise@@ECG I")
+    f.writeAnnotation(2.0, -1, "Lights off")
+    f.close()
+
+
 hdf5()
 matlab()
 archives()
 tables()
+edf()
