@@ -9,6 +9,7 @@ mod checkpoints;
 mod clear_hug_models;
 mod clear_hug_signal;
 mod compare;
+mod preprocessing;
 mod recipe;
 mod walk;
 
@@ -26,15 +27,23 @@ type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 /// Checks by the kind of case they are for.
 type Kinds = &'static [(&'static str, Check)];
 
+/// Systems all of whose kinds are checked: a case of another kind fails. Of the others it is skipped, and said so.
+const COMPLETE: &[&str] = &["clear-hug"];
+
 /// For each system that exists here, the kinds of case it is checked with.
-const SYSTEMS: &[(&str, &[Kinds])] = &[(
-    "clear-hug",
-    &[
-        clear_hug_signal::CHECKS,
-        clear_hug_models::CHECKS,
-        recipe::CHECKS,
-    ],
-)];
+const SYSTEMS: &[(&str, &[Kinds])] = &[
+    (
+        "clear-hug",
+        &[
+            clear_hug_signal::CHECKS,
+            clear_hug_models::CHECKS,
+            recipe::CHECKS,
+        ],
+    ),
+    ("hubert-ecg", &[preprocessing::HUBERT]),
+    ("d-beta", &[preprocessing::D_BETA]),
+    ("deri", &[preprocessing::DERI]),
+];
 
 fn main() -> ExitCode {
     // Cargo names the package's folder when it runs a test; otherwise the current folder counts.
@@ -68,16 +77,17 @@ fn main() -> ExitCode {
             .flatten()
             .find(|(kind, _)| *kind == case.kind)
             .map(|(_, check)| *check);
+        if check.is_none() && !COMPLETE.contains(&case.system.as_str()) {
+            skipped.push(format!("{} {}", case.system, case.kind));
+            continue;
+        }
         run += 1;
         failed += usize::from(!report(&case, check));
     }
     skipped.sort();
     skipped.dedup();
     if !skipped.is_empty() {
-        println!(
-            "skipped systems without an implementation: {}",
-            skipped.join(", ")
-        );
+        println!("skipped, not implemented yet: {}", skipped.join(", "));
     }
     println!("golden: {run} cases, {failed} failed");
     if run == 0 {

@@ -8,7 +8,9 @@ use std::time::Instant;
 use purkinje_record::{LeadSet, Recording};
 use purkinje_signal::beats::Tokenizer;
 use purkinje_signal::filter::{BandPass, ZeroPhase};
+use purkinje_signal::hubert_input::{CROP_SAMPLES, DECIMATION, HubertInputs};
 use purkinje_signal::preprocess::{Preparer, Preprocess};
+use purkinje_signal::quality::measure;
 use purkinje_signal::r_peaks::Xqrs;
 use purkinje_signal::resample;
 
@@ -68,6 +70,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     time("preparation, 12 x 5000 at 500 Hz", || {
         preparer.apply(&recording)
     });
+    for name in ["hubert", "d-beta", "deri", "raw-500"] {
+        let preparer = Preparer::new(&Preprocess::preset(name)?)?;
+        time(&format!("preparation for {name}"), || {
+            preparer.apply(&recording)
+        });
+    }
+    let rest = Preprocess::clear().serve(&Preprocess::raw(500.0), Some(500.0))?;
+    time("clear from a row of raw-500", || {
+        rest.apply("made up", &leads, recording.samples_mv())
+    });
+    time("figures of quality, 12 x 5000", || {
+        measure(&leads, 500.0, recording.samples_mv())
+    });
+    time("figures of quality, 12 x 1000", || {
+        measure(&leads, 100.0, &narrow)
+    });
+    let inputs = HubertInputs::new(Some(DECIMATION))?;
+    time("crop of 5 s, decimated", || {
+        inputs.crop(recording.samples_mv(), 12, 0, CROP_SAMPLES)
+    });
+
     let mut tokenizer = Tokenizer::new(&leads)?;
     time("preparation and tokens", || {
         let prepared = preparer.apply(&recording)?;

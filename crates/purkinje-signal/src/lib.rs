@@ -1,8 +1,9 @@
 //! What happens to samples between a file and a model.
 //!
-//! - [`repair`] replaces missing samples, [`resample`] changes the rate, [`filter`] band-passes;
+//! - [`repair`] replaces missing samples, [`resample`] changes the rate, [`filter`] band-passes and decimates;
 //! - [`Preprocess`] names all of that as one serialisable value, the contract that travels with
 //!   every store and checkpoint, and applies it to a recording;
+//! - [`hubert_input`] crops, lays leads end to end and decimates, as HuBERT-ECG wants its input;
 //! - [`r_peaks`] finds R-peaks, [`beats`] cuts a recording into heartbeat tokens;
 //! - [`quality`] says what is wrong with a recording before anybody trains on it.
 //!
@@ -13,6 +14,7 @@
 
 pub mod beats;
 pub mod filter;
+pub mod hubert_input;
 pub mod preprocess;
 pub mod quality;
 pub mod r_peaks;

@@ -1,4 +1,4 @@
-//! The two inner loops, compiled for several vector widths; the only module with `unsafe`.
+//! Inner loops, compiled for several vector widths; the only module with `unsafe`.
 //!
 //! The loops are written once, in plain Rust over fixed-size arrays, and inlined into one function
 //! per instruction set. Products and sums are never fused, so every version gives the same bits.
@@ -94,6 +94,29 @@ pub(crate) fn correlate(signal: &[f64], taps: &[f64], out: &mut [f64]) {
     correlate_loop::<16>(signal, taps, out);
 }
 
+/// Plain loops that gain from wide vectors; `run` and all it calls must be inlined for that. Sums that run in
+/// lanes of their own give the same bits whatever the width.
+pub(crate) trait Kernel {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+/// Runs a kernel in the version for this processor.
+pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if has_avx512() {
+            // SAFETY: the processor has the features the function was compiled for.
+            return unsafe { x86::kernel_avx512(kernel) };
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { x86::kernel_avx2(kernel) };
+        }
+    }
+    kernel.run()
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
     std::arch::is_x86_feature_detected!("avx512f")
@@ -146,7 +169,7 @@ mod x86 {
         _mm512_set1_pd, _mm512_storeu_pd, _mm512_sub_pd,
     };
 
-    use super::{Recursive, Vector, correlate_loop, zero_phase_loop};
+    use super::{Kernel, Recursive, Vector, correlate_loop, zero_phase_loop};
 
     #[target_feature(enable = "avx512f,avx512vl")]
     pub(super) fn zero_phase_8_avx512<const M: usize>(
@@ -180,6 +203,16 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) fn correlate_avx2(signal: &[f64], taps: &[f64], out: &mut [f64]) {
         correlate_loop::<32>(signal, taps, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl")]
+    pub(super) fn kernel_avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run()
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn kernel_avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run()
     }
 
     // The three types below are private to this module and named by the functions above only, so

@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 mod checkpoint;
+pub mod class_weights;
 pub mod clear;
 mod error;
 mod objective;

@@ -9,6 +9,7 @@ use purkinje_record::Lead;
 use serde::{Deserialize, Serialize};
 
 use crate::beats::Sample;
+use crate::simd::{self, Kernel};
 
 /// What the relations between the limb leads say about their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -236,30 +237,77 @@ struct Moments {
     centred: [[f64; 6]; 6],
 }
 
+/// Sums of six rows and of the products of each two of them (the lower triangle).
+struct Products<'a> {
+    values: &'a [f64],
+    len: usize,
+}
+
+impl Kernel for Products<'_> {
+    type Output = ([f64; 6], [[f64; 6]; 6]);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let (mut sums, mut products) = ([0.0; 6], [[0.0; 6]; 6]);
+        for a in 0..6 {
+            let row = |k: usize| &self.values[k * self.len..(k + 1) * self.len];
+            sums[a] = sum_of(row(a));
+            for b in 0..=a {
+                products[a][b] = dot(row(a), row(b));
+            }
+        }
+        (sums, products)
+    }
+}
+
+#[inline(always)]
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    lanes.into_iter().chain(rest).sum()
+}
+
+#[inline(always)]
+fn sum_of(values: &[f64]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    lanes.iter().chain(rest).sum()
+}
+
+/// Sums run side by side in this many lanes.
+const LANES: usize = 16;
+
 impl Moments {
     fn of(rows: [Option<&[f32]>; 6], step: usize) -> Self {
-        let len = rows
-            .iter()
-            .flatten()
-            .map(|row| row.len())
-            .min()
-            .unwrap_or(0);
-        let mut sums = [0.0; 6];
-        let mut raw = [[0.0; 6]; 6];
-        let mut count = 0.0;
-        let silence = [0.0f32; 1];
-        // An absent row reads one zero again and again.
-        let places = rows.map(|row| row.map_or((&silence[..], 0), |row| (row, 1)));
-        for k in (0..len).step_by(step.max(1)) {
-            let x = places.map(|(row, one)| f64::from(row[k * one]));
-            for a in 0..6 {
-                sums[a] += x[a];
-                for b in 0..=a {
-                    raw[a][b] += x[a] * x[b];
-                }
+        let step = step.max(1);
+        let shortest = rows.iter().flatten().map(|row| row.len()).min();
+        let len = shortest.unwrap_or(0).div_ceil(step);
+        // [lead, sample]; absent leads are silent.
+        let mut values = vec![0.0; 6 * len];
+        for (row, place) in rows.iter().zip(values.chunks_exact_mut(len.max(1))) {
+            for (to, from) in place
+                .iter_mut()
+                .zip(row.iter().flat_map(|row| row.iter().step_by(step)))
+            {
+                *to = f64::from(*from);
             }
-            count += 1.0;
         }
+        let (sums, mut raw) = simd::widest(Products {
+            values: &values,
+            len,
+        });
+        let count = len as f64;
         let mut centred = raw;
         for a in 0..6 {
             for b in 0..=a {
@@ -346,13 +394,16 @@ fn arms_reversed(i: Option<&[f32]>, avr: Option<&[f32]>, v6: Option<&[f32]>, ste
     let (Some(i), Some(avr), Some(v6)) = (i, avr, v6) else {
         return false;
     };
-    let [i, avr, v6] = [i, avr, v6].map(|row| Centred::of(row, step));
-    let alike =
-        i.0.iter().zip(&v6.0).map(|(a, b)| a * b).sum::<f64>() / (i.power() * v6.power()).sqrt();
-    i.lop_sided() <= -LOP_SIDED
-        && avr.lop_sided() >= LOP_SIDED
+    let i = Centred::of(i, step);
+    // Nearly always this settles it.
+    if !(i.lop_sided() <= -LOP_SIDED) {
+        return false;
+    }
+    let [avr, v6] = [avr, v6].map(|row| Centred::of(row, step));
+    let product: f64 = i.0.iter().zip(&v6.0).map(|(a, b)| a * b).sum();
+    avr.lop_sided() >= LOP_SIDED
         && v6.lop_sided() > 0.0
-        && alike <= UNLIKE_V6
+        && product / (i.power() * v6.power()).sqrt() <= UNLIKE_V6
 }
 
 struct Centred(Vec<f64>);

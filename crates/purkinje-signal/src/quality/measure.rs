@@ -13,6 +13,7 @@ use super::CLIP_RUN_SAMPLES;
 use super::limb::{self, LimbLeads};
 use crate::beats::Sample;
 use crate::resample::RATES_HZ;
+use crate::simd::{self, Kernel};
 
 /// Leads that have a bit in the masks; further ones are not looked at.
 pub const MAX_MEASURED_LEADS: usize = 16;
@@ -72,7 +73,7 @@ const BLOCKS_PER_S: usize = 5;
 const MIN_BLOCK_RATE_HZ: f64 = 40.0;
 
 /// Limb leads are judged by at most this many evenly spaced samples.
-const MAX_LIMB_SAMPLES: usize = 1000;
+const MAX_LIMB_SAMPLES: usize = 500;
 
 /// Mains frequencies in hertz.
 const MAINS_HZ: [f64; 2] = [50.0, 60.0];
@@ -100,6 +101,7 @@ struct Scratch {
 struct Blocks {
     means: Vec<f32>,
     residuals: Vec<f32>,
+    /// Squares of amplitudes.
     mains: [Vec<f32>; 2],
 }
 
@@ -162,12 +164,14 @@ impl Scratch {
                 found.missing_leads |= 1 << row;
                 continue;
             }
-            let (min, max) = range(values);
+            let (min, max, at_ends) = simd::widest(EndsPass(values));
             if min == max {
                 found.flat_leads |= 1 << row;
                 continue;
             }
-            if is_clipped(values, min, max, rate_hz) {
+            let run = ((CLIP_RUN_S * rate_hz) as usize).max(CLIP_RUN_SAMPLES);
+            // Nearly always the extremes are too few for any run.
+            if at_ends >= run && super::longest_run_at_ends(values, min, max) >= run {
                 found.clipped_leads |= 1 << row;
             }
             if rate_hz >= MIN_BLOCK_RATE_HZ {
@@ -188,27 +192,17 @@ impl Scratch {
             self.tables = Some(Tables::new(rate_hz));
         }
         let Some(tables) = &self.tables else { return };
-        let Blocks {
-            means,
-            residuals,
-            mains,
-        } = &mut self.blocks;
-        means.clear();
-        residuals.clear();
-        mains.iter_mut().for_each(Vec::clear);
-        for block in self.rows[from..].chunks_exact(tables.block) {
-            let mean = sum(block) / block.len() as f32;
-            means.push(mean);
-            residuals
-                .push(difference_power(block) / (DIFFERENCE_VARIANCE * (block.len() - 2) as f32));
-            for (amplitudes, [cosine, sine]) in mains.iter_mut().zip(&tables.waves) {
-                amplitudes.push(dot(block, cosine).hypot(dot(block, sine)));
-            }
-        }
-        self.noise.extend(median(residuals).map(f32::sqrt));
-        self.baseline.extend(wander(means));
-        for (all, own) in self.mains.iter_mut().zip(mains) {
-            all.extend(median(own));
+        let blocks = &mut self.blocks;
+        simd::widest(BlockPass {
+            values: &self.rows[from..],
+            tables,
+            blocks,
+        });
+        self.noise
+            .extend(median(&mut blocks.residuals).map(f32::sqrt));
+        self.baseline.extend(wander(&blocks.means));
+        for (all, own) in self.mains.iter_mut().zip(&mut blocks.mains) {
+            all.extend(median(own).map(f32::sqrt));
         }
     }
 
@@ -223,6 +217,51 @@ impl Scratch {
         let step = len.div_ceil(MAX_LIMB_SAMPLES);
         let judged = limb::judge(limb::LEADS.map(row), row(purkinje_record::Lead::V6), step);
         (judged.residual_mv.map(|mv| mv as f32), judged.leads)
+    }
+}
+
+/// One lead, block by block.
+struct BlockPass<'a> {
+    values: &'a [f32],
+    tables: &'a Tables,
+    blocks: &'a mut Blocks,
+}
+
+impl Kernel for BlockPass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Blocks {
+            means,
+            residuals,
+            mains,
+        } = self.blocks;
+        means.clear();
+        residuals.clear();
+        mains.iter_mut().for_each(Vec::clear);
+        for block in self.values.chunks_exact(self.tables.block) {
+            means.push(sum(block) / block.len() as f32);
+            let differences = (block.len() - 2) as f32;
+            residuals.push(difference_power(block) / (DIFFERENCE_VARIANCE * differences));
+            for (powers, [cosine, sine]) in mains.iter_mut().zip(&self.tables.waves) {
+                let (c, s) = (dot(block, cosine), dot(block, sine));
+                powers.push(c * c + s * s);
+            }
+        }
+    }
+}
+
+/// Smallest and largest of finite values, and how many values are one of them.
+struct EndsPass<'a>(&'a [f32]);
+
+impl Kernel for EndsPass<'_> {
+    type Output = (f32, f32, usize);
+
+    #[inline(always)]
+    fn run(self) -> (f32, f32, usize) {
+        let (min, max) = range(self.0);
+        (min, max, count_at_ends(self.0, min, max))
     }
 }
 
@@ -253,6 +292,7 @@ fn hold_last(values: &mut [f32]) -> bool {
 }
 
 /// Smallest and largest of finite values.
+#[inline(always)]
 fn range(values: &[f32]) -> (f32, f32) {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut min = [f32::INFINITY; LANES];
@@ -283,20 +323,20 @@ fn range(values: &[f32]) -> (f32, f32) {
     )
 }
 
-fn is_clipped(values: &[f32], min: f32, max: f32, rate_hz: f64) -> bool {
-    let needed = ((CLIP_RUN_S * rate_hz) as usize).max(CLIP_RUN_SAMPLES);
+#[inline(always)]
+fn count_at_ends(values: &[f32], min: f32, max: f32) -> usize {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut counts = [0u32; LANES];
     for chunk in chunks {
-        for (count, value) in counts.iter_mut().zip(chunk) {
-            *count += u32::from(*value == min) + u32::from(*value == max);
+        for lane in 0..LANES {
+            counts[lane] += u32::from((chunk[lane] == min) | (chunk[lane] == max));
         }
     }
-    let at_ends = counts.iter().sum::<u32>() as usize + rest.len();
-    // Nearly always the extremes are too few for any run.
-    at_ends >= needed && super::longest_run_at_ends(values, min, max) >= needed
+    let rest = rest.iter().filter(|v| **v == min || **v == max).count();
+    counts.iter().sum::<u32>() as usize + rest
 }
 
+#[inline(always)]
 fn sum(values: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
@@ -308,6 +348,7 @@ fn sum(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).sum()
 }
 
+#[inline(always)]
 fn dot(values: &[f32], weights: &[f32]) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
     let (weight_chunks, weight_rest) = weights.as_chunks::<LANES>();
@@ -322,6 +363,7 @@ fn dot(values: &[f32], weights: &[f32]) -> f32 {
 }
 
 /// Sum of the squares of `x[n] - (x[n-1] + x[n+1]) / 2` within the block.
+#[inline(always)]
 fn difference_power(block: &[f32]) -> f32 {
     let inner = block.len().saturating_sub(2);
     let (before, at, after) = (

@@ -1,0 +1,244 @@
+//! From stored rows to what HuBERT-ECG's network takes: crop, fill, lay the leads end to end, decimate, mask.
+//!
+//! Source: HuBERT-ECG specification, section 3.2. Rows come in the form of the `hubert` contract
+//! (500 Hz, each lead from -1 to 1). The leads are decimated *after* they were laid end to end, as in
+//! the original, so the filter smears a little across the seams.
+
+use crate::beats::Sample;
+use crate::filter::{Decimator, FilterError};
+
+/// Samples of one lead in a crop: five seconds at 500 Hz.
+pub const CROP_SAMPLES: usize = 2500;
+
+/// Samples of one lead in the longer piece from which test-time augmentation takes its crops.
+pub const LONG_CROP_SAMPLES: usize = 5000;
+
+/// Factor of decimation in every published run: 500 Hz become 100 Hz.
+pub const DECIMATION: usize = 5;
+
+/// The input of the network for one crop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HubertInput {
+    /// Lead after lead, `[lead * time]`.
+    pub signal: Vec<f32>,
+    /// For every sample whether it lies between the first and the last column with any value other than 0.
+    pub attention: Vec<bool>,
+}
+
+/// Why a row gives no input.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubertInputError {
+    /// The crop reaches beyond the end.
+    #[error(
+        "a crop of {samples} samples from sample {start} on: the row has {found} samples a lead; choose an earlier start, or leave the recording out"
+    )]
+    TooShort {
+        /// Where the crop begins.
+        start: usize,
+        /// Its length.
+        samples: usize,
+        /// Samples there are.
+        found: usize,
+    },
+    /// The samples cannot be shared by the leads.
+    #[error(
+        "{samples} samples cannot be shared by {leads} leads: expected leads x time, row by row"
+    )]
+    Shape {
+        /// Samples of all leads.
+        samples: usize,
+        /// Leads.
+        leads: usize,
+    },
+    /// The crop cannot be decimated.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+}
+
+/// Makes inputs; keep one for many rows.
+#[derive(Clone, Debug)]
+pub struct HubertInputs {
+    decimator: Option<Decimator>,
+}
+
+impl HubertInputs {
+    /// With a factor of decimation, or none.
+    ///
+    /// # Errors
+    /// [`FilterError::Decimation`] for an impossible factor.
+    pub fn new(decimation: Option<usize>) -> Result<Self, FilterError> {
+        let decimator = decimation.map(Decimator::new).transpose()?;
+        Ok(HubertInputs { decimator })
+    }
+
+    /// The input of a crop of `samples` samples from `start` on: `rows` is `[lead, time]`, row-major, `leads` rows.
+    ///
+    /// Plain crops start at 0; random ones anywhere from 0 to [`last_start`] inclusive.
+    ///
+    /// # Errors
+    /// See [`HubertInputError`].
+    pub fn crop<S: Sample>(
+        &self,
+        rows: &[S],
+        leads: usize,
+        start: usize,
+        samples: usize,
+    ) -> Result<HubertInput, HubertInputError> {
+        if leads == 0 || !rows.len().is_multiple_of(leads) {
+            return Err(HubertInputError::Shape {
+                samples: rows.len(),
+                leads,
+            });
+        }
+        let found = rows.len() / leads;
+        let end = start.checked_add(samples).filter(|end| *end <= found);
+        let (Some(end), true) = (end, samples > 0) else {
+            return Err(HubertInputError::TooShort {
+                start,
+                samples,
+                found,
+            });
+        };
+        let mut flat: Vec<f64> = rows
+            .chunks_exact(found)
+            .flat_map(|row| &row[start..end])
+            .map(|value| value.to_f64())
+            .collect();
+        fill_with_mean(&mut flat);
+        if let Some(decimator) = &self.decimator {
+            flat = decimator.apply(&flat)?;
+        }
+        Ok(HubertInput {
+            attention: attention(&flat, leads),
+            signal: flat.into_iter().map(|value| value as f32).collect(),
+        })
+    }
+}
+
+/// The last sample at which a crop may start; `None` when the row is shorter than the crop.
+pub fn last_start(len: usize, samples: usize) -> Option<usize> {
+    len.checked_sub(samples)
+}
+
+/// Columns `start..start + count` of a flat input `[lead * time]`, flat again: a crop of test-time augmentation.
+///
+/// # Errors
+/// [`HubertInputError::Shape`] and [`HubertInputError::TooShort`].
+pub fn columns(
+    flat: &[f32],
+    leads: usize,
+    start: usize,
+    count: usize,
+) -> Result<Vec<f32>, HubertInputError> {
+    if leads == 0 || flat.is_empty() || !flat.len().is_multiple_of(leads) {
+        return Err(HubertInputError::Shape {
+            samples: flat.len(),
+            leads,
+        });
+    }
+    let found = flat.len() / leads;
+    match start.checked_add(count).filter(|end| *end <= found) {
+        Some(end) => Ok(flat
+            .chunks_exact(found)
+            .flat_map(|row| &row[start..end])
+            .copied()
+            .collect()),
+        None => Err(HubertInputError::TooShort {
+            start,
+            samples: count,
+            found,
+        }),
+    }
+}
+
+/// Replaces NaN by the mean of all other values; by 0 where there is none.
+pub fn fill_with_mean(values: &mut [f64]) {
+    let (sum, count) = values
+        .iter()
+        .filter(|value| !value.is_nan())
+        .fold((0.0, 0usize), |(sum, count), value| {
+            (sum + value, count + 1)
+        });
+    if count == values.len() {
+        return;
+    }
+    let mean = if count == 0 { 0.0 } else { sum / count as f64 };
+    values
+        .iter_mut()
+        .filter(|value| value.is_nan())
+        .for_each(|value| *value = mean);
+}
+
+/// From the first to the last column with any value other than 0, the same for all leads.
+fn attention(flat: &[f64], leads: usize) -> Vec<bool> {
+    let len = flat.len() / leads;
+    let used = |column: &usize| (0..leads).any(|lead| flat[lead * len + column] != 0.0);
+    let first = (0..len).find(used);
+    let last = (0..len).rev().find(used);
+    let inside = |column: usize| {
+        first
+            .zip(last)
+            .is_some_and(|(first, last)| (first..=last).contains(&column))
+    };
+    // Samples that the leads cannot share after decimation belong to no column.
+    (0..flat.len())
+        .map(|k| k < leads * len && inside(k % len.max(1)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crops_are_laid_end_to_end() {
+        let inputs = HubertInputs::new(None).unwrap();
+        let rows: Vec<f32> = (0..20).map(|k| k as f32).collect();
+        let input = inputs.crop(&rows, 2, 3, 4).unwrap();
+        assert_eq!(input.signal, [3.0, 4.0, 5.0, 6.0, 13.0, 14.0, 15.0, 16.0]);
+        assert_eq!(input.attention, [true; 8]);
+        assert_eq!(
+            columns(&input.signal, 2, 1, 2).unwrap(),
+            [4.0, 5.0, 14.0, 15.0]
+        );
+        assert_eq!(last_start(10, 4), Some(6));
+        assert_eq!(last_start(3, 4), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_filled_and_padding_is_masked() {
+        let inputs = HubertInputs::new(None).unwrap();
+        let rows = [0.0, 1.0, f64::NAN, 0.0, 0.0, 3.0, 2.0, 0.0];
+        let input = inputs.crop(&rows, 2, 0, 4).unwrap();
+        assert_eq!(input.signal[2], 6.0 / 7.0);
+        assert_eq!(
+            input.attention,
+            [false, true, true, false, false, true, true, false]
+        );
+        let silent = inputs.crop(&[f64::NAN; 8], 2, 0, 4).unwrap();
+        assert_eq!(
+            (silent.signal, silent.attention),
+            (vec![0.0; 8], vec![false; 8])
+        );
+    }
+
+    #[test]
+    fn impossible_crops_are_refused() {
+        let inputs = HubertInputs::new(Some(DECIMATION)).unwrap();
+        let rows = [0.5f32; 60];
+        assert_eq!(inputs.crop(&rows, 2, 0, 30).unwrap().signal.len(), 12);
+        for (leads, start, samples) in [
+            (2, 1, 30),
+            (2, usize::MAX, 30),
+            (2, 0, 0),
+            (2, 0, 13),
+            (0, 0, 1),
+            (7, 0, 1),
+        ] {
+            assert!(inputs.crop(&rows, leads, start, samples).is_err());
+        }
+        assert!(columns(&rows, 2, 29, 2).is_err() && columns(&[], 2, 0, 0).is_err());
+        assert!(HubertInputs::new(Some(0)).is_err());
+    }
+}

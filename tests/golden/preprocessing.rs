@@ -1,0 +1,501 @@
+//! What HuBERT-ECG, D-BETA and DERI do to samples: kinds `preprocessing`, `code_test`, `preprocess`.
+
+use std::collections::BTreeSet;
+
+use purkinje_record::LeadSet;
+use purkinje_signal::filter::Decimator;
+use purkinje_signal::hubert_input::{
+    self, CROP_SAMPLES, DECIMATION, HubertInputs, LONG_CROP_SAMPLES,
+};
+use purkinje_signal::preprocess::{Filter, Preparer, Preprocess, Scale, Step};
+use purkinje_signal::resample;
+use purkinje_store::import::{DERI_MIN_WORDS, deri_report};
+use purkinje_train::class_weights;
+use serde_json::Value;
+
+use crate::Check;
+use crate::compare::{Findings, Tolerance};
+use crate::walk::{Case, Tensors};
+
+/// The kinds of HuBERT-ECG checked here.
+pub const HUBERT: &[(&str, Check)] = &[("preprocessing", hubert)];
+/// Those of D-BETA.
+pub const D_BETA: &[(&str, Check)] = &[("code_test", code_test)];
+/// Those of DERI.
+pub const DERI: &[(&str, Check)] = &[("preprocess", deri)];
+
+/// Double precision throughout, stored in it.
+const DOUBLE: Tolerance = Tolerance::relative(1e-9);
+/// Double precision, stored in single.
+const STORED_SINGLE: Tolerance = Tolerance::absolute(1e-6);
+/// Double precision from inputs that were stored in single, and may have been rounded then.
+const ROUNDED_INPUT: Tolerance = Tolerance::relative(6e-8);
+/// The last digit of single precision in values of size 1.
+const LAST_DIGIT: Tolerance = Tolerance::absolute(6e-8);
+
+/// The tensors of a case, and which of them were looked at.
+struct Io {
+    stored: Tensors,
+    seen: BTreeSet<String>,
+}
+
+impl Io {
+    fn open(case: &Case) -> Result<Self, String> {
+        Ok(Io {
+            stored: case.tensors("io.safetensors")?,
+            seen: BTreeSet::new(),
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.stored.has(name)
+    }
+
+    fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
+        Ok(self.stored.shape(name)?.to_vec())
+    }
+
+    fn f64(&mut self, name: &str) -> Result<Vec<f64>, String> {
+        self.seen.insert(name.to_owned());
+        self.stored.f64(name)
+    }
+
+    fn i64(&mut self, name: &str) -> Result<Vec<i64>, String> {
+        self.seen.insert(name.to_owned());
+        self.stored.i64(name)
+    }
+
+    fn close(
+        &mut self,
+        findings: &mut Findings,
+        name: &str,
+        found: &[f64],
+        tolerance: Tolerance,
+    ) -> Result<(), String> {
+        let expected = self.f64(name)?;
+        findings.close_all(name, found, &expected, tolerance);
+        Ok(())
+    }
+
+    /// Names `prefix.x.suffix`, the `x` of each.
+    fn between(&self, prefix: &str, suffix: &str) -> Vec<String> {
+        self.stored
+            .names()
+            .filter_map(|name| name.strip_prefix(prefix)?.strip_suffix(suffix))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// A tensor nobody looked at would be a check that silently does not happen.
+    fn finish(self, findings: &mut Findings) {
+        for name in self
+            .stored
+            .names()
+            .filter(|name| !self.seen.contains(*name))
+        {
+            findings.fail(format!(
+                "tensor `{name}` is not known, so nothing checked it"
+            ));
+        }
+    }
+}
+
+fn hubert(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let meta = case.json("meta.json")?;
+    let mut io = Io::open(case)?;
+    for tag in io.between("", ".input") {
+        conditioning(&tag, &meta[&tag], &mut io, findings).map_err(|e| format!("{tag}: {e}"))?;
+    }
+    for factor in io.between("decimate.sos.q", "") {
+        let decimator = decimator(&factor)?;
+        let sections = decimator.sections().concat();
+        io.close(
+            findings,
+            &format!("decimate.sos.q{factor}"),
+            &sections,
+            DOUBLE,
+        )?;
+        let states = decimator.steady_states().concat();
+        io.close(findings, &format!("decimate.zi.q{factor}"), &states, DOUBLE)?;
+    }
+    let mut labels = Vec::new();
+    for name in io.between("dataset.", ".record") {
+        data_set(&name, &meta, &mut io, findings).map_err(|e| format!("{name}: {e}"))?;
+        labels.push(io.f64(&format!("dataset.{name}.labels"))?);
+    }
+    if io.has("weights.multi_label") {
+        multi_label_weights(&labels, "weights.multi_label", &mut io, findings)?;
+    }
+    if io.has("weights.multi_label_20") {
+        let rows = io.i64("weights.multi_label_20.labels")?;
+        let columns = io.shape("weights.multi_label_20.labels")?[1];
+        let rows: Vec<Vec<f64>> = rows
+            .chunks_exact(columns)
+            .map(|row| row.iter().map(|label| *label as f64).collect())
+            .collect();
+        multi_label_weights(&rows, "weights.multi_label_20", &mut io, findings)?;
+    }
+    if io.has("weights.multi_class") {
+        let classes = io.i64("weights.multi_class.labels")?;
+        let classes: Vec<usize> = classes.into_iter().map(|class| class as usize).collect();
+        let found = class_weights::of_classes_released(&classes);
+        io.close(
+            findings,
+            "weights.multi_class",
+            &found,
+            Tolerance::relative(1e-6),
+        )?;
+    }
+    io.finish(findings);
+    Ok(())
+}
+
+/// One recording through the contract, and its second lead through each step.
+fn conditioning(
+    tag: &str,
+    meta: &Value,
+    io: &mut Io,
+    findings: &mut Findings,
+) -> Result<(), String> {
+    let rate_hz = number(meta, "sampling_rate")?;
+    let contract = Preprocess::hubert();
+    let input = io.f64(&format!("{tag}.input"))?;
+    let prepare = |contract: &Preprocess| {
+        Preparer::new(contract)
+            .and_then(|preparer| preparer.apply_samples(tag, &contract.leads, rate_hz, &input))
+            .map(|prepared| prepared.rows)
+            .map_err(|e| e.to_string())
+    };
+    let Some(Filter::Fir(band)) = contract.filter() else {
+        return Err("the contract has no such filter".to_owned());
+    };
+    let taps = band.taps(rate_hz).map_err(|e| e.to_string())?;
+    findings.exact(
+        &format!("{tag}: taps"),
+        taps.len() as f64,
+        number(meta, "taps")?,
+    );
+    io.close(findings, &format!("{tag}.fir_taps"), &taps, DOUBLE)?;
+
+    let second = |rows: Vec<f64>| {
+        let len = rows.len() / contract.leads.len();
+        rows[len..2 * len].to_vec()
+    };
+    let resampled = contract.clone().without("scale");
+    let mut filtered = resampled.clone().without("resample");
+    filtered.rate_hz = rate_hz;
+    let found = second(prepare(&filtered)?);
+    findings.exact(
+        &format!("{tag}: samples in"),
+        found.len() as f64,
+        number(meta, "samples_in")?,
+    );
+    io.close(
+        findings,
+        &format!("{tag}.filtered.lead1"),
+        &found,
+        ROUNDED_INPUT,
+    )?;
+    let found = second(prepare(&resampled)?);
+    findings.exact(
+        &format!("{tag}: samples out"),
+        found.len() as f64,
+        number(meta, "samples_out")?,
+    );
+    io.close(
+        findings,
+        &format!("{tag}.resampled.lead1"),
+        &found,
+        ROUNDED_INPUT,
+    )?;
+    io.close(
+        findings,
+        &format!("{tag}.output"),
+        &prepare(&contract)?,
+        STORED_SINGLE,
+    )
+}
+
+/// What the loader makes of one stored row.
+fn data_set(name: &str, meta: &Value, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
+    let record = format!("dataset.{name}.record");
+    let leads = io.shape(&record)?[0];
+    let rows = io.f64(&record)?;
+    let crop = |inputs: &HubertInputs, start, samples| {
+        inputs
+            .crop(&rows, leads, start, samples)
+            .map_err(|e| e.to_string())
+    };
+    let signal = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+    // A mask may be stored without its signal, and the reverse.
+    let mut factors: BTreeSet<String> = io
+        .between(&format!("dataset.{name}.q"), ".signal")
+        .into_iter()
+        .collect();
+    factors.extend(io.between(&format!("dataset.{name}.q"), ".attention_mask"));
+    for factor in factors {
+        let decimation = match factor.as_str() {
+            "None" => None,
+            factor => Some(
+                factor
+                    .parse()
+                    .map_err(|_| format!("decimation `{factor}`"))?,
+            ),
+        };
+        let inputs = HubertInputs::new(decimation).map_err(|e| e.to_string())?;
+        let input = crop(&inputs, 0, CROP_SAMPLES)?;
+        let base = format!("dataset.{name}.q{factor}");
+        if io.has(&format!("{base}.signal")) {
+            io.close(
+                findings,
+                &format!("{base}.signal"),
+                &signal(&input.signal),
+                STORED_SINGLE,
+            )?;
+        }
+        if io.has(&format!("{base}.attention_mask")) {
+            let expected = io.i64(&format!("{base}.attention_mask"))?;
+            let found: Vec<i64> = input.attention.iter().map(|on| i64::from(*on)).collect();
+            findings.exact_all(&format!("{base}.attention_mask"), &found, &expected);
+        }
+    }
+    let inputs = HubertInputs::new(Some(DECIMATION)).map_err(|e| e.to_string())?;
+    let random = format!("dataset.{name}.random_crop.signal");
+    if io.has(&random) {
+        let start = number(&meta["dataset"], "random_crop_start_500hz")? as usize;
+        let found = crop(&inputs, start, CROP_SAMPLES)?.signal;
+        io.close(findings, &random, &signal(&found), STORED_SINGLE)?;
+        let last = hubert_input::last_start(rows.len() / leads, CROP_SAMPLES);
+        findings.exact(
+            "random crop is within reach",
+            last.is_some_and(|last| start <= last),
+            true,
+        );
+    }
+    let long = format!("dataset.{name}.full_length.signal");
+    if io.has(&long) {
+        let start = number(&meta["dataset"], "full_length_start_500hz")? as usize;
+        let flat = crop(&inputs, start, LONG_CROP_SAMPLES)?.signal;
+        io.close(findings, &long, &signal(&flat), STORED_SINGLE)?;
+        let mut crops = Vec::new();
+        for start in io.i64("tta.starts")? {
+            let count = CROP_SAMPLES / DECIMATION;
+            let columns = hubert_input::columns(&flat, leads, start as usize, count);
+            crops.extend(columns.map_err(|e| e.to_string())?);
+        }
+        io.close(findings, "tta.crops", &signal(&crops), STORED_SINGLE)?;
+    }
+    Ok(())
+}
+
+fn multi_label_weights(
+    rows: &[Vec<f64>],
+    name: &str,
+    io: &mut Io,
+    findings: &mut Findings,
+) -> Result<(), String> {
+    let labels = rows.first().map_or(0, Vec::len);
+    let positives: Vec<usize> = (0..labels)
+        .map(|label| rows.iter().filter(|row| row[label] == 1.0).count())
+        .collect();
+    let found = class_weights::of_labels(&positives, rows.len());
+    io.close(findings, name, &found, Tolerance::relative(1e-6))
+}
+
+fn code_test(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let config = case.json("config.json")?;
+    let mut io = Io::open(case)?;
+    let (rate_hz, kept) = (number(&config, "fs_in")?, number(&config, "kept")? as usize);
+    let contract = Preprocess::d_beta_code();
+    findings.exact("rate", contract.rate_hz, number(&config, "fs_out")?);
+    let shape = io.shape("tracings")?;
+    let resampled = resample::resampled_len(shape[1], rate_hz, contract.rate_hz);
+    findings.exact(
+        "resampled length",
+        resampled as f64,
+        number(&config, "resampled_length")?,
+    );
+    let preparer = Preparer::new(&contract).map_err(|e| e.to_string())?;
+    let tracings = io.f64("tracings")?;
+    let mut found = Vec::new();
+    for record in tracings.chunks_exact(shape[1] * shape[2]) {
+        let rows = transposed(record, shape[2]);
+        let prepared = preparer
+            .apply_samples("tracing", &contract.leads, rate_hz, &rows)
+            .map_err(|e| e.to_string())?;
+        findings.exact("kept samples", prepared.rows.len(), shape[2] * kept);
+        found.extend(prepared.rows);
+    }
+    io.close(findings, "processed", &found, STORED_SINGLE)?;
+    for name in io.between("resample_", "/in") {
+        let out = format!("resample_{name}/out");
+        let target = io.shape(&out)?[0];
+        let found = resample::fourier(&io.f64(&format!("resample_{name}/in"))?, 1, target);
+        io.close(findings, &out, &found, DOUBLE)?;
+    }
+    io.finish(findings);
+    Ok(())
+}
+
+fn deri(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let config = case.json("config.json")?;
+    for report in config["reports"]
+        .as_array()
+        .ok_or("config.json: no `reports`")?
+    {
+        let lines = report["lines"]
+            .as_array()
+            .ok_or("a report without `lines`")?;
+        let lines: Vec<&str> = lines.iter().filter_map(Value::as_str).collect();
+        let (text, words) = deri_report(&lines);
+        let expected = report["total_report"].as_str();
+        findings.exact("report", Some(text.as_str()), expected);
+        findings.exact("words", Some(words as u64), report["words"].as_u64());
+        findings.exact(
+            "kept",
+            Some(words >= DERI_MIN_WORDS),
+            report["kept"].as_bool(),
+        );
+    }
+    let mut io = Io::open(case)?;
+    pre_training(&config, &mut io, findings)?;
+    for (name, contract) in [
+        ("ptbxl", Preprocess::deri_ptbxl()),
+        ("cpsc", Preprocess::deri_cpsc2018()),
+        ("csn", Preprocess::deri_csn()),
+    ] {
+        downstream(name, contract, &config, &mut io, findings)
+            .map_err(|e| format!("{name}: {e}"))?;
+    }
+    io.finish(findings);
+    Ok(())
+}
+
+/// The int16 array and what is read from it; the window of the case is shorter than the contract's.
+fn pre_training(config: &Value, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
+    let mut contract = Preprocess::deri();
+    let columns = number(config, "window")?;
+    let mut per_unit = f64::NAN;
+    for step in &mut contract.steps {
+        match step {
+            Step::Window(window) => window.keep_s = columns / contract.rate_hz,
+            Step::Scale(Scale::Truncate { per_unit: steps }) => per_unit = *steps,
+            _ => {}
+        }
+    }
+    let shape = io.shape("raw_mv_f64")?;
+    let raw = io.f64("raw_mv_f64")?;
+    let preparer = Preparer::new(&contract).map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    for record in raw.chunks_exact(shape[1] * shape[2]) {
+        let rows = transposed(record, shape[2]);
+        let prepared = preparer
+            .apply_samples("raw", &contract.leads, contract.rate_hz, &rows)
+            .map_err(|e| e.to_string())?;
+        found.extend(prepared.rows);
+    }
+    let steps: Vec<i64> = found
+        .iter()
+        .map(|v| (v * per_unit).round() as i64)
+        .collect();
+    findings.exact_all("array_int16", &steps, &io.i64("array_int16")?);
+    let loaded: Vec<f64> = found.iter().map(|v| f64::from(*v as f32)).collect();
+    findings.exact_all("loaded", &loaded, &io.f64("loaded")?);
+    Ok(())
+}
+
+/// The input is in the standard order, the output in the one the contract names.
+fn downstream(
+    name: &str,
+    contract: Preprocess,
+    config: &Value,
+    io: &mut Io,
+    findings: &mut Findings,
+) -> Result<(), String> {
+    let leads = LeadSet::standard_12();
+    let rows = if io.has(&format!("{name}.val")) {
+        // Converter units, 1000 to a millivolt.
+        let units = io.i64(&format!("{name}.val"))?;
+        units.into_iter().map(|unit| unit as f64 / 1000.0).collect()
+    } else {
+        transposed(&io.f64(&format!("{name}.signal_mv"))?, leads.len())
+    };
+    let prepared = Preparer::new(&contract)
+        .and_then(|preparer| preparer.apply_samples(name, &leads, contract.rate_hz, &rows))
+        .map_err(|e| e.to_string())?;
+    let found: Vec<f64> = prepared.rows.iter().map(|v| f64::from(*v as f32)).collect();
+    let len = found.len() / leads.len();
+    let columns = |from: usize, to: usize| -> Vec<f64> {
+        found
+            .chunks_exact(len)
+            .flat_map(|row| &row[from..to])
+            .copied()
+            .collect()
+    };
+    let out = format!("{name}.out");
+    if io.has(&out) {
+        io.close(findings, &out, &found, LAST_DIGIT)?;
+    }
+    let head = format!("{name}.out_head");
+    if io.has(&head) {
+        let expected: Vec<u64> = config[format!("{name}_output_shape")]
+            .as_array()
+            .map_or_else(Vec::new, |shape| {
+                shape.iter().filter_map(Value::as_u64).collect()
+            });
+        findings.exact_all(
+            &format!("{name}: shape"),
+            &[leads.len() as u64, len as u64],
+            &expected,
+        );
+        let width = io.shape(&head)?[1];
+        io.close(findings, &head, &columns(0, width), LAST_DIGIT)?;
+        io.close(
+            findings,
+            &format!("{name}.out_tail"),
+            &columns(2440, 2560),
+            LAST_DIGIT,
+        )?;
+        let last = io.shape(&format!("{name}.out_last"))?[1];
+        io.close(
+            findings,
+            &format!("{name}.out_last"),
+            &columns(len - last, len),
+            LAST_DIGIT,
+        )?;
+        let samples = rows.len() / leads.len();
+        findings.exact(
+            &format!("{name}: samples in"),
+            samples as f64,
+            number(config, &format!("{name}_length"))?,
+        );
+    }
+    // Labels pass through the loader; they belong to the data set.
+    let target = format!("{name}.target");
+    if io.has(&target) {
+        let labels = io.f64(&target)?;
+        let binary = labels.iter().all(|label| *label == 0.0 || *label == 1.0);
+        findings.exact(&target, binary, true);
+    }
+    Ok(())
+}
+
+/// `[time, lead]` to `[lead, time]`.
+fn transposed(values: &[f64], leads: usize) -> Vec<f64> {
+    (0..leads)
+        .flat_map(|lead| values[lead..].iter().step_by(leads).copied())
+        .collect()
+}
+
+fn decimator(factor: &str) -> Result<Decimator, String> {
+    let factor = factor
+        .parse()
+        .map_err(|_| format!("decimation `{factor}`"))?;
+    Decimator::new(factor).map_err(|e| e.to_string())
+}
+
+fn number(entry: &Value, key: &str) -> Result<f64, String> {
+    entry[key]
+        .as_f64()
+        .ok_or_else(|| format!("no number `{key}`"))
+}
