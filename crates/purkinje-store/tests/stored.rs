@@ -385,6 +385,7 @@ fn stores_of_the_first_schema_version_are_read() {
         same.signal_hash = None;
         same.source_rate_hz = None;
         same.source_samples = None;
+        same.texts = vec![None];
         assert_eq!(read_back(row, 6), same);
     }
     assert_eq!(store.len(), 3);

@@ -25,6 +25,7 @@ mod folder;
 mod hefei;
 mod hubert;
 mod label_table;
+mod language;
 mod ludb;
 mod mimic_iv_ecg;
 mod mimic_reports;
@@ -54,6 +55,7 @@ pub use error::ImportError;
 pub use folder::Folder;
 pub use hefei::Hefei;
 pub use label_table::{LabelTable, TableColumns};
+pub use language::report_language;
 pub use ludb::Ludb;
 pub use mimic_iv_ecg::{MAX_STUDIES, MimicIvEcg};
 pub use mimic_reports::{

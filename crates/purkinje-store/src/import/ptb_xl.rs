@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::error::ImportError;
+use super::language::report_language;
+use super::snomed::positives;
 use super::statements::{Statements, parse_codes};
 use super::table::{Table, identifier};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids};
@@ -20,6 +22,39 @@ const PUBLISHED_COUNTS: [(&str, [usize; 3]); 4] = [
     ("rhythm", [16_832, 2_100, 2_098]),
 ];
 
+/// The classes of a task with their records in the three parts.
+type TaskCounts = (&'static str, &'static [(&'static str, [usize; 3])]);
+
+/// Records of every class in folds 1-8, 9 and 10 of the complete table (DERI specification, section 2.2; the classes
+/// `AVB`, `ISC`, `NST`, ... there are `_AVB`, `ISC_`, `NST_`, ... in the table of statements).
+#[rustfmt::skip]
+const PUBLISHED_POSITIVES: [TaskCounts; 4] = [
+    ("superdiagnostic", &[
+        ("HYP", [2119, 268, 262]), ("NORM", [7596, 955, 963]), ("MI", [4379, 540, 550]), ("CD", [3907, 495, 496]),
+        ("STTC", [4186, 528, 521]),
+    ]),
+    ("subdiagnostic", &[
+        ("AMI", [2466, 306, 306]), ("LAFB/LPFB", [1437, 181, 179]), ("LVH", [1708, 210, 214]), ("STTC", [1792, 225, 222]),
+        ("IMI", [2618, 326, 327]), ("SEHYP", [24, 3, 2]), ("CRBBB", [432, 55, 54]), ("WPW", [64, 7, 8]),
+        ("LAO/LAE", [341, 43, 42]), ("NORM", [7596, 955, 963]), ("_AVB", [658, 83, 82]), ("RAO/RAE", [79, 10, 10]),
+        ("ISC_", [1019, 125, 128]), ("LMI", [161, 20, 20]), ("ISCI", [318, 39, 40]), ("ISCA", [756, 92, 93]),
+        ("NST_", [615, 75, 77]), ("CLBBB", [428, 54, 54]), ("ILBBB", [62, 7, 8]), ("IRBBB", [894, 112, 112]),
+        ("PMI", [13, 2, 2]), ("RVH", [102, 12, 12]), ("IVCD", [630, 78, 79]),
+    ]),
+    ("form", &[
+        ("PAC", [318, 40, 40]), ("DIG", [145, 18, 18]), ("HVOLT", [49, 7, 6]), ("STD_", [807, 101, 101]),
+        ("LPR", [272, 34, 34]), ("QWAVE", [438, 55, 55]), ("VCLVH", [701, 87, 87]), ("NDT", [1461, 182, 182]),
+        ("TAB_", [28, 4, 3]), ("LOWT", [350, 44, 44]), ("ABQRS", [2683, 322, 322]), ("LNGQT", [94, 12, 11]),
+        ("PRC(S)", [8, 1, 1]), ("NT_", [340, 41, 42]), ("STE_", [22, 3, 3]), ("NST_", [615, 75, 77]),
+        ("PVC", [915, 114, 114]), ("INVT", [235, 30, 29]), ("LVOLT", [145, 19, 18]),
+    ]),
+    ("rhythm", &[
+        ("SVARR", [128, 15, 14]), ("BIGU", [66, 8, 8]), ("STACH", [661, 83, 82]), ("SARRH", [618, 77, 77]),
+        ("SBRAD", [509, 64, 64]), ("TRIGU", [16, 2, 2]), ("AFIB", [1211, 151, 152]), ("SR", [13404, 1670, 1674]),
+        ("SVTAC", [21, 3, 3]), ("PSVT", [19, 3, 2]), ("AFLT", [59, 7, 7]), ("PACE", [237, 29, 28]),
+    ]),
+];
+
 /// Which of the two published sampling rates is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PtbXlRate {
@@ -35,7 +70,8 @@ pub enum PtbXlRate {
 /// Ids are `ecg_id`s. Folds 1 to 8 are the training part, 9 validation, 10 test; no patient is in two
 /// folds. The label sets are `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form` and
 /// `rhythm`; a record without any label of a set is not part of that task. Ages above 89 are published as
-/// 300 and kept so. Reports are kept as published, in German, English or Swedish.
+/// 300 and kept so. Reports are kept as published; the text `language` says whether one is German (`de`), English (`en`)
+/// or Swedish (`sv`), as [`report_language`](super::report_language) finds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtbXl {
     /// The folder of `ptbxl_database.csv`.
@@ -115,6 +151,11 @@ impl Importer for PtbXl {
                 split: Some(split_of(fold)),
                 fold: Some(fold),
                 labels,
+                texts: vec![
+                    row.value(Some(report))
+                        .and_then(report_language)
+                        .map(str::to_owned),
+                ],
                 report: row.value(Some(report)).map(str::to_owned),
                 age: row.value(Some(age)).and_then(|cell| cell.parse().ok()),
                 sex: match identifier(row.cell(sex)) {
@@ -135,6 +176,7 @@ impl Importer for PtbXl {
             name: "ptb-xl".to_owned(),
             root: self.root.clone(),
             label_sets,
+            texts: vec!["language".to_owned()],
             items,
             remarks,
             ..Catalogue::default()
@@ -183,5 +225,77 @@ fn unlike_published(label_sets: &[crate::schema::LabelSet], items: &[Item]) -> V
             ));
         }
     }
+    for (task, classes) in PUBLISHED_POSITIVES {
+        let Some(index) = label_sets.iter().position(|set| set.name == task) else {
+            continue;
+        };
+        let set = &label_sets[index];
+        let found = [Split::Train, Split::Val, Split::Test].map(|split| {
+            positives(items, index, set.classes.len(), |item| {
+                item.split == Some(split)
+            })
+        });
+        for &(name, expected) in classes {
+            let class = set.classes.iter().position(|class| class.name == name);
+            let found = class.map(|class| found.each_ref().map(|counts| counts[class]));
+            if found != Some(expected) {
+                remarks.push(format!(
+                    "class {name} of task {task} has {:?} records in train, val and test instead of the published {expected:?}",
+                    found.unwrap_or_default()
+                ));
+            }
+        }
+    }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_of_a_report_is_a_text() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/ptb-xl");
+        let catalogue = PtbXl::new(root).catalogue().unwrap();
+        assert_eq!(catalogue.texts, ["language"]);
+        let known = catalogue.items.iter().filter(|i| i.texts[0].is_some());
+        assert!(known.count() * 10 > catalogue.items.len() * 9);
+        let sizes: Vec<_> = catalogue
+            .label_sets
+            .iter()
+            .map(|s| s.classes.len())
+            .collect();
+        assert_eq!(sizes, [71, 44, 23, 5, 19, 12]);
+    }
+
+    #[test]
+    fn the_complete_table_has_the_published_counts() {
+        // The folder of all 21,799 rows, where it is at hand; records need not be there.
+        let Some(root) = std::env::var_os("PURKINJE_PTB_XL_TABLES") else {
+            return;
+        };
+        let catalogue = PtbXl::new(root).catalogue().unwrap();
+        assert_eq!(catalogue.items.len(), PUBLISHED_ROWS);
+        assert_eq!(catalogue.remarks, Vec::<String>::new());
+    }
+
+    #[test]
+    fn changed_statements_are_named_by_class() {
+        let item = |split, class| Item {
+            split: Some(split),
+            labels: vec![Some(vec![class])],
+            ..Item::default()
+        };
+        let set = crate::schema::LabelSet::from_names("form", ["STE_", "PAC"]);
+        let items: Vec<Item> = [(Split::Train, 22), (Split::Val, 3), (Split::Test, 2)]
+            .into_iter()
+            .flat_map(|(split, n)| (0..n).map(move |_| item(split, 0)))
+            .collect();
+        let remarks = unlike_published(&[set], &items);
+        let ste = remarks
+            .iter()
+            .find(|r| r.starts_with("class STE_"))
+            .unwrap();
+        assert!(ste.contains("[22, 3, 2] records"), "{ste}");
+    }
 }
