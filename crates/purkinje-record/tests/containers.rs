@@ -167,8 +167,8 @@ fn hdf5_files_of_one_recording_open() {
     assert_eq!(digital.samples()[90], 0);
     assert_eq!(digital.samples()[1], 1010);
     refused(
-        open(data("code-15/exams_sample.hdf5"), &at(400.0)).unwrap_err(),
-        &["10 x 4096 x 12", "one recording"],
+        open(data("code-15/exams_part.hdf5"), &at(400.0)).unwrap_err(),
+        &["3 x 4096 x 12", "one recording"],
     );
     // Several of two dimensions, none with a telling name.
     refused(
@@ -183,17 +183,17 @@ fn hdf5_files_of_one_recording_open() {
 
 #[test]
 fn exams_of_code_15_are_the_same_as_hdf5_and_matlab() {
-    let file = Hdf5File::open(data("code-15/exams_sample.hdf5")).unwrap();
+    let file = Hdf5File::open(data("code-15/exams_part.hdf5")).unwrap();
     let ids: Vec<i64> = file.dataset("exam_id").unwrap().read().unwrap();
-    assert_eq!(ids[..3], [438_277, 358_121, 1_594_286]);
+    assert_eq!(ids, [438_277, 358_121, 1_594_286]);
     let mat = open(
-        data("code-15/tracings/code_15_438277.mat"),
+        data("code-15/code_15_358121.mat"),
         &OpenOptions::default(),
     )
     .unwrap();
     assert_eq!((mat.rate_hz, mat.leads.len()), (400.0, 12));
     let tracings = file.dataset("tracings").unwrap();
-    let exam: Vec<f32> = tracings.read_rows(0..1).unwrap();
+    let exam: Vec<f32> = tracings.read_rows(1..2).unwrap();
     let padding = (4096 - mat.len()) / 2;
     for (lead, row) in mat.rows().enumerate() {
         for t in 0..4096usize {

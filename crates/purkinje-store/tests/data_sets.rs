@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use purkinje_record::{Lead, LeadSet};
 use purkinje_store::import::{
-    Catalogue, Fault, Hefei, ImportError, ImportOptions, Importer, Item, Ludb, MitBih, PtbDb,
-    importer, usual_preprocess,
+    Catalogue, Code15, CodeTest, Fault, Hefei, ImportError, ImportOptions, Importer, Item, Ludb,
+    MitBih, PtbDb, SamiTrop, data_sets, importer, usual_preprocess,
 };
 use purkinje_store::{FailureLimit, PrepareOptions, Split, Store, prepare};
 
@@ -370,7 +370,7 @@ fn hefei_statements_become_two_label_sets() {
 #[test]
 fn folders_of_something_else_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["ludb", "mitdb", "ptbdb", "hefei", "ptb-xl", "folder"] {
+    for name in data_sets().iter().map(|set| set.name) {
         let source = importer(name, dir.path().to_owned(), &ImportOptions::default()).unwrap();
         let error = source.catalogue().unwrap_err();
         assert!(
@@ -409,4 +409,267 @@ fn hefei_takes_the_folds_of_hubert() {
         .iter()
         .any(|remark| remark.starts_with("split hubert-0: 20032 of its 20035"));
     assert!(told, "{:?}", catalogue.remarks);
+}
+
+#[test]
+fn code_15_has_its_labels_numbers_and_real_tracings() {
+    let source = Code15::new(data("code-15"));
+    let catalogue = source.catalogue().unwrap();
+    assert_eq!(catalogue.items.len(), 10);
+    // The three exams that are here first, in the order of their file.
+    let here: Vec<&str> = catalogue.items[..3]
+        .iter()
+        .map(|item| item.id.as_str())
+        .collect();
+    assert_eq!(here, ["438277", "358121", "1594286"]);
+    let missing = catalogue
+        .items
+        .iter()
+        .filter(|i| matches!(i.fault, Some(Fault::Missing(_))));
+    assert_eq!(missing.count(), 7);
+    assert_eq!(
+        labels(&catalogue, "438277", "abnormalities"),
+        Some(vec!["1dAVb"])
+    );
+    assert_eq!(
+        labels(&catalogue, "358121", "abnormalities"),
+        Some(vec!["RBBB"])
+    );
+    assert_eq!(labels(&catalogue, "358121", "normal_ecg"), Some(vec![]));
+    assert_eq!(
+        catalogue.values,
+        ["death", "follow_up_years", "predicted_age"]
+    );
+    let one = item(&catalogue, "438277");
+    assert_eq!(one.values, [None, None, Some(38.72283)]);
+    assert_eq!(
+        item(&catalogue, "358121").values,
+        [0.0, 3.846572, 44.204422].map(Some)
+    );
+    assert_eq!(item(&catalogue, "795649").values[0], Some(1.0));
+    assert_eq!(
+        (one.patient.as_deref(), one.age),
+        (Some("185323"), Some(46.0))
+    );
+    assert_eq!((one.sex.as_deref(), one.entry), (Some("male"), Some(0)));
+    assert!(catalogue.remarks.is_empty(), "{:?}", catalogue.remarks);
+
+    let twelve = LeadSet::standard_12();
+    let short = source.read(&catalogue, one, &twelve).unwrap();
+    assert_eq!((short.len(), short.rate_hz), (2934, 400.0));
+    assert_eq!(short.lead_mv(&Lead::I).unwrap()[0], -0.117_262_1 / 10.0);
+    let long = source
+        .read(&catalogue, item(&catalogue, "1594286"), &twelve)
+        .unwrap();
+    assert_eq!(long.len(), 4096);
+
+    let mut padded = Code15::new(data("code-15"));
+    padded.keep_padding = true;
+    let kept = padded.read(&catalogue, one, &twelve).unwrap();
+    assert_eq!(kept.len(), 4096);
+    assert_eq!(
+        kept.lead_mv(&Lead::V6).unwrap()[581..3515],
+        *short.lead_mv(&Lead::V6).unwrap()
+    );
+    assert!(
+        kept.rows()
+            .all(|row| row[..581].iter().chain(&row[3515..]).all(|v| *v == 0.0))
+    );
+
+    let (_dir, store) = stored("code-15", &data("code-15"), &ImportOptions::default());
+    assert_eq!(common::ids(&store), ["438277", "358121", "1594286"]);
+}
+
+#[test]
+fn code_15_takes_an_exam_from_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("tracings")).unwrap();
+    fs::copy(data("code-15/exams.csv"), dir.path().join("exams.csv")).unwrap();
+    let mat = dir.path().join("tracings/code_15_358121.mat");
+    fs::copy(data("code-15/code_15_358121.mat"), mat).unwrap();
+    let source = Code15::new(dir.path());
+    let catalogue = source.catalogue().unwrap();
+    let wanted: LeadSet = "V6,aVL,I".parse().unwrap();
+    let own = source
+        .read(&catalogue, item(&catalogue, "358121"), &wanted)
+        .unwrap();
+    let part = Code15::new(data("code-15"));
+    let catalogue = part.catalogue().unwrap();
+    let same = part
+        .read(&catalogue, item(&catalogue, "358121"), &wanted)
+        .unwrap();
+    assert_eq!(own.samples_mv(), same.samples_mv());
+    assert_eq!(own.rate_hz, same.rate_hz);
+
+    // Without either, the exam is missing; a damaged part is said, and its exams fail.
+    let broken = dir.path().join("exams_part12.hdf5");
+    fs::write(&broken, b"\x89HDF\r\n\x1a\n and nothing").unwrap();
+    fs::remove_dir_all(dir.path().join("tracings")).unwrap();
+    let catalogue = source.catalogue().unwrap();
+    assert!(
+        catalogue.remarks[0].contains("exams_part12.hdf5"),
+        "{:?}",
+        catalogue.remarks
+    );
+    assert!(matches!(
+        item(&catalogue, "358121").fault,
+        Some(Fault::Invalid(_))
+    ));
+    assert!(matches!(
+        item(&catalogue, "438277").fault,
+        Some(Fault::Missing(_))
+    ));
+}
+
+#[test]
+fn code_test_is_named_by_its_samples_and_labelled_by_titles() {
+    let source = CodeTest::new(data("layouts/code-test"));
+    let catalogue = source.catalogue().unwrap();
+    let remarks = catalogue.remarks.join("\n");
+    assert!(
+        remarks.contains("in the order I II III aVL aVF aVR V1"),
+        "{remarks}"
+    );
+    assert!(
+        remarks.contains("3 tracings instead of the published 827"),
+        "{remarks}"
+    );
+    let sets: Vec<&str> = catalogue
+        .label_sets
+        .iter()
+        .map(|set| set.name.as_str())
+        .collect();
+    assert_eq!(sets.len(), 7);
+    assert_eq!((sets[0], sets[6]), ("abnormalities", "dnn"));
+    // The table says AF before ST.
+    assert_eq!(
+        labels(&catalogue, "1", "abnormalities"),
+        Some(vec!["RBBB", "ST"])
+    );
+    assert_eq!(labels(&catalogue, "2", "abnormalities"), Some(vec!["AF"]));
+    assert_eq!(labels(&catalogue, "2", "dnn"), Some(vec!["AF"]));
+    assert_eq!(labels(&catalogue, "0", "cardiologist2"), Some(vec!["AF"]));
+    let one = item(&catalogue, "2");
+    assert_eq!(
+        (one.age, one.sex.as_deref(), one.split),
+        (Some(68.0), Some("female"), Some(Split::Test))
+    );
+
+    // The same samples, in whatever order they are stored.
+    let recording = source
+        .read(&catalogue, item(&catalogue, "0"), &LeadSet::standard_12())
+        .unwrap();
+    let part = Code15::new(data("code-15"));
+    let exams = part.catalogue().unwrap();
+    let exam = part
+        .read(&exams, item(&exams, "438277"), &LeadSet::standard_12())
+        .unwrap();
+    for (own, same) in recording.rows().zip(exam.rows()) {
+        assert_eq!(own, &same[1000 - 581..1800 - 581]);
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(&data("layouts/code-test"), dir.path());
+    fs::write(dir.path().join("data/attributes.csv"), "age,sex\n1,M\n").unwrap();
+    let error = CodeTest::new(dir.path())
+        .catalogue()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("1 rows for 3 tracings"), "{error}");
+}
+
+#[test]
+fn sami_trop_goes_by_the_order_of_its_rows_and_takes_the_folds_of_hubert() {
+    let root = data("layouts/sami-trop");
+    let options = ImportOptions {
+        split: Some("hubert-0".to_owned()),
+        keep_padding: true,
+        ..ImportOptions::default()
+    };
+    let source = importer("sami-trop", root.clone(), &options).unwrap();
+    let catalogue = source.catalogue().unwrap();
+    assert_eq!(labels(&catalogue, "100726", "death"), Some(vec!["death"]));
+    assert_eq!(labels(&catalogue, "101191", "death"), Some(vec![]));
+    assert_eq!(
+        labels(&catalogue, "101191", "normal_ecg"),
+        Some(vec!["normal_ecg"])
+    );
+    assert_eq!(item(&catalogue, "999").values, [0.0, 2.0, 71.5].map(Some));
+    let parts = ["100726", "101191", "999"].map(|id| item(&catalogue, id).split.unwrap());
+    assert_eq!(parts, [Split::Train, Split::Train, Split::None]);
+    let read = |source: &dyn Importer| {
+        source
+            .read(&catalogue, item(&catalogue, "999"), &LeadSet::standard_12())
+            .unwrap()
+            .len()
+    };
+    assert_eq!(read(source.as_ref()), 1024);
+    assert_eq!(read(&SamiTrop::new(&root)), 800);
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(&root, dir.path());
+    let table = fs::read_to_string(root.join("exams.csv")).unwrap();
+    let fewer = table.lines().take(3).collect::<Vec<_>>().join("\n");
+    fs::write(dir.path().join("exams.csv"), fewer).unwrap();
+    let error = SamiTrop::new(dir.path())
+        .catalogue()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("3 tracings for the 2 rows"), "{error}");
+}
+
+#[test]
+fn sph_has_statements_modifiers_and_the_names_of_hubert() {
+    let options = ImportOptions {
+        split: Some("hubert-2".to_owned()),
+        ..ImportOptions::default()
+    };
+    let source = importer("sph", data("layouts/sph"), &options).unwrap();
+    let catalogue = source.catalogue().unwrap();
+    assert_eq!(
+        labels(&catalogue, "A00001", "statements"),
+        Some(vec!["Sinus bradycardia", "Sinus arrhythmia"])
+    );
+    assert_eq!(
+        labels(&catalogue, "A00001", "hubert"),
+        Some(vec!["SBRAD", "SARRH"])
+    );
+    assert_eq!(labels(&catalogue, "A00001", "modifiers"), Some(vec![]));
+    assert_eq!(
+        labels(&catalogue, "A00002", "hubert"),
+        Some(vec!["NORM", "PVC", "STD_"])
+    );
+    assert_eq!(
+        labels(&catalogue, "A00002", "modifiers"),
+        Some(vec!["Multiform", "Inferior"])
+    );
+    // HuBERT-ECG's name for the statement.
+    assert_eq!(
+        labels(&catalogue, "A00003", "statements"),
+        Some(vec!["2:1 AV block"])
+    );
+    assert_eq!(labels(&catalogue, "A00003", "hubert"), Some(vec!["1AVB"]));
+    assert_eq!(catalogue.label_sets[0].classes[2].codes["AHA"], "22");
+    assert_eq!(
+        item(&catalogue, "A00001").patient,
+        item(&catalogue, "A00003").patient
+    );
+    assert!(matches!(
+        item(&catalogue, "A00003").fault,
+        Some(Fault::Missing(_))
+    ));
+    assert_eq!(item(&catalogue, "A00001").split, Some(Split::Train));
+    let part = Code15::new(data("code-15"));
+    let exams = part.catalogue().unwrap();
+    let exam = part
+        .read(&exams, item(&exams, "358121"), &"V3".parse().unwrap())
+        .unwrap();
+    let own = source
+        .read(
+            &catalogue,
+            item(&catalogue, "A00002"),
+            &"V3".parse().unwrap(),
+        )
+        .unwrap();
+    assert_eq!(own.rate_hz, 500.0);
+    assert_eq!(own.samples_mv(), &exam.samples_mv()[1000 - 581..1800 - 581]);
 }

@@ -47,6 +47,57 @@ pub(super) const HEFEI: [(&str, usize); 27] = [
     ("CLBBB|LBBB", 5),
 ];
 
+/// The 44 classes of SPH in order, which is that of the AHA codes, with their positives in the test part.
+pub(super) const SPH: [(&str, usize); 44] = [
+    ("NORM", 2610),
+    ("STACH", 155),
+    ("SBRAD", 550),
+    ("SARRH", 299),
+    ("PAC", 116),
+    ("PAC_NC", 1),
+    ("JPC", 13),
+    ("JEC", 6),
+    ("AF", 173),
+    ("AFLT", 37),
+    ("JTACH", 1),
+    ("PVC", 272),
+    ("SPRI", 1),
+    ("AVCR", 2),
+    ("LPR", 43),
+    ("2AVB1", 2),
+    ("2AVB2", 1),
+    ("1AVB", 21),
+    ("AVBVC", 8),
+    ("AVBHG", 1),
+    ("3AVB", 8),
+    ("LAFB", 31),
+    ("LPFB", 2),
+    ("CLBBB|LBBB", 18),
+    ("IRBBB", 247),
+    ("CRBBB|RBBB", 195),
+    ("WPW", 7),
+    ("RAD", 34),
+    ("LAD", 31),
+    ("LVOLT", 70),
+    ("LAO/LAE", 4),
+    ("LVH", 51),
+    ("RVH", 1),
+    ("STD_", 394),
+    ("STTC", 231),
+    ("TAB", 482),
+    ("LNGQT", 6),
+    ("TUF", 2),
+    ("STTVH", 25),
+    ("ERE", 5),
+    ("AMI", 17),
+    ("IMI", 25),
+    ("ASMI", 30),
+    ("EAMI", 3),
+];
+
+/// Positives (deaths) in the test part of SaMi-Trop, first fold.
+pub(super) const SAMI_TROP_DEATHS: usize = 10;
+
 /// Gives every item its part in a fold, by the name that `name` gives it in the published table; others become
 /// [`Split::None`]. Returns what the user should know.
 pub(super) fn divide(

@@ -8,6 +8,9 @@
 //! | [`Csn`] | Chapman-Shaoxing-Ningbo |
 //! | [`MimicIvEcg`] | MIMIC-IV-ECG 1.0 |
 //! | [`Physionet2021`] | the folders of the PhysioNet/CinC Challenge 2021 |
+//! | [`Code15`], [`CodeTest`] | CODE-15% and the CODE test set |
+//! | [`SamiTrop`] | SaMi-Trop |
+//! | [`Sph`] | Shandong Provincial Hospital |
 //! | [`Hefei`] | the Hefei competition's data of the second round |
 //! | [`Ludb`] | LUDB 1.0.1 with the limits of its waves |
 //! | [`PtbDb`] | PTB Diagnostic ECG Database 1.0.0 |
@@ -18,9 +21,11 @@
 //! A new source is one type that implements [`Importer`].
 
 mod challenge_weights;
+mod code;
 mod cpsc2018;
 mod csn;
 mod error;
+mod exams;
 mod folder;
 mod hefei;
 mod hubert;
@@ -36,10 +41,13 @@ mod ptbdb;
 mod published;
 mod published_splits;
 mod registry;
+mod sami_trop;
 mod snomed;
+mod sph;
 mod statements;
 mod table;
 mod table_parquet;
+mod tracings;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +57,7 @@ use serde::Serialize;
 use crate::schema::{LabelSet, Split};
 
 pub use challenge_weights::{ChallengeWeights, MAX_SCORED_CLASSES};
+pub use code::{Code15, CodeTest};
 pub use cpsc2018::Cpsc2018;
 pub use csn::Csn;
 pub use error::ImportError;
@@ -67,10 +76,12 @@ pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use ptbdb::PtbDb;
 pub use published_splits::{published_split, published_split_names, published_split_sets};
 pub use registry::{DataSet, ImportOptions, data_set, data_sets, importer, usual_preprocess};
+pub use sami_trop::SamiTrop;
 pub use snomed::{
     CHALLENGE_SOURCES, ChallengeCode, HeaderNotes, MAX_HEADER_BYTES, MAX_HEADER_DEPTH, SNOMED_CT,
     challenge_code, challenge_codes,
 };
+pub use sph::Sph;
 
 /// A source of records.
 pub trait Importer: Sync {

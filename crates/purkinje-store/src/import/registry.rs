@@ -7,8 +7,8 @@ use purkinje_signal::Preprocess;
 
 use super::error::ImportError;
 use super::{
-    Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih, Physionet2021,
-    PtbDb, PtbXl, PtbXlRate, hubert, mitdb, published_split_names,
+    Code15, CodeTest, Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih,
+    Physionet2021, PtbDb, PtbXl, PtbXlRate, SamiTrop, Sph, hubert, mitdb, published_split_names,
 };
 
 /// A data set that can be opened by its name.
@@ -79,6 +79,30 @@ const DATA_SETS: &[DataSet] = &[
     DataSet {
         name: "physionet2021",
         about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
+        preset: "clear",
+        options: &["split"],
+    },
+    DataSet {
+        name: "code-15",
+        about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
+        preset: "clear",
+        options: &["keep_padding"],
+    },
+    DataSet {
+        name: "code-test",
+        about: "CODE test set: 827 exams of 7 or 10 s, six abnormalities by several annotators",
+        preset: "clear",
+        options: &["keep_padding"],
+    },
+    DataSet {
+        name: "sami-trop",
+        about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
+        preset: "clear",
+        options: &["split", "keep_padding"],
+    },
+    DataSet {
+        name: "sph",
+        about: "Shandong Provincial Hospital: 25,770 records of 10 to 60 s, AHA statements",
         preset: "clear",
         options: &["split"],
     },
@@ -195,6 +219,26 @@ pub fn importer(
             split: options.split.clone(),
             ..Physionet2021::new(root)
         }),
+        "code-15" => {
+            let mut source = Code15::new(root);
+            source.keep_padding = options.keep_padding;
+            Box::new(source)
+        }
+        "code-test" => {
+            let mut source = CodeTest::new(root);
+            source.keep_padding = options.keep_padding;
+            Box::new(source)
+        }
+        "sami-trop" => {
+            let mut source = SamiTrop::new(root);
+            source.keep_padding = options.keep_padding;
+            source.hubert_fold = split.and_then(hubert::fold_of);
+            Box::new(source)
+        }
+        "sph" => Box::new(Sph {
+            hubert: split.is_some(),
+            ..Sph::new(root)
+        }),
         "hefei" => Box::new(Hefei {
             hubert_fold: split.and_then(hubert::fold_of),
             ..Hefei::new(root)
@@ -223,7 +267,7 @@ impl DataSet {
             "mimic-iv-ecg" => owned(&MimicIvEcg::SPLITS),
             "csn" => Csn::split_names(),
             "physionet2021" => Physionet2021::split_names(),
-            "hefei" => owned(&hubert::SPLITS),
+            "hefei" | "sami-trop" | "sph" => owned(&hubert::SPLITS),
             "mitdb" => owned(&[mitdb::DE_CHAZAL]),
             _ => Vec::new(),
         }
