@@ -211,7 +211,7 @@ fn exams_of_code_15_are_the_same_as_hdf5_and_matlab() {
         for i in 0..8u64 {
             let (tracings, all) = (&tracings, &all);
             scope.spawn(move || {
-                let row = i % 10;
+                let row = i % 3;
                 let exam: Vec<f32> = tracings.read_rows(row..row + 1).unwrap();
                 assert_eq!(exam, all[row as usize * 49_152..][..49_152]);
             });
