@@ -132,7 +132,7 @@ impl LeakageReport {
 ///
 /// Patients are compared within a store and between stores of the same source. Recordings are equal when
 /// their [signal hashes](crate::signal_hash) are; they are similar when the median correlation of the standard leads that
-/// all stores have, at 100 Hz between about 1 and 15 Hz, exceeds [`MIN_SIMILARITY`] within [`MAX_LAG_S`]. Within one
+/// all stores have, at 100 Hz between about 1 and 15 Hz, exceeds [`MIN_SIMILARITY`] within a tenth of a second. Within one
 /// store only records of different parts are compared, and those of no part are left out.
 ///
 /// Similar recordings are found by sketches of 256 bits of 4.8 seconds, from their beginning and from their first beat, so recordings
