@@ -32,10 +32,20 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// No reader for this kind of file.
-    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a .npy array or a .csv table", path.display())]
+    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG", path.display())]
     UnknownKind {
         /// What was named.
         path: PathBuf,
+    },
+    /// A kind that is known, but has no reader.
+    #[error("`{}` is {kind}, which is not supported; convert it to {instead}", path.display())]
+    Unsupported {
+        /// What was named.
+        path: PathBuf,
+        /// The kind.
+        kind: &'static str,
+        /// What to convert it to.
+        instead: &'static str,
     },
     /// A WFDB header that does not follow the grammar.
     #[error("`{}`: {source}", path.display())]

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Lead, RecordError, dicom, edf, hdf5, mat, npz, xml};
+use crate::{Lead, RecordError, dicom, edf, hdf5, mat, npz, parquet, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -17,7 +17,7 @@ const PEEK_BYTES: u64 = 4096;
 /// header in the folder names) and of other files those that say by themselves what they are:
 ///
 /// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
-/// - `.csv` tables with a column named like a standard lead;
+/// - `.csv` and `.parquet` tables with a column named like a standard lead;
 /// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
 /// - `.edf` files;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
@@ -68,7 +68,8 @@ fn search(
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
                 Some(
-                    "npy" | "npz" | "csv" | "mat" | "h5" | "hdf5" | "edf" | "dcm" | "dicom" | "xml",
+                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "dcm"
+                    | "dicom" | "xml",
                 )
                 | None => others.push(path),
                 _ => {}
@@ -123,6 +124,7 @@ fn is_recording(path: &Path) -> bool {
     match lower_extension(path).as_deref() {
         Some("npy") => return path.with_extension("json").is_file(),
         Some("npz") => return npz::is_recording(path),
+        Some("parquet") => return parquet::is_recording(path),
         Some("mat") => return mat::is_recording(path),
         Some("h5" | "hdf5") => return hdf5::is_recording(path),
         Some("edf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),

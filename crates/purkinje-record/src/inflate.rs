@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use flate2::read::{DeflateDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// The first `size` bytes of a zlib stream, or all if there are fewer. Allocates `size` bytes at once: the caller has checked it.
 pub(crate) fn zlib(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
@@ -12,6 +12,11 @@ pub(crate) fn zlib(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
 /// The same of a bare DEFLATE stream, as zip archives hold it.
 pub(crate) fn deflate(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
     unpack(DeflateDecoder::new(packed), size)
+}
+
+/// The same of a gzip file.
+pub(crate) fn gzip(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    unpack(MultiGzDecoder::new(packed), size)
 }
 
 fn unpack(stream: impl Read, size: usize) -> io::Result<Vec<u8>> {

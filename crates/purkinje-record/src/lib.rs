@@ -17,6 +17,7 @@ mod open;
 mod parquet;
 mod recording;
 mod stored;
+mod table;
 mod units;
 pub mod wfdb;
 mod xml;

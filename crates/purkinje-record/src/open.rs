@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::wfdb::files;
 use crate::{
     LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet, wfdb, xml,
 };
@@ -106,6 +107,8 @@ impl OpenOptions {
 /// | `.dcm`, or any name with a DICOM preamble | DICOM waveform |
 /// | `.xml` | GE MUSE, Philips Sierra, HL7 aECG, by the root element |
 ///
+/// Files of SCP-ECG are told by their mark, and refused.
+///
 /// # Errors
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
 pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, RecordError> {
@@ -127,6 +130,11 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, 
             Ok(header) => wfdb::open(&header, options),
             Err(_) if extension == Some("mat") => mat::open(path, options),
             Err(_) if dicom::is_dicom(path) => dicom::open(path, options),
+            Err(_) if extension == Some("scp") || is_scp(path) => Err(RecordError::Unsupported {
+                path: path.to_owned(),
+                kind: "an SCP-ECG file",
+                instead: "DICOM, HL7 aECG or EDF with the program of the device",
+            }),
             Err(error) => Err(error),
         },
     }
@@ -147,6 +155,12 @@ fn header_beside(path: &Path) -> Result<PathBuf, RecordError> {
     Err(RecordError::UnknownKind {
         path: path.to_owned(),
     })
+}
+
+/// Whether the first section of a file, a table of pointers, is that of SCP-ECG (EN 1064).
+fn is_scp(path: &Path) -> bool {
+    let mut start = Vec::new();
+    files::read_start(path, 22, &mut start).is_ok() && start.ends_with(b"SCPECG")
 }
 
 /// Name of the record at `path`: the file name without its extension.

@@ -173,6 +173,20 @@ fn missing_short_and_changed_files_are_told_apart() {
 }
 
 #[test]
+fn files_of_scp_ecg_are_refused_by_name() {
+    let f = Folder::new();
+    let section = b"\x6b\x06\x60\x85\0\0\xda\x55\0\0\x88\0\0\0\x14\x14SCPECG\0\0";
+    f.write("r.SCP", section);
+    f.write("r.ecg", section);
+    f.write("other.scp", "");
+    for name in ["r.SCP", "r.ecg", "other.scp"] {
+        let refused = f.refused(name, &[name, "SCP-ECG", "not supported", "DICOM"]);
+        assert!(matches!(refused, RecordError::Unsupported { .. }));
+    }
+    assert!(find_records(f.0.path()).unwrap().is_empty());
+}
+
+#[test]
 fn headers_cannot_name_files_outside_their_folder() {
     let f = Folder::new();
     f.write("secret.dat", i16s(&[1, 2, 3]));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use purkinje_record::hdf5::Hdf5File;
 use purkinje_record::mat::MatFile;
-use purkinje_record::{LeadChoice, OpenOptions, open};
+use purkinje_record::{LeadChoice, OpenOptions, find_records, open};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data")
@@ -58,6 +58,24 @@ fn csv() {
     common::survives("A0002.csv", &bytes[..40_000], "csv", |path| {
         let _ = open(path, &options());
     });
+}
+
+#[test]
+fn parquet() {
+    for name in ["time", "metadata", "encodings", "plain", "polars", "duckdb"] {
+        survives_with(&format!("containers/{name}.parquet"), |path| {
+            // Past the checksums and all that is wrong with one column.
+            for lead in ["I", "V1"] {
+                let one = OpenOptions {
+                    leads: LeadChoice::Named(lead.parse().unwrap()),
+                    verify: false,
+                    ..OpenOptions::default()
+                };
+                let _ = open(path, &one);
+            }
+            let _ = find_records(path.parent().unwrap());
+        });
+    }
 }
 
 #[test]

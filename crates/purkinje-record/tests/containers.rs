@@ -186,11 +186,7 @@ fn exams_of_code_15_are_the_same_as_hdf5_and_matlab() {
     let file = Hdf5File::open(data("code-15/exams_part.hdf5")).unwrap();
     let ids: Vec<i64> = file.dataset("exam_id").unwrap().read().unwrap();
     assert_eq!(ids, [438_277, 358_121, 1_594_286]);
-    let mat = open(
-        data("code-15/code_15_358121.mat"),
-        &OpenOptions::default(),
-    )
-    .unwrap();
+    let mat = open(data("code-15/code_15_358121.mat"), &OpenOptions::default()).unwrap();
     assert_eq!((mat.rate_hz, mat.leads.len()), (400.0, 12));
     let tracings = file.dataset("tracings").unwrap();
     let exam: Vec<f32> = tracings.read_rows(1..2).unwrap();
@@ -326,6 +322,98 @@ fn archives_of_numpy_open() {
         open(made("packed.npz"), &OpenOptions::default()).unwrap_err(),
         &["packed.npz", "sampling rate is absent", "`fs`"],
     );
+}
+
+#[test]
+fn parquet_tables_open() {
+    // Titles out of order, a column of times, several groups of rows, Snappy.
+    let r = open(made("time.parquet"), &OpenOptions::default()).unwrap();
+    assert_eq!((r.rate_hz, &r.leads), (250.0, &"I,V1,aVR".parse().unwrap()));
+    assert_eq!(r.samples_mv(), x([0, 6, 3], 90));
+    assert_eq!(r.source.format, "parquet");
+    let r = open(made("time.parquet"), &at(100.0)).unwrap();
+    assert_eq!((r.rate_hz, r.leads.len()), (100.0, 3));
+
+    // Rate and unit of the metadata, a unit in a title, a null, a column of texts; Zstandard.
+    let r = open(made("metadata.parquet"), &OpenOptions::default()).unwrap();
+    assert_eq!((r.rate_hz, &r.leads), (250.0, &"II,V2".parse().unwrap()));
+    assert_eq!(r.samples_mv()[0], 1.0);
+    assert!(r.samples_mv()[1].is_nan());
+    assert_eq!(r.samples_mv()[2..], [3.0, 1.0, 2.0, 3.0]);
+    let microvolts = OpenOptions {
+        unit: Some(Unit::Microvolt),
+        ..at(500.0)
+    };
+    let r = open(made("metadata.parquet"), &microvolts).unwrap();
+    assert_eq!(r.rate_hz, 500.0);
+    assert_eq!(r.lead_mv(&Lead::V2).unwrap(), [0.001, 0.002, 0.003]);
+    let missing = OpenOptions {
+        leads: LeadChoice::Named("V6".parse().unwrap()),
+        ..OpenOptions::default()
+    };
+    refused(
+        open(made("metadata.parquet"), &missing).unwrap_err(),
+        &["no lead V6", "II V2"],
+    );
+}
+
+#[test]
+fn parquet_tables_of_every_writer_and_encoding_read_the_same() {
+    for name in ["polars.parquet", "duckdb.parquet"] {
+        let r = open(made(name), &at(500.0)).unwrap();
+        assert_eq!(r.leads, LeadSet::standard_12(), "{name}");
+        assert_eq!(r.samples_mv(), x(0..12, 90), "{name}");
+        refused(
+            open(made(name), &OpenOptions::default()).unwrap_err(),
+            &[name, "sampling rate is absent", "rate_hz"],
+        );
+    }
+    for name in ["encodings.parquet", "plain.parquet"] {
+        let r = open(made(name), &OpenOptions::default()).unwrap();
+        let leads = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4".parse().unwrap();
+        assert_eq!((r.rate_hz, &r.leads), (250.0, &leads), "{name}");
+        let nullable = [1, 2, 4, 6, 7];
+        for (i, (found, expected)) in r.samples_mv().iter().zip(x(0..10, 90)).enumerate() {
+            if nullable.contains(&(i / 90)) && (i % 90).is_multiple_of(7) {
+                assert!(found.is_nan(), "{name} {i}");
+            } else {
+                assert_eq!(*found, expected, "{name} {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parquet_tables_with_faults_are_refused() {
+    let bytes = std::fs::read(made("encodings.parquet")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.parquet");
+    let refused_as = |bytes: &[u8], parts: &[&str]| {
+        std::fs::write(&path, bytes).unwrap();
+        refused(open(&path, &OpenOptions::default()).unwrap_err(), parts);
+    };
+    refused_as(b"PAR1", &["r.parquet", "footer", "absent"]);
+    refused_as(
+        &bytes[..bytes.len() - 1],
+        &["does not end with the mark PAR1"],
+    );
+    refused_as(&[&bytes[1..], b""].concat(), &["does not start"]);
+    // What is changed within a page, its checksum tells.
+    let told = (4..bytes.len() - 8).step_by(5).filter(|&at| {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        let found = open(&path, &OpenOptions::default()).map_err(|error| error.to_string());
+        found.is_err_and(|message| message.contains("a page with the checksum"))
+    });
+    let told = told.count();
+    assert!(told > 100, "{told}");
+    let mut long = bytes.clone();
+    let at = long.len() - 8;
+    long[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    refused_as(&long, &["footer", "4294967295 bytes", "limit"]);
+    long[at..at + 4].copy_from_slice(&60_000u32.to_le_bytes());
+    refused_as(&long, &["footer", "longer than the file"]);
 }
 
 #[test]

@@ -1,10 +1,12 @@
-"""Writes the files of this folder. Needs h5py, numpy, scipy, pyarrow, pyedflib; run it in this folder.
+"""Writes the files of this folder. Needs duckdb, h5py, numpy, polars, scipy, pyarrow, pyedflib; run it in this folder.
 
 The value of lead l at sample t is 100 l + t unless said otherwise, so that tests can tell where each came from.
 """
 
+import duckdb
 import h5py
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.io import savemat
@@ -102,6 +104,25 @@ def tables():
     table = pa.table({"II (uV)": pa.array([1000.0, None, 3000.0]), "note": pa.array(["a", "b", "c"]), "V2": pa.array([1, 2, 3])})
     table = table.replace_schema_metadata({"rate_hz": "250", "unit": "mV"})
     pq.write_table(table, "metadata.parquet", compression="zstd")
+
+    # Every kind of number in every encoding of it, without and with nulls (where t is a multiple of 7).
+    def typed(values, kind):
+        return pa.array(values.astype(kind), mask=np.arange(90) % 7 == 0)
+
+    kinds = {
+        "I": x[0].astype("i4"), "II": typed(x[1], "i2"), "III": typed(x[2], "i8"), "aVR": x[3].astype("u4"), "aVL": typed(x[4], "u2"),
+        "aVF": x[5].astype("f4"), "V1": typed(x[6], "f8"), "V2": typed(x[7], "f4"), "V3": x[8].astype("f2"), "V4": x[9].astype("u8"),
+        "time": pa.array((np.arange(90) * 4000).astype("M8[us]")),
+        "lists": [[1.0, 2.0]] * 90, "day": pa.array(np.arange(90).astype("M8[D]")), "done": [True] * 90,
+    }
+    table = pa.table(kinds)
+    integers = {name: "DELTA_BINARY_PACKED" for name in ["I", "II", "III", "aVR", "aVL", "V4", "time"]}
+    split = {name: "BYTE_STREAM_SPLIT" for name in ["aVF", "V1", "V2", "V3"]}
+    pq.write_table(table, "encodings.parquet", compression="gzip", use_dictionary=False, data_page_version="2.0",
+                   column_encoding=integers | split, write_page_checksum=True, data_page_size=200)
+    pq.write_table(table, "plain.parquet", compression="none", use_dictionary=False, data_page_size=100)
+    duckdb.from_arrow(pa.table({n: v for n, v in zip(LEADS, x)})).write_parquet("duckdb.parquet")
+    polars.DataFrame({n: v for n, v in zip(LEADS, x)}).write_parquet("polars.parquet")
 
 
 def edf():

@@ -1,0 +1,508 @@
+//! The pages of a column: unpacked one at a time, and their numbers read one at a time, so that memory follows the page.
+
+use super::footer::{Chunk, Column, Kind};
+use super::thrift::{FALSE, Fault, I32, STRUCT, TRUE, Thrift, varint};
+use crate::inflate;
+
+/// Bytes of the largest page, once unpacked, in a small file; a quarter of the file is added.
+pub const MAX_PAGE_BYTES: usize = 8 << 20;
+
+const DATA: i64 = 0;
+const DICTIONARY: i64 = 2;
+const DATA_2: i64 = 3;
+
+/// Calls `out` for each of the `rows` values of a column in one group of rows; with NaN where there is none.
+pub(super) fn read(
+    file: &[u8],
+    column: &Column,
+    kind: Kind,
+    chunk: &Chunk,
+    rows: usize,
+    verify: bool,
+    out: &mut dyn FnMut(f64),
+) -> Result<(), Fault> {
+    if chunk.kind != kind.code() {
+        return Err(format!(
+            "values of type {} in the groups of rows",
+            chunk.kind
+        ));
+    }
+    let end = chunk.at.checked_add(chunk.bytes);
+    let mut pages = end
+        .and_then(|end| file.get(chunk.at..end))
+        .ok_or("pages beyond the end of the file")?;
+    let mut dictionary = None;
+    let mut read = 0;
+    while read < rows {
+        if pages.is_empty() {
+            return Err(format!("{read} rows instead of {rows} in a group of rows"));
+        }
+        let (head, head_bytes) = Head::read(pages)?;
+        let rest = &pages[head_bytes..];
+        if head.packed > rest.len() {
+            return Err("a page that is cut off".into());
+        }
+        let body;
+        (body, pages) = rest.split_at(head.packed);
+        if let (true, Some(crc)) = (verify, head.crc) {
+            let found = crc32fast::hash(body);
+            if found != crc {
+                return Err(format!(
+                    "a page with the checksum {found:08x} for {crc:08x}"
+                ));
+            }
+        }
+        match head.kind {
+            DICTIONARY => {
+                if !matches!(head.encoding, 0 | 2) {
+                    return Err(format!("a dictionary in encoding {}", head.encoding));
+                }
+                dictionary = Some(unpack(file.len(), chunk.codec, body, head.unpacked)?);
+            }
+            DATA | DATA_2 => {
+                if head.values > rows - read {
+                    return Err(format!("more than {rows} rows in a group of rows"));
+                }
+                let whole;
+                let (levels, values) = if head.kind == DATA {
+                    whole = unpack(file.len(), chunk.codec, body, head.unpacked)?;
+                    head.levels(&whole, column.optional)?
+                } else {
+                    let levels = head.levels_2.checked_add(head.repetition_2);
+                    let (levels, values) = levels
+                        .and_then(|levels| body.split_at_checked(levels))
+                        .ok_or("a page that is cut off")?;
+                    let codec = if head.is_packed { chunk.codec } else { 0 };
+                    let size = head.unpacked.checked_sub(levels.len());
+                    let size = size.ok_or("a page that is smaller than its levels")?;
+                    whole = unpack(file.len(), codec, values, size)?;
+                    (&levels[head.repetition_2..], whole.as_slice())
+                };
+                let mut levels = column.optional.then(|| Hybrid::new(levels, 1));
+                let dictionary = dictionary.as_deref();
+                let mut values = Values::new(values, head.encoding, kind, dictionary)?;
+                for _ in 0..head.values {
+                    let present = match &mut levels {
+                        Some(levels) => levels.next().ok_or("a page that is cut off")? == 1,
+                        None => true,
+                    };
+                    out(if present {
+                        values.next().ok_or("a page that is cut off")?
+                    } else {
+                        f64::NAN
+                    });
+                }
+                read += head.values;
+            }
+            // Indices and what is yet to come.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The head of a page.
+#[derive(Default)]
+struct Head {
+    kind: i64,
+    unpacked: usize,
+    packed: usize,
+    crc: Option<u32>,
+    values: usize,
+    encoding: i64,
+    level_encoding: i64,
+    levels_2: usize,
+    repetition_2: usize,
+    is_packed: bool,
+}
+
+impl Head {
+    /// The head that `bytes` start with, and its size.
+    fn read(bytes: &[u8]) -> Result<(Head, usize), Fault> {
+        let mut out = Head {
+            is_packed: true,
+            level_encoding: 3,
+            ..Head::default()
+        };
+        let mut t = Thrift::new(bytes);
+        t.structure(&mut |t, id, kind| {
+            match (id, kind) {
+                (1, I32) => out.kind = t.integer()?,
+                (2, I32) => out.unpacked = t.size()?,
+                (3, I32) => out.packed = t.size()?,
+                (4, I32) => out.crc = Some(t.integer()? as u32),
+                (5 | 7, STRUCT) => t.structure(&mut |t, id, kind| {
+                    match (id, kind) {
+                        (1, I32) => out.values = t.size()?,
+                        (2, I32) => out.encoding = t.integer()?,
+                        (3, I32) => out.level_encoding = t.integer()?,
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?,
+                (8, STRUCT) => t.structure(&mut |t, id, kind| {
+                    match (id, kind) {
+                        (1, I32) => out.values = t.size()?,
+                        (4, I32) => out.encoding = t.integer()?,
+                        (5, I32) => out.levels_2 = t.size()?,
+                        (6, I32) => out.repetition_2 = t.size()?,
+                        (7, TRUE | FALSE) => {
+                            out.is_packed = kind == TRUE;
+                            return Ok(false);
+                        }
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok((out, t.position()))
+    }
+
+    /// What says which rows have a value, and the values.
+    fn levels<'a>(&self, page: &'a [u8], optional: bool) -> Result<(&'a [u8], &'a [u8]), Fault> {
+        if !optional {
+            return Ok((&[], page));
+        }
+        if self.level_encoding != 3 {
+            return Err(format!("levels in encoding {}", self.level_encoding));
+        }
+        page.split_first_chunk::<4>()
+            .and_then(|(size, rest)| rest.split_at_checked(u32::from_le_bytes(*size) as usize))
+            .ok_or_else(|| "a page that is cut off".into())
+    }
+}
+
+/// A page as it was before packing.
+fn unpack(file_bytes: usize, codec: u8, packed: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
+    let limit = MAX_PAGE_BYTES.saturating_add(file_bytes / 4);
+    if size > limit {
+        return Err(format!(
+            "a page of {size} bytes, more than the limit of {limit}; write smaller pages"
+        ));
+    }
+    let mut out = vec![0; size];
+    let written = match codec {
+        0 if packed.len() == size => {
+            out.copy_from_slice(packed);
+            size
+        }
+        0 => packed.len(),
+        1 => match snap::raw::decompress_len(packed) {
+            Ok(claimed) if claimed == size => snap::raw::Decoder::new()
+                .decompress(packed, &mut out)
+                .map_err(|error| format!("a damaged page ({error})"))?,
+            Ok(claimed) => claimed,
+            Err(error) => return Err(format!("a damaged page ({error})")),
+        },
+        2 => {
+            out =
+                inflate::gzip(packed, size).map_err(|error| format!("a damaged page ({error})"))?;
+            out.len()
+        }
+        6 => zstd::bulk::decompress_to_buffer(packed, &mut out[..])
+            .map_err(|error| format!("a damaged page ({error})"))?,
+        other => {
+            let name = match other {
+                3 => "LZO",
+                4 => "Brotli",
+                5 | 7 => "LZ4",
+                _ => "unknown",
+            };
+            return Err(format!(
+                "pages packed with {name}; write it with Snappy, Zstandard, gzip or unpacked"
+            ));
+        }
+    };
+    if written == size {
+        Ok(out)
+    } else {
+        Err(format!("a page of {written} bytes for {size}"))
+    }
+}
+
+impl Kind {
+    /// The physical type in groups of rows.
+    fn code(self) -> u8 {
+        match self {
+            Kind::I32 | Kind::U32 => 1,
+            Kind::I64 | Kind::U64 => 2,
+            Kind::F32 => 4,
+            Kind::F64 => 5,
+            Kind::F16 => 7,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Kind::F16 => 2,
+            Kind::I32 | Kind::U32 | Kind::F32 => 4,
+            Kind::I64 | Kind::U64 | Kind::F64 => 8,
+        }
+    }
+
+    /// The number whose bytes, the lowest first, are those of `bits`.
+    fn number(self, bits: u64) -> f64 {
+        match self {
+            Kind::I32 => f64::from(bits as u32 as i32),
+            Kind::U32 => f64::from(bits as u32),
+            Kind::I64 => bits as i64 as f64,
+            Kind::U64 => bits as f64,
+            Kind::F16 => half(bits as u16),
+            Kind::F32 => f64::from(f32::from_bits(bits as u32)),
+            Kind::F64 => f64::from_bits(bits),
+        }
+    }
+}
+
+/// The values of a page, one after the other.
+struct Values<'a> {
+    kind: Kind,
+    source: Encoded<'a>,
+}
+
+enum Encoded<'a> {
+    Plain(&'a [u8]),
+    Dictionary(&'a [u8], Hybrid<'a>),
+    Delta(Delta<'a>),
+    Split { bytes: &'a [u8], at: usize },
+}
+
+impl<'a> Values<'a> {
+    fn new(
+        bytes: &'a [u8],
+        encoding: i64,
+        kind: Kind,
+        dictionary: Option<&'a [u8]>,
+    ) -> Result<Self, Fault> {
+        let integers = matches!(kind, Kind::I32 | Kind::U32 | Kind::I64 | Kind::U64);
+        let source = match (encoding, dictionary) {
+            (0, _) => Encoded::Plain(bytes),
+            (2 | 8, Some(dictionary)) => {
+                // A page without any value may be without a width.
+                let (&width, indices) = bytes.split_first().unwrap_or((&0, &[]));
+                if width > 32 {
+                    return Err(format!("indices of {width} bits"));
+                }
+                Encoded::Dictionary(dictionary, Hybrid::new(indices, width))
+            }
+            (2 | 8, None) => return Err("a page whose dictionary is absent".into()),
+            (5, _) if integers => Encoded::Delta(Delta::new(bytes)?),
+            (9, _) => Encoded::Split { bytes, at: 0 },
+            _ => return Err(format!("values in encoding {encoding}")),
+        };
+        Ok(Values { kind, source })
+    }
+
+    fn next(&mut self) -> Option<f64> {
+        let size = self.kind.bytes();
+        let bits = match &mut self.source {
+            Encoded::Plain(bytes) => {
+                let value;
+                (value, *bytes) = bytes.split_at_checked(size)?;
+                little(value)
+            }
+            Encoded::Dictionary(dictionary, indices) => {
+                let at = (indices.next()? as usize).checked_mul(size)?;
+                little(dictionary.get(at..at.checked_add(size)?)?)
+            }
+            Encoded::Delta(delta) => delta.next()? as u64,
+            Encoded::Split { bytes, at } => {
+                let count = bytes.len() / size;
+                if *at >= count {
+                    return None;
+                }
+                let bits = (0..size)
+                    .rev()
+                    .fold(0, |bits, i| bits << 8 | u64::from(bytes[i * count + *at]));
+                *at += 1;
+                bits
+            }
+        };
+        Some(self.kind.number(bits))
+    }
+}
+
+/// Runs of one value, and values of so many bits side by side.
+struct Hybrid<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    width: u8,
+    run: u64,
+    value: u32,
+    packed: u64,
+    bit: usize,
+}
+
+impl<'a> Hybrid<'a> {
+    fn new(bytes: &'a [u8], width: u8) -> Self {
+        Hybrid {
+            bytes,
+            at: 0,
+            width,
+            run: 0,
+            value: 0,
+            packed: 0,
+            bit: 0,
+        }
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            if self.run > 0 {
+                self.run -= 1;
+                return Some(self.value);
+            }
+            if self.packed > 0 {
+                self.packed -= 1;
+                let value = bits(self.bytes, self.bit, self.width)?;
+                self.bit += usize::from(self.width);
+                return Some(value as u32);
+            }
+            // Each turn moves on, or ends with the bytes.
+            let head = number(self.bytes, &mut self.at)?;
+            if head & 1 == 1 {
+                let bytes = (head >> 1).checked_mul(u64::from(self.width))?;
+                self.packed = (head >> 1).checked_mul(8)?;
+                self.bit = self.at.checked_mul(8)?;
+                // The last group may be cut off after its last value.
+                let bytes = usize::try_from(bytes).ok()?;
+                self.at = self.at.saturating_add(bytes).min(self.bytes.len());
+            } else {
+                let size = usize::from(self.width.div_ceil(8));
+                self.run = head >> 1;
+                self.value = little(self.bytes.get(self.at..self.at + size)?) as u32;
+                self.at += size;
+            }
+        }
+    }
+}
+
+/// Integers as differences from their forerunners.
+struct Delta<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Values in a block, and in each of its parts.
+    parts: usize,
+    part_values: usize,
+    left: u64,
+    last: i64,
+    first: bool,
+    smallest: i64,
+    /// Where the widths of the block stand, and which is next.
+    widths: usize,
+    part: usize,
+    width: u8,
+    in_part: usize,
+    bit: usize,
+}
+
+impl<'a> Delta<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, Fault> {
+        let mut at = 0;
+        let mut next = || number(bytes, &mut at).ok_or("a page that is cut off");
+        let [block, parts, left, last] = [next()?, next()?, next()?, next()?];
+        let sound = parts > 0 && block <= 1 << 20 && block % parts == 0 && (block / parts) % 8 == 0;
+        if !sound || block == 0 {
+            return Err(format!("blocks of {block} differences in {parts} parts"));
+        }
+        Ok(Delta {
+            bytes,
+            at,
+            parts: parts as usize,
+            part_values: (block / parts) as usize,
+            left,
+            last: zigzag(last),
+            first: true,
+            smallest: 0,
+            widths: 0,
+            part: parts as usize,
+            width: 0,
+            in_part: 0,
+            bit: 0,
+        })
+    }
+
+    fn next(&mut self) -> Option<i64> {
+        self.left = self.left.checked_sub(1)?;
+        if std::mem::take(&mut self.first) {
+            return Some(self.last);
+        }
+        if self.in_part == 0 {
+            if self.part == self.parts {
+                self.smallest = zigzag(number(self.bytes, &mut self.at)?);
+                self.widths = self.at;
+                self.at = self.at.checked_add(self.parts)?;
+                self.part = 0;
+            }
+            self.width = *self.bytes.get(self.widths + self.part)?;
+            if self.width > 64 {
+                return None;
+            }
+            self.part += 1;
+            self.in_part = self.part_values;
+            self.bit = self.at.checked_mul(8)?;
+            self.at = self
+                .at
+                .checked_add(self.part_values / 8 * usize::from(self.width))?;
+        }
+        self.in_part -= 1;
+        let difference = bits(self.bytes, self.bit, self.width)? as i64;
+        self.bit += usize::from(self.width);
+        self.last = self
+            .last
+            .wrapping_add(self.smallest)
+            .wrapping_add(difference);
+        Some(self.last)
+    }
+}
+
+fn number(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    varint(&mut || {
+        let byte = *bytes.get(*at).ok_or("")?;
+        *at += 1;
+        Ok(byte)
+    })
+    .ok()
+}
+
+fn zigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// So many bits (64 at most) from bit `at`, the lowest first.
+fn bits(bytes: &[u8], at: usize, width: u8) -> Option<u64> {
+    if width == 0 {
+        return Some(0);
+    }
+    let end = at.checked_add(usize::from(width))?;
+    let bytes = bytes.get(at / 8..end.div_ceil(8))?;
+    let all = bytes
+        .iter()
+        .rev()
+        .fold(0u128, |all, &byte| all << 8 | u128::from(byte));
+    Some(((all >> (at % 8)) & ((1u128 << width) - 1)) as u64)
+}
+
+/// Up to eight bytes, the lowest first.
+fn little(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |all, &byte| all << 8 | u64::from(byte))
+}
+
+/// A number of half precision.
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let fraction = f64::from(bits & 0x3ff);
+    let size = match bits >> 10 & 31 {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
+    };
+    sign * size
+}
