@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Files up to this size are cut at every byte; larger ones at the bytes of their head and tail and at a sample between.
-pub const MAX_CUT_EVERYWHERE: usize = 4096;
+pub const MAX_CUT_EVERYWHERE: usize = 12 << 10;
 /// Cuts of a larger file besides head and tail.
 pub const CUTS_BETWEEN: usize = 500;
 /// Bytes that are changed, one at a time.
