@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{Lead, RecordError, dicom, edf, hdf5, mat, npz, parquet, xml};
+use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, table, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -22,7 +22,7 @@ const PEEK_BYTES: u64 = 4096;
 /// - `.edf` files;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
 ///
-/// Where a header and another file share a name, just the header.
+/// Where a header and another file share a name, just the header. Hidden files and folders (`.name`) are passed over.
 ///
 /// Links to folders are followed; a folder that is reached twice is searched once. The order does not depend on the file system.
 ///
@@ -54,6 +54,10 @@ fn search(
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
         let path = entry.path();
+        // Hidden files, and what macOS puts beside each file (`._record.dcm`), are no recordings.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let mut kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
             // A link that leads nowhere is no recording.
@@ -135,12 +139,12 @@ fn is_recording(path: &Path) -> bool {
         _ => {}
     }
     peek(path).is_some_and(|start| {
-        start.lines().next().is_some_and(|titles| {
-            titles.split([',', ';', '\t']).any(|title| {
-                Lead::parse(title.trim_matches(['"', ' ']))
-                    .standard_index()
-                    .is_some()
-            })
+        let mut lines = start.trim_start_matches('\u{feff}').lines();
+        let titles = lines.find(|line| !line.starts_with('#') && !line.trim().is_empty());
+        titles.is_some_and(|titles| {
+            titles
+                .split([',', ';', '\t'])
+                .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
         })
     })
 }

@@ -15,6 +15,7 @@ mod npy;
 mod npz;
 mod open;
 mod parquet;
+mod privacy;
 mod recording;
 mod stored;
 mod table;

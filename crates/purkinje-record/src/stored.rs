@@ -246,7 +246,7 @@ fn plausible_age(years: f64) -> Option<f32> {
 }
 
 /// Year, month and day.
-fn date(text: &str) -> Option<(i32, i32, i32)> {
+pub(crate) fn date(text: &str) -> Option<(i32, i32, i32)> {
     let text = text.trim();
     let number = |part: &str| -> Option<i32> {
         let digits = part.bytes().all(|b| b.is_ascii_digit()) && part.len() <= 4;

@@ -107,6 +107,11 @@ impl Columns {
     }
 }
 
+/// Whether a title is that of a standard lead.
+pub(crate) fn is_lead(title: &str) -> bool {
+    Lead::parse(split_unit(title).0).standard_index().is_some()
+}
+
 /// `V1 (uV)` or `V1 [uV]` as name and unit.
 fn split_unit(title: &str) -> (&str, Option<&str>) {
     let title = title.trim();

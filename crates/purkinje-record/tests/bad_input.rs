@@ -640,3 +640,62 @@ fn recordings_are_found_in_order_and_once() {
     );
     assert!(find_records(f.path("none")).is_err());
 }
+
+/// A tree with a file of every format, and beside them what looks like one.
+#[test]
+fn every_format_is_found_once() {
+    let f = Folder::new();
+    let mut expected = Vec::new();
+    let mut put = |from: &str, to: &str, counts: bool| {
+        f.write(to, fs::read(data().join(from)).unwrap());
+        if counts {
+            expected.push(f.path(to));
+        }
+    };
+    // One record in two files, and once more in a third; capital letters; in a folder with dots.
+    put("same_record/A0001.hea", "v1.0.3/A0001.hea", true);
+    put("same_record/A0001.mat", "v1.0.3/A0001.mat", false);
+    put("same_record/A0001.edf", "v1.0.3/A0001.edf", false);
+    for (from, to) in [
+        ("same_record/A0002.hea", "upper/A0002.HEA"),
+        ("same_record/A0002.csv", "A0002.CSV"),
+        ("small/csv/01.csv", "with_units_and_comments.csv"),
+        ("small/csv/07.csv", "with_mark.csv"),
+        ("small/npz/01.npz", "a.npz"),
+        ("cpsc2018/native/A1980.mat", "b.mat"),
+        ("small/mat5/01.mat", "c.MAT"),
+        ("small/hdf5/01.h5", "d.h5"),
+        ("small/hdf5/03.h5", "e.hdf5"),
+        ("small/edf/01.edf", "f.EDF"),
+        ("small/parquet/02.parquet", "g.parquet"),
+        ("small/dicom/01.dcm", "h.dcm"),
+        ("small/dicom/02.dcm", "IM00001"),
+        ("small/muse/01.xml", "i.xml"),
+        ("small/philips/04.xml", "j.xml"),
+        ("small/aecg/01.xml", "k.XML"),
+    ] {
+        put(from, to, true);
+    }
+    put("same_record/A0002.mat", "upper/A0002.mat", false);
+    for hidden in ["._h.dcm", ".hidden.csv", ".cache/i.xml", "._A0002.hea"] {
+        put("small/muse/01.xml", hidden, false);
+    }
+    put("code-15/exams.csv", "exams.csv", false);
+    put("code-15/exams_part.hdf5", "many.hdf5", false);
+    f.write("labels.csv", "record,label,age\nA0001,AF,74\n");
+    f.write("settings.xml", "<?xml version='1.0'?><settings/>");
+    f.write("notes.txt", "I,II\n1,2\n");
+    f.write("broken.parquet", "PAR1");
+    f.write("SHA256SUMS.txt", "");
+    f.write("LICENSE", "I, II");
+    expected.sort();
+    let found = find_records(f.0.path()).unwrap();
+    assert_eq!(found, expected);
+    for path in found {
+        let options = OpenOptions {
+            rate_hz: Some(500.0),
+            ..OpenOptions::default()
+        };
+        open(&path, &options).unwrap_or_else(|error| panic!("{error}"));
+    }
+}

@@ -12,6 +12,7 @@ use encoding_rs::{Encoding, WINDOWS_1252};
 
 use crate::npy::content;
 use crate::open::OpenOptions;
+use crate::privacy::Identifiers;
 use crate::stored::{self, Offer};
 use crate::wfdb::files;
 use crate::{Annotation, RecordError, Recording};
@@ -40,6 +41,20 @@ const STUDY_DATE: Tag = Tag(0x0008, 0x0020);
 const ACQUISITION: Tag = Tag(0x0008, 0x002a);
 const PATIENT_ID: Tag = Tag(0x0010, 0x0020);
 const BIRTH_DATE: Tag = Tag(0x0010, 0x0030);
+const NAMES: [Tag; 5] = [
+    // The name itself, at birth, of the mother; other names; the responsible person.
+    Tag(0x0010, 0x0010),
+    Tag(0x0010, 0x1005),
+    Tag(0x0010, 0x1060),
+    Tag(0x0010, 0x1001),
+    Tag(0x0010, 0x2297),
+];
+/// Other numbers of the patient, of the request, of the admission.
+const NUMBERS: [Tag; 3] = [
+    Tag(0x0010, 0x1000),
+    Tag(0x0008, 0x0050),
+    Tag(0x0038, 0x0010),
+];
 const SEX: Tag = Tag(0x0010, 0x0040);
 const AGE: Tag = Tag(0x0010, 0x1010);
 const ANNOTATIONS: Tag = Tag(0x0040, 0xb020);
@@ -102,6 +117,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
     let mut recording = stored::recording(path, "dicom", Some(group.rate_hz), leads, options)?;
     file.describe(set, &mut recording, options)?;
     file.annotate(set, index, &group, &mut recording)?;
+    file.identifiers(set)?.remove_from(&mut recording);
     Ok(recording)
 }
 
@@ -333,6 +349,20 @@ impl Source<'_> {
             }
         };
         Ok(())
+    }
+
+    /// Who the patient is.
+    fn identifiers(&self, set: DataSet<'_>) -> Result<Identifiers, RecordError> {
+        let mut found = Identifiers::default();
+        found.number(&self.text(set, PATIENT_ID)?);
+        found.born(&self.text(set, BIRTH_DATE)?);
+        for tag in NAMES {
+            found.name(&self.text(set, tag)?);
+        }
+        for tag in NUMBERS {
+            found.number(&self.text(set, tag)?);
+        }
+        Ok(found)
     }
 
     /// Texts become the report; codes with sample positions become annotations.

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{MAX_SIGNALS, is_edf};
 use crate::RecordError;
 use crate::npy::content;
+use crate::privacy::Identifiers;
 
 /// What the header says.
 pub(super) struct Header {
@@ -20,6 +21,8 @@ pub(super) struct Header {
     pub record_bytes: usize,
     /// What identifies the patient.
     pub patient: Option<String>,
+    /// All of that, to be taken out of texts.
+    pub identifiers: Identifiers,
     pub sex: Option<&'static str>,
     /// Completed years at the start of the recording.
     pub age: Option<f32>,
@@ -141,6 +144,7 @@ impl Header {
             record_s,
             record_bytes,
             patient: patient.id,
+            identifiers: patient.identifiers,
             sex: patient.sex,
             age: patient
                 .born
@@ -225,6 +229,7 @@ struct Patient {
     id: Option<String>,
     sex: Option<&'static str>,
     born: Option<Date>,
+    identifiers: Identifiers,
 }
 
 impl Patient {
@@ -232,14 +237,21 @@ impl Patient {
         let known = |text: &str| !matches!(text, "" | "X" | "x");
         if !plus {
             // Free text.
+            let mut identifiers = Identifiers::default();
+            identifiers.name(text);
             return Patient {
                 id: known(text).then(|| text.to_owned()),
+                identifiers,
                 ..Patient::default()
             };
         }
         let mut words = text.split_ascii_whitespace();
         let [code, sex, born] = [(); 3].map(|()| words.next().unwrap_or("X"));
         let name = words.next().unwrap_or("X");
+        let mut identifiers = Identifiers::default();
+        identifiers.number(code);
+        identifiers.name(name);
+        identifiers.born(born);
         // Without a code, name and date of birth tell patients apart.
         let id = if known(code) {
             Some(code.to_owned())
@@ -254,6 +266,7 @@ impl Patient {
                 _ => None,
             },
             born: Date::parse(born),
+            identifiers,
         }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
             .map(|signal| format!("prefilter {}: {}", signal.label, signal.prefilter))
             .collect(),
     };
+    header.identifiers.remove_from(&mut recording);
     Ok(recording)
 }
 

@@ -20,7 +20,7 @@ use self::footer::{Column, Footer, Kind, NOTES};
 use self::thrift::Fault;
 use crate::npy::{content, valid_rate};
 use crate::open::{OpenOptions, id_of};
-use crate::table::{Clock, Columns};
+use crate::table::{self, Clock, Columns};
 use crate::wfdb::files;
 use crate::{Lead, LeadSet, RecordError, Recording, Source};
 
@@ -132,10 +132,8 @@ pub(crate) fn is_recording(path: &Path) -> bool {
         footer::read(&tail).ok()
     };
     tail().is_some_and(|footer| {
-        footer.columns.iter().any(|column| {
-            let name = column.name.split(['(', '[']).next().unwrap_or("");
-            column.kind.is_some() && Lead::parse(name.trim()).standard_index().is_some()
-        })
+        let mut columns = footer.columns.iter();
+        columns.any(|column| column.kind.is_some() && table::is_lead(&column.name))
     })
 }
 

@@ -7,6 +7,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::npy::content;
+use crate::privacy::Identifiers;
 use crate::wfdb::files;
 use crate::{OpenOptions, RecordError, Recording};
 
@@ -27,24 +28,56 @@ const ROOTS: [(&str, &str); 3] = [
     ("AnnotatedECG", "HL7 aECG"),
 ];
 
+/// The elements about the patient, in all three.
+const PERSONS: [&str; 3] = ["PatientDemographics", "generalpatientdata", "trialSubject"];
+
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let bytes = files::read_small(path, MAX_XML_BYTES, "size in bytes")?;
     let text = decode(bytes);
     let document = tree::Document::parse(path, &text)?;
     let root = document.root();
-    match root.name() {
-        "RestingECG" => muse::read(path, root, options),
-        "restingecgdata" => sierra::read(path, root, options),
-        "AnnotatedECG" => aecg::read(path, root, options),
+    let mut recording = match root.name() {
+        "RestingECG" => muse::read(path, root, options)?,
+        "restingecgdata" => sierra::read(path, root, options)?,
+        "AnnotatedECG" => aecg::read(path, root, options)?,
         other => {
             let known = ROOTS.map(|(name, kind)| format!("`{name}` ({kind})"));
-            Err(content(
+            return Err(content(
                 path,
                 "the root element",
                 &format!("`{other}`"),
                 &format!("one of {}", known.join(", ")),
-            ))
+            ));
         }
+    };
+    let mut identifiers = Identifiers::default();
+    for name in PERSONS {
+        for person in root.descendants(name) {
+            identify(person, &mut identifiers);
+        }
+    }
+    identifiers.remove_from(&mut recording);
+    Ok(recording)
+}
+
+/// Notes who the patient is, from everything inside an element about a person.
+fn identify(element: tree::Element<'_, '_>, found: &mut Identifiers) {
+    for child in element.children() {
+        let name = child.name().to_ascii_lowercase();
+        if name.contains("birth") {
+            found.born(child.text());
+            found.born(&child.attribute("value").unwrap_or_default());
+        } else if name.ends_with("name") || matches!(name.as_str(), "given" | "family") {
+            found.name(child.text());
+        } else if name.ends_with("id")
+            || name.ends_with("number")
+            || matches!(name.as_str(), "mrn" | "ssn")
+        {
+            found.number(child.text());
+            found.number(&child.attribute("extension").unwrap_or_default());
+        }
+        // No deeper than MAX_DEPTH.
+        identify(child, found);
     }
 }
 
