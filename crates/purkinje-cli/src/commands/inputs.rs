@@ -108,7 +108,10 @@ fn add_file(hasher: &mut blake3::Hasher, path: &Path, depth: usize) -> Result<()
             path: path.to_owned(),
             source,
         })?;
-    if path.extension().is_none_or(|extension| extension != "hea") || depth > MAX_SEGMENT_DEPTH {
+    let is_header = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("hea"));
+    if !is_header || depth > MAX_SEGMENT_DEPTH {
         return Ok(());
     }
     let header = Header::read(path)?;
