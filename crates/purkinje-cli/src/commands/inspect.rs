@@ -55,7 +55,17 @@ pub fn run(args: Args) -> miette::Result<()> {
         None => LeadChoice::Voltages,
     };
     let recording =
-        purkinje_record::open(&args.record, &args.read.options(leads)).into_diagnostic()?;
+        purkinje_record::open(&args.record, &args.read.options(leads)).map_err(|error| {
+            let message = error.to_string();
+            if message.contains("from the caller") {
+                miette::miette!(
+                    help = "say it with --input-rate, --input-leads or --input-unit",
+                    "{message}"
+                )
+            } else {
+                miette::Report::msg(message)
+            }
+        })?;
     if args.start >= recording.duration_s() {
         bail!(
             "`{}` ends at {:.1} s: `--start {}` leaves nothing to look at",
