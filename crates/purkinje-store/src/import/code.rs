@@ -1,6 +1,6 @@
 //! CODE-15% and the CODE test set as Zenodo publishes them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use purkinje_record::{LeadSet, RecordError, Recording};
 
 use super::error::ImportError;
 use super::exams::{ExamColumns, VALUES};
+use super::published::Whole;
 use super::table::{Table, identifier};
 use super::tracings::{TracingFiles, read_mat};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids, read_sex};
@@ -32,6 +33,15 @@ const ANNOTATORS: [(&str, &str); 7] = [
     ("emergency_residents", "emergency_residents"),
     ("medical_students", "medical_students"),
     ("dnn", "dnn"),
+];
+
+/// Mean over the abnormalities of the areas under the ROC curve of annotators against the gold standard (D-BETA specification,
+/// section 8), by label set.
+const PUBLISHED_AUC: [(&str, f64); 4] = [
+    ("dnn", 0.966_00),
+    ("cardiology_residents", 0.920_77),
+    ("emergency_residents", 0.905_14),
+    ("medical_students", 0.936_11),
 ];
 
 /// CODE-15%: `exams.csv` and the parts `exams_partN.hdf5`, in the same folder or one below.
@@ -175,15 +185,8 @@ impl Importer for Code15 {
                 "{twice} tracings bear the number of an earlier one and were left out"
             ));
         }
-        if items.len() == PUBLISHED_EXAMS {
-            let patients: BTreeSet<&str> =
-                items.iter().filter_map(|i| i.patient.as_deref()).collect();
-            if patients.len() != PUBLISHED_PATIENTS {
-                remarks.push(format!(
-                    "the table is complete, but names {} patients instead of the published {PUBLISHED_PATIENTS}",
-                    patients.len()
-                ));
-            }
+        if let Some(whole) = Whole::of(&items, PUBLISHED_EXAMS) {
+            remarks.extend(whole.patients(PUBLISHED_PATIENTS).remarks());
         }
         Ok(Catalogue {
             name: "code-15".to_owned(),
@@ -317,6 +320,9 @@ impl Importer for CodeTest {
                 item.sex = row.value(sex).and_then(read_sex);
             }
         }
+        if exams == PUBLISHED_TEST_EXAMS {
+            remarks.extend(unlike_published(&items, &label_sets));
+        }
         Ok(Catalogue {
             name: "code-test".to_owned(),
             root: self.root.clone(),
@@ -336,6 +342,45 @@ impl Importer for CodeTest {
         let file = self.files.open(&catalogue.root.join(&item.path))?;
         file.read(item.entry.unwrap_or(0), &item.id, leads, self.keep_padding)
     }
+}
+
+/// The annotators whose agreement with the gold standard is not as published, to the published five digits: a column taken for
+/// another shows there.
+fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Vec<String> {
+    let place = |name: &str| label_sets.iter().position(|set| set.name == name);
+    let Some(gold) = place(ANNOTATORS[0].1) else {
+        return Vec::new();
+    };
+    PUBLISHED_AUC
+        .into_iter()
+        .filter_map(|(name, published)| {
+            let found = mean_auc(items, gold, place(name)?)?;
+            ((found - published).abs() > 6e-6).then(|| {
+                format!(
+                    "the set is complete, but the mean area under the ROC curve of {name} against the gold standard is {found:.5} instead of the published {published:.5}"
+                )
+            })
+        })
+        .collect()
+}
+
+/// Mean over the abnormalities of (sensitivity + specificity) / 2 of yes-or-no labels, which is the area under their ROC curve.
+/// `None` where an abnormality is in no record or in all.
+fn mean_auc(items: &[Item], gold: usize, own: usize) -> Option<f64> {
+    let mut sum = 0.0;
+    for class in (0i16..).take(ABNORMALITIES.len()) {
+        let carries = |item: &Item, set: usize| matches!(item.labels.get(set), Some(Some(labels)) if labels.contains(&class));
+        let mut counts = [[0usize; 2]; 2];
+        for item in items {
+            counts[usize::from(carries(item, gold))][usize::from(carries(item, own))] += 1;
+        }
+        let share = |right: usize, wrong: usize| {
+            (right + wrong > 0).then(|| right as f64 / (right + wrong) as f64)
+        };
+        let [[rejected, false_alarm], [overlooked, found]] = counts;
+        sum += (share(found, overlooked)? + share(rejected, false_alarm)?) / 2.0;
+    }
+    Some(sum / ABNORMALITIES.len() as f64)
 }
 
 /// What the samples say about the order of leads, where it is not aVR, aVL, aVF or not said.
@@ -391,4 +436,46 @@ fn file_name(path: &Path) -> String {
     path.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agreement_of_annotators_is_compared() {
+        let sets: Vec<LabelSet> = ["abnormalities", "dnn"]
+            .into_iter()
+            .map(|name| LabelSet::from_names(name, ABNORMALITIES))
+            .collect();
+        // 500 records with every abnormality and 500 without; the network overlooks 34.
+        let all: Vec<i16> = (0..6).collect();
+        let mut items: Vec<Item> = (0..1000)
+            .map(|row| Item {
+                labels: vec![
+                    Some(if row < 500 { all.clone() } else { vec![] }),
+                    Some(if (34..500).contains(&row) {
+                        all.clone()
+                    } else {
+                        vec![]
+                    }),
+                ],
+                ..Item::default()
+            })
+            .collect();
+        assert!((mean_auc(&items, 0, 1).unwrap() - 0.966).abs() < 1e-12);
+        assert_eq!(unlike_published(&items, &sets), Vec::<String>::new());
+        // One false alarm for one of the six.
+        items[700].labels[1] = Some(vec![5]);
+        let remarks = unlike_published(&items, &sets);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("0.96583 instead of the published 0.96600"),
+            "{remarks:?}"
+        );
+        for item in &mut items {
+            item.labels[0] = Some(vec![]);
+        }
+        assert_eq!(mean_auc(&items, 0, 1), None);
+        assert_eq!(unlike_published(&items, &sets), Vec::<String>::new());
+    }
 }

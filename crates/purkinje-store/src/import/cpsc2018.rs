@@ -4,17 +4,20 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::error::ImportError;
-use super::published_splits::{assign_parts, required_split};
-use super::snomed::{FoundHeader, SNOMED_CT, files_below, positives, read_headers, stem};
+use super::hubert;
+use super::published::{PARTS, Whole};
+use super::published_splits::{assign_parts, published_split, required_split};
+use super::snomed::{FoundHeader, SNOMED_CT, files_below, read_headers, stem};
 use super::table::Table;
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids};
-use crate::schema::{LabelClass, LabelSet, Split};
+use crate::schema::{LabelClass, LabelSet};
 
 /// Records of the complete training set.
 const PUBLISHED_RECORDS: usize = 6_877;
 
 /// A class: name in the published label files, meaning, name in the first Challenge release, number in
-/// `REFERENCE.csv`, SNOMED-CT code, records in train, validation and test of DERI's split, all records.
+/// `REFERENCE.csv`, SNOMED-CT code, records in train, validation and test of DERI's split, in the test part of HuBERT-ECG's
+/// folds, and in all.
 struct Class {
     name: &'static str,
     description: &'static str,
@@ -22,22 +25,24 @@ struct Class {
     number: &'static str,
     snomed: &'static str,
     deri: [usize; 3],
+    hubert: usize,
     all: usize,
 }
 
-/// The nine classes in the order of the published label files (CLEAR-HUG specification, section 2.4; counts:
-/// DERI specification, section 2.2).
+/// The nine classes in the order of the published label files (CLEAR-HUG specification, section 2.4; counts: DERI
+/// specification, section 2.2, and HuBERT-ECG's table of labels, where they are called AF, VEB, NSR, IAVB, RBBB, STE, PAC, LBBB,
+/// STD).
 #[rustfmt::skip]
 const CLASSES: [Class; 9] = [
-    Class { name: "AFIB", description: "atrial fibrillation", first_release: "AF", number: "2", snomed: "164889003", deri: [887, 107, 227], all: 1221 },
-    Class { name: "VPC", description: "premature ventricular contraction", first_release: "PVC", number: "7", snomed: "164884008", deri: [537, 47, 116], all: 700 },
-    Class { name: "NORM", description: "normal", first_release: "Normal", number: "1", snomed: "426783006", deri: [663, 71, 184], all: 918 },
-    Class { name: "1AVB", description: "first-degree atrioventricular block", first_release: "I-AVB", number: "3", snomed: "270492004", deri: [508, 67, 147], all: 722 },
-    Class { name: "CRBBB", description: "right bundle branch block", first_release: "RBBB", number: "5", snomed: "59118001", deri: [1331, 144, 382], all: 1857 },
-    Class { name: "STE", description: "ST-segment elevation", first_release: "STE", number: "9", snomed: "164931005", deri: [162, 22, 36], all: 220 },
-    Class { name: "PAC", description: "premature atrial contraction", first_release: "PAC", number: "6", snomed: "284470004", deri: [445, 40, 131], all: 616 },
-    Class { name: "CLBBB", description: "left bundle branch block", first_release: "LBBB", number: "4", snomed: "164909002", deri: [162, 22, 52], all: 236 },
-    Class { name: "STD", description: "ST-segment depression", first_release: "STD", number: "8", snomed: "429622005", deri: [621, 67, 181], all: 869 },
+    Class { name: "AFIB", description: "atrial fibrillation", first_release: "AF", number: "2", snomed: "164889003", deri: [887, 107, 227], hubert: 122, all: 1221 },
+    Class { name: "VPC", description: "premature ventricular contraction", first_release: "PVC", number: "7", snomed: "164884008", deri: [537, 47, 116], hubert: 70, all: 700 },
+    Class { name: "NORM", description: "normal", first_release: "Normal", number: "1", snomed: "426783006", deri: [663, 71, 184], hubert: 92, all: 918 },
+    Class { name: "1AVB", description: "first-degree atrioventricular block", first_release: "I-AVB", number: "3", snomed: "270492004", deri: [508, 67, 147], hubert: 72, all: 722 },
+    Class { name: "CRBBB", description: "right bundle branch block", first_release: "RBBB", number: "5", snomed: "59118001", deri: [1331, 144, 382], hubert: 186, all: 1857 },
+    Class { name: "STE", description: "ST-segment elevation", first_release: "STE", number: "9", snomed: "164931005", deri: [162, 22, 36], hubert: 22, all: 220 },
+    Class { name: "PAC", description: "premature atrial contraction", first_release: "PAC", number: "6", snomed: "284470004", deri: [445, 40, 131], hubert: 62, all: 616 },
+    Class { name: "CLBBB", description: "left bundle branch block", first_release: "LBBB", number: "4", snomed: "164909002", deri: [162, 22, 52], hubert: 24, all: 236 },
+    Class { name: "STD", description: "ST-segment depression", first_release: "STD", number: "8", snomed: "429622005", deri: [621, 67, 181], hubert: 87, all: 869 },
 ];
 
 /// CPSC 2018: 6,877 records of 6 to 60 s at 500 Hz, nine classes, up to three a record.
@@ -95,7 +100,7 @@ impl Importer for Cpsc2018 {
                 ));
             }
         }
-        remarks.extend(unlike_published(&items, self.split.as_deref()));
+        remarks.extend(unlike_published(&items));
         Ok(Catalogue {
             name: "cpsc2018".to_owned(),
             root: self.root.clone(),
@@ -256,52 +261,36 @@ pub(super) fn some_of(names: &[String]) -> String {
     text
 }
 
-/// What differs from the published counts, when all records are listed.
-fn unlike_published(items: &[Item], split: Option<&str>) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let listed = items
-        .iter()
-        .filter(|i| !matches!(i.fault, Some(Fault::Invalid(_))));
-    if listed.count() != PUBLISHED_RECORDS {
-        return remarks;
+/// What differs from the published counts, when all records are listed: of every class in all records, in the three parts of
+/// DERI and in the test part of HuBERT-ECG, whichever split was chosen.
+fn unlike_published(items: &[Item]) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
+        return Vec::new();
+    };
+    let classes = label_set().classes;
+    let published = CLASSES.each_ref().map(|class| class.all);
+    whole = whole.positives("CPSC 2018", 0, &classes, &published, |_| true);
+    let deri = published_split("cpsc2018", "deri").unwrap_or_default();
+    for (position, part) in PARTS.into_iter().enumerate() {
+        let published = CLASSES.each_ref().map(|class| class.deri[position]);
+        let what = format!("DERI's {part} part");
+        let here = |item: &Item| deri.get(item.id.as_str()) == Some(&part);
+        whole = whole.positives(&what, 0, &classes, &published, here);
     }
-    let valid = |item: &Item| !matches!(item.fault, Some(Fault::Invalid(_)));
-    let found = positives(items, 0, CLASSES.len(), valid);
-    for (class, &found) in CLASSES.iter().zip(&found) {
-        // REFERENCE.csv has one premature atrial contraction more than the release of the Challenge.
-        let expected = class.all..=class.all + usize::from(class.name == "PAC");
-        if !expected.contains(&found) {
-            remarks.push(format!(
-                "all {PUBLISHED_RECORDS} records are listed, but {found} of them are {} instead of the published {}",
-                class.name, class.all
-            ));
-        }
-    }
-    if split == Some("deri") {
-        for (part, split) in [Split::Train, Split::Val, Split::Test]
-            .into_iter()
-            .enumerate()
-        {
-            let found = positives(items, 0, CLASSES.len(), |item| {
-                valid(item) && item.split == Some(split)
-            });
-            for (class, &found) in CLASSES.iter().zip(&found) {
-                let expected = class.deri[part];
-                if found.abs_diff(expected) > usize::from(class.name == "PAC") {
-                    remarks.push(format!(
-                        "DERI's {split} part has {found} records of {} instead of the published {expected}",
-                        class.name
-                    ));
-                }
-            }
-        }
-    }
-    remarks
+    let test = hubert::test_part("cpsc2018", 0);
+    let published = CLASSES.each_ref().map(|class| class.hubert);
+    whole
+        .positives("HuBERT-ECG's test part", 0, &classes, &published, |item| {
+            test.contains(item.id.as_str())
+        })
+        .remarks()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::published::{label_as_published, positives};
     use super::*;
+    use crate::schema::Split;
 
     fn data() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/cpsc2018")
@@ -365,6 +354,62 @@ mod tests {
         let catalogue = source.catalogue().unwrap();
         assert_eq!(catalogue.items.len(), PUBLISHED_RECORDS);
         assert_eq!(catalogue.remarks, Vec::<String>::new());
+    }
+
+    #[test]
+    fn changed_labels_of_the_whole_set_are_named() {
+        let deri = published_split("cpsc2018", "deri").unwrap();
+        let test = hubert::test_part("cpsc2018", 0);
+        let mut names: Vec<&str> = deri.keys().copied().collect();
+        names.sort_unstable();
+        let mut items: Vec<Item> = names
+            .iter()
+            .map(|name| Item {
+                id: (*name).to_owned(),
+                labels: vec![Some(Vec::new())],
+                ..Item::default()
+            })
+            .collect();
+        // As many of every class in each of DERI's parts as published, and among them as many of HuBERT-ECG's test part.
+        let in_test: Vec<usize> = CLASSES.iter().map(|class| class.hubert).collect();
+        label_as_published(&mut items, 0, &in_test, |i| test.contains(i.id.as_str()));
+        for (position, part) in PARTS.into_iter().enumerate() {
+            let here = |i: &Item| deri[i.id.as_str()] == part;
+            let have = positives(&items, 0, CLASSES.len(), here);
+            let more: Vec<usize> = CLASSES
+                .iter()
+                .zip(have)
+                .map(|(class, have)| class.deri[position] - have)
+                .collect();
+            label_as_published(&mut items, 0, &more, |i| {
+                here(i) && !test.contains(i.id.as_str())
+            });
+        }
+        assert_eq!(unlike_published(&items), Vec::<String>::new());
+        assert_eq!(unlike_published(&items[1..]), Vec::<String>::new());
+        // A label that moves from DERI's training to its validation part.
+        let find = |part: Split, has: bool| {
+            let fits = |i: &Item| {
+                let labels = i.labels[0].as_ref().unwrap();
+                deri[i.id.as_str()] == part
+                    && labels.contains(&0) == has
+                    && !test.contains(i.id.as_str())
+            };
+            items.iter().position(fits).unwrap()
+        };
+        let (from, to) = (find(Split::Train, true), find(Split::Val, false));
+        items[from].labels[0].as_mut().unwrap().retain(|c| *c != 0);
+        items[to].labels[0].as_mut().unwrap().push(0);
+        let remarks = unlike_published(&items);
+        assert_eq!(remarks.len(), 2, "{remarks:?}");
+        assert!(
+            remarks[0].ends_with("AFIB 886 instead of 887"),
+            "{remarks:?}"
+        );
+        assert!(
+            remarks[1].ends_with("AFIB 108 instead of 107"),
+            "{remarks:?}"
+        );
     }
 
     #[test]

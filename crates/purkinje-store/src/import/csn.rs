@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::error::ImportError;
+use super::hubert;
+use super::published::{PARTS, Whole};
 use super::published_splits::{
     assign_parts, published_split, published_split_names, required_split, unknown_split,
 };
-use super::snomed::{CodeSet, FoundHeader, challenge_codes, class_of, positives, read_headers};
+use super::snomed::{
+    CodeSet, FoundHeader, SNOMED_CT, challenge_code, challenge_codes, class_of, read_headers,
+};
 use super::table::Table;
 use super::{Catalogue, Importer, Item, check_root, mark_repeated_ids};
 use crate::schema::{LabelClass, LabelSet, Split};
@@ -149,14 +153,13 @@ impl Importer for Csn {
                 ));
             }
         }
-        if items.len() == PUBLISHED_RECORDS {
-            remarks.extend(unlike_published(&items, &released));
-        }
+        let conditions = conditions.into_set();
+        remarks.extend(unlike_published(&items, &conditions));
         Ok(Catalogue {
             name: "csn".to_owned(),
             root: self.root.clone(),
             label_sets: vec![
-                conditions.into_set(),
+                conditions,
                 LabelSet::from_names(RELEASED, RELEASED_COLUMNS.map(|(name, _)| name)),
             ],
             items,
@@ -328,42 +331,48 @@ impl Acronyms {
     }
 }
 
-/// What differs from the published counts of the 38 columns, and of the codes.
-fn unlike_published(items: &[Item], released: &HashMap<&'static str, Split>) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let in_task = items
-        .iter()
-        .filter(|i| matches!(i.labels.get(1), Some(Some(_))));
-    let in_task = in_task.count();
-    if in_task != released.len() {
-        remarks.push(format!(
-            "all {PUBLISHED_RECORDS} records are listed, but {in_task} instead of {} are those of the published label files",
-            released.len()
-        ));
+/// What differs, when all records are listed, from the published numbers: of the codes (as the Challenge of 2021 counts them in
+/// the same records), of the 38 columns in the three parts of the published label files, and of HuBERT-ECG's labels in its test
+/// parts.
+fn unlike_published(items: &[Item], conditions: &LabelSet) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
+        return Vec::new();
+    };
+    let codes: Vec<usize> = conditions.classes.iter().map(challenge_count).collect();
+    whole = whole.positives("conditions", 0, &conditions.classes, &codes, |_| true);
+    let released = released_records();
+    let columns = LabelSet::from_names(RELEASED, RELEASED_COLUMNS.map(|(name, _)| name)).classes;
+    whole = whole.records(
+        "records of the published label files",
+        released.len(),
+        |i| matches!(i.labels.get(1), Some(Some(_))),
+    );
+    for (position, part) in PARTS.into_iter().enumerate() {
+        let published = RELEASED_COLUMNS.map(|(_, counts)| counts[position]);
+        let what = format!("label set {RELEASED} ({part})");
+        let here = |item: &Item| released.get(item.id.as_str()) == Some(&part);
+        whole = whole.positives(&what, 1, &columns, &published, here);
     }
-    for (part, split) in [Split::Train, Split::Val, Split::Test]
-        .into_iter()
-        .enumerate()
-    {
-        let found = positives(items, 1, RELEASED_COLUMNS.len(), |item| {
-            released.get(item.id.as_str()) == Some(&split)
-        });
-        for ((name, expected), found) in RELEASED_COLUMNS.iter().zip(found) {
-            if found != expected[part] {
-                remarks.push(format!(
-                    "label set {RELEASED}: {found} records of the {split} part have {name} instead of the published {}",
-                    expected[part]
-                ));
-            }
-        }
+    for set in ["chapman", "ningbo"] {
+        whole = whole.and(hubert::unlike_test_part(items, 0, conditions, set));
     }
-    remarks
+    whole.remarks()
+}
+
+/// Records of Chapman and Ningbo that the Challenge counts for a class.
+fn challenge_count(class: &LabelClass) -> usize {
+    class
+        .codes
+        .get(SNOMED_CT)
+        .and_then(|code| challenge_code(code))
+        .map_or(0, |code| code.records[6] + code.records[7])
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::super::published::label_as_published;
     use super::*;
 
     fn data() -> PathBuf {
@@ -438,6 +447,49 @@ mod tests {
         };
         let error = source.catalogue().unwrap_err().to_string();
         assert!(error.contains("hubert-ningbo-0"), "{error}");
+    }
+
+    #[test]
+    fn the_whole_set_is_compared_with_its_published_counts() {
+        let catalogue = Csn::new(data()).catalogue().unwrap();
+        let conditions = &catalogue.label_sets[0];
+        let released = released_records();
+        let mut names: Vec<String> = released.keys().map(|name| (*name).to_owned()).collect();
+        names.extend((0..PUBLISHED_RECORDS - names.len()).map(|n| format!("X{n}")));
+        let mut items: Vec<Item> = names
+            .into_iter()
+            .map(|id| Item {
+                labels: vec![
+                    Some(Vec::new()),
+                    released.contains_key(id.as_str()).then(Vec::new),
+                ],
+                id,
+                ..Item::default()
+            })
+            .collect();
+        let counts: Vec<usize> = conditions.classes.iter().map(challenge_count).collect();
+        label_as_published(&mut items, 0, &counts, |_| true);
+        for (position, part) in PARTS.into_iter().enumerate() {
+            let counts = RELEASED_COLUMNS.map(|(_, counts)| counts[position]);
+            let here = |i: &Item| released.get(i.id.as_str()) == Some(&part);
+            label_as_published(&mut items, 1, &counts, here);
+        }
+        // These codes are where they please, so HuBERT-ECG's test parts differ; the other counts agree.
+        let others = |items: &[Item]| -> Vec<String> {
+            let remarks = unlike_published(items, conditions).into_iter();
+            remarks.filter(|r| !r.contains("HuBERT")).collect()
+        };
+        assert_eq!(others(&items), Vec::<String>::new());
+        assert_eq!(others(&items[1..]), Vec::<String>::new());
+        let bigeminy = 6;
+        let of = |i: &&mut Item| matches!(&i.labels[1], Some(l) if l.contains(&bigeminy));
+        let item = items.iter_mut().find(of).unwrap();
+        item.labels[1].as_mut().unwrap().retain(|c| *c != bigeminy);
+        let remarks = others(&items);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("VB ") && remarks[0].contains("released"),
+            "{remarks:?}"
+        );
     }
 
     #[test]

@@ -8,9 +8,9 @@ use purkinje_record::{Lead, LeadSet, RecordError, Recording, Source};
 
 use super::error::ImportError;
 use super::hubert;
-use super::published::{class, indices, positives};
+use super::published::{Whole, class, indices};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids, read_sex};
-use crate::schema::{LabelSet, Split};
+use crate::schema::LabelSet;
 
 /// Bytes of the largest table of samples that is read; a record of 10 s has about 130 kB.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
@@ -193,8 +193,8 @@ impl Importer for Hefei {
                 unknown.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
-        if second_round && items.len() == PUBLISHED_ROWS {
-            remarks.extend(unlike_published(&items, &label_sets));
+        if let Some(hubert) = label_sets.get(1) {
+            remarks.extend(unlike_published(&items, hubert));
         }
         if let Some(fold) = self.hubert_fold {
             remarks.extend(hubert::divide("hefei", fold, &mut items, |item| {
@@ -314,15 +314,18 @@ fn stem(file: &str) -> &str {
     file.strip_suffix(".txt").unwrap_or(file)
 }
 
-/// What differs from HuBERT-ECG's numbers of positives in its test part.
-fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Option<String> {
-    // The last fold places every record; in the others one is missing.
-    let mut test = items.to_vec();
-    hubert::divide("hefei", 3, &mut test, |item| item.id.clone()).ok()?;
-    let set = label_sets.get(1)?;
-    let found = positives(&test, 1, set.classes.len(), Some(Split::Test));
+/// What differs from HuBERT-ECG's numbers of positives in its test part. `set` is label set number 1.
+fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
+    let Some(whole) = Whole::of(items, PUBLISHED_ROWS) else {
+        return Vec::new();
+    };
+    let test = hubert::test_part("hefei", 0);
+    let here = |item: &Item| test.contains(item.id.as_str());
     let published: Vec<usize> = hubert::HEFEI.iter().map(|(_, n)| *n).collect();
-    super::published::differing("hubert (test part)", &set.classes, &found, &published)
+    whole
+        .records("records of HuBERT-ECG's test part", test.len(), here)
+        .positives("HuBERT-ECG's test part", 1, &set.classes, &published, here)
+        .remarks()
 }
 
 /// Reads a table of eight leads, whole numbers separated by blanks, and computes the other four leads.
@@ -436,7 +439,36 @@ fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::published::label_as_published;
+    use super::super::published_splits::published_split;
     use super::*;
+
+    #[test]
+    fn the_whole_set_is_compared_with_the_published_counts() {
+        let set = LabelSet::from_names("hubert", hubert::HEFEI.map(|(name, _)| name));
+        let names = published_split("hefei", "hubert-3").unwrap();
+        let mut items: Vec<Item> = names
+            .keys()
+            .map(|name| Item {
+                id: (*name).to_owned(),
+                labels: vec![Some(vec![]); 2],
+                ..Item::default()
+            })
+            .collect();
+        let test = hubert::test_part("hefei", 0);
+        let counts = hubert::HEFEI.map(|(_, count)| count);
+        label_as_published(&mut items, 1, &counts, |i| test.contains(i.id.as_str()));
+        assert_eq!(unlike_published(&items, &set), Vec::<String>::new());
+        assert_eq!(unlike_published(&items[1..], &set), Vec::<String>::new());
+        for item in &mut items {
+            item.labels[1] = Some(vec![]);
+        }
+        let remarks = unlike_published(&items, &set);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("NSR 0 instead of 856"),
+            "{remarks:?}"
+        );
+    }
 
     #[test]
     fn every_statement_has_a_class_of_hubert_or_none() {

@@ -8,7 +8,7 @@ use purkinje_record::{
 };
 
 use super::error::ImportError;
-use super::published::{differing, indices, label_set, positives};
+use super::published::{Whole, indices, label_set};
 use super::table::{Table, TableRow, identifier};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids, read_sex};
 use crate::schema::LabelSet;
@@ -285,13 +285,7 @@ impl Importer for Ludb {
                 items.len()
             ));
         }
-        if items.len() == PUBLISHED_ROWS {
-            for (set, (column, labels)) in COLUMNS.iter().zip(&label_sets).enumerate() {
-                let published: Vec<usize> = column.classes.iter().map(|(_, n)| *n).collect();
-                let found = positives(&items, set, labels.classes.len(), None);
-                remarks.extend(differing(column.set, &labels.classes, &found, &published));
-            }
-        }
+        remarks.extend(unlike_published(&items, &label_sets));
         if items.len() == PUBLISHED_ROWS && items.iter().all(|item| item.fault.is_none()) {
             remarks.extend(self.unlike_published_waves(&items));
         }
@@ -369,6 +363,18 @@ impl Ludb {
     }
 }
 
+/// What differs from the published numbers of records with every entry of the table.
+fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, PUBLISHED_ROWS) else {
+        return Vec::new();
+    };
+    for (set, (column, labels)) in COLUMNS.iter().zip(label_sets).enumerate() {
+        let published: Vec<usize> = column.classes.iter().map(|(_, n)| *n).collect();
+        whole = whole.positives(column.set, set, &labels.classes, &published, |_| true);
+    }
+    whole.remarks()
+}
+
 /// The annotations of a lead, beside the header.
 fn annotation_file(record: &Path, lead: &Lead) -> PathBuf {
     record.with_extension(lead.name().to_ascii_lowercase())
@@ -407,4 +413,30 @@ fn diagnoses(header: &Path) -> Option<String> {
         .filter(|line| !line.is_empty())
         .collect();
     (!lines.is_empty()).then(|| lines.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complete_table_is_compared_with_the_published_counts() {
+        // The table in the project is the complete one.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/ludb");
+        let catalogue = Ludb::new(root).catalogue().unwrap();
+        let mut items = catalogue.items;
+        assert_eq!(items.len(), PUBLISHED_ROWS);
+        assert_eq!(
+            unlike_published(&items, &catalogue.label_sets),
+            Vec::<String>::new()
+        );
+        let rhythm = items[0].labels[0].take();
+        assert!(rhythm.is_some());
+        let remarks = unlike_published(&items, &catalogue.label_sets);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("Sinus bradycardia 24 instead of 25"),
+            "{remarks:?}"
+        );
+        assert!(unlike_published(&items[1..], &catalogue.label_sets).is_empty());
+    }
 }

@@ -13,6 +13,7 @@ use super::error::ImportError;
 use super::mimic_reports::{
     DERI_MIN_WORDS, clean_report, d_beta_released_report, d_beta_report, deri_report, is_missing,
 };
+use super::published::Whole;
 use super::published_splits::unknown_split;
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids};
 use crate::legacy_random::train_test_split;
@@ -26,6 +27,13 @@ const PUBLISHED_PATIENTS: usize = 161_352;
 
 /// Studies of the complete tables with a report of at least [`DERI_MIN_WORDS`] words (DERI specification, 2.1).
 const PUBLISHED_DERI_STUDIES: usize = 771_693;
+
+/// Their parts (train, val, test; same section).
+const PUBLISHED_DERI_PARTS: [usize; 3] = [756_259, 15_434, 0];
+
+/// Training records of CLEAR-HUG when no file is missing, and how many of them are in batch 1, which its pre-training leaves out
+/// (specification, section 2.2).
+const PUBLISHED_CLEAR_HUG: (usize, usize) = (629_941, 90_090);
 
 /// Records that CLEAR-HUG's program prepares and divides together (specification, section 2.2).
 const CLEAR_HUG_BATCH: usize = 100_100;
@@ -168,24 +176,7 @@ impl Importer for MimicIvEcg {
             Some(_) => divide_like_clear_hug(&mut items),
             None => {}
         }
-        if rows == PUBLISHED_RECORDS {
-            let patients: std::collections::HashSet<_> = items.iter().map(|i| &i.patient).collect();
-            if patients.len() != PUBLISHED_PATIENTS {
-                remarks.push(format!(
-                    "the list is complete ({rows} rows), but has {} patients instead of the published {PUBLISHED_PATIENTS}",
-                    patients.len()
-                ));
-            }
-            let worded = items
-                .iter()
-                .filter(|item| words_of(item) >= DERI_MIN_WORDS)
-                .count();
-            if worded != PUBLISHED_DERI_STUDIES {
-                remarks.push(format!(
-                    "the list is complete ({rows} rows), but {worded} reports have {DERI_MIN_WORDS} words or more instead of the published {PUBLISHED_DERI_STUDIES}"
-                ));
-            }
-        }
+        remarks.extend(unlike_published(&items, self.split.as_deref()));
         if self.min_report_words > 0 {
             items.retain(|item| words_of(item) >= self.min_report_words);
         }
@@ -224,6 +215,34 @@ fn mark_missing(root: &Path, items: &mut [Item]) {
             ));
         }
     });
+}
+
+/// What differs from the published numbers of patients, reports and parts, when the list is complete.
+fn unlike_published(items: &[Item], split: Option<&str>) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
+        return Vec::new();
+    };
+    whole = whole.patients(PUBLISHED_PATIENTS).records(
+        &format!("reports of {DERI_MIN_WORDS} words or more"),
+        PUBLISHED_DERI_STUDIES,
+        |item| words_of(item) >= DERI_MIN_WORDS,
+    );
+    if split == Some("deri") {
+        whole = whole.parts("deri", PUBLISHED_DERI_PARTS);
+    }
+    // Missing files move the batches.
+    if split == Some("clear-hug") && items.iter().all(|item| item.fault.is_none()) {
+        let train = |item: &Item| item.split == Some(Split::Train);
+        let (used, left_out) = PUBLISHED_CLEAR_HUG;
+        whole = whole
+            .records("train records of clear-hug outside batch 1", used, |item| {
+                train(item) && item.fold != Some(1)
+            })
+            .records("train records of clear-hug in batch 1", left_out, |item| {
+                train(item) && item.fold == Some(1)
+            });
+    }
+    whole.remarks()
 }
 
 /// The split of DERI and MERL. Whether a file is there does not matter, so a part of the data keeps its parts.
@@ -694,6 +713,40 @@ mod tests {
             here.filter(|i| i.split == Some(Split::Val)).count()
         };
         assert_eq!((val(0), val(1)), (10_010, 4));
+    }
+
+    #[test]
+    fn the_whole_list_is_compared_with_the_published_counts() {
+        let values = |words: f32| {
+            let mut values = vec![None; MEASUREMENTS.len()];
+            values.push(Some(words));
+            values
+        };
+        let mut items: Vec<Item> = (0..PUBLISHED_RECORDS)
+            .map(|row| Item {
+                patient: Some((row % PUBLISHED_PATIENTS).to_string()),
+                values: values(if row < PUBLISHED_DERI_STUDIES {
+                    4.0
+                } else {
+                    3.0
+                }),
+                ..Item::default()
+            })
+            .collect();
+        let none = Vec::<String>::new();
+        assert_eq!(unlike_published(&items, None), none);
+        divide_like_deri(&mut items, PUBLISHED_RECORDS, &mut Vec::new());
+        assert_eq!(unlike_published(&items, Some("deri")), none);
+        divide_like_clear_hug(&mut items);
+        assert_eq!(unlike_published(&items, Some("clear-hug")), none);
+        items[5].values = values(2.0);
+        for item in &mut items {
+            item.split = Some(Split::Train);
+        }
+        let remarks = unlike_published(&items, Some("clear-hug"));
+        assert_eq!(remarks.len(), 3, "{remarks:?}");
+        assert!(remarks[0].contains("771692 reports"), "{remarks:?}");
+        assert_eq!(unlike_published(&items[1..], Some("deri")), none);
     }
 
     #[test]

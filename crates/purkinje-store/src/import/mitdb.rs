@@ -7,7 +7,7 @@ use purkinje_record::wfdb::{Header, WfdbAnnotation, read_annotations};
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording, open};
 
 use super::error::ImportError;
-use super::published::{class, indices};
+use super::published::{Whole, class, indices};
 use super::{Catalogue, Fault, Importer, Item, check_root};
 use crate::schema::{LabelSet, Split};
 
@@ -19,8 +19,11 @@ const RECORDS: [&str; 48] = [
     "221", "222", "223", "228", "230", "231", "232", "233", "234",
 ];
 
-/// Beats in all records.
-const PUBLISHED_BEATS: usize = 109_494;
+/// Beats of the five classes in all records; 109,494 altogether.
+const PUBLISHED_BEATS: [usize; 5] = [90_631, 2_781, 7_236, 803, 8_043];
+
+/// Patients.
+const PUBLISHED_PATIENTS: usize = 47;
 
 /// DS1 of de Chazal, O'Dwyer and Reilly (IEEE Trans Biomed Eng 51:1196, 2004): for training.
 const DS1: [&str; 22] = [
@@ -122,7 +125,6 @@ impl Importer for MitBih {
         ];
         let mut items = Vec::new();
         let mut remarks = Vec::new();
-        let mut all_beats = 0;
         let mut absent = Vec::new();
         for record in RECORDS {
             let path = PathBuf::from(format!("{record}.hea"));
@@ -143,7 +145,6 @@ impl Importer for MitBih {
             match read_annotations(&self.root.join(format!("{record}.atr"))) {
                 Ok(annotations) => {
                     let beats = count_beats(&annotations.marks);
-                    all_beats += beats.iter().sum::<usize>();
                     item.values = beats.iter().map(|&n| Some(n as f32)).collect();
                     let (rhythms, unknown) = rhythms(&annotations.marks, &label_sets[1]);
                     if !unknown.is_empty() {
@@ -170,13 +171,8 @@ impl Importer for MitBih {
                 expected: "the records of the MIT-BIH Arrhythmia Database (100.hea, 100.dat, 100.atr, ...)",
             });
         }
-        if absent.is_empty() {
-            if all_beats != PUBLISHED_BEATS {
-                remarks.push(format!(
-                    "all 48 records are there, but their annotations mark {all_beats} beats instead of the published {PUBLISHED_BEATS}"
-                ));
-            }
-        } else {
+        remarks.extend(unlike_published(&items));
+        if !absent.is_empty() {
             remarks.push(format!(
                 "{} of the 48 published records are not there: {}",
                 absent.len(),
@@ -264,6 +260,37 @@ fn count_beats(marks: &[WfdbAnnotation]) -> [usize; 5] {
     beats
 }
 
+/// What differs from the published numbers of patients, of records in the two parts, and of beats.
+fn unlike_published(items: &[Item]) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, RECORDS.len()) else {
+        return Vec::new();
+    };
+    whole = whole.patients(PUBLISHED_PATIENTS);
+    if items.iter().any(|item| item.split.is_some()) {
+        whole = whole.parts(DE_CHAZAL, [DS1.len(), 0, DS2.len()]);
+    }
+    let differing: Vec<String> = AAMI
+        .iter()
+        .zip(PUBLISHED_BEATS)
+        .enumerate()
+        .filter_map(|(class, ((name, ..), published))| {
+            let counts = items
+                .iter()
+                .filter_map(|item| item.values.get(class).copied().flatten());
+            let found = counts.map(|count| count as usize).sum::<usize>();
+            (found != published).then(|| format!("{name} {found} instead of {published}"))
+        })
+        .collect();
+    whole
+        .and((!differing.is_empty()).then(|| {
+            format!(
+                "all 48 records are there, but their annotations mark other numbers of beats than published: {}",
+                differing.join(", ")
+            )
+        }))
+        .remarks()
+}
+
 /// The rhythms that occur, and notes that name none.
 fn rhythms<'a>(marks: &'a [WfdbAnnotation], set: &LabelSet) -> (Vec<i16>, BTreeSet<&'a str>) {
     let names = marks
@@ -285,6 +312,29 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, RECORDS);
         assert_eq!(de_chazal("102"), Split::None);
+    }
+
+    #[test]
+    fn the_whole_database_is_compared_with_the_published_beats() {
+        assert_eq!(PUBLISHED_BEATS.iter().sum::<usize>(), 109_494);
+        let mut items: Vec<Item> = RECORDS
+            .iter()
+            .map(|record| Item {
+                patient: Some(patient_of(record).to_owned()),
+                split: Some(de_chazal(record)),
+                values: vec![Some(0.0); 5],
+                ..Item::default()
+            })
+            .collect();
+        items[3].values = PUBLISHED_BEATS.iter().map(|n| Some(*n as f32)).collect();
+        assert_eq!(unlike_published(&items), Vec::<String>::new());
+        items[7].values[2] = Some(1.0);
+        let remarks = unlike_published(&items);
+        assert!(
+            remarks.len() == 1 && remarks[0].ends_with("published: V 7237 instead of 7236"),
+            "{remarks:?}"
+        );
+        assert_eq!(unlike_published(&items[1..]), Vec::<String>::new());
     }
 
     #[test]

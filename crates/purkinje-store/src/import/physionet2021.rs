@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use super::challenge_weights::ChallengeWeights;
 use super::csn::{hubert_parts, hubert_split_names};
 use super::error::ImportError;
+use super::hubert;
+use super::published::positives;
 use super::published_splits::{assign_parts, unknown_split};
 use super::snomed::{
-    CHALLENGE_SOURCES, CodeSet, SNOMED_CT, challenge_code, challenge_codes, class_of, positives,
-    read_headers,
+    CHALLENGE_SOURCES, CodeSet, SNOMED_CT, challenge_code, challenge_codes, class_of, read_headers,
 };
 use super::{Catalogue, Importer, Item, check_root, mark_repeated_ids};
-use crate::schema::LabelClass;
+use crate::schema::{LabelClass, LabelSet};
 
 /// Records of the complete sources, in the order of [`CHALLENGE_SOURCES`].
 pub const CHALLENGE_RECORDS: [usize; 8] = [6877, 3453, 74, 516, 21837, 10344, 10247, 34905];
@@ -111,11 +112,12 @@ impl Importer for Physionet2021 {
                 ));
             }
         }
-        remarks.extend(unlike_published(&items));
+        let all = all.into_set();
+        remarks.extend(unlike_published(&items, &all));
         Ok(Catalogue {
             name: "physionet2021".to_owned(),
             root: self.root.clone(),
-            label_sets: vec![all.into_set(), scored.into_set()],
+            label_sets: vec![all, scored.into_set()],
             texts: vec!["origin".to_owned()],
             items,
             remarks,
@@ -192,8 +194,9 @@ fn origin_of(path: &Path, name: &str) -> String {
     }
 }
 
-/// For every complete source, the codes that another number of records carries than the Challenge counts.
-fn unlike_published(items: &[Item]) -> Vec<String> {
+/// For every complete source, the codes that another number of records carries than the Challenge counts, and the labels of
+/// HuBERT-ECG that another number of its test records carries (`all` is label set number 0).
+fn unlike_published(items: &[Item], all: &LabelSet) -> Vec<String> {
     let mut records = HashMap::<&str, usize>::new();
     for item in items {
         if let Some(Some(origin)) = item.texts.first() {
@@ -229,6 +232,13 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
                 differing.join(", ")
             ));
         }
+        let set = match source {
+            "georgia" => "georgia",
+            "chapman_shaoxing" => "chapman",
+            "ningbo" => "ningbo",
+            _ => continue,
+        };
+        remarks.extend(hubert::unlike_test_part(items, 0, all, set));
     }
     remarks
 }
@@ -237,6 +247,7 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
 mod tests {
     use purkinje_record::LeadSet;
 
+    use super::super::published::label_as_published;
     use super::*;
     use crate::schema::Split;
 
@@ -316,6 +327,30 @@ mod tests {
         }
         // `# Dx:` with gains `1000.0(0)/mV`; a record line that starts `E00271.mat`; a unit `mv`.
         assert_eq!(kinds, ["E07500", "E00271", "HR00001"]);
+    }
+
+    #[test]
+    fn a_complete_source_is_compared_with_the_tables_of_the_challenge() {
+        let all = CodeSet::new("all", all_classes(), &[]).into_set();
+        let ptb = CHALLENGE_SOURCES.iter().position(|s| *s == "ptb").unwrap();
+        let mut items: Vec<Item> = (0..CHALLENGE_RECORDS[ptb])
+            .map(|record| Item {
+                id: format!("S{record:04}"),
+                texts: vec![Some("ptb".to_owned())],
+                labels: vec![Some(Vec::new())],
+                ..Item::default()
+            })
+            .collect();
+        let counts: Vec<usize> = challenge_codes().iter().map(|c| c.records[ptb]).collect();
+        label_as_published(&mut items, 0, &counts, |_| true);
+        assert_eq!(unlike_published(&items, &all), Vec::<String>::new());
+        items[0].labels = vec![Some(Vec::new())];
+        assert_eq!(unlike_published(&items[1..], &all), Vec::<String>::new());
+        let remarks = unlike_published(&items, &all);
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("MI 367 instead of 368"),
+            "{remarks:?}"
+        );
     }
 
     #[test]

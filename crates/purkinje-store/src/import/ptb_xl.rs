@@ -4,14 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::error::ImportError;
 use super::language::report_language;
-use super::snomed::positives;
+use super::published::{PARTS, Whole};
 use super::statements::{Statements, parse_codes};
 use super::table::{Table, identifier};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids};
-use crate::schema::Split;
+use crate::schema::{LabelSet, Split};
 
 /// Rows of the complete table.
 const PUBLISHED_ROWS: usize = 21_799;
+
+/// Patients of the complete table, as its publication counts them.
+const PUBLISHED_PATIENTS: usize = 18_869;
+
+/// Records in folds 1-8, 9 and 10 (HuBERT-ECG specification, section 3.4).
+const PUBLISHED_PARTS: [usize; 3] = [17_418, 2_183, 2_198];
 
 /// Records of a task in folds 1-8, 9 and 10 of the complete table, whatever the likelihood of their
 /// statements (section 2.6).
@@ -169,7 +175,7 @@ impl Importer for PtbXl {
             });
         }
         mark_repeated_ids(&mut items);
-        if items.len() == PUBLISHED_ROWS && self.min_likelihood.is_none() {
+        if self.min_likelihood.is_none() {
             remarks.extend(unlike_published(&label_sets, &items));
         }
         Ok(Catalogue {
@@ -206,51 +212,52 @@ fn split_of(fold: i16) -> Split {
     }
 }
 
-/// What differs from the published sizes of the four tasks.
-fn unlike_published(label_sets: &[crate::schema::LabelSet], items: &[Item]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for (task, expected) in PUBLISHED_COUNTS {
-        let Some(set) = label_sets.iter().position(|set| set.name == task) else {
-            continue;
-        };
-        let found = [Split::Train, Split::Val, Split::Test].map(|split| {
-            items
-                .iter()
-                .filter(|item| item.split == Some(split) && item.labels[set].is_some())
-                .count()
-        });
-        if found != expected {
-            remarks.push(format!(
-                "the table is complete ({PUBLISHED_ROWS} rows), but task {task} has {found:?} records in train, val and test instead of the published {expected:?}: the statements were changed"
-            ));
-        }
-    }
-    for (task, classes) in PUBLISHED_POSITIVES {
-        let Some(index) = label_sets.iter().position(|set| set.name == task) else {
-            continue;
-        };
-        let set = &label_sets[index];
-        let found = [Split::Train, Split::Val, Split::Test].map(|split| {
-            positives(items, index, set.classes.len(), |item| {
-                item.split == Some(split)
-            })
-        });
-        for &(name, expected) in classes {
-            let class = set.classes.iter().position(|class| class.name == name);
-            let found = class.map(|class| found.each_ref().map(|counts| counts[class]));
-            if found != Some(expected) {
-                remarks.push(format!(
-                    "class {name} of task {task} has {:?} records in train, val and test instead of the published {expected:?}",
-                    found.unwrap_or_default()
-                ));
+/// What differs from the published numbers of patients, of records in the folds, and of records in every task and class.
+fn unlike_published(label_sets: &[LabelSet], items: &[Item]) -> Vec<String> {
+    let Some(mut whole) = Whole::of(items, PUBLISHED_ROWS) else {
+        return Vec::new();
+    };
+    whole = whole
+        .patients(PUBLISHED_PATIENTS)
+        .parts("the folds", PUBLISHED_PARTS);
+    for (index, set) in label_sets.iter().enumerate() {
+        if let Some((task, counts)) = PUBLISHED_COUNTS.iter().find(|(task, _)| *task == set.name) {
+            for (part, count) in PARTS.into_iter().zip(*counts) {
+                whole = whole.records(&format!("{part} records of task {task}"), count, |item| {
+                    item.split == Some(part) && matches!(item.labels.get(index), Some(Some(_)))
+                });
             }
         }
+        let Some((task, classes)) = PUBLISHED_POSITIVES
+            .iter()
+            .find(|(task, _)| *task == set.name)
+        else {
+            continue;
+        };
+        for (position, part) in PARTS.into_iter().enumerate() {
+            let published: Vec<usize> = set
+                .classes
+                .iter()
+                .map(|class| {
+                    let own = classes.iter().find(|(name, _)| *name == class.name);
+                    own.map_or(0, |(_, counts)| counts[position])
+                })
+                .collect();
+            whole = whole.positives(
+                &format!("task {task} ({part})"),
+                index,
+                &set.classes,
+                &published,
+                |item| item.split == Some(part),
+            );
+        }
     }
-    remarks
+    whole.remarks()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::published::label_as_published;
     use super::*;
 
     #[test]
@@ -279,23 +286,62 @@ mod tests {
         assert_eq!(catalogue.remarks, Vec::<String>::new());
     }
 
+    /// A catalogue of as many records as published, with the published numbers of records of every class.
+    fn as_published() -> (Vec<LabelSet>, Vec<Item>) {
+        let sets: Vec<LabelSet> = PUBLISHED_POSITIVES
+            .iter()
+            .map(|(task, classes)| {
+                LabelSet::from_names(*task, classes.iter().map(|(class, _)| *class))
+            })
+            .collect();
+        let mut items = Vec::new();
+        for (part, count) in PARTS.into_iter().zip(PUBLISHED_PARTS) {
+            for position in 0..count {
+                items.push(Item {
+                    patient: Some((items.len() % PUBLISHED_PATIENTS).to_string()),
+                    split: Some(part),
+                    labels: PUBLISHED_COUNTS
+                        .iter()
+                        .map(|(_, counts)| {
+                            let here = PARTS.iter().position(|own| *own == part).unwrap();
+                            (position < counts[here]).then(Vec::new)
+                        })
+                        .collect(),
+                    ..Item::default()
+                });
+            }
+        }
+        for (set, (_, classes)) in PUBLISHED_POSITIVES.iter().enumerate() {
+            for (position, part) in PARTS.into_iter().enumerate() {
+                let published: Vec<usize> = classes.iter().map(|(_, n)| n[position]).collect();
+                label_as_published(&mut items, set, &published, |i| i.split == Some(part));
+            }
+        }
+        (sets, items)
+    }
+
     #[test]
     fn changed_statements_are_named_by_class() {
-        let item = |split, class| Item {
-            split: Some(split),
-            labels: vec![Some(vec![class])],
-            ..Item::default()
+        let (sets, mut items) = as_published();
+        assert_eq!(unlike_published(&sets, &items), Vec::<String>::new());
+        assert_eq!(unlike_published(&sets, &items[1..]), Vec::<String>::new());
+        let form = sets.iter().position(|set| set.name == "form").unwrap();
+        let elevation = sets[form].class_index("STE_").unwrap();
+        let of = |item: &&mut Item| {
+            item.split == Some(Split::Test)
+                && matches!(&item.labels[form], Some(l) if l.contains(&elevation))
         };
-        let set = crate::schema::LabelSet::from_names("form", ["STE_", "PAC"]);
-        let items: Vec<Item> = [(Split::Train, 22), (Split::Val, 3), (Split::Test, 2)]
-            .into_iter()
-            .flat_map(|(split, n)| (0..n).map(move |_| item(split, 0)))
-            .collect();
-        let remarks = unlike_published(&[set], &items);
-        let ste = remarks
-            .iter()
-            .find(|r| r.starts_with("class STE_"))
-            .unwrap();
-        assert!(ste.contains("[22, 3, 2] records"), "{ste}");
+        let item = items.iter_mut().find(of).unwrap();
+        item.labels[form]
+            .as_mut()
+            .unwrap()
+            .retain(|c| *c != elevation);
+        item.patient = None;
+        let remarks = unlike_published(&sets, &items);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(
+            remarks[0].contains("task form (test)") && remarks[0].ends_with("STE_ 2 instead of 3"),
+            "{remarks:?}"
+        );
     }
 }

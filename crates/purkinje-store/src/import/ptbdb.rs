@@ -8,6 +8,7 @@ use purkinje_record::find_records;
 use purkinje_record::wfdb::Header;
 
 use super::error::ImportError;
+use super::published::{Whole, differing};
 use super::{Catalogue, Fault, Importer, Item, check_root, read_sex};
 use crate::outcome::portable;
 use crate::schema::LabelSet;
@@ -215,27 +216,19 @@ fn says_something(text: &str) -> bool {
 
 /// What differs from the published numbers of records, patients and patients per class.
 fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
+    let Some(whole) = Whole::of(items, PUBLISHED.0) else {
+        return vec![format!(
+            "{} of the {} published records are here",
+            items.len(),
+            PUBLISHED.0
+        )];
+    };
     let mut patients = BTreeMap::<&str, BTreeSet<i16>>::new();
     for item in items {
         if let Some(patient) = &item.patient {
             let labels = item.labels.iter().flatten().flatten();
             patients.entry(patient).or_default().extend(labels);
         }
-    }
-    if items.len() != PUBLISHED.0 {
-        return vec![format!(
-            "{} of the {} published records are here",
-            items.len(),
-            PUBLISHED.0
-        )];
-    }
-    let mut remarks = Vec::new();
-    if patients.len() != PUBLISHED.1 {
-        remarks.push(format!(
-            "all records are there, but of {} patients instead of the published {}",
-            patients.len(),
-            PUBLISHED.1
-        ));
     }
     let found: Vec<usize> = (0..)
         .take(CLASSES.len())
@@ -246,14 +239,16 @@ fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
                 .count()
         })
         .collect();
-    let published: Vec<usize> = CLASSES.iter().map(|(_, patients, _)| *patients).collect();
-    remarks.extend(super::published::differing(
-        "diagnosis (patients)",
-        &set.classes,
-        &found,
-        &published,
-    ));
-    remarks
+    let published = CLASSES.map(|(_, patients, _)| patients);
+    whole
+        .patients(PUBLISHED.1)
+        .and(differing(
+            "diagnosis (patients)",
+            &set.classes,
+            &found,
+            &published,
+        ))
+        .remarks()
 }
 
 #[cfg(test)]
@@ -270,6 +265,40 @@ mod tests {
         assert_eq!(name("Hypertrophy"), Some("Myocardial hypertrophy"));
         assert_eq!(name("Unstable angina"), Some("Miscellaneous"));
         assert_eq!(name("Something else"), None);
+    }
+
+    #[test]
+    fn the_whole_database_is_compared_with_the_published_patients() {
+        let set = LabelSet::from_names("diagnosis", CLASSES.map(|(name, ..)| name));
+        let mut items = Vec::new();
+        for (class, (_, patients, _)) in (0i16..).zip(CLASSES) {
+            for _ in 0..patients {
+                items.push(Item {
+                    patient: Some(format!("patient{:03}", items.len())),
+                    labels: vec![Some(vec![class])],
+                    ..Item::default()
+                });
+            }
+        }
+        // 22 patients have no summary; some patients have several records.
+        while items.len() < PUBLISHED.0 {
+            items.push(Item {
+                patient: Some(format!("patient{:03}", items.len() % PUBLISHED.1)),
+                labels: vec![None],
+                ..Item::default()
+            });
+        }
+        assert_eq!(unlike_published(&items, &set), Vec::<String>::new());
+        items[0].labels = vec![Some(vec![8])];
+        let remarks = unlike_published(&items, &set);
+        assert!(
+            remarks.len() == 1
+                && remarks[0].contains("Bundle branch block 14 instead of 15")
+                && remarks[0].contains("Valvular heart disease 7 instead of 6"),
+            "{remarks:?}"
+        );
+        let remarks = unlike_published(&items[1..], &set);
+        assert_eq!(remarks, ["548 of the 549 published records are here"]);
     }
 
     #[test]

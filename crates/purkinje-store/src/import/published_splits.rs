@@ -16,6 +16,9 @@
 //! | `ptb` | 513 | `hubert-0` .. `hubert-3`, without validation | `S0001` |
 //! | `sami-trop` | 1,631 | `hubert-0` .. `hubert-3`, without validation | `samitrop_100726` |
 //! | `sph` | 25,770 | `hubert-0` .. `hubert-3` (one and the same) | `A00001` |
+//!
+//! HuBERT-ECG's tables have one record of Chapman (which one is not known) and, in the folds 0 to 2, record 112601 of Hefei both
+//! in training and in test. Here the former is a training record, the latter a test record.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -154,7 +157,7 @@ mod tests {
         for split in ["merl", "clear-hug", "deri"] {
             assert_eq!(counts("csn", split), [16546, 1860, 4620], "{split}");
         }
-        // The published table has one record more, which is in train and test; it is a test record here.
+        // The published test part has 1,035 records: one is in train and test, and in train alone here.
         assert_eq!(folds("chapman"), [[8281, 929, 1034]; 4]);
         assert_eq!(
             folds("cpsc-extra"),
@@ -177,9 +180,9 @@ mod tests {
         assert_eq!(
             folds("hefei"),
             [
-                [16415, 1814, 1806],
-                [16408, 1821, 1806],
-                [16408, 1821, 1806],
+                [16414, 1814, 1807],
+                [16407, 1821, 1807],
+                [16407, 1821, 1807],
                 [16227, 2002, 1807]
             ]
         );

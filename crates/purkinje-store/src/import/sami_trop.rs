@@ -1,5 +1,6 @@
 //! SaMi-Trop as Zenodo publishes it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use purkinje_record::{LeadSet, RecordError, Recording};
@@ -8,11 +9,11 @@ use super::code::unusual_order;
 use super::error::ImportError;
 use super::exams::{ExamColumns, VALUES};
 use super::hubert;
-use super::published::positives;
+use super::published::Whole;
 use super::table::Table;
 use super::tracings::TracingFiles;
 use super::{Catalogue, Importer, Item, check_root, mark_repeated_ids};
-use crate::schema::{LabelSet, Split};
+use crate::schema::LabelSet;
 
 /// Exams of the complete set.
 const PUBLISHED_EXAMS: usize = 1631;
@@ -70,15 +71,19 @@ impl Importer for SamiTrop {
                 ),
             });
         }
+        let places = ids.as_ref().map(|ids| {
+            let mut places = HashMap::with_capacity(ids.len());
+            for (place, id) in (0u64..).zip(ids) {
+                places.entry(*id).or_insert(place);
+            }
+            places
+        });
         let mut items = Vec::with_capacity(table.rows.len());
         for (position, row) in (0u64..).zip(&table.rows) {
             let exam = columns.exam(&table, row)?;
-            let entry = match &ids {
+            let entry = match &places {
                 None => Some(position),
-                Some(ids) => (0..)
-                    .zip(ids)
-                    .find(|(_, id)| **id == exam)
-                    .map(|(at, _)| at),
+                Some(places) => places.get(&exam).copied(),
             };
             items.push(Item {
                 path: path.clone(),
@@ -94,18 +99,8 @@ impl Importer for SamiTrop {
         }
         mark_repeated_ids(&mut items);
         let mut remarks: Vec<String> = unusual_order(&path, &tracings).into_iter().collect();
-        let name = |item: &Item| format!("samitrop_{}", item.id);
-        if items.len() == PUBLISHED_EXAMS {
-            let mut test = items.clone();
-            hubert::divide("sami-trop", 0, &mut test, name)?;
-            let deaths = positives(&test, 0, 1, Some(Split::Test))[0];
-            if deaths != hubert::SAMI_TROP_DEATHS {
-                remarks.push(format!(
-                    "the set is complete, but {deaths} patients of the test part of hubert-0 died instead of the published {}",
-                    hubert::SAMI_TROP_DEATHS
-                ));
-            }
-        }
+        let name = |item: &Item| split_name(item);
+        remarks.extend(unlike_published(&items));
         if let Some(fold) = self.hubert_fold {
             remarks.extend(hubert::divide("sami-trop", fold, &mut items, name)?);
         }
@@ -131,5 +126,64 @@ impl Importer for SamiTrop {
     ) -> Result<Recording, RecordError> {
         let file = self.files.open(&catalogue.root.join(&item.path))?;
         file.read(item.entry.unwrap_or(0), &item.id, leads, self.keep_padding)
+    }
+}
+
+/// The name of an exam in HuBERT-ECG's tables.
+fn split_name(item: &Item) -> String {
+    format!("samitrop_{}", item.id)
+}
+
+/// What differs from the deaths in HuBERT-ECG's test part; those of its folds are equally large and stratified by death.
+fn unlike_published(items: &[Item]) -> Vec<String> {
+    let Some(whole) = Whole::of(items, PUBLISHED_EXAMS) else {
+        return Vec::new();
+    };
+    let test = hubert::test_part("sami-trop", 0);
+    let here = |item: &Item| test.contains(split_name(item).as_str());
+    let classes = LabelSet::from_names("death", ["death"]).classes;
+    whole
+        .records("exams of HuBERT-ECG's test part", test.len(), here)
+        .positives(
+            "HuBERT-ECG's test part",
+            0,
+            &classes,
+            &[hubert::SAMI_TROP_DEATHS],
+            here,
+        )
+        .remarks()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::published_splits::published_split;
+    use super::*;
+
+    #[test]
+    fn the_whole_set_is_compared_with_the_published_deaths() {
+        let exams = published_split("sami-trop", "hubert-0").unwrap();
+        let test = hubert::test_part("sami-trop", 0);
+        let mut died = 0;
+        let mut items: Vec<Item> = exams
+            .keys()
+            .map(|name| {
+                let dead = test.contains(name) && died < hubert::SAMI_TROP_DEATHS;
+                died += usize::from(dead);
+                Item {
+                    id: name.trim_start_matches("samitrop_").to_owned(),
+                    labels: vec![Some(if dead { vec![0] } else { vec![] })],
+                    ..Item::default()
+                }
+            })
+            .collect();
+        assert_eq!(unlike_published(&items), Vec::<String>::new());
+        for item in &mut items {
+            item.labels = vec![Some(vec![])];
+        }
+        let remarks = unlike_published(&items);
+        assert!(remarks[0].ends_with("death 0 instead of 10"), "{remarks:?}");
+        items[0].id = "other".to_owned();
+        items.pop();
+        assert_eq!(unlike_published(&items), Vec::<String>::new());
     }
 }

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::error::ImportError;
-use super::{Item, read_sex};
+use super::read_sex;
 use crate::schema::{LabelClass, LabelSet};
 
 /// Bytes of a header that are read for its comments; those of the Challenges have less than 2,000.
@@ -322,25 +322,6 @@ impl CodeSet {
     pub(super) fn into_set(self) -> LabelSet {
         self.set
     }
-}
-
-/// Records of `items` that carry each class of label set `set` and satisfy `which`.
-pub(super) fn positives(
-    items: &[Item],
-    set: usize,
-    classes: usize,
-    which: impl Fn(&Item) -> bool,
-) -> Vec<usize> {
-    let mut counts = vec![0; classes];
-    for item in items.iter().filter(|item| which(item)) {
-        let labels = item.labels.get(set).and_then(Option::as_ref);
-        for &class in labels.into_iter().flatten() {
-            if let Some(count) = usize::try_from(class).ok().and_then(|c| counts.get_mut(c)) {
-                *count += 1;
-            }
-        }
-    }
-    counts
 }
 
 #[cfg(test)]

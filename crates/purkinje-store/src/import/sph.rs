@@ -8,10 +8,10 @@ use purkinje_record::{LeadSet, RecordError, Recording, Source};
 
 use super::error::ImportError;
 use super::hubert;
-use super::published::positives;
+use super::published::Whole;
 use super::table::{Table, identifier};
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids, read_sex};
-use crate::schema::{LabelClass, LabelSet, Split};
+use crate::schema::{LabelClass, LabelSet};
 
 /// Sampling rate in hertz.
 pub const RATE_HZ: f64 = 500.0;
@@ -201,9 +201,7 @@ impl Importer for Sph {
                 "primary codes that the published set does not use were left out: {unknown:?}"
             ));
         }
-        if items.len() == PUBLISHED.0 {
-            remarks.extend(unlike_published(&items, &label_sets[2])?);
-        }
+        remarks.extend(unlike_published(&items, &label_sets[2]));
         if self.hubert {
             remarks.extend(hubert::divide("sph", 0, &mut items, |item| {
                 item.id.clone()
@@ -285,28 +283,20 @@ fn code_names(path: &Path) -> Result<BTreeMap<u16, String>, ImportError> {
         .collect())
 }
 
-/// What differs from the published number of patients and from HuBERT-ECG's positives in its test part.
-fn unlike_published(items: &[Item], set: &LabelSet) -> Result<Vec<String>, ImportError> {
-    let mut remarks = Vec::new();
-    let patients: BTreeSet<&str> = items.iter().filter_map(|i| i.patient.as_deref()).collect();
-    if patients.len() != PUBLISHED.1 {
-        remarks.push(format!(
-            "the table is complete, but names {} patients instead of the published {}",
-            patients.len(),
-            PUBLISHED.1
-        ));
-    }
-    let mut test = items.to_vec();
-    hubert::divide("sph", 0, &mut test, |item| item.id.clone())?;
-    let found = positives(&test, 2, set.classes.len(), Some(Split::Test));
+/// What differs from the published number of patients and from HuBERT-ECG's positives in its test part. `set` is label set
+/// number 2.
+fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
+    let Some(whole) = Whole::of(items, PUBLISHED.0) else {
+        return Vec::new();
+    };
+    let test = hubert::test_part("sph", 0);
+    let here = |item: &Item| test.contains(item.id.as_str());
     let published: Vec<usize> = hubert::SPH.iter().map(|(_, count)| *count).collect();
-    remarks.extend(super::published::differing(
-        "hubert (test part)",
-        &set.classes,
-        &found,
-        &published,
-    ));
-    Ok(remarks)
+    whole
+        .patients(PUBLISHED.1)
+        .records("records of HuBERT-ECG's test part", test.len(), here)
+        .positives("HuBERT-ECG's test part", 2, &set.classes, &published, here)
+        .remarks()
 }
 
 fn read_record(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, RecordError> {
@@ -357,7 +347,42 @@ fn read_record(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, Rec
 
 #[cfg(test)]
 mod tests {
+    use super::super::published::label_as_published;
+    use super::super::published_splits::published_split;
     use super::*;
+
+    #[test]
+    fn the_whole_set_is_compared_with_the_published_counts() {
+        let set = LabelSet::from_names("hubert", hubert::SPH.map(|(name, _)| name));
+        let names = published_split("sph", "hubert-0").unwrap();
+        assert_eq!(names.len(), PUBLISHED.0);
+        let mut items: Vec<Item> = (0..)
+            .zip(names.keys())
+            .map(|(n, name)| Item {
+                id: (*name).to_owned(),
+                patient: Some((n % PUBLISHED.1).to_string()),
+                labels: vec![Some(vec![]); 3],
+                ..Item::default()
+            })
+            .collect();
+        let test = hubert::test_part("sph", 0);
+        let counts = hubert::SPH.map(|(_, count)| count);
+        label_as_published(&mut items, 2, &counts, |i| test.contains(i.id.as_str()));
+        assert_eq!(unlike_published(&items, &set), Vec::<String>::new());
+        for item in &mut items {
+            item.patient = Some("one".to_owned());
+            // First-degree block where 2:1 block is meant.
+            for class in item.labels[2].iter_mut().flatten() {
+                if *class == 17 {
+                    *class = 14;
+                }
+            }
+        }
+        let remarks = unlike_published(&items, &set);
+        assert_eq!(remarks.len(), 2, "{remarks:?}");
+        assert!(remarks[0].contains("1 patients instead of the published 24666"));
+        assert!(remarks[1].contains("1AVB 0 instead of 21"), "{remarks:?}");
+    }
 
     #[test]
     fn codes_are_read_with_their_modifiers() {
