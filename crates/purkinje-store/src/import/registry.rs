@@ -23,6 +23,8 @@ pub struct DataSet {
     pub preset: &'static str,
     /// Names of the fields of [`ImportOptions`] that it takes.
     pub options: &'static [&'static str],
+    /// Names of its label sets; those of a folder are chosen by its table.
+    pub label_sets: &'static [&'static str],
 }
 
 /// What can be chosen about a data set. Every field that is set must be among [`DataSet::options`].
@@ -51,84 +53,123 @@ const DATA_SETS: &[DataSet] = &[
         about: "any folder of recordings in any supported format, with an optional table about them",
         preset: "clear",
         options: &["table", "patient_salt"],
+        label_sets: &[],
     },
     DataSet {
         name: "ptb-xl",
         about: "PTB-XL 1.0.3: 21,799 records of 10 s, SCP statements, reports",
         preset: "clear-ptbxl",
         options: &["rate_hz", "min_likelihood"],
+        label_sets: &[
+            "all",
+            "diagnostic",
+            "subdiagnostic",
+            "superdiagnostic",
+            "form",
+            "rhythm",
+        ],
     },
     DataSet {
         name: "mimic-iv-ecg",
         about: "MIMIC-IV-ECG 1.0: 800,035 records of 10 s with machine reports",
         preset: "clear-mimic",
         options: &["split", "min_report_words"],
+        label_sets: &[],
     },
     DataSet {
         name: "cpsc2018",
         about: "CPSC 2018: 6,877 records of 6 to 60 s, nine classes",
         preset: "clear-cpsc2018",
         options: &["split"],
+        label_sets: &["diagnosis"],
     },
     DataSet {
         name: "csn",
         about: "Chapman-Shaoxing-Ningbo: 45,152 records of 10 s, SNOMED-CT codes",
         preset: "clear-csn",
         options: &["split"],
+        label_sets: &["conditions", "released"],
     },
     DataSet {
         name: "physionet2021",
         about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
         preset: "clear",
         options: &["split"],
+        label_sets: &["all", "scored"],
     },
     DataSet {
         name: "code-15",
         about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
         preset: "clear",
         options: &["keep_padding"],
+        label_sets: &["abnormalities", "normal_ecg"],
     },
     DataSet {
         name: "code-test",
         about: "CODE test set: 827 exams of 7 or 10 s, six abnormalities by several annotators",
         preset: "clear",
         options: &["keep_padding"],
+        label_sets: &[
+            "abnormalities",
+            "cardiologist1",
+            "cardiologist2",
+            "cardiology_residents",
+            "emergency_residents",
+            "medical_students",
+            "dnn",
+        ],
     },
     DataSet {
         name: "sami-trop",
         about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
         preset: "clear",
         options: &["split", "keep_padding"],
+        label_sets: &["death", "normal_ecg"],
     },
     DataSet {
         name: "sph",
         about: "Shandong Provincial Hospital: 25,770 records of 10 to 60 s, AHA statements",
         preset: "clear",
         options: &["split"],
+        label_sets: &["statements", "modifiers", "hubert"],
     },
     DataSet {
         name: "hefei",
         about: "Hefei ECG competition (Tianchi 2019), second round: 20,036 records of 10 s, 34 statements",
         preset: "clear",
         options: &["split"],
+        label_sets: &["statements", "hubert"],
     },
     DataSet {
         name: "ludb",
         about: "LUDB 1.0.1: 200 records of 10 s with P, QRS and T limits in every lead",
         preset: "clear",
         options: &[],
+        label_sets: &[
+            "rhythm",
+            "axis",
+            "conduction",
+            "extrasystole",
+            "hypertrophy",
+            "pacing",
+            "ischemia",
+            "repolarization",
+            "other",
+        ],
     },
     DataSet {
         name: "ptbdb",
         about: "PTB Diagnostic ECG Database 1.0.0: 549 records of 290 patients at 1000 Hz, clinical summaries",
         preset: "clear",
         options: &[],
+        label_sets: &["diagnosis"],
     },
     DataSet {
         name: "mitdb",
         about: "MIT-BIH Arrhythmia Database 1.0.0: 48 records of 30 min, two leads, beats and rhythms",
         preset: "raw-500",
         options: &["split"],
+        label_sets: &["aami", "rhythm"],
     },
 ];
 
@@ -359,6 +400,79 @@ mod tests {
                 );
             }
             assert!(usual_preprocess(set.name, &ImportOptions::default()).is_ok());
+        }
+    }
+
+    fn project() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    #[test]
+    fn label_sets_are_those_that_importers_make() {
+        let hefei = tempfile::tempdir().unwrap();
+        std::fs::write(
+            hefei.path().join("hf_round2_label.txt"),
+            "100001.txt\t35\tMALE\t窦性心律\n",
+        )
+        .unwrap();
+        let data = project().join("tests/data");
+        for set in data_sets() {
+            let root = match set.name {
+                "folder" => continue,
+                "hefei" => hefei.path().to_owned(),
+                "mitdb" => data.join("wfdb"),
+                "code-test" | "sami-trop" | "sph" => data.join("layouts").join(set.name),
+                name => data.join(name),
+            };
+            let source = importer(set.name, root, &ImportOptions::default()).unwrap();
+            let catalogue = source.catalogue().unwrap();
+            let made: Vec<&str> = catalogue
+                .label_sets
+                .iter()
+                .map(|own| own.name.as_str())
+                .collect();
+            assert_eq!(made, set.label_sets, "{}", set.name);
+        }
+    }
+
+    #[test]
+    fn every_data_set_has_a_page_that_names_what_it_offers() {
+        let pages = project().join("docs/data");
+        let read = |name: &str| {
+            let path = pages.join(name).with_extension("md");
+            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        };
+        let index = read("README");
+        for set in data_sets() {
+            let link = format!("[`{0}`]({0}.md)", set.name);
+            assert!(index.contains(&link), "the index lacks {link}");
+            let page = read(set.name);
+            let names = |text: &str| page.contains(&format!("`{text}`"));
+            assert!(page.contains(&format!("purkinje prepare {} ", set.name)));
+            for label_set in set.label_sets {
+                assert!(names(label_set), "{}: label set {label_set}", set.name);
+            }
+            for split in set.splits() {
+                // `hubert-0` .. `hubert-3` names the folds between.
+                let folds = split
+                    .rsplit_once('-')
+                    .is_some_and(|(stem, _)| page.contains(&format!("`{stem}-0` .. `{stem}-3`")));
+                assert!(folds || names(&split), "{}: split {split}", set.name);
+            }
+            for option in set.options {
+                let flag = match *option {
+                    "rate_hz" => "--rate".to_owned(),
+                    option => format!("--{}", option.replace('_', "-")),
+                };
+                assert!(page.contains(&flag), "{}: {flag}", set.name);
+            }
+            assert!(
+                set.name == "folder"
+                    || page.contains("Licence of the data")
+                    || page.contains("No licence"),
+                "{}: no licence",
+                set.name
+            );
         }
     }
 
