@@ -1,6 +1,7 @@
 //! CODE-15% and the CODE test set as Zenodo publishes them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -113,10 +114,13 @@ impl Importer for Code15 {
                         // Every part ends with a tracing of zeros that belongs to no exam.
                         if id == 0 {
                             fillers += 1;
-                        } else if places.contains_key(&id) {
-                            twice += 1;
                         } else {
-                            places.insert(id, Place { file, row });
+                            match places.entry(id) {
+                                Entry::Occupied(_) => twice += 1,
+                                Entry::Vacant(place) => {
+                                    place.insert(Place { file, row });
+                                }
+                            }
                         }
                     }
                 }

@@ -11,6 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::error::ImportError;
 
@@ -39,7 +40,15 @@ pub(super) fn read(path: &Path) -> Result<Cells, ImportError> {
         path: path.to_owned(),
         source,
     })?;
+    let size = file
+        .metadata()
+        .map_err(|source| ImportError::Io {
+            path: path.to_owned(),
+            source,
+        })?
+        .len();
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| broken(&e))?;
+    check_places(builder.metadata(), size).map_err(|reason| broken(&reason))?;
     let columns: Vec<String> = builder
         .schema()
         .fields()
@@ -75,6 +84,30 @@ pub(super) fn read(path: &Path) -> Result<Cells, ImportError> {
         }
     }
     Ok((columns, rows))
+}
+
+/// Refuses columns that are said to lie outside the file, which the decoder takes for a fault of its caller.
+fn check_places(metadata: &ParquetMetaData, size: u64) -> Result<(), String> {
+    for group in metadata.row_groups() {
+        if group.num_rows() < 0 {
+            return Err(format!("a group of {} rows", group.num_rows()));
+        }
+        for column in group.columns() {
+            let data = column.data_page_offset();
+            let start = column.dictionary_page_offset().unwrap_or(data);
+            let end = start.checked_add(column.compressed_size());
+            let inside = |at: i64| u64::try_from(at).is_ok_and(|at| at <= size);
+            if !(inside(start) && inside(data) && column.compressed_size() >= 0)
+                || !end.is_some_and(inside)
+            {
+                return Err(format!(
+                    "column `{}` is said to be outside the file of {size} bytes",
+                    column.column_path()
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A column, with the keys of a dictionary where it is one (categories of data frames).
