@@ -97,9 +97,11 @@ fn check_places(metadata: &ParquetMetaData, size: u64) -> Result<(), String> {
             let start = column.dictionary_page_offset().unwrap_or(data);
             let end = start.checked_add(column.compressed_size());
             let inside = |at: i64| u64::try_from(at).is_ok_and(|at| at <= size);
-            if !(inside(start) && inside(data) && column.compressed_size() >= 0)
-                || !end.is_some_and(inside)
-            {
+            let inside = inside(start)
+                && inside(data)
+                && column.compressed_size() >= 0
+                && end.is_some_and(inside);
+            if !inside {
                 return Err(format!(
                     "column `{}` is said to be outside the file of {size} bytes",
                     column.column_path()
