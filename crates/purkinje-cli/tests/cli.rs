@@ -1,6 +1,7 @@
 //! The program from the outside: what it prints, what it leaves behind, how it fails.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,76 +16,7 @@ use purkinje_store::{Status, Store, read_outcomes};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests")
-        .join(path)
-}
-
-fn ptb_xl() -> PathBuf {
-    data("data/ptb-xl")
-}
-
-fn record() -> PathBuf {
-    ptb_xl().join("records100/00000/00006_lr.hea")
-}
-
-fn command<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_purkinje"));
-    command
-        .args(args)
-        .env_remove("PURKINJE_LOG")
-        .env("COLUMNS", "100")
-        .stdin(Stdio::null());
-    command
-}
-
-/// Arguments of any string-like kinds in one list.
-macro_rules! run {
-    ($($arg:expr),+ $(,)?) => {
-        command(&[$(std::ffi::OsString::from($arg)),+]).output().unwrap()
-    };
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Standard output of a run that must succeed.
-fn ok(output: Output) -> String {
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
-/// Standard error of a run that must fail with code 1.
-fn failed(output: Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let stderr = text(&output.stderr);
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    stderr
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// Everything in a folder by name.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_file())
-        .map(|entry| {
-            let name = entry.file_name().into_string().unwrap();
-            (name, fs::read(entry.path()).unwrap())
-        })
-        .collect()
-}
+use common::{command, data, failed, files, json, ok, ptb_xl, record, run, text};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)

@@ -167,7 +167,7 @@ pub enum StoreError {
     NothingStored {
         /// Records listed.
         records: usize,
-        /// The reason given for the first record.
+        /// The first record, its file and the reason given.
         first: String,
     },
     /// The caller asked to stop.

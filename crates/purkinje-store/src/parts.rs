@@ -114,11 +114,16 @@ pub(crate) fn part_of_file(name: &str) -> Option<(usize, usize)> {
 /// another store; [`StoreError::Shard`], [`StoreError::Checksum`] for damaged parts; [`StoreError::Io`].
 pub fn merge<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<StoreInfo, StoreError> {
     let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+    let made = !out.exists();
     files::create_dir(out)?;
     let lock = out.join(MERGE_LOCK);
     let _held = Journal::open(&lock)?;
     let merged = locked(&folders, out);
     files::remove(&lock)?;
+    if made && merged.is_err() {
+        // Goes only if it is empty: shards that were brought already are used by the next attempt.
+        let _ = fs::remove_dir(out);
+    }
     merged
 }
 

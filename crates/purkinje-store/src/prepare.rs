@@ -623,7 +623,10 @@ fn check_counts(
         let first = read_outcomes(target)?
             .into_iter()
             .find(|outcome| outcome.status != Status::Ok)
-            .map_or_else(|| "the source lists no record".to_owned(), |o| o.reason);
+            .map_or_else(
+                || "the source lists no record".to_owned(),
+                |o| format!("{} (`{}`): {}", o.id, o.path, o.reason),
+            );
         return Err(StoreError::NothingStored {
             records: info.outcomes.total(),
             first,

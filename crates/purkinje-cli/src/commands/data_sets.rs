@@ -23,10 +23,16 @@ pub fn run(args: Args) -> miette::Result<()> {
         None => data_sets().iter().collect(),
     };
     if args.json {
-        let sets = sets.iter().map(|set| as_json(set)).collect::<miette::Result<Vec<_>>>()?;
+        let sets = sets
+            .iter()
+            .map(|set| as_json(set))
+            .collect::<miette::Result<Vec<_>>>()?;
         return output::print_json(&sets);
     }
-    let words = sets.iter().map(|set| in_words(set)).collect::<miette::Result<Vec<_>>>()?;
+    let words = sets
+        .iter()
+        .map(|set| in_words(set))
+        .collect::<miette::Result<Vec<_>>>()?;
     output::print(&words.join("\n"))
 }
 
@@ -44,7 +50,12 @@ fn in_words(set: &DataSet) -> miette::Result<String> {
     if !splits.is_empty() {
         text += &format!("  --split {}\n", splits.join(" | "));
     }
-    let flags: Vec<String> = set.options.iter().filter(|&&o| o != "split").map(|o| flag(o)).collect();
+    let flags: Vec<String> = set
+        .options
+        .iter()
+        .filter(|&&o| o != "split")
+        .map(|o| flag(o))
+        .collect();
     if !flags.is_empty() {
         text += &format!("  {}\n", flags.join(", "));
     }

@@ -115,7 +115,9 @@ fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTabl
     let twin = Clear::random(clear.config().clone(), u64::from(args.seed), &device);
     let features = |encoder: &Clear, what: &'static str| {
         let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(encoder, store, &store.info().preprocess, &device, |n| bar.add(n));
+        let features = Features::compute(encoder, store, &store.info().preprocess, &device, |n| {
+            bar.add(n)
+        });
         bar.finish();
         features
     };

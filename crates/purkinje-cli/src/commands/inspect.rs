@@ -245,10 +245,7 @@ fn words(
     if let Some(residual) = quality.einthoven_residual_mv {
         text += &format!("Einthoven, II - I - III: {residual:.4} mV (root mean square)\n");
     }
-    if !matches!(
-        measures.limb_leads,
-        LimbLeads::Unknown | LimbLeads::AsNamed
-    ) {
+    if !matches!(measures.limb_leads, LimbLeads::Unknown | LimbLeads::AsNamed) {
         text += &format!(
             "limb leads: {} by the relations between them\n",
             measures.limb_leads.name().replace('_', " ")

@@ -27,7 +27,9 @@ const MIN_SALT_BYTES: usize = 16;
 
 /// Options of `prepare`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "`purkinje data-sets` lists the data sets with their divisions and options.")]
+#[command(
+    after_help = "`purkinje data-sets` lists the data sets with their divisions and options."
+)]
 pub struct Args {
     /// A data set by its name, or `folder` for recordings of your own
     #[arg(value_name = "DATA_SET", value_parser = data_set_names(), hide_possible_values = true)]
@@ -196,7 +198,9 @@ fn columns(named: &[(String, String)]) -> miette::Result<TableColumns> {
             }
         };
         if one.replace(column.clone()).is_some() {
-            return Err(miette!("`--column` names two columns for `{meaning}`; name one"));
+            return Err(miette!(
+                "`--column` names two columns for `{meaning}`; name one"
+            ));
         }
     }
     Ok(columns)
@@ -446,7 +450,10 @@ mod tests {
     #[test]
     fn the_part_is_not_in_the_command() {
         let kept = |text: &str| command(text.split(' ').map(str::to_owned));
-        assert_eq!(kept("p prepare x --shard 1/2 --out s"), "p prepare x --out s");
+        assert_eq!(
+            kept("p prepare x --shard 1/2 --out s"),
+            "p prepare x --out s"
+        );
         assert_eq!(kept("p --shard=1/2 x"), "p x");
         assert_eq!(kept("p x"), "p x");
     }
@@ -461,7 +468,11 @@ mod tests {
         assert_eq!(found.patient.as_deref(), Some("MRN"));
         assert_eq!(found.values, ["hr", "qrs"]);
         assert_eq!(found.classes, ["AF"]);
-        assert!(named(&["patient=a", "patient=b"]).unwrap_err().contains("two columns"));
+        assert!(
+            named(&["patient=a", "patient=b"])
+                .unwrap_err()
+                .contains("two columns")
+        );
         assert!(named(&["colour=red"]).unwrap_err().contains("no meaning"));
         assert!(column("patient").is_err());
     }

@@ -146,7 +146,11 @@ fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Resu
     let patients = report.patients.listed.iter().take(show).map(|leak| {
         let records: Vec<String> = leak.records.iter().take(4).map(name).collect();
         let more = leak.records.len().saturating_sub(records.len());
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         format!("{}: {}{rest}", printable(&leak.patient), records.join(", "))
     });
     finding(
@@ -186,7 +190,8 @@ fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Resu
         return Ok(());
     }
     Err(miette!(
-        help = "leave these records out of one side, or say beside every result that they were shared",
+        help =
+            "leave these records out of one side, or say beside every result that they were shared",
         "what is tested was seen in training, or could have been"
     ))
 }

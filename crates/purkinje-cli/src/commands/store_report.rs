@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use miette::{IntoDiagnostic, Result};
+use purkinje_figures::Svg;
 use purkinje_figures::chart::{BarChart, BarRow, Heatmap, Histogram};
 use purkinje_figures::page::{Page, Table};
 use purkinje_figures::paper::{self, Marks, PaperOptions};
-use purkinje_figures::Svg;
 use purkinje_record::Recording;
 use purkinje_signal::quality::{LimbLeads, heart_rate_bpm};
 use purkinje_store::{Row, Split, Status, Store, read_outcomes};
@@ -36,7 +36,10 @@ pub fn page(store: &Store) -> Result<String> {
             ("Leads", info.leads.to_string()),
             ("Sampling rate", format!("{} Hz", info.rate_hz)),
             ("Preprocessing", info.preprocess.in_words()),
-            ("Made by", format!("{} {}", info.made_by.program, info.made_by.version)),
+            (
+                "Made by",
+                format!("{} {}", info.made_by.program, info.made_by.version),
+            ),
         ])
         .table(&parts(store, &figures))
         .section("Recordings and patients");
@@ -159,7 +162,10 @@ impl Figures {
         self.missing_leads += usize::from(quality.missing_leads != 0);
         self.flat_leads += usize::from(quality.flat_leads != 0);
         self.clipped_leads += usize::from(quality.clipped_leads != 0);
-        *self.limb_leads.entry(quality.limb_leads.name()).or_default() += 1;
+        *self
+            .limb_leads
+            .entry(quality.limb_leads.name())
+            .or_default() += 1;
         self.noise_mv.add(at, quality.noise_mv);
         self.baseline_mv.add(at, quality.baseline_mv);
         self.powerline_mv.add(at, quality.powerline_mv);
@@ -239,7 +245,9 @@ impl Figures {
             ("Mains", &self.powerline_mv),
             ("Einthoven residual", &self.einthoven_mv),
         ];
-        let drawn = all.into_iter().filter(|(_, measured)| !measured.values.is_empty());
+        let drawn = all
+            .into_iter()
+            .filter(|(_, measured)| !measured.values.is_empty());
         drawn
             .map(|(title, measured)| {
                 let shown = within(&measured.values);
@@ -330,8 +338,7 @@ fn summary(store: &Store, figures: &Figures) -> String {
 
 fn parts(store: &Store, figures: &Figures) -> Table {
     let info = store.info();
-    let mut table =
-        Table::new(["part", "recordings", "patients"]).caption("Division into parts.");
+    let mut table = Table::new(["part", "recordings", "patients"]).caption("Division into parts.");
     for split in Split::ALL {
         let n = info.splits.get(&split).copied().unwrap_or(0);
         if n == 0 {
@@ -369,8 +376,13 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
         let drawn = &order[..order.len().min(CLASSES_DRAWN)];
         let rows = drawn.iter().map(|&c| bar(&name(c), all[c])).collect();
         let caption = match order.len() - drawn.len() {
-            0 => format!("Classes of {} by their recordings.", count(matrix.rows.len(), "labelled recording")),
-            more => format!("The {CLASSES_DRAWN} most frequent classes; {more} more are in the table."),
+            0 => format!(
+                "Classes of {} by their recordings.",
+                count(matrix.rows.len(), "labelled recording")
+            ),
+            more => {
+                format!("The {CLASSES_DRAWN} most frequent classes; {more} more are in the table.")
+            }
         };
         page = page.figure(&bars(&format!("Classes of {}", set.name), rows), &caption);
         if drawn.len() > 1 {
@@ -382,7 +394,10 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
         let mut table = Table::new(header.chain(names).chain(["in all".to_owned()]))
             .caption(&format!("Recordings with each class of {}.", set.name));
         for &class in &order {
-            let meaning = set.classes[class].description.as_deref().unwrap_or_default();
+            let meaning = set.classes[class]
+                .description
+                .as_deref()
+                .unwrap_or_default();
             let cells = [name(class), printable(meaning)].into_iter();
             let numbers = counts.iter().map(|split| split[class].to_string());
             table = table.row(cells.chain(numbers).chain([all[class].to_string()]));
@@ -430,11 +445,20 @@ fn examples(mut page: Page, store: &Store, figures: &Figures) -> Result<Page> {
     let worst = |measured: &Measured| measured.worst.map(|(row, _)| row);
     let mut shown: Vec<(usize, String)> = Vec::new();
     let picks = [
-        (figures.typical.or((!store.is_empty()).then_some(0)), "Typical: no fault, and as much noise as half of them have."),
+        (
+            figures.typical.or((!store.is_empty()).then_some(0)),
+            "Typical: no fault, and as much noise as half of them have.",
+        ),
         (worst(&figures.noise_mv), "The noisiest."),
-        (worst(&figures.baseline_mv), "The one whose baseline wanders most."),
+        (
+            worst(&figures.baseline_mv),
+            "The one whose baseline wanders most.",
+        ),
         (worst(&figures.powerline_mv), "The one with most mains hum."),
-        (worst(&figures.einthoven_mv), "The one whose limb leads contradict each other most."),
+        (
+            worst(&figures.einthoven_mv),
+            "The one whose limb leads contradict each other most.",
+        ),
     ];
     for (row, words) in picks {
         let Some(row) = row else { continue };
@@ -495,8 +519,13 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
         };
         // The same fault of another record has other names and numbers in it.
         let kind: String = outcome.reason.split('`').step_by(2).collect();
-        let kind = kind.split(|c: char| c.is_ascii_digit()).collect::<Vec<_>>().join("#");
-        let entry = reasons.entry((status, kind)).or_insert_with(|| (0, printable(&outcome.reason)));
+        let kind = kind
+            .split(|c: char| c.is_ascii_digit())
+            .collect::<Vec<_>>()
+            .join("#");
+        let entry = reasons
+            .entry((status, kind))
+            .or_insert_with(|| (0, printable(&outcome.reason)));
         entry.0 += 1;
     }
     if reasons.is_empty() {
@@ -504,7 +533,8 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
-    let mut table = Table::new(["outcome", "records", "for instance"]).caption("Records that were not stored, by reason.");
+    let mut table = Table::new(["outcome", "records", "for instance"])
+        .caption("Records that were not stored, by reason.");
     for ((status, _), (n, example)) in reasons.iter().take(REASONS_LISTED) {
         table = table.row([(*status).to_owned(), n.to_string(), example.clone()]);
     }

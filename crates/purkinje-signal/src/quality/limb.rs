@@ -252,8 +252,8 @@ impl Kernel for Products<'_> {
         for a in 0..6 {
             let row = |k: usize| &self.values[k * self.len..(k + 1) * self.len];
             sums[a] = sum_of(row(a));
-            for b in 0..=a {
-                products[a][b] = dot(row(a), row(b));
+            for (b, product) in products[a].iter_mut().enumerate().take(a + 1) {
+                *product = dot(row(a), row(b));
             }
         }
         (sums, products)
@@ -396,7 +396,8 @@ fn arms_reversed(i: Option<&[f32]>, avr: Option<&[f32]>, v6: Option<&[f32]>, ste
     };
     let i = Centred::of(i, step);
     // Nearly always this settles it.
-    if !(i.lop_sided() <= -LOP_SIDED) {
+    let points_down = i.lop_sided() <= -LOP_SIDED;
+    if !points_down {
         return false;
     }
     let [avr, v6] = [avr, v6].map(|row| Centred::of(row, step));
