@@ -6,8 +6,8 @@ use super::config::{BEATS, ClearConfig, LEADS, TOKEN_SAMPLES};
 use super::input::ClearBatch;
 use super::masking::{self, Masking};
 use crate::layers::{
-    Activation, AttentionWeights, Context, WeightError, Weights, add_layer_norm, attention,
-    attention_weights, init, layer_norm, linear,
+    Activation, AttentionWeights, BlockSettings, BlockWeights, Context, Projection, WeightError,
+    Weights, attention_weights, init, layer_norm, linear, post_norm_block,
 };
 use crate::random::Stream;
 
@@ -234,25 +234,42 @@ impl Clear {
     ) -> Tensor<3> {
         for i in 0..depth {
             let layer = format!("{part}_transformer.layers.{i}");
-            let w = self.attention_weights(&layer);
-            let heard = attention(x.clone(), &w, mask, heads, ctx);
-            ctx.record(&format!("{part}_layer_{i}_attn_out"), &heard);
-            x = self.add_norm(x, heard, &format!("{layer}.norm1"), ctx);
-            let [w1, w2] = ["ff.0", "ff.3"].map(|name| format!("{layer}.{name}"));
-            let (up, up_bias) = self.pair(&w1);
-            let hidden = linear(x.clone(), up, up_bias, Activation::Relu, true, ctx);
-            let out = self.linear(hidden, &w2, ctx);
-            x = self.add_norm(x, out, &format!("{layer}.norm2"), ctx);
-            ctx.record(&format!("{part}_layer_{i}"), &x);
+            let w = self.block_weights(&layer);
+            let settings = BlockSettings {
+                heads,
+                activation: Activation::Relu,
+                eps: NORM_EPS,
+                dropout: None,
+            };
+            x = post_norm_block(x, &w, mask, settings, &format!("{part}_layer_{i}"), ctx);
         }
         x
+    }
+
+    fn block_weights(&self, layer: &str) -> BlockWeights {
+        let norm = |name: &str| {
+            let w = &self.weights;
+            (
+                w.get(&format!("{layer}.{name}.weight")),
+                w.get(&format!("{layer}.{name}.bias")),
+            )
+        };
+        BlockWeights {
+            attention: self.attention_weights(layer),
+            norm1: norm("norm1"),
+            up: self.pair(&format!("{layer}.ff.0")),
+            down: self.pair(&format!("{layer}.ff.3")),
+            norm2: norm("norm2"),
+        }
     }
 
     fn attention_weights(&self, layer: &str) -> AttentionWeights {
         let w = &self.weights;
         AttentionWeights {
-            in_weight: w.get(&format!("{layer}.self_attn.in_proj_weight")),
-            in_bias: w.get(&format!("{layer}.self_attn.in_proj_bias")),
+            input: Projection::Packed(
+                w.get(&format!("{layer}.self_attn.in_proj_weight")),
+                w.get(&format!("{layer}.self_attn.in_proj_bias")),
+            ),
             out_weight: w.get(&format!("{layer}.self_attn.out_proj.weight")),
             out_bias: w.get(&format!("{layer}.self_attn.out_proj.bias")),
         }
@@ -275,12 +292,6 @@ impl Clear {
         let gamma = self.weights.get(&format!("{name}.weight"));
         let beta = self.weights.get(&format!("{name}.bias"));
         layer_norm(x, gamma, beta, NORM_EPS, ctx)
-    }
-
-    fn add_norm(&self, x: Tensor<3>, residual: Tensor<3>, name: &str, ctx: &Context) -> Tensor<3> {
-        let gamma = self.weights.get(&format!("{name}.weight"));
-        let beta = self.weights.get(&format!("{name}.bias"));
-        add_layer_norm(x, residual, gamma, beta, NORM_EPS, ctx)
     }
 }
 

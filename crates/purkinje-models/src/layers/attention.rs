@@ -1,4 +1,4 @@
-//! Multi-head self-attention as PyTorch packs it: one input projection whose rows are queries, keys, values.
+//! Multi-head self-attention, with one packed input projection (as PyTorch has it) or three.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};
@@ -7,13 +7,20 @@ use super::context::Context;
 use super::kernels::Kernels;
 use super::linear::{Activation, linear};
 
+/// How queries, keys and values of width `d` come from the input.
+#[derive(Clone, Debug)]
+pub enum Projection {
+    /// One map whose rows are queries, keys, values: weight `[3 d, d]`, bias `[3 d]`.
+    Packed(Tensor<2>, Tensor<1>),
+    /// Three maps, for queries, keys and values: weight `[d, d]` and bias `[d]` of each.
+    Separate([(Tensor<2>, Tensor<1>); 3]),
+}
+
 /// Parameters of one attention block of width `d`.
 #[derive(Clone, Debug)]
 pub struct AttentionWeights {
-    /// `[3 d, d]`: query, key, value rows.
-    pub in_weight: Tensor<2>,
-    /// `[3 d]`.
-    pub in_bias: Tensor<1>,
+    /// The maps to queries, keys and values.
+    pub input: Projection,
     /// `[d, d]`.
     pub out_weight: Tensor<2>,
     /// `[d]`.
@@ -31,24 +38,28 @@ pub fn attention(
     heads: usize,
     ctx: &Context,
 ) -> Tensor<3> {
-    let qkv = project(x, w, ctx);
+    let projected = project(x, w, ctx);
     let site = ctx.next_dropout();
     let mixed = if ctx.fused() {
         let none = || Tensor::<3>::zeros([0, 0, 0], ctx.device());
-        Tensor::from_dispatch(Dispatch::attention(
-            qkv.into_dispatch(),
-            mask.cloned().unwrap_or_else(none).into_dispatch(),
-            heads,
-            site.0,
-            site.1,
-        ))
+        let mask = mask.cloned().unwrap_or_else(none).into_dispatch();
+        let mixed = match projected {
+            Projected::Packed(qkv) => {
+                Dispatch::attention(qkv.into_dispatch(), mask, heads, site.0, site.1)
+            }
+            Projected::Separate(parts) => {
+                let [q, k, v] = parts.map(Tensor::into_dispatch);
+                Dispatch::attention_of_three(q, k, v, mask, heads, site.0, site.1)
+            }
+        };
+        Tensor::from_dispatch(mixed)
     } else {
-        let [batch, length, packed] = qkv.dims();
-        let (p, v) = probabilities(qkv, mask, heads, ctx);
+        let (p, v) = probabilities(projected, mask, heads, ctx);
+        let [batch, _, length, head] = v.dims();
         let p = ctx.drop_composed(p, site);
         ctx.matmul(p, v)
             .swap_dims(1, 2)
-            .reshape([batch, length, packed / 3])
+            .reshape([batch, length, heads * head])
     };
     linear(
         mixed,
@@ -72,41 +83,50 @@ pub fn attention_weights(
     probabilities(project(x, w, ctx), mask, heads, ctx).0
 }
 
-fn project(x: Tensor<3>, w: &AttentionWeights, ctx: &Context) -> Tensor<3> {
-    linear(
-        x,
-        w.in_weight.clone(),
-        w.in_bias.clone(),
-        Activation::Identity,
-        false,
-        ctx,
-    )
+enum Projected {
+    /// `[batch, length, 3 d]`.
+    Packed(Tensor<3>),
+    /// Queries, keys, values `[batch, length, d]`.
+    Separate([Tensor<3>; 3]),
+}
+
+fn project(x: Tensor<3>, w: &AttentionWeights, ctx: &Context) -> Projected {
+    let map = |(w, b): &(Tensor<2>, Tensor<1>)| {
+        let (w, b) = (w.clone(), b.clone());
+        linear(x.clone(), w, b, Activation::Identity, false, ctx)
+    };
+    match &w.input {
+        Projection::Packed(w, b) => Projected::Packed(map(&(w.clone(), b.clone()))),
+        Projection::Separate(maps) => Projected::Separate(maps.each_ref().map(map)),
+    }
 }
 
 /// Softmax of the masked, scaled scores and the values, both split by head.
 fn probabilities(
-    qkv: Tensor<3>,
+    projected: Projected,
     mask: Option<&Tensor<3>>,
     heads: usize,
     ctx: &Context,
 ) -> (Tensor<4>, Tensor<4>) {
-    let [batch, length, packed] = qkv.dims();
-    let head = packed / 3 / heads;
-    let parts = qkv
-        .reshape([batch, length, 3, heads, head])
-        .permute([2, 0, 3, 1, 4]); // [3, batch, heads, length, head]
-    let part = |i: usize| {
-        parts
-            .clone()
-            .narrow(0, i, 1)
-            .reshape([batch, heads, length, head])
+    let parts = match projected {
+        Projected::Separate(parts) => parts,
+        Projected::Packed(qkv) => {
+            let d = qkv.dims()[2] / 3;
+            [0, 1, 2].map(|i| qkv.clone().narrow(2, i * d, d))
+        }
     };
-    let scores = ctx.matmul(part(0), part(1).swap_dims(2, 3)) / (head as f64).sqrt();
+    let [q, k, v] = parts.map(|part| {
+        let [batch, length, d] = part.dims();
+        part.reshape([batch, length, heads, d / heads])
+            .swap_dims(1, 2) // [batch, heads, length, head]
+    });
+    let head = q.dims()[3];
+    let scores = ctx.matmul(q, k.swap_dims(2, 3)) / (head as f64).sqrt();
     let scores = match mask {
         None => scores,
         Some(mask) => scores + mask.clone().unsqueeze_dim::<4>(1),
     };
-    (activation::softmax(scores, 3), part(2))
+    (activation::softmax(scores, 3), v)
 }
 
 #[cfg(test)]
@@ -117,7 +137,12 @@ mod tests {
     #[test]
     fn fused_and_composed_agree_in_values_and_gradients() {
         for (batch, length, d, heads, masks) in
-            [(1, 3, 4, 2, 0), (2, 37, 24, 3, 1), (3, 20, 16, 2, 3)]
+            [
+                (1, 3, 4, 2, 0),
+                (2, 37, 24, 3, 1),
+                (3, 20, 16, 2, 3),
+                (2, 20, 15, 3, 2),
+            ]
         {
             let shapes: [&[usize]; 6] = [
                 &[batch, length, d],
@@ -131,9 +156,13 @@ mod tests {
                 let [x, iw, ib, ow, ob, mask] = p else {
                     unreachable!()
                 };
+                let (iw, ib) = (iw.clone().reshape([3 * d, d]), ib.clone());
+                let part = |i| (iw.clone().narrow(0, i * d, d), ib.clone().narrow(0, i * d, d));
                 let w = AttentionWeights {
-                    in_weight: iw.clone().reshape([3 * d, d]),
-                    in_bias: ib.clone(),
+                    input: match heads {
+                        3 => Projection::Separate([0, 1, 2].map(part)),
+                        _ => Projection::Packed(iw, ib),
+                    },
                     out_weight: ow.clone().reshape([d, d]),
                     out_bias: ob.clone(),
                 };

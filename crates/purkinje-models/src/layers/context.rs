@@ -7,6 +7,8 @@ use std::rc::Rc;
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
+use crate::random::Stream;
+
 /// What every layer of one forward pass shares.
 ///
 /// Dropout sites are numbered in the order in which they are met; with the seed of the step this gives every site
@@ -16,7 +18,8 @@ pub struct Context {
     device: Device,
     fused: bool,
     half: bool,
-    dropout: f32,
+    training: bool,
+    dropout: Cell<f32>,
     seed: u64,
     site: Cell<u64>,
     trace: Option<Trace>,
@@ -36,17 +39,19 @@ impl Context {
             device: device.clone(),
             fused,
             half: false,
-            dropout: 0.0,
+            training: false,
+            dropout: Cell::new(0.0),
             seed: 0,
             site: Cell::new(0),
             trace: None,
         }
     }
 
-    /// Dropout with probability `dropout`, drawn from the stream of `seed`.
+    /// Dropout with probability `dropout` where a network does not set its own, drawn from the stream of `seed`.
     pub fn training(device: &Device, dropout: f32, seed: u64) -> Self {
         Context {
-            dropout,
+            training: true,
+            dropout: Cell::new(dropout),
             seed,
             ..Self::inference(device)
         }
@@ -104,10 +109,27 @@ impl Context {
         let site = self.site.get();
         self.site.set(site + 1);
         (
-            self.dropout,
+            self.dropout.get(),
             self.seed
                 .wrapping_add(site.wrapping_mul(0xd134_2543_de82_ef95)),
         )
+    }
+
+    /// Runs `part` with this probability of dropout, or none when nothing is trained.
+    pub(crate) fn dropping<T>(&self, p: f32, part: impl FnOnce() -> T) -> T {
+        let outside = self.dropout.replace(if self.training { p } else { 0.0 });
+        let result = part();
+        self.dropout.set(outside);
+        result
+    }
+
+    /// Whether a part of the network is left out of this pass, with probability `p` when it trains.
+    pub(crate) fn skips(&self, p: f32) -> bool {
+        if !self.training || p == 0.0 {
+            return false;
+        }
+        let (_, key) = self.next_dropout();
+        Stream::new(key, "skipped part").uniform() < f64::from(p)
     }
 
     /// The composed form of a dropout site.

@@ -8,13 +8,13 @@ use burn::backend::autodiff::{
     Autodiff,
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
-    ops::{Backward, Ops, OpsKind},
+    ops::{Backward, NodeGuard, Ops, OpsKind},
 };
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
-use super::cpu::{self, Activation, AttentionShape};
+use super::cpu::{self, Activation, AttentionShape, ConvShape, Projections};
 
 /// Fused layers. Shapes: the last dimension is the width, everything before it counts as rows.
 #[backend_extension(Flex, Autodiff)]
@@ -57,6 +57,40 @@ pub(crate) trait Kernels: Backend {
         dropout: f32,
         key: u64,
     ) -> FloatTensor<Self>;
+
+    /// [`Kernels::attention`] on queries, keys and values `[batch, length, width]` each.
+    fn attention_of_three(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        masks: FloatTensor<Self>,
+        heads: usize,
+        dropout: f32,
+        key: u64,
+    ) -> FloatTensor<Self>;
+
+    /// Dropout alone.
+    fn dropout(x: FloatTensor<Self>, dropout: f32, key: u64) -> FloatTensor<Self>;
+
+    /// `activation(conv(x, w) + b)` along time: `x` `[batch, length, inputs]`, `w` `[outputs, inputs / groups, kernel]`,
+    /// `b` `[outputs]` or empty.
+    fn conv1d(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        stride: usize,
+        padding: [usize; 2],
+        activation: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// `activation(group_norm(x))`, one group for each channel; `x` `[batch, length, channels]`.
+    fn channel_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
 }
 
 /// The samples of a contiguous float32 tensor.
@@ -70,19 +104,28 @@ fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(data, shape))
 }
 
-fn attention_shape(qkv: &FlexTensor, masks: &FlexTensor, heads: usize) -> AttentionShape {
-    let [batch, length, packed] = qkv.shape().dims();
+/// Sizes of an attention call over one packed or three separate projections.
+fn attention_shape(held: &[FlexTensor], masks: &FlexTensor, heads: usize) -> AttentionShape {
+    let [batch, length, width] = held[0].shape().dims();
+    let width = if held.len() == 1 { width / 3 } else { width };
     AttentionShape {
         batch,
         length,
         heads,
-        head: packed / 3 / heads,
+        head: width / heads,
         masks: masks.shape().dims::<3>()[0],
     }
 }
 
+fn projections(held: &[FlexTensor], shape: AttentionShape) -> Projections<'_> {
+    match held {
+        [q, k, v] => Projections::separate([q, k, v].map(slice), shape),
+        held => Projections::packed(slice(&held[0]), shape),
+    }
+}
+
 fn attention_forward(
-    qkv: &FlexTensor,
+    held: &[FlexTensor],
     masks: &FlexTensor,
     shape: AttentionShape,
     dropout: f32,
@@ -95,11 +138,31 @@ fn attention_forward(
         head,
         ..
     } = shape;
-    let (out, probabilities) = cpu::attention(slice(qkv), slice(masks), shape, dropout, key);
+    let projections = projections(held, shape);
+    let (out, probabilities) = cpu::attention(projections, slice(masks), shape, dropout, key);
     (
         tensor(out, Shape::new([batch, length, heads * head])),
         tensor(probabilities, Shape::new([batch, heads, length, length])),
     )
+}
+
+fn conv_shape(x: &FlexTensor, w: &FlexTensor, stride: usize, padding: [usize; 2]) -> ConvShape {
+    let [batch, length, inputs] = x.shape().dims();
+    let [outputs, of_group, kernel] = w.shape().dims();
+    ConvShape {
+        batch,
+        length,
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding,
+        groups: inputs / of_group,
+    }
+}
+
+fn last(x: &FlexTensor) -> usize {
+    x.shape().to_vec().last().copied().unwrap_or(1)
 }
 
 fn with_last(shape: &Shape, width: usize) -> Shape {
@@ -120,7 +183,8 @@ impl Kernels for Flex {
         key: u64,
     ) -> FlexTensor {
         let [x, w, b] = [x, w, b].map(|t| t.to_contiguous());
-        let out = cpu::linear(slice(&x), slice(&w), slice(&b), activation, dropout, key);
+        let (x_, w_, b_) = (slice(&x), slice(&w), slice(&b));
+        let (out, _) = cpu::linear(x_, w_, b_, activation, dropout, key, false);
         tensor(out, with_last(&x.shape(), b.shape().num_elements()))
     }
 
@@ -159,9 +223,63 @@ impl Kernels for Flex {
         dropout: f32,
         key: u64,
     ) -> FlexTensor {
-        let [qkv, masks] = [qkv, masks].map(|t| t.to_contiguous());
-        let shape = attention_shape(&qkv, &masks, heads);
-        attention_forward(&qkv, &masks, shape, dropout, key).0
+        let (held, masks) = ([qkv.to_contiguous()], masks.to_contiguous());
+        let shape = attention_shape(&held, &masks, heads);
+        attention_forward(&held, &masks, shape, dropout, key).0
+    }
+
+    fn attention_of_three(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        masks: FlexTensor,
+        heads: usize,
+        dropout: f32,
+        key: u64,
+    ) -> FlexTensor {
+        let (held, masks) = (
+            [q, k, v].map(|t| t.to_contiguous()),
+            masks.to_contiguous(),
+        );
+        let shape = attention_shape(&held, &masks, heads);
+        attention_forward(&held, &masks, shape, dropout, key).0
+    }
+
+    fn dropout(x: FlexTensor, dropout: f32, key: u64) -> FlexTensor {
+        let x = x.to_contiguous();
+        let out = cpu::dropout(slice(&x), last(&x), dropout, key);
+        tensor(out, x.shape())
+    }
+
+    fn conv1d(
+        x: FlexTensor,
+        w: FlexTensor,
+        b: FlexTensor,
+        stride: usize,
+        padding: [usize; 2],
+        activation: Activation,
+    ) -> FlexTensor {
+        let [x, w, b] = [x, w, b].map(|t| t.to_contiguous());
+        let shape = conv_shape(&x, &w, stride, padding);
+        let out = cpu::conv1d(slice(&x), slice(&w), slice(&b), shape, activation, false).0;
+        tensor(
+            out,
+            Shape::new([shape.batch, shape.output_length(), shape.outputs]),
+        )
+    }
+
+    fn channel_norm(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        eps: f32,
+        activation: Activation,
+    ) -> FlexTensor {
+        let [x, gamma, beta] = [x, gamma, beta].map(|t| t.to_contiguous());
+        let length = x.shape().dims::<3>()[1];
+        let (g, b) = (slice(&gamma), slice(&beta));
+        let normed = cpu::channel_norm(slice(&x), length, g, b, eps, activation, false);
+        tensor(normed.out, x.shape())
     }
 }
 
@@ -172,9 +290,11 @@ struct LinearBackward;
 struct LinearState {
     x: FlexTensor,
     w: FlexTensor,
-    out: FlexTensor,
+    /// What [`cpu::linear`] keeps.
+    before: FlexTensor,
     activation: Activation,
     dropout: f32,
+    key: u64,
 }
 
 impl Backward<Flex, 3> for LinearBackward {
@@ -189,10 +309,11 @@ impl Backward<Flex, 3> for LinearBackward {
             slice(&grad),
             slice(&s.x),
             slice(&s.w),
-            slice(&s.out),
+            slice(&s.before),
             m,
             s.activation,
             s.dropout,
+            s.key,
             node_x.is_some(),
         );
         if let (Some(node), Some(grad_x)) = (node_x, grad_x) {
@@ -292,30 +413,124 @@ impl<const N: usize> Backward<Flex, N> for NormBackward {
 struct AttentionBackward;
 
 #[derive(Clone, Debug)]
-struct AttentionState {
-    qkv: FlexTensor,
+struct AttentionState<const N: usize> {
+    held: [FlexTensor; N],
     probabilities: FlexTensor,
     shape: AttentionShape,
     dropout: f32,
     key: u64,
 }
 
-impl Backward<Flex, 1> for AttentionBackward {
-    type State = AttentionState;
+impl<const N: usize> Backward<Flex, N> for AttentionBackward {
+    type State = AttentionState<N>;
 
-    fn backward(self, ops: Ops<AttentionState, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<AttentionState<N>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let s = ops.state;
+        let all = cpu::attention_backward(
+            slice(&grad),
+            projections(&s.held, s.shape),
+            slice(&s.probabilities),
+            s.shape,
+            s.dropout,
+            s.key,
+        );
+        for ((node, grad), held) in ops.parents.into_iter().zip(all).zip(&s.held) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(grad, held.shape()));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DropoutBackward;
+
+impl Backward<Flex, 1> for DropoutBackward {
+    type State = (f32, u64);
+
+    fn backward(self, ops: Ops<(f32, u64), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        let (dropout, key) = ops.state;
         if let [Some(node)] = ops.parents {
-            let grad = cpu::attention_backward(
-                slice(&grad),
-                slice(&s.qkv),
-                slice(&s.probabilities),
-                s.shape,
-                s.dropout,
-                s.key,
-            );
-            grads.register::<Flex>(node.id, tensor(grad, s.qkv.shape()));
+            grads.register::<Flex>(node.id, <Flex as Kernels>::dropout(grad, dropout, key));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ConvBackward;
+
+#[derive(Clone, Debug)]
+struct ConvState {
+    x: FlexTensor,
+    w: FlexTensor,
+    before: FlexTensor,
+    shape: ConvShape,
+    activation: Activation,
+}
+
+impl Backward<Flex, 3> for ConvBackward {
+    type State = ConvState;
+
+    fn backward(self, ops: Ops<ConvState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let s = ops.state;
+        let [node_x, node_w, node_b] = ops.parents;
+        let (grad_x, grad_w, grad_b) = cpu::conv1d_backward(
+            slice(&grad),
+            slice(&s.x),
+            slice(&s.w),
+            slice(&s.before),
+            s.shape,
+            s.activation,
+            node_x.is_some(),
+            node_b.is_some(),
+        );
+        if let (Some(node), Some(grad_x)) = (node_x, grad_x) {
+            grads.register::<Flex>(node.id, tensor(grad_x, s.x.shape()));
+        }
+        if let Some(node) = node_w {
+            grads.register::<Flex>(node.id, tensor(grad_w, s.w.shape()));
+        }
+        if let (Some(node), Some(grad_b)) = (node_b, grad_b) {
+            grads.register::<Flex>(node.id, tensor(grad_b, Shape::new([s.shape.outputs])));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ChannelNormBackward;
+
+#[derive(Clone, Debug)]
+struct ChannelNormState {
+    normed: FlexTensor,
+    inverse_std: FlexTensor,
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    activation: Activation,
+}
+
+impl Backward<Flex, 3> for ChannelNormBackward {
+    type State = ChannelNormState;
+
+    fn backward(self, ops: Ops<ChannelNormState, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let s = ops.state;
+        let all = cpu::channel_norm_backward(
+            slice(&grad),
+            slice(&s.normed),
+            slice(&s.inverse_std),
+            s.normed.shape().dims::<3>()[1],
+            slice(&s.gamma),
+            slice(&s.beta),
+            s.activation,
+        );
+        let shapes = [s.normed.shape(), s.gamma.shape(), s.beta.shape()];
+        for ((node, grad), shape) in ops.parents.into_iter().zip(all).zip(shapes) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(grad, shape));
+            }
         }
     }
 }
@@ -331,22 +546,29 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), w.node(), b.node()];
         let [x, w, b] = [x, w, b].map(|t| t.into_primitive().to_contiguous());
-        let out = <Flex as Kernels>::linear(x.clone(), w.clone(), b, activation, dropout, key);
+        let (x_, w_, b_) = (slice(&x), slice(&w), slice(&b));
+        let (out, before) = cpu::linear(x_, w_, b_, activation, dropout, key, true);
+        let out = tensor(out, with_last(&x.shape(), b.shape().num_elements()));
         match LinearBackward
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish(
-                LinearState {
+            OpsKind::Tracked(prep) => {
+                let before = match before {
+                    Some(before) => tensor(before, out.shape()),
+                    None => out.clone(),
+                };
+                let state = LinearState {
                     x,
                     w,
-                    out: out.clone(),
+                    before,
                     activation,
                     dropout,
-                },
-                out,
-            ),
+                    key,
+                };
+                prep.finish(state, out)
+            }
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -412,25 +634,132 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         key: u64,
     ) -> FloatTensor<Self> {
         let nodes = [qkv.node()];
-        let [qkv, masks] = [qkv, masks].map(|t| t.into_primitive().to_contiguous());
-        let shape = attention_shape(&qkv, &masks, heads);
-        let (out, probabilities) = attention_forward(&qkv, &masks, shape, dropout, key);
-        match AttentionBackward
+        let held = [qkv.into_primitive().to_contiguous()];
+        attend::<C, 1>(nodes, held, masks, heads, dropout, key)
+    }
+
+    fn attention_of_three(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        masks: FloatTensor<Self>,
+        heads: usize,
+        dropout: f32,
+        key: u64,
+    ) -> FloatTensor<Self> {
+        let nodes = [q.node(), k.node(), v.node()];
+        let held = [q, k, v].map(|t| t.into_primitive().to_contiguous());
+        attend::<C, 3>(nodes, held, masks, heads, dropout, key)
+    }
+
+    fn dropout(x: FloatTensor<Self>, dropout: f32, key: u64) -> FloatTensor<Self> {
+        let nodes = [x.node()];
+        let out = <Flex as Kernels>::dropout(x.into_primitive(), dropout, key);
+        match DropoutBackward
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish(
-                AttentionState {
-                    qkv,
-                    probabilities,
-                    shape,
-                    dropout,
-                    key,
-                },
-                out,
-            ),
+            OpsKind::Tracked(prep) => prep.finish((dropout, key), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
+    }
+
+    fn conv1d(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        stride: usize,
+        padding: [usize; 2],
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), w.node(), b.node()];
+        let [x, w, b] = [x, w, b].map(|t| t.into_primitive().to_contiguous());
+        let shape = conv_shape(&x, &w, stride, padding);
+        let keep = activation != Activation::Identity;
+        let (out, before) =
+            cpu::conv1d(slice(&x), slice(&w), slice(&b), shape, activation, keep);
+        let out_shape = Shape::new([shape.batch, shape.output_length(), shape.outputs]);
+        let out = tensor(out, out_shape.clone());
+        match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let before = match before {
+                    Some(before) => tensor(before, out_shape),
+                    None => out.clone(),
+                };
+                let state = ConvState {
+                    x,
+                    w,
+                    before,
+                    shape,
+                    activation,
+                };
+                prep.finish(state, out)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn channel_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let [x, gamma, beta] = [x, gamma, beta].map(|t| t.into_primitive().to_contiguous());
+        let [batch, length, width] = x.shape().dims();
+        let (g, b) = (slice(&gamma), slice(&beta));
+        let normed = cpu::channel_norm(slice(&x), length, g, b, eps, activation, true);
+        let out = tensor(normed.out, x.shape());
+        match ChannelNormBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let state = ChannelNormState {
+                    normed: tensor(normed.normed.unwrap_or_default(), x.shape()),
+                    inverse_std: tensor(normed.inverse_std, Shape::new([batch, width])),
+                    gamma,
+                    beta,
+                    activation,
+                };
+                prep.finish(state, out)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
+
+/// Attention in a graph.
+fn attend<C: CheckpointStrategy, const N: usize>(
+    nodes: [NodeGuard; N],
+    held: [FlexTensor; N],
+    masks: FloatTensor<Autodiff<Flex, C>>,
+    heads: usize,
+    dropout: f32,
+    key: u64,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let masks = masks.into_primitive().to_contiguous();
+    let shape = attention_shape(&held, &masks, heads);
+    let (out, probabilities) = attention_forward(&held, &masks, shape, dropout, key);
+    match AttentionBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => prep.finish(
+            AttentionState {
+                held,
+                probabilities,
+                shape,
+                dropout,
+                key,
+            },
+            out,
+        ),
+        OpsKind::UnTracked(prep) => prep.finish(out),
     }
 }

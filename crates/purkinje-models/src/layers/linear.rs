@@ -29,6 +29,7 @@ pub fn linear<const D: usize>(
     let y = match act {
         Activation::Identity => y,
         Activation::Relu => activation::relu(y),
+        Activation::Gelu => activation::gelu(y),
     };
     dims[D - 1] = m;
     ctx.drop_composed(y.reshape(dims), site)
@@ -44,6 +45,7 @@ mod tests {
         for (rows, k, m, act) in [
             (1, 3, 1, Activation::Identity),
             (401, 33, 50, Activation::Relu),
+            (97, 20, 31, Activation::Gelu),
         ] {
             twins::check(&[&[1, rows, k], &[m, k], &[m]], move |p, ctx| {
                 let [x, w, b] = p else { unreachable!() };

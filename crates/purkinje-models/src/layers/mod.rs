@@ -1,8 +1,11 @@
 //! Layers all systems share. On the CPU they run on fused kernels, elsewhere as plain tensor operations.
 
 mod attention;
+mod block;
 mod context;
+mod conv;
 mod cpu;
+mod dropout;
 pub(crate) mod init;
 mod kernels;
 mod linear;
@@ -12,8 +15,11 @@ mod twins;
 pub mod update;
 mod weights;
 
-pub use attention::{AttentionWeights, attention, attention_weights};
+pub use attention::{AttentionWeights, Projection, attention, attention_weights};
+pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block};
 pub use context::{Context, Trace};
+pub use conv::{Convolution, channel_norm, conv1d};
+pub use dropout::dropout;
 pub use linear::{Activation, linear};
 pub use norm::{add_layer_norm, layer_norm};
 pub use weights::{Parameter, WeightError, Weights};

@@ -96,6 +96,49 @@ pub(super) fn product<'c>(
     }
 }
 
+/// `c += a b` for the `[m, n]` part of `c` whose rows begin `stride` elements apart, on the calling thread.
+///
+/// # Panics
+/// As [`product`].
+pub(super) fn product_add(
+    c: &mut [f32],
+    stride: usize,
+    [m, n, k]: [usize; 3],
+    a: View<'_>,
+    b: View<'_>,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(k > 0 && n <= stride && (m - 1) * stride + n <= c.len());
+    assert!(a.covers(m, k) && b.covers(k, n));
+    // SAFETY: the asserts above keep every element of the three views inside its slice, `c` is initialised and borrowed
+    // mutably and so overlaps neither input, and its rows do not overlap each other.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            stride as isize,
+            true,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
 /// [`product`] into memory that is already in use.
 pub(super) fn product_over(c: &mut [f32], shape: [usize; 3], a: View<'_>, b: View<'_>, scale: f32) {
     // SAFETY: the same layout, and `product` leaves every element initialised.

@@ -3,11 +3,15 @@
 //!
 //! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
 
+mod conv;
 mod gemm;
 mod simd;
 
 use rayon::prelude::*;
 
+pub(crate) use conv::{
+    ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward,
+};
 use gemm::{View, product, product_over, unwritten, written};
 use simd::Drop;
 pub use simd::{Activation, AdamwStep};
@@ -21,7 +25,9 @@ const NORM_BLOCK: usize = 256;
 /// Elements of one block of an element-wise update.
 const FLAT_BLOCK: usize = 1 << 16;
 
-/// `activation(x w^T + b)` then dropout; `x` `[rows, k]`, `w` `[m, k]`, `b` `[m]` -> `[rows, m]`.
+/// `activation(x w^T + b)` then dropout; `x` `[rows, k]`, `w` `[m, k]`, `b` `[m]` -> `[rows, m]`. With `keep` also what
+/// the way back needs beside the inputs: nothing without an activation, the output for ReLU (a zero passes nothing on
+/// either way), and what the activation was applied to for the others.
 pub(crate) fn linear(
     x: &[f32],
     w: &[f32],
@@ -29,23 +35,30 @@ pub(crate) fn linear(
     activation: Activation,
     dropout: f32,
     key: u64,
-) -> Vec<f32> {
+    keep: bool,
+) -> (Vec<f32>, Option<Vec<f32>>) {
     let m = b.len();
     let k = w.len() / m;
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let block = block_rows(rows);
     let mut out = unwritten(rows * m);
+    let keeps = keep && activation == Activation::Gelu;
+    let mut before = vec![0.0; if keeps { rows * m } else { 0 }];
+    let mut befores: Vec<Option<&mut [f32]>> = before.chunks_mut(block * m).map(Some).collect();
+    befores.resize_with(rows.div_ceil(block), || None);
     out.par_chunks_mut(block * m)
+        .zip(befores)
         .enumerate()
-        .for_each(|(i, out)| {
+        .for_each(|(i, (out, before))| {
             let n = out.len() / m;
             let x = &x[i * block * k..][..n * k];
             let out = product(out, [n, m, k], View::rows(x, k), View::rows(w, k).t(), 1.0);
-            simd::finish_linear(out, b, activation == Activation::Relu, i * block, drop);
+            simd::finish_linear(out, before, b, activation, i * block, drop);
         });
     // SAFETY: the blocks cover `out` and each was written by its product.
-    unsafe { written(out) }
+    let out = unsafe { written(out) };
+    (out, keeps.then_some(before))
 }
 
 /// Rows of one block: the threads share them evenly, each packing the weight once for up to [`LINEAR_BLOCK`] rows. Blocks
@@ -63,31 +76,30 @@ pub(crate) fn linear_backward(
     grad: &[f32],
     x: &[f32],
     w: &[f32],
-    out: &[f32],
+    before: &[f32],
     width: usize,
     activation: Activation,
     dropout: f32,
+    key: u64,
     want_x: bool,
 ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
     let m = width;
     let k = w.len() / m;
     let rows = x.len() / k;
     let block = block_rows(rows);
-    let scale = Drop::new(dropout, 0).map_or(1.0, |drop| drop.scale);
-    // Dropout after an identity activation is not used by any layer here: zeros would be ambiguous.
-    debug_assert!(activation == Activation::Relu || dropout == 0.0);
+    let drop = Drop::new(dropout, key);
     let passed;
-    let inner: &[f32] = if activation == Activation::Relu {
+    let inner: &[f32] = if activation == Activation::Identity && drop.is_none() {
+        grad
+    } else {
         let mut g = vec![0.0; rows * m];
         g.par_chunks_mut(block * m).enumerate().for_each(|(i, g)| {
-            let at = i * block * m;
-            let n = g.len();
-            simd::relu_backward(g, &grad[at..at + n], &out[at..at + n], scale);
+            let own = i * block * m..i * block * m + g.len();
+            let before = before.get(own.clone()).unwrap_or_default();
+            simd::activation_backward(g, &grad[own], before, m, activation, i * block, drop);
         });
         passed = g;
         &passed
-    } else {
-        grad
     };
     let grad_x = want_x.then(|| {
         let mut grad_x = unwritten(rows * k);
@@ -273,20 +285,45 @@ impl AttentionShape {
     fn scale(&self) -> f32 {
         1.0 / (self.head as f32).sqrt()
     }
+}
 
-    /// Query (0), key (1) or value (2) of one head: a `[length, head]` view into packed `[batch, length, 3, heads, head]`.
-    fn part<'a>(&self, qkv: &'a [f32], task: usize, part: usize) -> View<'a> {
-        let width = self.heads * self.head;
-        let (sequence, head) = (task / self.heads, task % self.heads);
-        let at = sequence * self.length * 3 * width + part * width + head * self.head;
-        View::rows(&qkv[at..], 3 * width)
+/// Queries, keys and values: packed in rows of three widths, or each on its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Projections<'a> {
+    parts: [&'a [f32]; 3],
+    stride: usize,
+}
+
+impl<'a> Projections<'a> {
+    /// Packed `[batch, length, 3, heads, head]`.
+    pub fn packed(qkv: &'a [f32], shape: AttentionShape) -> Self {
+        let width = shape.heads * shape.head;
+        Projections {
+            parts: [0, 1, 2].map(|part| &qkv[part * width..]),
+            stride: 3 * width,
+        }
+    }
+
+    /// Three times `[batch, length, heads, head]`.
+    pub fn separate(parts: [&'a [f32]; 3], shape: AttentionShape) -> Self {
+        Projections {
+            parts,
+            stride: shape.heads * shape.head,
+        }
+    }
+
+    /// Query, key and value of one head of one sequence, each a `[length, head]` view.
+    fn of(&self, shape: AttentionShape, task: usize) -> [View<'a>; 3] {
+        let (sequence, head) = (task / shape.heads, task % shape.heads);
+        let at = sequence * shape.length * self.stride + head * shape.head;
+        self.parts
+            .map(|part| View::rows(&part[at..], self.stride))
     }
 }
 
-/// Multi-head attention on packed projections `[batch, length, 3 * width]` (query, key, value) -> output
-/// `[batch, length, width]` and the probabilities `[batch, heads, length, length]` before dropout.
+/// Multi-head attention on projections -> output `[batch, length, width]` and the probabilities `[batch, heads, length, length]` before dropout.
 pub(crate) fn attention(
-    qkv: &[f32],
+    projections: Projections<'_>,
     masks: &[f32],
     shape: AttentionShape,
     dropout: f32,
@@ -309,7 +346,7 @@ pub(crate) fn attention(
         .for_each_init(
             || vec![0.0; if drop.is_some() { t * t } else { 0 }],
             |dropped, (task, (p, out))| {
-                let [q, k, v] = [0, 1, 2].map(|part| shape.part(qkv, task, part));
+                let [q, k, v] = projections.of(shape, task);
                 let p = product(p, [t, t, head], q, k.t(), shape.scale());
                 simd::softmax_rows(p, t, shape.mask(masks, task / heads));
                 let weights = match drop {
@@ -331,15 +368,15 @@ pub(crate) fn attention(
     (out, probabilities)
 }
 
-/// Gradient of [`attention`] with respect to the packed projections.
+/// Gradient of [`attention`] with respect to the projections, in the form in which they came: one packed, or three.
 pub(crate) fn attention_backward(
     grad: &[f32],
-    qkv: &[f32],
+    projections: Projections<'_>,
     probabilities: &[f32],
     shape: AttentionShape,
     dropout: f32,
     key: u64,
-) -> Vec<f32> {
+) -> Vec<Vec<f32>> {
     let AttentionShape {
         batch,
         length: t,
@@ -358,7 +395,7 @@ pub(crate) fn attention_backward(
         .for_each_init(
             || (vec![0.0; t * t], vec![0.0; t * t]),
             |(scores, dropped), (task, (out, p))| {
-                let [q, k, v] = [0, 1, 2].map(|part| shape.part(qkv, task, part));
+                let [q, k, v] = projections.of(shape, task);
                 let (sequence, h) = (task / heads, task % heads);
                 let g = View::rows(&grad[sequence * t * width + h * head..], width);
                 let weights = match drop {
@@ -378,16 +415,37 @@ pub(crate) fn attention_backward(
                 product_over(gk, [t, head, t], s.t(), q, shape.scale());
             },
         );
-    let mut out = vec![0.0; by_head.len()];
-    out.par_chunks_mut(t * 3 * width)
-        .zip(by_head.par_chunks(heads * 3 * t * head))
-        .for_each(|(out, by_head)| {
-            for (h, parts) in by_head.chunks_exact(3 * t * head).enumerate() {
-                for (part, rows) in parts.chunks_exact(t * head).enumerate() {
-                    interleave(out, 3 * width, part * width + h * head, rows, 1, head);
-                }
-            }
-        });
+    // Packed: one tensor of three widths. Separate: three of one width each.
+    let held = projections.stride / width;
+    (0..3 / held)
+        .map(|tensor| {
+            let mut out = vec![0.0; batch * t * held * width];
+            out.par_chunks_mut(t * held * width)
+                .zip(by_head.par_chunks(heads * 3 * t * head))
+                .for_each(|(out, by_head)| {
+                    for (h, parts) in by_head.chunks_exact(3 * t * head).enumerate() {
+                        let parts = parts.chunks_exact(t * head).skip(tensor * held);
+                        for (part, rows) in parts.take(held).enumerate() {
+                            let at = part * width + h * head;
+                            interleave(out, held * width, at, rows, 1, head);
+                        }
+                    }
+                });
+            out
+        })
+        .collect()
+}
+
+/// `dropout(x)` over rows of `width`; applied to a gradient it is its own way back.
+pub(crate) fn dropout(x: &[f32], width: usize, p: f32, key: u64) -> Vec<f32> {
+    let Some(drop) = Drop::new(p, key) else {
+        return x.to_vec();
+    };
+    let mut out = vec![0.0; x.len()];
+    out.par_chunks_mut(NORM_BLOCK * width)
+        .zip(x.par_chunks(NORM_BLOCK * width))
+        .enumerate()
+        .for_each(|(i, (out, x))| simd::drop_rows(out, x, width, i * NORM_BLOCK, drop));
     out
 }
 

@@ -184,24 +184,56 @@ pub enum Activation {
     Identity,
     /// max(x, 0).
     Relu,
+    /// x Phi(x) with the normal distribution function Phi (the form with the error function).
+    Gelu,
+}
+
+/// The normal distribution function Phi and its density at `x`. Error of Phi below 1.5e-7, relative in the lower tail
+/// (Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26).
+#[inline(always)]
+fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+    const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
+    const DENSITY: f32 = 0.398_942_28;
+    let t = 1.0 / fma::<FMA>(P, x.abs(), 1.0);
+    let mut poly = 1.061_405_4;
+    for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+        poly = fma::<FMA>(poly, t, c);
+    }
+    let e = exp::<FMA>(-0.5 * x * x);
+    let tail = 0.5 * poly * t * e;
+    (if x >= 0.0 { 1.0 - tail } else { tail }, DENSITY * e)
 }
 
 #[inline(always)]
 fn finish_linear_body<const FMA: bool>(
     rows: &mut [f32],
+    before: Option<&mut [f32]>,
     bias: &[f32],
-    relu: bool,
+    activation: Activation,
     first_row: usize,
     drop: Option<Drop>,
 ) {
-    for (i, row) in rows.chunks_exact_mut(bias.len()).enumerate() {
-        if relu {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x = (*x + b).max(0.0);
+    let width = bias.len();
+    for row in rows.chunks_exact_mut(width) {
+        for (x, b) in row.iter_mut().zip(bias) {
+            *x += b;
+        }
+    }
+    if let Some(before) = before {
+        before.copy_from_slice(rows);
+    }
+    for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+        match activation {
+            Activation::Identity => {}
+            Activation::Relu => {
+                for x in row.iter_mut() {
+                    *x = x.max(0.0);
+                }
             }
-        } else {
-            for (x, b) in row.iter_mut().zip(bias) {
-                *x += b;
+            Activation::Gelu => {
+                for x in row.iter_mut() {
+                    *x *= normal::<FMA>(*x).0;
+                }
             }
         }
         if let Some(drop) = drop {
@@ -213,24 +245,188 @@ fn finish_linear_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// Adds the bias, applies ReLU and dropout to `rows` in place, `[rows, bias.len()]`.
-    pub(super) fn finish_linear / finish_linear_body(rows: &mut [f32], bias: &[f32], relu: bool, first_row: usize, drop: Option<Drop>)
+    /// Adds the bias, applies activation and dropout to `rows` in place, `[rows, bias.len()]`; `before` gets what the
+    /// activation is applied to.
+    pub(super) fn finish_linear / finish_linear_body(
+        rows: &mut [f32], before: Option<&mut [f32]>, bias: &[f32], activation: Activation, first_row: usize,
+        drop: Option<Drop>)
 }
 
 #[inline(always)]
-fn relu_backward_body<const FMA: bool>(
+fn activation_backward_body<const FMA: bool>(
     grad: &mut [f32],
     grad_out: &[f32],
-    out: &[f32],
-    scale: f32,
+    before: &[f32],
+    width: usize,
+    activation: Activation,
+    first_row: usize,
+    drop: Option<Drop>,
 ) {
-    for ((g, d), y) in grad.iter_mut().zip(grad_out).zip(out) {
-        *g = if *y > 0.0 { d * scale } else { 0.0 };
+    for (i, (g, d)) in grad
+        .chunks_exact_mut(width)
+        .zip(grad_out.chunks_exact(width))
+        .enumerate()
+    {
+        match drop {
+            None => g.copy_from_slice(d),
+            Some(drop) => {
+                let key = drop.row_key(first_row + i);
+                for (j, (g, d)) in g.iter_mut().zip(d).enumerate() {
+                    *g = d * drop.factor(key, j);
+                }
+            }
+        }
+    }
+    match activation {
+        Activation::Identity => {}
+        Activation::Relu => {
+            for (g, x) in grad.iter_mut().zip(before) {
+                *g = if *x > 0.0 { *g } else { 0.0 };
+            }
+        }
+        Activation::Gelu => {
+            for (g, x) in grad.iter_mut().zip(before) {
+                let (phi, density) = normal::<FMA>(*x);
+                *g *= fma::<FMA>(*x, density, phi);
+            }
+        }
     }
 }
 by_machine! {
-    /// Gradient before ReLU and dropout: both leave a zero where nothing passes, so the output alone tells.
-    pub(super) fn relu_backward / relu_backward_body(grad: &mut [f32], grad_out: &[f32], out: &[f32], scale: f32)
+    /// Gradient before activation and dropout. `before` is what the activation was applied to; for ReLU its output
+    /// does as well, and without an activation it is not looked at.
+    pub(super) fn activation_backward / activation_backward_body(
+        grad: &mut [f32], grad_out: &[f32], before: &[f32], width: usize, activation: Activation, first_row: usize,
+        drop: Option<Drop>)
+}
+
+#[inline(always)]
+fn add_squares_body<const FMA: bool>(total: &mut [f32], rows: &[f32], centre: &[f32]) {
+    for row in rows.chunks_exact(total.len()) {
+        for ((t, x), c) in total.iter_mut().zip(row).zip(centre) {
+            let d = x - c;
+            *t = fma::<FMA>(d, d, *t);
+        }
+    }
+}
+by_machine! {
+    /// Adds the squared distance of every row of `rows` from `centre` to `total`.
+    pub(super) fn add_squares / add_squares_body(total: &mut [f32], rows: &[f32], centre: &[f32])
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn norm_columns_body<const FMA: bool>(
+    out: &mut [f32],
+    normed: Option<&mut [f32]>,
+    x: &[f32],
+    mean: &[f32],
+    inverse_std: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    activation: Activation,
+) {
+    let width = gamma.len();
+    for (y, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        for (((y, x), m), s) in y.iter_mut().zip(x).zip(mean).zip(inverse_std) {
+            *y = (x - m) * s;
+        }
+    }
+    if let Some(normed) = normed {
+        normed.copy_from_slice(out);
+    }
+    for y in out.chunks_exact_mut(width) {
+        for ((y, g), b) in y.iter_mut().zip(gamma).zip(beta) {
+            *y = fma::<FMA>(*y, *g, *b);
+        }
+        match activation {
+            Activation::Identity => {}
+            Activation::Relu => {
+                for y in y.iter_mut() {
+                    *y = y.max(0.0);
+                }
+            }
+            Activation::Gelu => {
+                for y in y.iter_mut() {
+                    *y *= normal::<FMA>(*y).0;
+                }
+            }
+        }
+    }
+}
+by_machine! {
+    /// `out = activation((x - mean) * inverse_std * gamma + beta)` column by column; `normed` gets what gamma is
+    /// applied to.
+    pub(super) fn norm_columns / norm_columns_body(
+        out: &mut [f32], normed: Option<&mut [f32]>, x: &[f32], mean: &[f32], inverse_std: &[f32], gamma: &[f32],
+        beta: &[f32], activation: Activation)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn norm_columns_sums_body<const FMA: bool>(
+    grad: &mut [f32],
+    grad_gamma: &mut [f32],
+    grad_beta: &mut [f32],
+    grad_out: &[f32],
+    normed: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    activation: Activation,
+) {
+    let width = gamma.len();
+    for (i, g) in grad.chunks_exact_mut(width).enumerate() {
+        let d = &grad_out[i * width..(i + 1) * width];
+        let n = &normed[i * width..(i + 1) * width];
+        for j in 0..width {
+            let z = fma::<FMA>(n[j], gamma[j], beta[j]);
+            let slope = match activation {
+                Activation::Identity => 1.0,
+                Activation::Relu => {
+                    if z > 0.0 {
+                        1.0
+                    } else {
+                        0.0
+                    }
+                }
+                Activation::Gelu => {
+                    let (phi, density) = normal::<FMA>(z);
+                    fma::<FMA>(z, density, phi)
+                }
+            };
+            g[j] = d[j] * slope;
+            grad_beta[j] += g[j];
+            grad_gamma[j] = fma::<FMA>(g[j], n[j], grad_gamma[j]);
+        }
+    }
+}
+by_machine! {
+    /// First pass of the way back through [`norm_columns`]: the gradient before the activation, and what these rows
+    /// add to the gradients of gamma and beta.
+    pub(super) fn norm_columns_sums / norm_columns_sums_body(
+        grad: &mut [f32], grad_gamma: &mut [f32], grad_beta: &mut [f32], grad_out: &[f32], normed: &[f32],
+        gamma: &[f32], beta: &[f32], activation: Activation)
+}
+
+#[inline(always)]
+fn norm_columns_backward_body<const FMA: bool>(
+    grad: &mut [f32],
+    normed: &[f32],
+    scale: &[f32],
+    along: &[f32],
+    mean: &[f32],
+) {
+    let width = scale.len();
+    for (g, n) in grad.chunks_exact_mut(width).zip(normed.chunks_exact(width)) {
+        for j in 0..width {
+            g[j] = (fma::<FMA>(-along[j], n[j], g[j]) - mean[j]) * scale[j];
+        }
+    }
+}
+by_machine! {
+    /// Second pass: `grad = (grad - mean - along * normed) * scale` column by column.
+    pub(super) fn norm_columns_backward / norm_columns_backward_body(
+        grad: &mut [f32], normed: &[f32], scale: &[f32], along: &[f32], mean: &[f32])
 }
 
 #[inline(always)]
@@ -531,6 +727,31 @@ mod tests {
         assert!(worst < 3e-7, "relative error {worst}");
         assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp::<true>(0.0), 1.0);
+    }
+
+    #[test]
+    fn the_normal_distribution_is_that_of_the_series() {
+        // Phi(x) = 1/2 + density(x) (x + x^3/3 + x^5/15 + ...)
+        let exact = |x: f64| {
+            let (mut term, mut sum, mut odd) = (x, x, 3.0);
+            while term.abs() > 1e-18 {
+                term *= x * x / odd;
+                sum += term;
+                odd += 2.0;
+            }
+            let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+            (0.5 + density * sum, density)
+        };
+        for i in -6000..=6000 {
+            let x = i as f32 / 1000.0;
+            let (phi, density) = exact(f64::from(x));
+            for (p, d) in [normal::<true>(x), normal::<false>(x)] {
+                assert!((f64::from(p) - phi).abs() < 2.5e-7, "{x}: {p} {phi}");
+                assert!((f64::from(d) - density).abs() < 1e-7, "{x}");
+            }
+        }
+        assert_eq!(normal::<true>(-40.0), (0.0, 0.0));
+        assert_eq!(normal::<true>(40.0), (1.0, 0.0));
     }
 
     #[test]
