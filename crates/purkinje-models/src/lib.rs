@@ -1,12 +1,16 @@
 //! What the networks compute: one folder for each published system over layers they share.
 //!
-//! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its diagnostic head; [`layers`] holds what every system
+//! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its diagnostic head; [`hubert`] predicts code words of
+//! hidden stretches of the signal; [`layers`] holds what every system
 //! is built from, [`checkpoint`] the published files and their names.
 
 #![deny(missing_docs)]
 
+pub mod batch;
 pub mod checkpoint;
 pub mod clear;
+pub mod compat;
+pub mod hubert;
 pub mod hug;
 pub mod layers;
 pub mod random;

@@ -3,21 +3,12 @@
 pub use purkinje_signal::beats::{BEATS_PER_LEAD as BEATS, TOKEN_SAMPLES};
 use serde::{Deserialize, Serialize};
 
+pub use crate::compat::Compat;
+
 /// Leads of the full model, one CLS token each.
 pub const LEADS: usize = 12;
 /// Rows of the lead and time tables.
 pub const TABLE_ROWS: usize = 16;
-
-/// Whose behaviour a model follows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compat {
-    /// What the authors wrote.
-    #[default]
-    Paper,
-    /// What their program computes, so that published weights give published numbers.
-    Released,
-}
 
 /// What the CLS tokens of the encoder may attend to (specification 5.5, 9.1-9.4, 9.24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use purkinje_signal::beats::BeatTokens;
 
 use super::config::{BEATS, TOKEN_SAMPLES};
+pub use crate::batch::BatchError;
 
 /// Several recordings with the same leads, standardised token by token (specification 5.2).
 #[derive(Clone, Debug)]
@@ -19,32 +20,6 @@ pub struct ClearBatch {
     pub time_index: Vec<u8>,
     /// `[size, tokens]`.
     pub padding: Vec<bool>,
-}
-
-/// Recordings that cannot form a batch.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// Nothing to batch.
-    #[error("the batch is empty; expected at least one recording")]
-    Empty,
-    /// Different leads.
-    #[error(
-        "recording {position} of the batch has other leads than the first; select one set of leads for all"
-    )]
-    Leads {
-        /// Position in the batch.
-        position: usize,
-    },
-    /// Field of the wrong length or value.
-    #[error("recording {position} of the batch: `{field}` {problem}")]
-    Field {
-        /// Position in the batch.
-        position: usize,
-        /// Field of [`BeatTokens`].
-        field: &'static str,
-        /// What is wrong, as a sentence.
-        problem: String,
-    },
 }
 
 impl ClearBatch {

@@ -1,0 +1,16 @@
+//! HuBERT-ECG: a convolutional front end and a transformer that predict the code words of hidden stretches of twelve
+//! leads laid end to end (medRxiv 2024.11.14.24317328).
+
+mod config;
+mod heads;
+mod input;
+mod masking;
+mod network;
+mod objective;
+
+pub use config::{FrontEnd, HubertConfig};
+pub use heads::{Classified, Head, HeadActivation, HubertClassifier};
+pub use input::{HubertBatch, HubertInput};
+pub use masking::{TokenMasking, span_count};
+pub use network::{Encoded, Hubert};
+pub use objective::{CodeBookLoss, CodePrediction, TEMPERATURE};
