@@ -7,7 +7,8 @@ use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
-use purkinje_train::clear::{Trainable, bce_with_logits};
+use purkinje_train::clear::Trainable;
+use purkinje_train::losses::bce_with_logits;
 use purkinje_train::optimizer::{Adamw, AdamwConfig};
 use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
@@ -308,6 +309,7 @@ impl Trajectory {
             eps: number("eps")?,
             weight_decay: number("weight_decay")?,
             clip_norm: config["clip_grad"].as_f64(),
+            decay_all: false,
         };
         let schedule = CosineSchedule::from_epochs(
             number("lr")?,

@@ -9,6 +9,7 @@ mod checkpoints;
 mod clear_hug_models;
 mod clear_hug_signal;
 mod compare;
+mod hubert_models;
 mod preprocessing;
 mod recipe;
 mod walk;
@@ -40,7 +41,7 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             recipe::CHECKS,
         ],
     ),
-    ("hubert-ecg", &[preprocessing::HUBERT]),
+    ("hubert-ecg", &[preprocessing::HUBERT, hubert_models::CHECKS]),
     ("d-beta", &[preprocessing::D_BETA]),
     ("deri", &[preprocessing::DERI]),
 ];

@@ -1,8 +1,6 @@
 //! CLEAR's pre-training and the training of classifiers on it, as objectives.
 
-use std::sync::Mutex;
-
-use burn::tensor::{Shape, Tensor, TensorData, activation};
+use burn::tensor::{Shape, Tensor, TensorData};
 use purkinje_models::clear::{Clear, ClearBatch, Masking};
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Weights};
@@ -10,45 +8,10 @@ use purkinje_models::random::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::losses::bce_with_logits;
 use crate::objective::Objective;
+use crate::order::EpochOrder;
 use crate::source::TokenSource;
-
-/// A new order of the records for every epoch, incomplete last batch dropped.
-#[derive(Debug)]
-struct EpochOrder {
-    stream: Stream,
-    records: usize,
-    batch: usize,
-    current: Mutex<(usize, Vec<usize>)>,
-}
-
-impl EpochOrder {
-    fn new(records: usize, batch: usize, seed: u64) -> Self {
-        EpochOrder {
-            stream: Stream::new(seed, "epoch order"),
-            records,
-            batch,
-            current: Mutex::new((usize::MAX, Vec::new())),
-        }
-    }
-
-    fn steps(&self) -> usize {
-        self.records / self.batch
-    }
-
-    fn records_of(&self, step: usize) -> Vec<usize> {
-        let (epoch, step) = (step / self.steps(), step % self.steps());
-        // A poisoned lock means that another thread panicked; the order itself is always whole.
-        let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
-        if current.0 != epoch {
-            *current = (
-                epoch,
-                self.stream.at(epoch as u64).permutation(self.records),
-            );
-        }
-        current.1[step * self.batch..(step + 1) * self.batch].to_vec()
-    }
-}
 
 /// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
 pub struct Pretraining<'a, S: ?Sized> {
@@ -78,7 +41,7 @@ impl<S: TokenSource + ?Sized> Objective for Pretraining<'_, S> {
     }
 
     fn batch_size(&self) -> usize {
-        self.order.batch
+        self.order.batch_size()
     }
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
@@ -183,7 +146,7 @@ impl<S: TokenSource + ?Sized> Objective for Classification<'_, S> {
     }
 
     fn batch_size(&self) -> usize {
-        self.order.batch
+        self.order.batch_size()
     }
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
@@ -254,7 +217,7 @@ impl Objective for HeadTraining<'_> {
     }
 
     fn batch_size(&self) -> usize {
-        self.order.batch
+        self.order.batch_size()
     }
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
@@ -289,29 +252,9 @@ impl HeadTraining<'_> {
     }
 }
 
-/// Mean binary cross-entropy of logits `[n, classes]` against labels in the same order.
-pub fn bce_with_logits(logits: Tensor<2>, labels: &[f32]) -> Tensor<1> {
-    let shape = Shape::new(logits.dims());
-    let target = TensorData::new(labels.to_vec(), shape);
-    let target = Tensor::<2>::from_data(target, &logits.device());
-    // max(x, 0) - x y + log(1 + exp(-|x|)): no overflow for any logit.
-    let log = logits.clone().abs().neg().exp().add_scalar(1.0).log();
-    (activation::relu(logits.clone()) - logits * target + log).mean()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
-
-    #[test]
-    fn cross_entropy_is_exact_and_does_not_overflow() {
-        let device = Device::flex();
-        let logits = Tensor::<2>::from_floats([[0.0, 2.0], [-200.0, 200.0]], &device);
-        let loss: f32 = bce_with_logits(logits, &[1.0, 0.0, 0.0, 1.0]).into_scalar();
-        let expected = (2f64.ln() + (1.0 + 2f64.exp()).ln()) / 4.0;
-        assert!((f64::from(loss) - expected).abs() < 1e-6);
-    }
 
     #[test]
     fn frozen_parts_follow_the_published_rules() {
@@ -320,18 +263,5 @@ mod tests {
         assert!(Trainable::Moe.accepts(hug) && Trainable::Moe.accepts("mlp_head.bias"));
         assert!(!Trainable::Moe.accepts(encoder) && !Trainable::Linear.accepts(hug));
         assert!(Trainable::All.accepts(encoder) && !Trainable::All.accepts("mask_token"));
-    }
-
-    #[test]
-    fn every_epoch_visits_every_record_once_in_a_new_order() {
-        let order = EpochOrder::new(10, 5, 1);
-        let epoch =
-            |e: usize| -> Vec<usize> { (0..2).flat_map(|s| order.records_of(e * 2 + s)).collect() };
-        let (a, b) = (epoch(0), epoch(1));
-        assert_ne!(a, b);
-        assert_eq!(epoch(0), a);
-        let mut sorted = a;
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..10).collect::<Vec<_>>());
     }
 }

@@ -19,6 +19,9 @@ pub struct AdamwConfig {
     pub weight_decay: f64,
     /// Gradients with a larger Euclidean norm, over all parameters, are scaled down to it; no clipping if absent.
     pub clip_norm: Option<f64>,
+    /// Decay biases, norms and scalars too.
+    #[serde(default)]
+    pub decay_all: bool,
 }
 
 impl AdamwConfig {
@@ -30,6 +33,7 @@ impl AdamwConfig {
             eps: 1e-8,
             weight_decay: 0.05,
             clip_norm: Some(3.0),
+            decay_all: false,
         }
     }
 
@@ -39,6 +43,18 @@ impl AdamwConfig {
             beta2: 0.999,
             clip_norm: None,
             ..Self::pretrain()
+        }
+    }
+
+    /// HuBERT-ECG, all stages (HuBERT-ECG specification, section 11): everything is decayed, nothing clipped.
+    pub fn hubert() -> Self {
+        AdamwConfig {
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-9,
+            weight_decay: 0.01,
+            clip_norm: None,
+            decay_all: true,
         }
     }
 }
@@ -54,6 +70,9 @@ pub struct Adamw {
     config: AdamwConfig,
     steps: u64,
     moments: Vec<Option<[Tensor<1>; 2]>>,
+    rates: Vec<f64>,
+    /// Gradients gathered since the last update.
+    gathered: Vec<Option<Tensor<1>>>,
 }
 
 impl Adamw {
@@ -66,8 +85,21 @@ impl Adamw {
         Adamw {
             config,
             steps: 0,
+            rates: vec![1.0; weights.iter().len()],
+            gathered: Vec::new(),
             moments,
         }
+    }
+
+    /// With learning rates that differ: each parameter gets the rate of the step times `factor` of its name.
+    pub fn with_rates(mut self, weights: &Weights, factor: impl Fn(&str) -> f64) -> Self {
+        self.rates = weights.iter().map(|p| factor(&p.name)).collect();
+        self
+    }
+
+    /// The constants, to change the weight decay of a running optimizer.
+    pub fn config_mut(&mut self) -> &mut AdamwConfig {
+        &mut self.config
     }
 
     /// How many updates were made.
@@ -86,19 +118,40 @@ impl Adamw {
         self.moments = moments;
     }
 
+    /// Adds the gradients of a `tracked` copy of the weights to those of the next update: for steps whose batch is
+    /// worked on in parts.
+    pub fn gather(&mut self, tracked: &Weights, mut gradients: Gradients) {
+        let found = tracked
+            .iter()
+            .map(|p| p.value.grad_remove(&mut gradients));
+        if self.gathered.is_empty() {
+            self.gathered = found.collect();
+            return;
+        }
+        for (sum, more) in self.gathered.iter_mut().zip(found) {
+            *sum = match (sum.take(), more) {
+                (Some(sum), Some(more)) => Some(sum + more),
+                (one, other) => one.or(other),
+            };
+        }
+    }
+
     /// Updates `weights` with the gradients of their `tracked` copy at learning rate `lr`; returns the norm of the
     /// gradients before clipping. A norm that is not finite changes nothing.
     pub fn step(
         &mut self,
         weights: &mut Weights,
         tracked: &Weights,
-        mut gradients: Gradients,
+        gradients: Gradients,
         lr: f64,
     ) -> f64 {
-        let grads: Vec<Option<Tensor<1>>> = tracked
-            .iter()
-            .map(|p| p.value.grad_remove(&mut gradients))
-            .collect();
+        self.gather(tracked, gradients);
+        self.update(weights, lr)
+    }
+
+    /// Updates `weights` with the gradients gathered since the last update; returns their norm as [`Adamw::step`].
+    pub fn update(&mut self, weights: &mut Weights, lr: f64) -> f64 {
+        let grads = std::mem::take(&mut self.gathered);
         let squares: f64 = grads.iter().flatten().map(update::sum_squares).sum();
         let norm = squares.sqrt();
         if !norm.is_finite() {
@@ -110,11 +163,16 @@ impl Adamw {
             .map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         self.steps += 1;
         let t = self.steps as i32;
-        for ((p, grad), moments) in weights.iter_mut().zip(grads).zip(&mut self.moments) {
+        let states = self.moments.iter_mut().zip(&self.rates);
+        for ((p, grad), (moments, rate)) in weights.iter_mut().zip(grads).zip(states) {
             let (Some(grad), Some([m, v])) = (grad, moments) else {
                 continue;
             };
-            let decay = if decays(p) { c.weight_decay } else { 0.0 };
+            let lr = lr * rate;
+            let decay = match c.decay_all || decays(p) {
+                true => c.weight_decay,
+                false => 0.0,
+            };
             let step = AdamwStep {
                 decay: (1.0 - lr * decay) as f32,
                 beta1: c.beta1 as f32,

@@ -108,11 +108,13 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
     },
-    /// The names do not belong to a CLEAR model.
+    /// The names do not belong to a model of the system.
     #[error(
-        "The {tensors} tensors are not those of a CLEAR model: {problem}. Expected the names of specification 5.13, with or without the prefix `backbone.`; check that the file belongs to this system."
+        "The {tensors} tensors are not those of a {system} model: {problem}. Check that the file belongs to this system, and is one of its published kinds."
     )]
     UnknownLayout {
+        /// The system.
+        system: &'static str,
         /// How many tensors there are.
         tensors: usize,
         /// What is missing or odd.

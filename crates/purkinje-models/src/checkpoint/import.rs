@@ -1,21 +1,29 @@
 //! From a published file to tensors under this crate's names, and back.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::keys::{decoder_heads, encoder_heads};
 use super::safetensors_io::read_noted;
 use super::{
-    CheckpointError, Epoch, KeyReport, Layout, NamedTensor, OptimizerState, PthOptions, StateDict,
-    canonical, detect, published, read_pth_with, report,
+    CheckpointError, Epoch, Facts, KeyReport, Layout, NamedTensor, OptimizerState, PthOptions,
+    Published, StateDict, read_pth_with, report_as,
 };
+
+/// The largest `config.json` read; published ones have 2 kB.
+const LONGEST_CONFIG: u64 = 1 << 20;
+const CONFIG: &str = "config.json";
+/// What a folder of Hugging Face keeps weights in, the first found counts.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// The entry of a training script's file that holds the configuration.
+const MODEL_CONFIG: &str = "model_config";
 
 /// How a published file is imported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// Attention heads of the encoder; `None` for those of the run's arguments or of the published size.
+    /// Attention heads of the encoder; `None` for those of the configuration or of the published size.
     pub heads: Option<usize>,
     /// Attention heads of the decoder; likewise.
     pub decoder_heads: Option<usize>,
@@ -23,13 +31,13 @@ pub struct ImportOptions {
     pub pth: PthOptions,
 }
 
-/// A published CLEAR or HUG model in host memory.
+/// A published model in host memory.
 #[derive(Clone, Debug)]
-pub struct Imported {
-    /// The tensors that fill a parameter, under its name (without `backbone.`) and in state-dict order.
+pub struct Imported<L = Layout> {
+    /// The tensors that fill a parameter, under its name in this crate and in state-dict order.
     pub state: StateDict,
-    /// Stage and sizes.
-    pub layout: Layout,
+    /// What model it is.
+    pub layout: L,
     /// Attention heads of the encoder.
     pub heads: usize,
     /// Attention heads of the decoder; `None` without a decoder.
@@ -38,54 +46,64 @@ pub struct Imported {
     pub optimizer: Option<OptimizerState>,
     /// When the file was saved, where it says so.
     pub epoch: Option<Epoch>,
-    /// The arguments of the run; empty where the file has none.
+    /// The arguments of the run, or the configuration of the model; empty where the file has neither.
     pub args: Map<String, Value>,
+    /// What a training script's file holds beside weights, optimizer and arguments: counters, best values, sizes.
+    pub entries: Map<String, Value>,
     /// What became of every tensor. Missing, unused and mis-shaped ones are reported and no error, as in the published
-    /// program (specification 6.7); see [`KeyReport::is_complete`].
+    /// program (CLEAR-HUG specification 6.7); see [`KeyReport::is_complete`].
     pub report: KeyReport,
     /// What a reader should know: which entry was taken, what was left out or rounded.
     pub notes: Vec<String>,
 }
 
-/// Imports a CLEAR or HUG model: a `.safetensors` file (by its ending), or else a PyTorch checkpoint.
+/// Imports a CLEAR or HUG model: [`import_as`] for that system.
+///
+/// # Errors
+/// As [`import_as`].
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, CheckpointError> {
+    import_as(path, options)
+}
+
+/// Imports a model of the system that `L` describes: a folder of Hugging Face (`config.json` with `model.safetensors` or
+/// `pytorch_model.bin`), a `.safetensors` file (by its ending), or else a PyTorch checkpoint. A `config.json` beside a
+/// file with one of these names is read too.
 ///
 /// # Errors
 /// When the file cannot be read ([`read_pth_with`], [`super::read_safetensors`]), is not of this system, holds a tensor
-/// with and without the prefix, or nothing tells the number of attention heads.
-pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, CheckpointError> {
-    let is_safetensors = path
+/// under two of its names, or nothing tells the number of attention heads.
+pub fn import_as<L: Published>(
+    path: &Path,
+    options: &ImportOptions,
+) -> Result<Imported<L>, CheckpointError> {
+    let (file, config) = located(path)?;
+    let is_safetensors = file
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors"));
+    let mut entries = Map::new();
     let (found, optimizer, epoch, args, notes) = if is_safetensors {
-        let (tensors, _, notes) = read_noted(path)?;
-        (tensors, None, None, Map::new(), notes)
+        let (tensors, _, notes) = read_noted(&file)?;
+        (tensors, None, None, config, notes)
     } else {
-        let file = read_pth_with(path, &options.pth)?;
-        (
-            file.model,
-            file.optimizer,
-            file.epoch,
-            file.args,
-            file.notes,
-        )
+        let file = read_pth_with(&file, &options.pth)?;
+        entries = file.entries;
+        let own = match entries.get(MODEL_CONFIG) {
+            Some(Value::Object(own)) if config.is_empty() => own.clone(),
+            _ => config,
+        };
+        let args = if file.args.is_empty() { own } else { file.args };
+        (file.model, file.optimizer, file.epoch, args, file.notes)
     };
-    let layout = detect(&found)?;
-    let unknown = |part, width| CheckpointError::UnknownHeads { part, width };
-    let heads = options
-        .heads
-        .or_else(|| encoder_heads(layout.embed_dim, &args))
-        .ok_or_else(|| unknown("encoder", layout.embed_dim))?;
-    let decoder_heads = match layout.decoder_depth {
-        0 => None,
-        _ => Some(
-            options
-                .decoder_heads
-                .or_else(|| decoder_heads(layout.embed_dim, &args))
-                .ok_or_else(|| unknown("decoder", layout.decoder_embed_dim))?,
-        ),
+    let facts = Facts {
+        config: args,
+        heads: options.heads,
+        decoder_heads: options.decoder_heads,
     };
-    let report = report(&layout.parameters(), &found);
-    let mut tensors: HashMap<String, NamedTensor> = canonical(found)?.into_iter().collect();
+    let layout = L::read(&found, &facts)?;
+    let (heads, decoder_heads) = layout.heads(&facts)?;
+    let report = report_as::<L>(&layout.parameters(), &found);
+    let mut tensors: HashMap<String, NamedTensor> =
+        canonical_as::<L>(found)?.into_iter().collect();
     let state = report
         .mapped
         .iter()
@@ -98,20 +116,100 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Checkpoi
         decoder_heads,
         optimizer,
         epoch,
-        args,
+        args: facts.config,
+        entries,
         report,
         notes,
     })
 }
 
-/// The tensors of a complete model as the published program names and orders them: with `backbone.` before all but the
-/// classifier for fine-tuned models. Tensors that are no parameter of the layout are left out.
+/// The file of weights that a path stands for, and the configuration beside it.
+fn located(path: &Path) -> Result<(PathBuf, Map<String, Value>), CheckpointError> {
+    let is_weights = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| WEIGHTS.contains(&name))
+    };
+    let (dir, file) = if path.is_dir() {
+        let all = WEIGHTS.map(|name| path.join(name));
+        let file = all.into_iter().find(|file| file.is_file());
+        let missing = || CheckpointError::MissingFile {
+            path: path.to_path_buf(),
+            file: WEIGHTS[0],
+            remedy: "give the folder that holds it or `pytorch_model.bin`, or the file itself",
+        };
+        (path, file.ok_or_else(missing)?)
+    } else if is_weights(path) {
+        (path.parent().unwrap_or(Path::new(".")), path.to_path_buf())
+    } else {
+        return Ok((path.to_path_buf(), Map::new()));
+    };
+    let config = dir.join(CONFIG);
+    if !config.is_file() {
+        return Ok((file, Map::new()));
+    }
+    let odd = |problem: String| CheckpointError::Json {
+        path: config.clone(),
+        problem,
+    };
+    let size = std::fs::metadata(&config)
+        .map_err(CheckpointError::io(&config, "read"))?
+        .len();
+    if size > LONGEST_CONFIG {
+        return Err(odd(format!("it has {size} bytes; expected some thousand")));
+    }
+    let text = std::fs::read(&config).map_err(CheckpointError::io(&config, "read"))?;
+    match serde_json::from_slice(&text) {
+        Ok(Value::Object(fields)) => Ok((file, fields)),
+        Ok(_) => Err(odd("it is no object".to_owned())),
+        Err(e) => Err(odd(e.to_string())),
+    }
+}
+
+/// The same tensors under this crate's names.
+///
+/// # Errors
+/// When two names mean the same tensor.
+pub fn canonical_as<L: Published>(found: StateDict) -> Result<StateDict, CheckpointError> {
+    let mut seen: HashMap<Cow<'_, str>, &str> = HashMap::new();
+    for name in found.names() {
+        let canonical = L::canonical(name);
+        if let Some(first) = seen.get(&canonical) {
+            // The canonical name itself is told first.
+            let (first, second) = match canonical == name {
+                true => (name, *first),
+                false => (*first, name),
+            };
+            return Err(CheckpointError::DuplicateName {
+                name: canonical.into_owned(),
+                first: first.to_owned(),
+                second: second.to_owned(),
+            });
+        }
+        seen.insert(canonical, name);
+    }
+    Ok(found
+        .into_iter()
+        .map(|(name, tensor)| (L::canonical(&name).into_owned(), tensor))
+        .collect())
+}
+
+/// The tensors of a complete CLEAR or HUG model as the published program names and orders them: [`export_as`] for that
+/// system.
+///
+/// # Errors
+/// As [`export_as`].
+pub fn export(state: StateDict, layout: &Layout) -> Result<StateDict, CheckpointError> {
+    export_as(state, layout)
+}
+
+/// The tensors of a complete model as the published program names and orders them. Tensors that are no parameter of the
+/// layout are left out.
 ///
 /// # Errors
 /// When a parameter is missing or has another shape.
-pub fn export(state: StateDict, layout: &Layout) -> Result<StateDict, CheckpointError> {
+pub fn export_as<L: Published>(state: StateDict, layout: &L) -> Result<StateDict, CheckpointError> {
     let expected = layout.parameters();
-    let found = report(&expected, &state);
+    let found = report_as::<L>(&expected, &state);
     if !found.is_complete() {
         let missing = found.missing.iter().map(|(name, _)| name);
         let first = missing
@@ -123,12 +221,12 @@ pub fn export(state: StateDict, layout: &Layout) -> Result<StateDict, Checkpoint
             first: first.cloned().unwrap_or_default(),
         });
     }
-    let mut tensors: HashMap<String, NamedTensor> = canonical(state)?.into_iter().collect();
-    let ordered = expected
+    let mut tensors: HashMap<String, NamedTensor> =
+        canonical_as::<L>(state)?.into_iter().collect();
+    Ok(expected
         .into_iter()
-        .filter_map(|(name, _)| tensors.remove(&name).map(|tensor| (name, tensor)))
-        .collect();
-    Ok(published(ordered, layout.stage))
+        .filter_map(|(name, _)| Some((layout.published(&name), tensors.remove(&name)?)))
+        .collect())
 }
 
 #[cfg(test)]

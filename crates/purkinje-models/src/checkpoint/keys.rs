@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
+use super::import::canonical_as;
 use super::{CheckpointError, NamedTensor, StateDict};
 
 /// What the published fine-tuning models put before every name but those of the classifier.
@@ -171,6 +172,7 @@ fn layer_parts(width: usize, mlp: usize) -> [(&'static str, Vec<usize>); 12] {
 /// When a tensor that every CLEAR model has is missing or of the wrong rank, or layers are missing in between.
 pub fn detect(found: &StateDict) -> Result<Layout, CheckpointError> {
     let unknown = |problem: String| CheckpointError::UnknownLayout {
+        system: "CLEAR",
         tensors: found.len(),
         problem,
     };
@@ -229,41 +231,33 @@ pub fn detect(found: &StateDict) -> Result<Layout, CheckpointError> {
     })
 }
 
-/// The same tensors under the names of this crate's models: without `backbone.`.
+/// The same tensors under the names of CLEAR models: without `backbone.`.
 ///
 /// # Errors
 /// When a tensor is there with and without the prefix.
 pub fn canonical(found: StateDict) -> Result<StateDict, CheckpointError> {
-    if let Some(twice) = found
-        .names()
-        .find(|name| bare(name) != *name && found.contains(bare(name)))
-    {
-        return Err(CheckpointError::DuplicateName {
-            name: bare(twice).to_owned(),
-            first: bare(twice).to_owned(),
-            second: twice.to_owned(),
-        });
-    }
-    Ok(found
-        .into_iter()
-        .map(|(name, tensor)| (bare(&name).to_owned(), tensor))
-        .collect())
+    canonical_as::<Layout>(found)
 }
 
 /// The same tensors under the published names of a stage: for fine-tuned models with `backbone.` before all but the
 /// classifier.
 pub fn published(ours: StateDict, stage: Stage) -> StateDict {
-    let rename = |(name, tensor): (String, NamedTensor)| {
-        let kept =
-            stage == Stage::Pretrain || name.starts_with(CLASSIFIER) || name.starts_with(PREFIX);
-        let name = if kept {
-            name
-        } else {
-            format!("{PREFIX}{name}")
-        };
-        (name, tensor)
-    };
+    let rename = |(name, tensor): (String, NamedTensor)| (published_name(&name, stage), tensor);
     ours.into_iter().map(rename).collect()
+}
+
+pub(super) fn published_name(name: &str, stage: Stage) -> String {
+    let kept = stage == Stage::Pretrain || name.starts_with(CLASSIFIER) || name.starts_with(PREFIX);
+    if kept {
+        name.to_owned()
+    } else {
+        format!("{PREFIX}{name}")
+    }
+}
+
+/// Whether this is a name that encoders of this system alone have.
+pub(super) fn is_own(name: &str) -> bool {
+    bare(name).starts_with("encoder_transformer.")
 }
 
 /// Heads of encoder and decoder: those named among the arguments of the run, else those of the published sizes

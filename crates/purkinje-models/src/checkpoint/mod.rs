@@ -2,8 +2,9 @@
 //!
 //! [`import`] brings a published file to this crate's names and says what became of every tensor; [`export`] goes back.
 //! They are made of parts: [`read_pth`] reads what `torch.save` wrote, without executing the pickle in it;
-//! [`read_safetensors`] and [`write_safetensors`] are the format weights are kept in; [`Layout`] knows every parameter
-//! of a model; [`canonical`] and [`published`] translate names; [`report`] compares. [`ModelFolder`] is a model as
+//! [`read_safetensors`] and [`write_safetensors`] are the format weights are kept in; [`Layout`] and [`HubertLayout`] know
+//! every parameter of a model; [`canonical`] and [`published`] translate names; [`report`] compares. Functions that end in
+//! `_as` serve every system that is [`Published`]. [`ModelFolder`] is a model as
 //! others receive it.
 //!
 //! Nothing here needs a device: tensors are float32 in host memory, row-major.
@@ -13,6 +14,7 @@ mod card;
 mod container;
 mod error;
 mod folder;
+mod hubert;
 mod import;
 mod keys;
 mod optimizer;
@@ -21,6 +23,7 @@ mod pickle_parser;
 mod pth;
 mod report;
 mod safetensors_io;
+mod system;
 mod tensors;
 #[cfg(test)]
 mod testing;
@@ -31,12 +34,16 @@ use std::collections::HashMap;
 pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
 pub use folder::{FolderContents, LabelClass, Labels, ModelFolder};
-pub use import::{ImportOptions, Imported, export, import};
+pub use hubert::HubertLayout;
+pub use import::{
+    ImportOptions, Imported, canonical_as, export, export_as, import, import_as,
+};
 pub use keys::{Layout, Stage, canonical, default_heads, detect, published};
 pub use optimizer::{Moments, OptimizerState, ParamGroup};
 pub use pth::{Epoch, PthCheckpoint, PthOptions, read_pth, read_pth_with};
-pub use report::{KeyReport, Mapped, MisShaped, report};
+pub use report::{KeyReport, Mapped, MisShaped, report, report_as};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
+pub use system::{Facts, Published, System};
 
 /// One tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]

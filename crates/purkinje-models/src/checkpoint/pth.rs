@@ -38,6 +38,9 @@ pub struct PthCheckpoint {
     pub epoch: Option<Epoch>,
     /// The arguments of the run, in their order; empty where the file has none.
     pub args: Map<String, Value>,
+    /// What else the file's dictionary holds beside weights and optimizer, as far as it can be told without numbers:
+    /// counters, best values, the configuration of the model.
+    pub entries: Map<String, Value>,
     /// The state of the gradient scaler (`scale`, `growth_factor` and so on), where the file has it.
     pub scaler: Option<Map<String, Value>>,
     /// What a reader should know: which entry was taken, what was left out or rounded.
@@ -138,9 +141,21 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         Some(Value::Object(object)) => Some(object),
         _ => None,
     };
+    let entries = match key {
+        // Where the file is the weights, nothing is beside them.
+        None => Map::new(),
+        Some(_) => pickle
+            .keys(&[])
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|name| Some(*name) != key && Some(*name) != optimizer_key && *name != "args")
+            .filter_map(|name| Some((name.to_owned(), pickle.value(&[name])?)))
+            .collect(),
+    };
     Ok(PthCheckpoint {
         model,
         optimizer,
+        entries,
         epoch: match pickle.value(&["epoch"]) {
             Some(Value::String(name)) => Some(Epoch::Named(name)),
             Some(Value::Number(number)) => number.as_i64().map(Epoch::Number),

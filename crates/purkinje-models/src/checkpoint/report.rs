@@ -1,10 +1,10 @@
 //! What became of every tensor of a file and every parameter of a model (specification 6.7).
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::StateDict;
-use super::keys::PREFIX;
+use super::{Layout, Published, StateDict};
 
 /// A tensor that found its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,22 +50,38 @@ impl KeyReport {
     }
 }
 
-/// Compares the parameters a model expects, by canonical name and shape, with the tensors of a file, whose names may
-/// carry the prefix `backbone.`.
+/// Compares the parameters a CLEAR model expects, by canonical name and shape, with the tensors of a file, whose names
+/// may carry the prefix `backbone.`.
 pub fn report(expected: &[(String, Vec<usize>)], found: &StateDict) -> KeyReport {
+    report_as::<Layout>(expected, found)
+}
+
+/// [`report`] for the names of any system.
+pub fn report_as<L: Published>(
+    expected: &[(String, Vec<usize>)],
+    found: &StateDict,
+) -> KeyReport {
     let mut report = KeyReport::default();
     let mut used = HashSet::new();
+    // A tensor under the canonical name itself comes first.
+    let mut names: HashMap<Cow<'_, str>, &str> = HashMap::new();
+    for name in found.names() {
+        let canonical = L::canonical(name);
+        if canonical == name || !names.contains_key(&canonical) {
+            names.insert(canonical, name);
+        }
+    }
     for (ours, shape) in expected {
-        let prefixed = format!("{PREFIX}{ours}");
-        let theirs = [ours, &prefixed]
-            .into_iter()
-            .find(|name| found.contains(name));
-        let Some((theirs, tensor)) = theirs.and_then(|name| Some((name, found.get(name)?))) else {
+        let theirs = names.get(ours.as_str()).map(|name| (*name).to_owned());
+        let Some((theirs, tensor)) = theirs.and_then(|name| {
+            let tensor = found.get(&name)?;
+            Some((name, tensor))
+        }) else {
             report.missing.push((ours.clone(), shape.clone()));
             continue;
         };
         used.insert(theirs.clone());
-        let (theirs, ours) = (theirs.clone(), ours.clone());
+        let ours = ours.clone();
         if tensor.shape == *shape {
             let shape = shape.clone();
             report.mapped.push(Mapped {

@@ -8,6 +8,7 @@ mod masking;
 mod network;
 mod objective;
 
+pub(crate) use config::POSITION_DIRECTION;
 pub use config::{FrontEnd, HubertConfig};
 pub use heads::{Classified, Head, HeadActivation, HubertClassifier};
 pub use input::{HubertBatch, HubertInput};

@@ -1,0 +1,286 @@
+//! HuBERT-ECG's pre-training as an objective, and what of a classifier trains (HuBERT-ECG specification, section 11).
+
+use burn::tensor::Tensor;
+use purkinje_models::compat::Compat;
+use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::random::Stream;
+
+use crate::TrainError;
+use crate::objective::Objective;
+use crate::order::EpochOrder;
+
+/// Signals with the code words of their tokens, of any record at any time.
+pub trait CodeSource: Sync {
+    /// Records.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The leads of a record end to end, and its code words `[code books, tokens]`.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn record(&self, index: usize) -> Result<(HubertInput, Vec<u32>), TrainError>;
+}
+
+/// Prediction of the code words of hidden tokens.
+pub struct CodeTraining<'a, S: ?Sized> {
+    model: Hubert,
+    source: &'a S,
+    order: EpochOrder,
+    masks: Stream,
+    alpha: f64,
+}
+
+impl<'a, S: CodeSource + ?Sized> CodeTraining<'a, S> {
+    /// Pre-training of `model` on all records of `source`; `alpha` is the share of hidden tokens in the loss (1 in the
+    /// published runs).
+    pub fn new(model: Hubert, source: &'a S, batch: usize, alpha: f64, seed: u64) -> Self {
+        CodeTraining {
+            model,
+            order: EpochOrder::new(source.len(), batch, seed),
+            source,
+            masks: Stream::new(seed, "mask"),
+            alpha,
+        }
+    }
+}
+
+/// What one step of [`CodeTraining`] works on.
+#[derive(Clone, Debug)]
+pub struct CodeBatch {
+    /// The signals.
+    pub signals: HubertBatch,
+    /// Code words `[batch, code books, tokens]`.
+    pub codes: Vec<u32>,
+    /// Which tokens are hidden.
+    pub masking: TokenMasking,
+}
+
+impl<S: CodeSource + ?Sized> Objective for CodeTraining<'_, S> {
+    type Batch = CodeBatch;
+
+    fn steps_per_epoch(&self) -> usize {
+        self.order.steps()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.order.batch_size()
+    }
+
+    fn batch(&self, step: usize) -> Result<CodeBatch, TrainError> {
+        let config = self.model.config();
+        let (mut inputs, mut codes) = (Vec::new(), Vec::new());
+        for index in self.order.records_of(step) {
+            let (input, own) = self.source.record(index)?;
+            check_codes(config, &input, &own, index)?;
+            inputs.push(input);
+            codes.extend(own);
+        }
+        let signals = HubertBatch::new(config, &inputs)?;
+        let tokens = config.tokens(signals.samples);
+        let mut draw = self.masks.at(step as u64);
+        let masking = TokenMasking::random(config, signals.size, tokens, &mut draw);
+        Ok(CodeBatch {
+            signals,
+            codes,
+            masking,
+        })
+    }
+
+    fn loss(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Tensor<1> {
+        let model = self.model.with_weights(weights.clone());
+        let (signals, masking) = (&batch.signals, &batch.masking);
+        model
+            .predict_codes(signals, &batch.codes, masking, self.alpha, ctx)
+            .loss
+    }
+
+    fn dropout(&self) -> f32 {
+        self.model.config().hidden_dropout
+    }
+}
+
+/// Every token has a code word of every book.
+fn check_codes(
+    config: &HubertConfig,
+    input: &HubertInput,
+    codes: &[u32],
+    index: usize,
+) -> Result<(), TrainError> {
+    let tokens = config.tokens(input.samples.len());
+    let books = config.vocab_sizes.len();
+    if codes.len() != books * tokens {
+        return Err(TrainError::Data(format!(
+            "record {index} has {} code words; expected {books} books of {tokens} tokens",
+            codes.len()
+        )));
+    }
+    for (book, (own, words)) in codes
+        .chunks(tokens.max(1))
+        .zip(&config.vocab_sizes)
+        .enumerate()
+    {
+        if let Some(code) = own.iter().find(|code| **code as usize >= *words) {
+            return Err(TrainError::Data(format!(
+                "record {index} has code word {code} of book {book}, which holds {words}; cluster with the number the model is made for"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Which parts of a classifier train (specification 7.8). The feature projection and the head always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freezing {
+    /// Transformer layers, counted from the last.
+    pub blocks: usize,
+    /// The convolutions of the front end.
+    pub convolutions: bool,
+    /// The positional convolution and the first norm of the encoder.
+    pub positions: bool,
+}
+
+impl Freezing {
+    /// Everything trains.
+    pub fn all(layers: usize) -> Self {
+        Freezing {
+            blocks: layers,
+            convolutions: true,
+            positions: true,
+        }
+    }
+
+    /// The last `blocks` layers of `config` train. Where these are all, [`Compat::Paper`] also trains what comes before
+    /// the first layer; the program leaves it frozen (13.14).
+    pub fn last(blocks: usize, convolutions: bool, config: &HubertConfig) -> Self {
+        Freezing {
+            blocks,
+            convolutions,
+            positions: config.compat == Compat::Paper && blocks >= config.num_hidden_layers,
+        }
+    }
+
+    /// Whether the parameter of that name trains in a model of this configuration.
+    pub fn trains(&self, name: &str, config: &HubertConfig) -> bool {
+        if name.starts_with("feature_extractor.") {
+            return self.convolutions;
+        }
+        match name.strip_prefix("encoder.") {
+            None => true,
+            Some(part) => match layer_of(part) {
+                None => self.positions,
+                Some(layer) => layer + self.blocks >= config.num_hidden_layers,
+            },
+        }
+    }
+}
+
+/// The number of the layer a part of the encoder belongs to.
+fn layer_of(part: &str) -> Option<usize> {
+    let rest = part.strip_prefix("layers.")?;
+    rest.split('.').next()?.parse().ok()
+}
+
+/// The learning rate of a parameter under layer-wise rates: 1e-7 for the feature projection and all layers but the last
+/// four, `lr` for these, 1e-5 for the head; `None` for what is not optimised (specification 11.2).
+pub fn layer_wise_rate(name: &str, lr: f64, config: &HubertConfig) -> Option<f64> {
+    const LOW: f64 = 1e-7;
+    const HEAD: f64 = 1e-5;
+    const LAST: usize = 4;
+    if name.starts_with("feature_projection.") {
+        return Some(LOW);
+    }
+    if name.starts_with("classifier.") || name.starts_with("label_embedding.") {
+        return Some(HEAD);
+    }
+    let layer = layer_of(name.strip_prefix("encoder.")?)?;
+    let high = layer + LAST >= config.num_hidden_layers;
+    Some(if high { lr } else { LOW })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Waves;
+
+    impl CodeSource for Waves {
+        fn len(&self) -> usize {
+            6
+        }
+
+        fn record(&self, index: usize) -> Result<(HubertInput, Vec<u32>), TrainError> {
+            let phase = index as f32;
+            let samples = (0..1440).map(|i| (0.05 * i as f32 + phase).sin()).collect();
+            let codes = (0..22).map(|t| (index as u32 + t) % 5).collect();
+            Ok((HubertInput { samples, real: None }, codes))
+        }
+    }
+
+    #[test]
+    fn batches_repeat_and_codes_are_checked() {
+        let config = HubertConfig {
+            vocab_sizes: vec![5],
+            ..HubertConfig::tiny()
+        };
+        let device = burn::tensor::Device::flex();
+        let model = Hubert::random(config.clone(), 1, &device);
+        let objective = CodeTraining::new(model, &Waves, 3, 1.0, 7);
+        let again = CodeTraining::new(Hubert::random(config, 1, &device), &Waves, 3, 1.0, 7);
+        assert_eq!(objective.steps_per_epoch(), 2);
+        let (a, b) = (objective.batch(3).unwrap(), again.batch(3).unwrap());
+        assert_eq!((&a.codes, &a.masking), (&b.codes, &b.masking));
+        assert_ne!(a.masking, objective.batch(2).unwrap().masking);
+
+        let small = HubertConfig {
+            vocab_sizes: vec![4],
+            ..HubertConfig::tiny()
+        };
+        let objective = CodeTraining::new(Hubert::random(small, 1, &device), &Waves, 3, 1.0, 7);
+        let error = objective.batch(0).unwrap_err().to_string();
+        assert!(error.contains("which holds 4"), "{error}");
+    }
+
+    #[test]
+    fn published_rules_freeze_what_the_key_tables_say() {
+        let paper = HubertConfig::base();
+        let released = HubertConfig {
+            compat: Compat::Released,
+            ..paper.clone()
+        };
+        let sizes = |config: &HubertConfig| -> usize {
+            let freezing = Freezing::last(12, false, config);
+            let own = config.encoder_parameters().into_iter();
+            own.filter(|(name, _)| freezing.trains(name, config))
+                .map(|(_, shape)| shape.iter().product::<usize>())
+                .sum()
+        };
+        let table = include_str!("../../purkinje-models/src/checkpoint/published_keys_hubert.txt");
+        let (_, table) = table.split_once("= base classification").unwrap();
+        let (table, _) = table.split_once("\n= ").unwrap();
+        let all = Freezing::last(12, false, &released);
+        for line in table.lines().filter(|line| line.contains("hubert_ecg.")) {
+            let words: Vec<&str> = line.trim_start_matches("*12 ").split(' ').collect();
+            let name = words[0]["hubert_ecg.".len()..].replace("{i}", "3");
+            assert_eq!(all.trains(&name, &released), words[2] == "+", "{name}");
+        }
+        // With the vector for hidden tokens and 164 outputs (specification 7.1).
+        assert_eq!(sizes(&released) + 768 + 769 * 164, 85_576_356);
+        assert!(sizes(&paper) > sizes(&released));
+        let two = Freezing::last(2, true, &paper);
+        assert!(two.trains("encoder.layers.10.layer_norm.bias", &paper));
+        assert!(!two.trains("encoder.layers.9.layer_norm.bias", &paper));
+        assert!(!two.trains("encoder.layer_norm.bias", &paper));
+        assert!(two.trains("feature_extractor.conv_layers.0.conv.weight", &paper));
+        let rate = |name| layer_wise_rate(name, 1e-4, &paper);
+        assert_eq!(rate("encoder.layers.7.layer_norm.bias"), Some(1e-7));
+        assert_eq!(rate("encoder.layers.8.layer_norm.bias"), Some(1e-4));
+        assert_eq!(rate("classifier.0.bias"), Some(1e-5));
+        assert_eq!(rate("encoder.layer_norm.bias"), None);
+    }
+}

@@ -1,0 +1,602 @@
+//! HuBERT-ECG: hidden states, losses, gradients, heads and training trajectories of the original program.
+
+use burn::tensor::{Device, Gradients, Tensor};
+use purkinje_models::checkpoint::{self, HubertLayout};
+use purkinje_models::hubert::{
+    Head, HeadActivation, Hubert, HubertBatch, HubertClassifier, HubertConfig, HubertInput,
+    TokenMasking,
+};
+use purkinje_models::layers::{Context, Trace, Weights};
+use purkinje_train::hubert::Freezing;
+use purkinje_train::losses::{bce_with_logits_weighted, cross_entropy};
+use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::schedule::LinearSchedule;
+use serde_json::Value;
+
+use crate::Check;
+use crate::compare::{Findings, Tolerance};
+use crate::walk::{Case, Tensors};
+
+/// The kinds checked here.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("encoder", encoder),
+    ("pretrain_forward", pretrain_forward),
+    ("pretrain_steps", pretrain_steps),
+    ("classification", classification),
+    ("finetune_steps", finetune_steps),
+];
+
+const STATES: Tolerance = Tolerance::absolute(1e-5);
+/// Of the loss and of gradients, relative to the largest entry of each tensor.
+const RELATIVE: Tolerance = Tolerance::relative(1e-4);
+/// Loss after some steps, and weights at the end.
+const STEPS: Tolerance = Tolerance::absolute(2e-6);
+
+fn encoder(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let io = case.tensors("io.safetensors")?;
+    let model = Hubert::new(config(case)?, weights(case)?).map_err(|e| e.to_string())?;
+    checkpoints(case, findings)?;
+    let masking = masking(&io, "mask_time_indices")?;
+    for fused in [true, false] {
+        let trace = Trace::default();
+        let ctx = context(fused).traced(&trace);
+        let batch = batch(model.config(), &io, "input_values", None)?;
+        let states = model.hidden_states(&batch, None, &ctx);
+        for (name, (shape, values)) in trace.take() {
+            let (stored, values) = match name.as_str() {
+                "effective_pos_conv_weight" => (name.clone(), values),
+                _ if name.starts_with("conv_layers") => {
+                    (format!("act.{name}"), channels_first(&shape, &values))
+                }
+                _ => (format!("act.{name}"), values),
+            };
+            close(findings, &io, &stored, &values, STATES)?;
+        }
+        for (i, state) in states.iter().enumerate() {
+            close_tensor(findings, &io, &format!("hidden_states.{i}"), state)?;
+        }
+        let last = states.last().ok_or("no states")?;
+        close_tensor(findings, &io, "last_hidden_state", last)?;
+        for (e, logits) in model.code_logits(last, &ctx).iter().enumerate() {
+            let (name, found) = (format!("logits.{e}"), host(logits.clone())?);
+            close(findings, &io, &name, &found, Tolerance::absolute(5e-5))?;
+        }
+        for layer in 0..model.config().num_hidden_layers {
+            let name = format!("attentions.{layer}");
+            if io.has(&name) {
+                let found = model.attention_of_layer(&batch, layer, &ctx);
+                close_tensor(findings, &io, &name, &found)?;
+            }
+            let below = model.states_of_layer(&batch, layer, &ctx);
+            close_tensor(findings, &io, &format!("hidden_states.{layer}"), &below)?;
+        }
+        let masks: Vec<String> = io
+            .names()
+            .filter_map(|name| name.strip_prefix("attention_mask."))
+            .map(str::to_owned)
+            .collect();
+        for name in masks {
+            let real = format!("attention_mask.{name}");
+            let batch = self::batch(model.config(), &io, "input_values", Some(&real))?;
+            let valid = batch.valid_tokens(model.config()).ok_or("no token mask")?;
+            let tokens = model.config().tokens(batch.samples);
+            flags(findings, &io, &format!("token_mask.{name}"), &valid)?;
+            let lengths: Vec<i64> = valid
+                .chunks(tokens)
+                .map(|v| v.iter().filter(|v| **v).count() as i64)
+                .collect();
+            let stored = format!("output_lengths.{name}");
+            if io.has(&stored) && io.i64(&stored)?.iter().all(|l| *l > 0) {
+                findings.exact_all(&stored, &lengths, &io.i64(&stored)?);
+            }
+            let states = model.hidden_states(&batch, None, &ctx);
+            for (i, state) in states.iter().enumerate() {
+                close_tensor(findings, &io, &format!("{name}.hidden_states.{i}"), state)?;
+            }
+        }
+        let states = model.hidden_states(&batch, Some(&masking), &ctx);
+        for (i, state) in states.iter().enumerate() {
+            close_tensor(findings, &io, &format!("masked.hidden_states.{i}"), state)?;
+        }
+        let last = states.last().ok_or("no states")?;
+        close_tensor(findings, &io, "masked.last_hidden_state", last)?;
+    }
+    Ok(())
+}
+
+fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let io = case.tensors("io.safetensors")?;
+    let model = Hubert::new(config(case)?, weights(case)?).map_err(|e| e.to_string())?;
+    checkpoints(case, findings)?;
+    let masking = masking(&io, "mask_time_indices")?;
+    let codes = codes(&io, "labels")?;
+    let masks: Vec<String> = io
+        .names()
+        .filter_map(|name| name.strip_prefix("attention_mask."))
+        .map(str::to_owned)
+        .collect();
+    for fused in [true, false] {
+        let ctx = context(fused);
+        for mask in &masks {
+            let real = format!("attention_mask.{mask}");
+            let batch = batch(model.config(), &io, "input_values", Some(&real))?;
+            let alphas: Vec<String> = io
+                .names()
+                .filter_map(|name| name.strip_prefix(&format!("{mask}.loss.alpha_")))
+                .map(str::to_owned)
+                .collect();
+            for text in alphas {
+                let alpha: f64 = text.parse().map_err(|_| format!("alpha `{text}`"))?;
+                let tracked = model.weights().tracked(|_| true);
+                let found = model
+                    .with_weights(tracked.clone())
+                    .predict_codes(&batch, &codes, &masking, alpha, &ctx);
+                let last = format!("{mask}.last_hidden_state");
+                close_tensor(findings, &io, &last, &found.last)?;
+                for (e, logits) in found.logits.iter().enumerate() {
+                    let (name, found) = (format!("{mask}.logits.{e}"), host(logits.clone())?);
+                    close(findings, &io, &name, &found, Tolerance::absolute(5e-5))?;
+                }
+                for (e, book) in found.books.iter().enumerate() {
+                    for (part, value) in [("masked", &book.masked), ("unmasked", &book.unmasked)] {
+                        let name = format!("{mask}.{part}_loss.{e}");
+                        close(findings, &io, &name, &host(value.clone())?, RELATIVE)?;
+                    }
+                }
+                let name = format!("{mask}.loss.alpha_{text}");
+                close(findings, &io, &name, &host(found.loss.clone())?, RELATIVE)?;
+                let prefix = format!("{mask}.grad.alpha_{text}.");
+                gradients(findings, &io, &prefix, &tracked, found.loss.backward())?;
+            }
+        }
+        if io.has("validation.loss") {
+            let batch = batch(model.config(), &io, "input_values", None)?;
+            let (loss, accuracy) = model.validate_codes(&batch, &codes, &ctx);
+            close(findings, &io, "validation.loss", &[loss as f32], RELATIVE)?;
+            let exact = Tolerance::absolute(1e-6);
+            close(findings, &io, "validation.accuracy", &[accuracy as f32], exact)?;
+        }
+    }
+    Ok(())
+}
+
+fn classification(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let io = case.tensors("io.safetensors")?;
+    checkpoints(case, findings)?;
+    let model = classifier(case)?;
+    let own = model.encoder().config().clone();
+    let layers = own.num_hidden_layers;
+    for fused in [true, false] {
+        let ctx = context(fused);
+        for (prefix, mask) in [("nomask", None), ("mask", Some("attention_mask"))] {
+            let batch = batch(&own, &io, "input_values", mask)?;
+            if let (Some(valid), true) = (batch.valid_tokens(&own), io.has("token_mask")) {
+                flags(findings, &io, "token_mask", &valid)?;
+            }
+            let found = model.classify(&batch, &ctx);
+            close_tensor(findings, &io, &format!("{prefix}.last_hidden_state"), &found.last)?;
+            close_tensor(findings, &io, &format!("{prefix}.pooled"), &found.pooled)?;
+            close_tensor(findings, &io, &format!("{prefix}.logits"), &found.logits)?;
+        }
+        let batch = batch(&own, &io, "input_values", Some("attention_mask"))?;
+        let trainable = match case.has("trainable.json") {
+            true => case.json("trainable.json")?,
+            false => Value::Null,
+        };
+        let freezing = freezing(&trainable);
+        for (prefix, freezing) in [
+            ("all_trainable", Freezing::all(layers)),
+            ("partly_frozen", freezing),
+        ] {
+            if !io.has(&format!("{prefix}.loss")) {
+                continue;
+            }
+            let tracked = model
+                .encoder()
+                .weights()
+                .tracked(|name| freezing.trains(name, &own));
+            let logits = model.with_weights(tracked.clone()).classify(&batch, &ctx).logits;
+            let loss = loss(&io, "labels", logits)?;
+            let name = format!("{prefix}.loss");
+            close(findings, &io, &name, &host(loss.clone())?, RELATIVE)?;
+            gradients(findings, &io, &format!("{prefix}.grad."), &tracked, loss.backward())?;
+        }
+        trained(findings, &trainable, &model, freezing);
+    }
+    Ok(())
+}
+
+fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let io = case.tensors("io.safetensors")?;
+    checkpoints(case, findings)?;
+    let model = Hubert::new(config(case)?, weights(case)?).map_err(|e| e.to_string())?;
+    let (steps, updates) = (io.shape("losses")?[0], io.shape("lr_used")?[0]);
+    let run = Run::of(&io, steps / updates)?;
+    let step = |weights: &Weights, step: usize, ctx: &Context| {
+        let batch = batch(model.config(), &io, &format!("step{step}.input_values"), None)?;
+        let masking = masking(&io, &format!("step{step}.mask_time_indices"))?;
+        let codes = codes(&io, &format!("step{step}.labels"))?;
+        let model = model.with_weights(weights.clone());
+        Ok(model.predict_codes(&batch, &codes, &masking, 1.0, ctx).loss)
+    };
+    run.replay(findings, &io, model.weights().clone(), |_| true, step)
+}
+
+fn finetune_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let io = case.tensors("io.safetensors")?;
+    checkpoints(case, findings)?;
+    let model = classifier(case)?;
+    let own = model.encoder().config().clone();
+    let freezing = freezing(&case.json("trainable.json")?);
+    let run = Run::of(&io, 1)?;
+    let step = |weights: &Weights, step: usize, ctx: &Context| {
+        let mask = format!("step{step}.attention_mask");
+        let batch = batch(
+            &own,
+            &io,
+            &format!("step{step}.input_values"),
+            io.has(&mask).then_some(mask.as_str()),
+        )?;
+        let logits = model.with_weights(weights.clone()).classify(&batch, ctx).logits;
+        loss(&io, &format!("step{step}.labels"), logits)
+    };
+    let start = model.encoder().weights().clone();
+    run.replay(findings, &io, start, |name| freezing.trains(name, &own), step)
+}
+
+/// A recorded run: its optimizer, its learning rates, and how many batches make an update.
+struct Run {
+    rates: Vec<f64>,
+    together: usize,
+    losses: usize,
+}
+
+impl Run {
+    fn of(io: &Tensors, together: usize) -> Result<Self, String> {
+        Ok(Run {
+            rates: io.f64("lr_used")?,
+            together,
+            losses: io.shape("losses")?[0],
+        })
+    }
+
+    /// Repeats the run and compares losses, learning rates and final weights.
+    fn replay(
+        &self,
+        findings: &mut Findings,
+        io: &Tensors,
+        mut weights: Weights,
+        trains: impl Fn(&str) -> bool,
+        step: impl Fn(&Weights, usize, &Context) -> Result<Tensor<1>, String>,
+    ) -> Result<(), String> {
+        let ctx = context(true);
+        self.schedule(findings)?;
+        let before = weights.to_host();
+        let mut optimizer = Adamw::new(&weights, &trains, AdamwConfig::hubert());
+        let mut losses = Vec::new();
+        for i in 0..self.losses {
+            let tracked = weights.tracked(&trains);
+            let loss = step(&tracked, i + 1, &ctx)? / self.together as f64;
+            losses.extend(host(loss.clone())?);
+            optimizer.gather(&tracked, loss.backward());
+            if (i + 1) % self.together == 0 {
+                optimizer.update(&mut weights, self.rates[i / self.together]);
+            }
+        }
+        close(findings, io, "losses", &losses, Tolerance::absolute(1e-5))?;
+        for ((name, _, before), (_, _, after)) in before.into_iter().zip(weights.to_host()) {
+            let stored = [format!("final.{name}"), format!("final.hubert_ecg.{name}")];
+            match stored.iter().find(|name| io.has(name)) {
+                // Its exact gradient is zero: its updates are amplified rounding.
+                Some(_) if name.ends_with("k_proj.bias") => {}
+                Some(stored) => close(findings, io, stored, &after, STEPS)?,
+                None => findings.exact(&format!("frozen {name}"), before == after, true),
+            }
+        }
+        Ok(())
+    }
+
+    /// The recorded rates are those of a linear warm-up and decay: the first two rates give warm-up and height, the
+    /// last one the length.
+    fn schedule(&self, findings: &mut Findings) -> Result<(), String> {
+        let top = self.rates.iter().copied().fold(0.0, f64::max);
+        let peak = self.rates.iter().position(|r| *r == top).unwrap_or(0);
+        let (Some(&next), true) = (self.rates.get(peak + 1), self.rates[0] == 0.0) else {
+            return Ok(());
+        };
+        let total = peak as f64 + top / (top - next);
+        let schedule = LinearSchedule::new(top, total.round() as usize, peak);
+        let schedule = schedule.map_err(|e| e.to_string())?;
+        let found: Vec<f64> = (0..self.rates.len()).map(|i| schedule.at(i)).collect();
+        findings.close_all("lr_used", &found, &self.rates, Tolerance::relative(1e-9));
+        Ok(())
+    }
+}
+
+/// Every file of weights of the case gives the tensors of `weights.safetensors` and the configuration of `config.json`.
+fn checkpoints(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    if !case.has("weights.safetensors") {
+        return Ok(());
+    }
+    let (own, outputs) = (config(case)?, outputs(case)?);
+    let expected = weights(case)?.to_host();
+    let files = ["checkpoint.pt", "hf", "hf/model.safetensors", "hf/pytorch_model.bin"];
+    for file in files {
+        let path = case.dir.join(file);
+        if !path.exists() {
+            continue;
+        }
+        let options = checkpoint::ImportOptions::default();
+        let found = checkpoint::import_as::<HubertLayout>(&path, &options);
+        let found = found.map_err(|e| e.to_string())?;
+        let names: Vec<&str> = found.report.mapped.iter().map(|m| m.ours.as_str()).collect();
+        findings.exact(&format!("{file}: complete"), found.report.is_complete(), true);
+        findings.exact(&format!("{file}: unused"), found.report.unused.len(), 0);
+        findings.exact(&format!("{file}: tensors"), names.len(), expected.len());
+        for (name, shape, data) in &expected {
+            let Some(tensor) = found.state.get(name) else {
+                findings.fail(format!("{file}: no `{name}`"));
+                continue;
+            };
+            findings.exact_all(&format!("{file}: shape of {name}"), &tensor.shape, shape);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            findings.exact_all(&format!("{file}: {name}"), &bits(&tensor.data), &bits(data));
+        }
+        let layout = &found.layout;
+        let expected = match layout.classifier {
+            // Tokens are never hidden for classification, and its code books are gone.
+            Some(_) => HubertConfig {
+                mask_time_prob: 0.0,
+                vocab_sizes: layout.config.vocab_sizes.clone(),
+                classifier_proj_size: layout.config.classifier_proj_size,
+                ..own.clone()
+            },
+            None => own.clone(),
+        };
+        findings.exact(&format!("{file}: configuration"), &layout.config, &expected);
+        findings.exact(
+            &format!("{file}: outputs"),
+            layout.classifier.map(|(_, outputs)| outputs),
+            outputs,
+        );
+        let state = found.state.clone();
+        let back = checkpoint::export_as(state, layout).map_err(|e| e.to_string())?;
+        let theirs = case.tensors("weights.safetensors")?;
+        let mut names: Vec<&str> = back.names().collect();
+        names.sort_unstable();
+        findings.exact_all(
+            &format!("{file}: published names"),
+            &names,
+            &theirs.names().collect::<Vec<_>>(),
+        );
+    }
+    Ok(())
+}
+
+fn config(case: &Case) -> Result<HubertConfig, String> {
+    let fields = case.json("config.json")?;
+    let fields = fields.as_object().ok_or("config.json: no object")?;
+    HubertConfig::from_published(fields)
+}
+
+fn outputs(case: &Case) -> Result<Option<usize>, String> {
+    let stored = case.tensors("weights.safetensors")?;
+    for name in ["classifier.weight", "classifier.2.weight", "label_embedding.weight"] {
+        if stored.has(name) {
+            return Ok(Some(stored.shape(name)?[0]));
+        }
+    }
+    Ok(None)
+}
+
+fn classifier(case: &Case) -> Result<HubertClassifier, String> {
+    let fields = case.json("config.json")?;
+    let head = match fields["classifier_hidden_size"].as_u64() {
+        _ if fields["use_label_embedding"] == true => Head::LabelEmbedding,
+        None => Head::Linear,
+        Some(hidden) => Head::Mlp {
+            hidden: hidden as usize,
+            activation: match fields.get("activation") {
+                None => HeadActivation::Tanh,
+                Some(name) => serde_json::from_value(name.clone()).map_err(|e| e.to_string())?,
+            },
+        },
+    };
+    let outputs = outputs(case)?.ok_or("weights.safetensors: no head")?;
+    let encoder = Hubert::new(config(case)?, weights(case)?).map_err(|e| e.to_string())?;
+    HubertClassifier::new(encoder, head, outputs).map_err(|e| e.to_string())
+}
+
+/// The stored weights without the prefix of classification models.
+fn weights(case: &Case) -> Result<Weights, String> {
+    let stored = case.tensors("weights.safetensors")?;
+    let names: Vec<String> = stored.names().map(str::to_owned).collect();
+    let mut weights = Weights::default();
+    for name in names {
+        let own = name.strip_prefix("hubert_ecg.").unwrap_or(&name);
+        let (shape, data) = (stored.shape(&name)?, stored.f32(&name)?.to_vec());
+        weights.insert(own, shape, data, &Device::flex());
+    }
+    Ok(weights)
+}
+
+fn batch(
+    config: &HubertConfig,
+    io: &Tensors,
+    name: &str,
+    real: Option<&str>,
+) -> Result<HubertBatch, String> {
+    let samples = io.shape(name)?[1];
+    let real = real.map(|real| io.i64(real)).transpose()?;
+    let inputs: Vec<HubertInput> = io
+        .f32(name)?
+        .chunks(samples)
+        .enumerate()
+        .map(|(i, values)| HubertInput {
+            samples: values.to_vec(),
+            real: real.as_ref().map(|real| {
+                let own = &real[i * samples..(i + 1) * samples];
+                own.iter().map(|r| *r != 0).collect()
+            }),
+        })
+        .collect();
+    HubertBatch::new(config, &inputs).map_err(|e| e.to_string())
+}
+
+fn masking(io: &Tensors, name: &str) -> Result<TokenMasking, String> {
+    let hidden = io.i64(name)?.iter().map(|h| *h != 0).collect();
+    Ok(TokenMasking::new(io.shape(name)?[1], hidden))
+}
+
+fn codes(io: &Tensors, name: &str) -> Result<Vec<u32>, String> {
+    let codes = io.i64(name)?.into_iter();
+    codes
+        .map(|code| u32::try_from(code).map_err(|_| format!("{name}: {code} is no code")))
+        .collect()
+}
+
+/// The loss of a classifier, of the kind that the stored labels and weights belong to.
+fn loss(io: &Tensors, labels: &str, logits: Tensor<2>) -> Result<Tensor<1>, String> {
+    if let Ok(labels) = io.f32(labels) {
+        let classes = logits.dims()[1];
+        let weights = match io.has("pos_weight") {
+            true => io.f32("pos_weight")?.to_vec(),
+            false => vec![1.0; classes],
+        };
+        return Ok(bce_with_logits_weighted(logits, labels, &weights));
+    }
+    let labels: Vec<usize> = io.i64(labels)?.iter().map(|label| *label as usize).collect();
+    let weights = match io.has("class_weight") {
+        true => Some(io.f32("class_weight")?),
+        false => None,
+    };
+    Ok(cross_entropy(logits, &labels, weights))
+}
+
+fn freezing(trainable: &Value) -> Freezing {
+    Freezing {
+        blocks: trainable["blocks_unfrozen"].as_u64().unwrap_or(0) as usize,
+        convolutions: trainable["unfreeze_conv"].as_bool().unwrap_or(false),
+        positions: false,
+    }
+}
+
+/// The parameters that train are those listed.
+fn trained(
+    findings: &mut Findings,
+    trainable: &Value,
+    model: &HubertClassifier,
+    freezing: Freezing,
+) {
+    let Some(listed) = trainable["requires_grad"].as_array() else {
+        return;
+    };
+    let mut listed: Vec<&str> = listed
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|name| name.strip_prefix("hubert_ecg.").unwrap_or(name))
+        .collect();
+    let own = model.encoder().config();
+    let weights = model.encoder().weights();
+    let mut found: Vec<&str> = weights
+        .iter()
+        .map(|p| p.name.as_str())
+        .filter(|name| freezing.trains(name, own))
+        .collect();
+    listed.sort_unstable();
+    found.sort_unstable();
+    findings.exact_all("trainable parameters", &found, &listed);
+}
+
+/// Stored gradients with this prefix; a stored gradient of zeros may stand for none.
+fn gradients(
+    findings: &mut Findings,
+    io: &Tensors,
+    prefix: &str,
+    tracked: &Weights,
+    gradients: Gradients,
+) -> Result<(), String> {
+    for p in tracked.iter() {
+        let stored = [
+            format!("{prefix}{}", p.name),
+            format!("{prefix}hubert_ecg.{}", p.name),
+        ];
+        let Some(stored) = stored.into_iter().find(|name| io.has(name)) else {
+            continue;
+        };
+        // The exact gradient of a key bias is zero, what is stored is rounding.
+        let tolerance = match p.name.ends_with("k_proj.bias") {
+            true => Tolerance::absolute(1e-6),
+            false => Tolerance {
+                absolute: 1e-9,
+                ..RELATIVE
+            },
+        };
+        match p.value.grad(&gradients) {
+            Some(found) => close(findings, io, &stored, &host(found)?, tolerance)?,
+            None => {
+                let zeros = vec![0.0; p.shape.iter().product()];
+                close(findings, io, &stored, &zeros, Tolerance::absolute(0.0))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn context(fused: bool) -> Context {
+    let ctx = Context::inference(&Device::flex().autodiff());
+    if fused { ctx } else { ctx.composed() }
+}
+
+fn host<const D: usize>(x: Tensor<D>) -> Result<Vec<f32>, String> {
+    x.into_data()
+        .try_to_vec::<f32>()
+        .map_err(|problem| format!("{problem:?}"))
+}
+
+/// `[batch, time, channels]` as `[batch, channels, time]`.
+fn channels_first(shape: &[usize], values: &[f32]) -> Vec<f32> {
+    let [batch, time, channels] = *shape else {
+        return values.to_vec();
+    };
+    let mut out = Vec::with_capacity(values.len());
+    for item in 0..batch {
+        for channel in 0..channels {
+            out.extend((0..time).map(|t| values[(item * time + t) * channels + channel]));
+        }
+    }
+    out
+}
+
+fn close_tensor<const D: usize>(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: &Tensor<D>,
+) -> Result<(), String> {
+    match io.has(name) {
+        true => close(findings, io, name, &host(found.clone())?, STATES),
+        false => Ok(()),
+    }
+}
+
+/// Compares with the stored tensor, if the case has it.
+fn close(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: &[f32],
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    if io.has(name) {
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        findings.close_all(name, &found, &io.f64(name)?, tolerance);
+    }
+    Ok(())
+}
+
+fn flags(findings: &mut Findings, io: &Tensors, name: &str, found: &[bool]) -> Result<(), String> {
+    let found: Vec<i64> = found.iter().map(|f| i64::from(*f)).collect();
+    findings.exact_all(name, &found, &io.i64(name)?);
+    Ok(())
+}
