@@ -34,6 +34,7 @@ impl Tolerance {
 pub struct Findings {
     compared: usize,
     failures: Vec<String>,
+    closest: Option<(f64, f64, String)>,
 }
 
 impl Findings {
@@ -45,6 +46,12 @@ impl Findings {
     /// Those that failed.
     pub fn failures(&self) -> &[String] {
         &self.failures
+    }
+
+    /// The comparison of numbers that came closest to its bound: its largest error as a share of what is allowed and of
+    /// the largest expected magnitude, and its label.
+    pub fn closest(&self) -> Option<&(f64, f64, String)> {
+        self.closest.as_ref()
     }
 
     /// Notes a failure that is not a comparison.
@@ -100,6 +107,12 @@ impl Findings {
             (false, false) => (found[k] - expected[k]).abs(),
             _ => f64::INFINITY,
         };
+        let largest_error = (0..found.len()).map(error).fold(0.0, f64::max);
+        let share = largest_error / allowed;
+        if share > self.closest.as_ref().map_or(0.0, |(share, ..)| *share) {
+            let relative = largest_error / largest;
+            self.closest = Some((share, relative, label.to_owned()));
+        }
         if let Some(worst) = (0..found.len()).max_by(|a, b| error(*a).total_cmp(&error(*b)))
             // A NaN among the tolerances fails.
             && (allowed.is_nan() || error(worst) > allowed)

@@ -124,6 +124,9 @@ fn report(case: &Case, check: Option<Check>) -> bool {
         findings.compared(),
         began.elapsed().as_millis(),
     );
+    if let Some((share, relative, label)) = findings.closest() {
+        println!("       closest to its bound, {share:.2} of it, relative error {relative:.1e}: {label}");
+    }
     for failure in findings.failures() {
         println!("       {failure}");
     }

@@ -170,6 +170,14 @@ fn located(path: &Path) -> Result<(PathBuf, Map<String, Value>), CheckpointError
 /// # Errors
 /// When two names mean the same tensor.
 pub fn canonical_as<L: Published>(found: StateDict) -> Result<StateDict, CheckpointError> {
+    check_names::<L>(&found)?;
+    Ok(found
+        .into_iter()
+        .map(|(name, tensor)| (L::canonical(&name).into_owned(), tensor))
+        .collect())
+}
+
+fn check_names<L: Published>(found: &StateDict) -> Result<(), CheckpointError> {
     let mut seen: HashMap<Cow<'_, str>, &str> = HashMap::new();
     for name in found.names() {
         let canonical = L::canonical(name);
@@ -187,10 +195,7 @@ pub fn canonical_as<L: Published>(found: StateDict) -> Result<StateDict, Checkpo
         }
         seen.insert(canonical, name);
     }
-    Ok(found
-        .into_iter()
-        .map(|(name, tensor)| (L::canonical(&name).into_owned(), tensor))
-        .collect())
+    Ok(())
 }
 
 /// The tensors of a complete CLEAR or HUG model as the published program names and orders them: [`export_as`] for that

@@ -8,7 +8,7 @@ use super::masking::TokenMasking;
 use crate::layers::{
     Activation, AttentionWeights, BlockDropout, BlockSettings, BlockWeights, Context, Convolution,
     Projection, WeightError, Weights, add_layer_norm, attention_weights, channel_norm, conv1d,
-    dropout, init, layer_norm, linear, post_norm_block,
+    dropout, init, kernel_norm, layer_norm, linear, post_norm_block, weight_norm,
 };
 use crate::random::Stream;
 
@@ -232,7 +232,7 @@ impl Hubert {
     fn positions(&self, x: Tensor<3>, ctx: &Context) -> Tensor<3> {
         let direction = self.weights.get::<3>(POSITION_DIRECTION);
         let scale = self.weights.get::<3>(POSITION_SCALE);
-        let w = direction.clone() * (scale / kernel_norm(direction));
+        let w = weight_norm(direction, scale, ctx);
         ctx.record("effective_pos_conv_weight", &w);
         let b = self.weights.get("encoder.pos_conv_embed.conv.bias");
         let kernel = self.config.num_conv_pos_embeddings;
@@ -280,16 +280,6 @@ impl Hubert {
             w.get(&format!("{name}.bias")),
         )
     }
-}
-
-/// Length of the kernel at each of its positions `[1, 1, kernel]`.
-fn kernel_norm(direction: Tensor<3>) -> Tensor<3> {
-    let [d, of_group, kernel] = direction.dims();
-    direction
-        .reshape([1, d * of_group, kernel])
-        .square()
-        .sum_dim(1)
-        .sqrt()
 }
 
 /// 1 where a flag is set: `[batch, tokens, 1]`.

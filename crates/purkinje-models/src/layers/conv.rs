@@ -101,6 +101,26 @@ pub fn channel_norm(
     activate(y, act)
 }
 
+/// Kernels `[outputs, inputs, kernel]` in the direction of `direction`, with the length `scale` `[1, 1, kernel]` at each
+/// of their positions.
+pub fn weight_norm(direction: Tensor<3>, scale: Tensor<3>, ctx: &Context) -> Tensor<3> {
+    if ctx.fused() {
+        let (v, scale) = (direction.into_dispatch(), scale.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::weight_norm(v, scale));
+    }
+    direction.clone() * (scale / kernel_norm(direction))
+}
+
+/// Length of the kernels at each of their positions `[1, 1, kernel]`.
+pub(crate) fn kernel_norm(direction: Tensor<3>) -> Tensor<3> {
+    let [outputs, inputs, kernel] = direction.dims();
+    direction
+        .reshape([1, outputs * inputs, kernel])
+        .square()
+        .sum_dim(1)
+        .sqrt()
+}
+
 fn activate(x: Tensor<3>, act: Activation) -> Tensor<3> {
     match act {
         Activation::Identity => x,
@@ -137,6 +157,17 @@ mod tests {
                 let w = w.clone().reshape([outputs, inputs / groups, kernel]);
                 let b = (stride > 1).then(|| b.clone());
                 conv1d(x, w, b, how, act, ctx)
+            });
+        }
+    }
+
+    #[test]
+    fn fused_and_composed_weight_norms_agree_in_values_and_gradients() {
+        for (outputs, inputs, kernel) in [(3, 1, 2), (24, 30, 17)] {
+            twins::check(&[&[outputs, inputs, kernel], &[kernel]], move |p, ctx| {
+                let [v, g] = p else { unreachable!() };
+                let v = v.clone().reshape([outputs, inputs, kernel]);
+                weight_norm(v, g.clone().reshape([1, 1, kernel]), ctx)
             });
         }
     }

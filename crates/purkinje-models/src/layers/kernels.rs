@@ -91,6 +91,9 @@ pub(crate) trait Kernels: Backend {
         eps: f32,
         activation: Activation,
     ) -> FloatTensor<Self>;
+
+    /// Kernels `[outputs, inputs, kernel]`, those of each position scaled to the length `scale` `[1, 1, kernel]`.
+    fn weight_norm(v: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The samples of a contiguous float32 tensor.
@@ -280,6 +283,11 @@ impl Kernels for Flex {
         let (g, b) = (slice(&gamma), slice(&beta));
         let normed = cpu::channel_norm(slice(&x), length, g, b, eps, activation, false);
         tensor(normed.out, x.shape())
+    }
+
+    fn weight_norm(v: FlexTensor, scale: FlexTensor) -> FlexTensor {
+        let [v, scale] = [v, scale].map(|t| t.to_contiguous());
+        tensor(cpu::weight_norm(slice(&v), slice(&scale)).0, v.shape())
     }
 }
 
@@ -535,6 +543,32 @@ impl Backward<Flex, 3> for ChannelNormBackward {
     }
 }
 
+#[derive(Debug)]
+struct WeightNormBackward;
+
+#[derive(Clone, Debug)]
+struct WeightNormState {
+    v: FlexTensor,
+    scale: FlexTensor,
+    norms: FlexTensor,
+}
+
+impl Backward<Flex, 2> for WeightNormBackward {
+    type State = WeightNormState;
+
+    fn backward(self, ops: Ops<WeightNormState, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let WeightNormState { v, scale, norms } = ops.state;
+        let all =
+            cpu::weight_norm_backward(slice(&grad), slice(&v), slice(&scale), slice(&norms));
+        for ((node, grad), of) in ops.parents.into_iter().zip(all).zip([v, scale]) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(grad, of.shape()));
+            }
+        }
+    }
+}
+
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     fn linear(
         x: FloatTensor<Self>,
@@ -727,6 +761,24 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
                     activation,
                 };
                 prep.finish(state, out)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn weight_norm(v: FloatTensor<Self>, scale: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [v.node(), scale.node()];
+        let [v, scale] = [v, scale].map(|t| t.into_primitive().to_contiguous());
+        let (out, norms) = cpu::weight_norm(slice(&v), slice(&scale));
+        let out = tensor(out, v.shape());
+        match WeightNormBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let norms = tensor(norms, scale.shape());
+                prep.finish(WeightNormState { v, scale, norms }, out)
             }
             OpsKind::UnTracked(prep) => prep.finish(out),
         }

@@ -425,3 +425,53 @@ pub(crate) fn channel_norm_backward(
     }
     [grad_x, grad_gamma, grad_beta]
 }
+
+/// Kernels `v` `[outputs, inputs, kernel]`, those of each position scaled to the length `scale` `[kernel]`: the result,
+/// and the lengths before.
+pub(crate) fn weight_norm(v: &[f32], scale: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let kernel = scale.len();
+    let norms: Vec<f32> = column_products(v, v, kernel)
+        .into_iter()
+        .map(f32::sqrt)
+        .collect();
+    let factors: Vec<f32> = scale.iter().zip(&norms).map(|(g, n)| g / n).collect();
+    let zeros = vec![0.0; kernel];
+    let mut out = v.to_vec();
+    out.par_chunks_mut(NORM_BLOCK * kernel)
+        .zip(v.par_chunks(NORM_BLOCK * kernel))
+        .for_each(|(out, v)| simd::norm_columns_backward(out, v, &factors, &zeros, &zeros));
+    (out, norms)
+}
+
+/// Gradients of [`weight_norm`]: kernels and scale.
+pub(crate) fn weight_norm_backward(
+    grad: &[f32],
+    v: &[f32],
+    scale: &[f32],
+    norms: &[f32],
+) -> [Vec<f32>; 2] {
+    let kernel = scale.len();
+    let along = column_products(grad, v, kernel);
+    let grad_scale = along.iter().zip(norms).map(|(a, n)| a / n).collect();
+    let factors: Vec<f32> = scale.iter().zip(norms).map(|(g, n)| g / n).collect();
+    let along: Vec<f32> = along.iter().zip(norms).map(|(a, n)| a / (n * n)).collect();
+    let zeros = vec![0.0; kernel];
+    let mut out = grad.to_vec();
+    out.par_chunks_mut(NORM_BLOCK * kernel)
+        .zip(v.par_chunks(NORM_BLOCK * kernel))
+        .for_each(|(out, v)| simd::norm_columns_backward(out, v, &factors, &along, &zeros));
+    [out, grad_scale]
+}
+
+fn column_products(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let partial: Vec<Vec<f32>> = a
+        .par_chunks(NORM_BLOCK * width)
+        .zip(b.par_chunks(NORM_BLOCK * width))
+        .map(|(a, b)| {
+            let mut total = vec![0.0; width];
+            simd::add_products(&mut total, a, b);
+            total
+        })
+        .collect();
+    in_order(partial, width)
+}

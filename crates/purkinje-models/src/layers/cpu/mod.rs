@@ -10,7 +10,8 @@ mod simd;
 use rayon::prelude::*;
 
 pub(crate) use conv::{
-    ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward,
+    ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward, weight_norm,
+    weight_norm_backward,
 };
 use gemm::{View, product, product_over, unwritten, written};
 use simd::Drop;

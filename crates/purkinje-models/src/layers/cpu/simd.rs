@@ -315,6 +315,20 @@ by_machine! {
 }
 
 #[inline(always)]
+fn add_products_body<const FMA: bool>(total: &mut [f32], a: &[f32], b: &[f32]) {
+    let width = total.len();
+    for (a, b) in a.chunks_exact(width).zip(b.chunks_exact(width)) {
+        for ((t, a), b) in total.iter_mut().zip(a).zip(b) {
+            *t = fma::<FMA>(*a, *b, *t);
+        }
+    }
+}
+by_machine! {
+    /// Adds the products of the rows of `a` and `b`, column by column, to `total`.
+    pub(super) fn add_products / add_products_body(total: &mut [f32], a: &[f32], b: &[f32])
+}
+
+#[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn norm_columns_body<const FMA: bool>(
     out: &mut [f32],
