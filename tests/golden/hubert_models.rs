@@ -154,7 +154,13 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
             let (loss, accuracy) = model.validate_codes(&batch, &codes, &ctx);
             close(findings, &io, "validation.loss", &[loss as f32], RELATIVE)?;
             let exact = Tolerance::absolute(1e-6);
-            close(findings, &io, "validation.accuracy", &[accuracy as f32], exact)?;
+            close(
+                findings,
+                &io,
+                "validation.accuracy",
+                &[accuracy as f32],
+                exact,
+            )?;
         }
     }
     Ok(())
@@ -174,7 +180,12 @@ fn classification(case: &Case, findings: &mut Findings) -> Result<(), String> {
                 flags(findings, &io, "token_mask", &valid)?;
             }
             let found = model.classify(&batch, &ctx);
-            close_tensor(findings, &io, &format!("{prefix}.last_hidden_state"), &found.last)?;
+            close_tensor(
+                findings,
+                &io,
+                &format!("{prefix}.last_hidden_state"),
+                &found.last,
+            )?;
             close_tensor(findings, &io, &format!("{prefix}.pooled"), &found.pooled)?;
             close_tensor(findings, &io, &format!("{prefix}.logits"), &found.logits)?;
         }
@@ -195,11 +206,20 @@ fn classification(case: &Case, findings: &mut Findings) -> Result<(), String> {
                 .encoder()
                 .weights()
                 .tracked(|name| freezing.trains(name, &own));
-            let logits = model.with_weights(tracked.clone()).classify(&batch, &ctx).logits;
+            let logits = model
+                .with_weights(tracked.clone())
+                .classify(&batch, &ctx)
+                .logits;
             let loss = loss(&io, "labels", logits)?;
             let name = format!("{prefix}.loss");
             close(findings, &io, &name, &host(loss.clone())?, RELATIVE)?;
-            gradients(findings, &io, &format!("{prefix}.grad."), &tracked, loss.backward())?;
+            gradients(
+                findings,
+                &io,
+                &format!("{prefix}.grad."),
+                &tracked,
+                loss.backward(),
+            )?;
         }
         trained(findings, &trainable, &model, freezing);
     }
@@ -213,7 +233,12 @@ fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let (steps, updates) = (io.shape("losses")?[0], io.shape("lr_used")?[0]);
     let run = Run::of(&io, steps / updates)?;
     let step = |weights: &Weights, step: usize, ctx: &Context| {
-        let batch = batch(model.config(), &io, &format!("step{step}.input_values"), None)?;
+        let batch = batch(
+            model.config(),
+            &io,
+            &format!("step{step}.input_values"),
+            None,
+        )?;
         let masking = masking(&io, &format!("step{step}.mask_time_indices"))?;
         let codes = codes(&io, &format!("step{step}.labels"))?;
         let model = model.with_weights(weights.clone());
@@ -237,11 +262,20 @@ fn finetune_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
             &format!("step{step}.input_values"),
             io.has(&mask).then_some(mask.as_str()),
         )?;
-        let logits = model.with_weights(weights.clone()).classify(&batch, ctx).logits;
+        let logits = model
+            .with_weights(weights.clone())
+            .classify(&batch, ctx)
+            .logits;
         loss(&io, &format!("step{step}.labels"), logits)
     };
     let start = model.encoder().weights().clone();
-    run.replay(findings, &io, start, |name| freezing.trains(name, &own), step)
+    run.replay(
+        findings,
+        &io,
+        start,
+        |name| freezing.trains(name, &own),
+        step,
+    )
 }
 
 /// A recorded run: its optimizer, its learning rates, and how many batches make an update.
@@ -320,7 +354,12 @@ fn checkpoints(case: &Case, findings: &mut Findings) -> Result<(), String> {
     }
     let (own, outputs) = (config(case)?, outputs(case)?);
     let expected = weights(case)?.to_host();
-    let files = ["checkpoint.pt", "hf", "hf/model.safetensors", "hf/pytorch_model.bin"];
+    let files = [
+        "checkpoint.pt",
+        "hf",
+        "hf/model.safetensors",
+        "hf/pytorch_model.bin",
+    ];
     for file in files {
         let path = case.dir.join(file);
         if !path.exists() {
@@ -329,8 +368,17 @@ fn checkpoints(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let options = checkpoint::ImportOptions::default();
         let found = checkpoint::import_as::<HubertLayout>(&path, &options);
         let found = found.map_err(|e| e.to_string())?;
-        let names: Vec<&str> = found.report.mapped.iter().map(|m| m.ours.as_str()).collect();
-        findings.exact(&format!("{file}: complete"), found.report.is_complete(), true);
+        let names: Vec<&str> = found
+            .report
+            .mapped
+            .iter()
+            .map(|m| m.ours.as_str())
+            .collect();
+        findings.exact(
+            &format!("{file}: complete"),
+            found.report.is_complete(),
+            true,
+        );
         findings.exact(&format!("{file}: unused"), found.report.unused.len(), 0);
         findings.exact(&format!("{file}: tensors"), names.len(), expected.len());
         for (name, shape, data) in &expected {
@@ -381,7 +429,11 @@ fn config(case: &Case) -> Result<HubertConfig, String> {
 
 fn outputs(case: &Case) -> Result<Option<usize>, String> {
     let stored = case.tensors("weights.safetensors")?;
-    for name in ["classifier.weight", "classifier.2.weight", "label_embedding.weight"] {
+    for name in [
+        "classifier.weight",
+        "classifier.2.weight",
+        "label_embedding.weight",
+    ] {
         if stored.has(name) {
             return Ok(Some(stored.shape(name)?[0]));
         }
@@ -465,7 +517,11 @@ fn loss(io: &Tensors, labels: &str, logits: Tensor<2>) -> Result<Tensor<1>, Stri
         };
         return Ok(bce_with_logits_weighted(logits, labels, &weights));
     }
-    let labels: Vec<usize> = io.i64(labels)?.iter().map(|label| *label as usize).collect();
+    let labels: Vec<usize> = io
+        .i64(labels)?
+        .iter()
+        .map(|label| *label as usize)
+        .collect();
     let weights = match io.has("class_weight") {
         true => Some(io.f32("class_weight")?),
         false => None,

@@ -41,7 +41,10 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             recipe::CHECKS,
         ],
     ),
-    ("hubert-ecg", &[preprocessing::HUBERT, hubert_models::CHECKS]),
+    (
+        "hubert-ecg",
+        &[preprocessing::HUBERT, hubert_models::CHECKS],
+    ),
     ("d-beta", &[preprocessing::D_BETA]),
     ("deri", &[preprocessing::DERI]),
 ];
@@ -125,7 +128,9 @@ fn report(case: &Case, check: Option<Check>) -> bool {
         began.elapsed().as_millis(),
     );
     if let Some((share, relative, label)) = findings.closest() {
-        println!("       closest to its bound, {share:.2} of it, relative error {relative:.1e}: {label}");
+        println!(
+            "       closest to its bound, {share:.2} of it, relative error {relative:.1e}: {label}"
+        );
     }
     for failure in findings.failures() {
         println!("       {failure}");

@@ -218,7 +218,13 @@ mod tests {
             let phase = index as f32;
             let samples = (0..1440).map(|i| (0.05 * i as f32 + phase).sin()).collect();
             let codes = (0..22).map(|t| (index as u32 + t) % 5).collect();
-            Ok((HubertInput { samples, real: None }, codes))
+            Ok((
+                HubertInput {
+                    samples,
+                    real: None,
+                },
+                codes,
+            ))
         }
     }
 

@@ -121,9 +121,7 @@ impl Adamw {
     /// Adds the gradients of a `tracked` copy of the weights to those of the next update: for steps whose batch is
     /// worked on in parts.
     pub fn gather(&mut self, tracked: &Weights, mut gradients: Gradients) {
-        let found = tracked
-            .iter()
-            .map(|p| p.value.grad_remove(&mut gradients));
+        let found = tracked.iter().map(|p| p.value.grad_remove(&mut gradients));
         if self.gathered.is_empty() {
             self.gathered = found.collect();
             return;

@@ -196,7 +196,11 @@ impl LinearSchedule {
     /// # Errors
     /// As [`CosineSchedule::new`].
     pub fn with_share(base: f64, total_steps: usize, share: f64) -> Result<Self, ScheduleError> {
-        Self::new(base, total_steps, (share * total_steps as f64).ceil() as usize)
+        Self::new(
+            base,
+            total_steps,
+            (share * total_steps as f64).ceil() as usize,
+        )
     }
 
     /// The value for step `step`, counted from 0.

@@ -155,8 +155,13 @@ impl HubertLayout {
             conv_dim.push(kernel[0]);
             conv_kernel.push(kernel[2]);
         }
-        let conv_stride = match (facts.config.get("conv_stride"), FrontEnd::of_kernels(&conv_kernel)) {
-            (Some(_), _) if stated.conv_stride.len() == conv_kernel.len() => stated.conv_stride.clone(),
+        let conv_stride = match (
+            facts.config.get("conv_stride"),
+            FrontEnd::of_kernels(&conv_kernel),
+        ) {
+            (Some(_), _) if stated.conv_stride.len() == conv_kernel.len() => {
+                stated.conv_stride.clone()
+            }
             (_, Some(front)) => front.convolutions().1.to_vec(),
             _ => {
                 return Err(unknown(format!(
@@ -180,7 +185,12 @@ impl HubertLayout {
         let num_attention_heads = facts
             .heads
             .or_else(|| stated_heads.then_some(stated.num_attention_heads))
-            .or_else(|| HEADS.iter().find(|(d, _)| *d == hidden_size).map(|(_, h)| *h))
+            .or_else(|| {
+                HEADS
+                    .iter()
+                    .find(|(d, _)| *d == hidden_size)
+                    .map(|(_, h)| *h)
+            })
             .ok_or(CheckpointError::UnknownHeads {
                 part: "encoder",
                 width: hidden_size,
@@ -191,7 +201,8 @@ impl HubertLayout {
             hidden_size,
             num_hidden_layers,
             num_attention_heads,
-            intermediate_size: shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)?[0],
+            intermediate_size: shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)?
+                [0],
             conv_dim,
             conv_kernel,
             conv_stride,
@@ -286,7 +297,10 @@ mod tests {
     /// The published names and shapes of the six models.
     fn published_keys() -> Vec<(&'static str, Parameters)> {
         let mut models = Vec::new();
-        for model in include_str!("published_keys_hubert.txt").split("\n= ").skip(1) {
+        for model in include_str!("published_keys_hubert.txt")
+            .split("\n= ")
+            .skip(1)
+        {
             let (name, lines) = model.split_once('\n').unwrap();
             let mut all = Vec::new();
             for block in lines.trim_end().split("\n\n") {
@@ -352,14 +366,26 @@ mod tests {
                     },
                     ..layout.config.clone()
                 };
-                assert_eq!(stated, HubertConfig { compat: found.config.compat, ..sizes });
-                assert_eq!((found.has_mask, found.classifier), (true, layout.classifier));
+                assert_eq!(
+                    stated,
+                    HubertConfig {
+                        compat: found.config.compat,
+                        ..sizes
+                    }
+                );
+                assert_eq!(
+                    (found.has_mask, found.classifier),
+                    (true, layout.classifier)
+                );
                 let report = report_as::<HubertLayout>(&expected, &file);
                 assert!(report.is_complete() && report.unused.is_empty(), "{report}");
                 let canonical = canonical_as::<HubertLayout>(file).unwrap();
                 assert_eq!(canonical, hollow(&expected));
                 let back = export_as(canonical, &layout).unwrap();
-                assert!(back.names().eq(theirs.iter().map(|(name, _)| name.as_str())));
+                assert!(
+                    back.names()
+                        .eq(theirs.iter().map(|(name, _)| name.as_str()))
+                );
             }
         }
     }
@@ -411,11 +437,17 @@ mod tests {
                 heads: Some(4),
                 ..Facts::default()
             };
-            HubertLayout::read(&hollow(all), &facts).unwrap_err().to_string()
+            HubertLayout::read(&hollow(all), &facts)
+                .unwrap_err()
+                .to_string()
         };
         let mut all = config.parameters();
         all.retain(|(name, _)| !name.contains("encoder.layers.2."));
-        assert!(read(&all).contains("`encoder.layers.2` is missing"), "{}", read(&all));
+        assert!(
+            read(&all).contains("`encoder.layers.2` is missing"),
+            "{}",
+            read(&all)
+        );
         let mut all = config.parameters();
         all.retain(|(name, _)| !name.contains("conv_layers.3"));
         assert!(read(&all).contains("conv_layers.3"));

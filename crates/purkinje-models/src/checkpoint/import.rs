@@ -102,8 +102,7 @@ pub fn import_as<L: Published>(
     let layout = L::read(&found, &facts)?;
     let (heads, decoder_heads) = layout.heads(&facts)?;
     let report = report_as::<L>(&layout.parameters(), &found);
-    let mut tensors: HashMap<String, NamedTensor> =
-        canonical_as::<L>(found)?.into_iter().collect();
+    let mut tensors: HashMap<String, NamedTensor> = canonical_as::<L>(found)?.into_iter().collect();
     let state = report
         .mapped
         .iter()
@@ -226,8 +225,7 @@ pub fn export_as<L: Published>(state: StateDict, layout: &L) -> Result<StateDict
             first: first.cloned().unwrap_or_default(),
         });
     }
-    let mut tensors: HashMap<String, NamedTensor> =
-        canonical_as::<L>(state)?.into_iter().collect();
+    let mut tensors: HashMap<String, NamedTensor> = canonical_as::<L>(state)?.into_iter().collect();
     Ok(expected
         .into_iter()
         .filter_map(|(name, _)| Some((layout.published(&name), tensors.remove(&name)?)))

@@ -35,9 +35,7 @@ pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
 pub use folder::{FolderContents, LabelClass, Labels, ModelFolder};
 pub use hubert::HubertLayout;
-pub use import::{
-    ImportOptions, Imported, canonical_as, export, export_as, import, import_as,
-};
+pub use import::{ImportOptions, Imported, canonical_as, export, export_as, import, import_as};
 pub use keys::{Layout, Stage, canonical, default_heads, detect, published};
 pub use optimizer::{Moments, OptimizerState, ParamGroup};
 pub use pth::{Epoch, PthCheckpoint, PthOptions, read_pth, read_pth_with};

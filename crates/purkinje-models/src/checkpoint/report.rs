@@ -57,10 +57,7 @@ pub fn report(expected: &[(String, Vec<usize>)], found: &StateDict) -> KeyReport
 }
 
 /// [`report`] for the names of any system.
-pub fn report_as<L: Published>(
-    expected: &[(String, Vec<usize>)],
-    found: &StateDict,
-) -> KeyReport {
+pub fn report_as<L: Published>(expected: &[(String, Vec<usize>)], found: &StateDict) -> KeyReport {
     let mut report = KeyReport::default();
     let mut used = HashSet::new();
     // A tensor under the canonical name itself comes first.

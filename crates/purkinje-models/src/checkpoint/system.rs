@@ -24,8 +24,16 @@ struct Known {
 
 /// One line for each system.
 const SYSTEMS: [Known; 2] = [
-    Known { system: System::Clear, name: "clear", recognises: keys::is_own },
-    Known { system: System::Hubert, name: "hubert", recognises: hubert::is_own },
+    Known {
+        system: System::Clear,
+        name: "clear",
+        recognises: keys::is_own,
+    },
+    Known {
+        system: System::Hubert,
+        name: "hubert",
+        recognises: hubert::is_own,
+    },
 ];
 
 impl System {

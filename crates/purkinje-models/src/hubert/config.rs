@@ -478,7 +478,10 @@ mod tests {
         let read = |value| HubertConfig::from_published(&fields(value));
         for (value, part) in [
             (serde_json::json!({"hidden_size": 10}), "`hidden_size` (10)"),
-            (serde_json::json!({"conv_bias": true}), "`conv_bias` is true"),
+            (
+                serde_json::json!({"conv_bias": true}),
+                "`conv_bias` is true",
+            ),
             (
                 serde_json::json!({"ensemble_length": 2, "vocab_sizes": [5]}),
                 "`ensemble_length` is 2",

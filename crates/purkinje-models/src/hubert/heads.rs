@@ -95,7 +95,9 @@ impl Head {
         };
         match self {
             Head::Linear => map(pooled, "classifier"),
-            Head::Mlp { activation: act, .. } => {
+            Head::Mlp {
+                activation: act, ..
+            } => {
                 let hidden = map(pooled, "classifier.0");
                 let hidden = match act {
                     HeadActivation::Tanh => activation::tanh(hidden),
@@ -234,7 +236,10 @@ mod tests {
         ] {
             let d = config.hidden_size;
             let encoder = config.encoder_parameters();
-            let own: usize = encoder.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+            let own: usize = encoder
+                .iter()
+                .map(|(_, s)| s.iter().product::<usize>())
+                .sum();
             assert_eq!(own + d + count(Head::Linear, d), total);
         }
     }
@@ -248,17 +253,31 @@ mod tests {
         let real: Vec<bool> = (0..6000).map(|i| i % 500 < 300).collect();
         let embed = |padding: f32, real: Option<Vec<bool>>| {
             let samples = (0..6000)
-                .map(|i| if i % 500 < 300 { (i as f32 * 0.3).sin() } else { padding })
+                .map(|i| {
+                    if i % 500 < 300 {
+                        (i as f32 * 0.3).sin()
+                    } else {
+                        padding
+                    }
+                })
                 .collect();
             let batch = HubertBatch::new(&config, &[HubertInput { samples, real }]).unwrap();
             let states = model.encode(&batch, None, &ctx);
             assert!(states.valid.is_none_or(|v| v.contains(&false)));
-            model.embed(&batch, &ctx).into_data().try_to_vec::<f32>().unwrap()
+            model
+                .embed(&batch, &ctx)
+                .into_data()
+                .try_to_vec::<f32>()
+                .unwrap()
         };
         // Tokens that straddle the border see the padding, and so does the norm over the whole time; the mean over
         // valid tokens changes far less than that over all.
         let distance = |a: &[f32], b: &[f32]| -> f32 {
-            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| (a - b).powi(2))
+                .sum::<f32>()
+                .sqrt()
         };
         let masked = distance(&embed(0.0, Some(real.clone())), &embed(0.1, Some(real)));
         let whole = distance(&embed(0.0, None), &embed(0.1, None));

@@ -61,7 +61,10 @@ impl HubertBatch {
                 return field("samples", problem);
             }
             if let Some(at) = input.samples.iter().position(|x| !x.is_finite()) {
-                let problem = format!("is {} at {at}; repair the recording first", input.samples[at]);
+                let problem = format!(
+                    "is {} at {at}; repair the recording first",
+                    input.samples[at]
+                );
                 return field("samples", problem);
             }
             if let Some(real) = &input.real
@@ -194,7 +197,10 @@ mod tests {
             samples: vec![0.0; n],
             real: None,
         };
-        assert_eq!(HubertBatch::new(&config, &[]).unwrap_err(), BatchError::Empty);
+        assert_eq!(
+            HubertBatch::new(&config, &[]).unwrap_err(),
+            BatchError::Empty
+        );
         for (inputs, part) in [
             (vec![input(81)], "at least 82"),
             (vec![input(100), input(101)], "recording 1"),

@@ -112,6 +112,9 @@ mod tests {
             assert_eq!((mask.size(), mask.tokens()), (2, tokens));
         }
         let cut = TokenMasking::from_starts(4, 3, &[vec![3], vec![9]]);
-        assert_eq!(cut.hidden(), [false, false, false, true, false, false, false, false]);
+        assert_eq!(
+            cut.hidden(),
+            [false, false, false, true, false, false, false, false]
+        );
     }
 }

@@ -126,7 +126,12 @@ impl Hubert {
     }
 
     /// What each token of a layer (counted from 0) listens to: `[batch, heads, tokens, tokens]`.
-    pub fn attention_of_layer(&self, batch: &HubertBatch, layer: usize, ctx: &Context) -> Tensor<4> {
+    pub fn attention_of_layer(
+        &self,
+        batch: &HubertBatch,
+        layer: usize,
+        ctx: &Context,
+    ) -> Tensor<4> {
         let below = self.run(batch, None, layer, ctx, |_| {});
         let mask = key_mask(below.valid.as_deref(), batch, ctx);
         let w = self.attention_weights(&format!("encoder.layers.{layer}"));
@@ -147,9 +152,7 @@ impl Hubert {
         if let Some(masking) = masking {
             x = self.hide(x, masking, ctx);
         }
-        let valid = batch
-            .valid_tokens(c)
-            .filter(|valid| valid.contains(&false));
+        let valid = batch.valid_tokens(c).filter(|valid| valid.contains(&false));
         if let Some(valid) = &valid {
             x = x * flags(valid, batch.size, ctx);
         }

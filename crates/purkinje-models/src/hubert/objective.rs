@@ -96,7 +96,10 @@ impl Hubert {
             .collect();
         let total = |part: fn(&CodeBookLoss) -> &Tensor<1>, factor: f64| {
             let parts = books.iter().map(|book| part(book).clone());
-            parts.reduce(|a, b| a + b).filter(|_| factor != 0.0).map(|sum| sum * factor)
+            parts
+                .reduce(|a, b| a + b)
+                .filter(|_| factor != 0.0)
+                .map(|sum| sum * factor)
         };
         let parts = [
             total(|book| &book.masked, alpha),

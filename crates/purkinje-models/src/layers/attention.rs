@@ -136,14 +136,12 @@ mod tests {
 
     #[test]
     fn fused_and_composed_agree_in_values_and_gradients() {
-        for (batch, length, d, heads, masks) in
-            [
-                (1, 3, 4, 2, 0),
-                (2, 37, 24, 3, 1),
-                (3, 20, 16, 2, 3),
-                (2, 20, 15, 3, 2),
-            ]
-        {
+        for (batch, length, d, heads, masks) in [
+            (1, 3, 4, 2, 0),
+            (2, 37, 24, 3, 1),
+            (3, 20, 16, 2, 3),
+            (2, 20, 15, 3, 2),
+        ] {
             let shapes: [&[usize]; 6] = [
                 &[batch, length, d],
                 &[3 * d, d],
@@ -157,7 +155,12 @@ mod tests {
                     unreachable!()
                 };
                 let (iw, ib) = (iw.clone().reshape([3 * d, d]), ib.clone());
-                let part = |i| (iw.clone().narrow(0, i * d, d), ib.clone().narrow(0, i * d, d));
+                let part = |i| {
+                    (
+                        iw.clone().narrow(0, i * d, d),
+                        ib.clone().narrow(0, i * d, d),
+                    )
+                };
                 let w = AttentionWeights {
                     input: match heads {
                         3 => Projection::Separate([0, 1, 2].map(part)),

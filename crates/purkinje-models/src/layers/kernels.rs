@@ -240,10 +240,7 @@ impl Kernels for Flex {
         dropout: f32,
         key: u64,
     ) -> FlexTensor {
-        let (held, masks) = (
-            [q, k, v].map(|t| t.to_contiguous()),
-            masks.to_contiguous(),
-        );
+        let (held, masks) = ([q, k, v].map(|t| t.to_contiguous()), masks.to_contiguous());
         let shape = attention_shape(&held, &masks, heads);
         attention_forward(&held, &masks, shape, dropout, key).0
     }
@@ -559,8 +556,7 @@ impl Backward<Flex, 2> for WeightNormBackward {
     fn backward(self, ops: Ops<WeightNormState, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let WeightNormState { v, scale, norms } = ops.state;
-        let all =
-            cpu::weight_norm_backward(slice(&grad), slice(&v), slice(&scale), slice(&norms));
+        let all = cpu::weight_norm_backward(slice(&grad), slice(&v), slice(&scale), slice(&norms));
         for ((node, grad), of) in ops.parents.into_iter().zip(all).zip([v, scale]) {
             if let Some(node) = node {
                 grads.register::<Flex>(node.id, tensor(grad, of.shape()));
@@ -711,8 +707,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         let [x, w, b] = [x, w, b].map(|t| t.into_primitive().to_contiguous());
         let shape = conv_shape(&x, &w, stride, padding);
         let keep = activation != Activation::Identity;
-        let (out, before) =
-            cpu::conv1d(slice(&x), slice(&w), slice(&b), shape, activation, keep);
+        let (out, before) = cpu::conv1d(slice(&x), slice(&w), slice(&b), shape, activation, keep);
         let out_shape = Shape::new([shape.batch, shape.output_length(), shape.outputs]);
         let out = tensor(out, out_shape.clone());
         match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {

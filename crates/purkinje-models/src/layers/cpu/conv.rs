@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use super::gemm::{View, product, product_add, product_over, unwritten, written};
-use super::{block_rows, column_sums, in_order, simd};
 use super::{Activation, NORM_BLOCK};
+use super::{block_rows, column_sums, in_order, simd};
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,13 @@ pub(crate) fn conv1d(
         }
         tasks.into_par_iter().for_each(|(x, out)| {
             let n = out.len() / m;
-            product(out, [n, m, k], View::rows(x, step), View::rows(&kernels, k).t(), 1.0);
+            product(
+                out,
+                [n, m, k],
+                View::rows(x, step),
+                View::rows(&kernels, k).t(),
+                1.0,
+            );
         });
         // SAFETY: the blocks cover `out` and each was written by its product.
         unsafe { written(out) }
@@ -135,9 +141,13 @@ pub(crate) fn conv1d(
     let mut before = keep.then(|| vec![0.0; out.len()]);
     let blocks = out.par_chunks_mut(NORM_BLOCK * m);
     match &mut before {
-        Some(before) => blocks
-            .zip(before.par_chunks_mut(NORM_BLOCK * m))
-            .for_each(|(out, before)| simd::finish_linear(out, Some(before), bias, activation, 0, None)),
+        Some(before) => {
+            blocks
+                .zip(before.par_chunks_mut(NORM_BLOCK * m))
+                .for_each(|(out, before)| {
+                    simd::finish_linear(out, Some(before), bias, activation, 0, None)
+                })
+        }
         None => blocks.for_each(|out| simd::finish_linear(out, None, bias, activation, 0, None)),
     }
     (out, before)
@@ -153,7 +163,13 @@ fn grouped_forward(x: &[f32], kernels: &[f32], shape: ConvShape) -> Vec<f32> {
         .enumerate()
         .for_each(|(task, out)| {
             let (item, group) = (task / shape.groups, task % shape.groups);
-            let x = padded(&x[item * size..][..size], shape.inputs, group * ci, ci, shape.padding);
+            let x = padded(
+                &x[item * size..][..size],
+                shape.inputs,
+                group * ci,
+                ci,
+                shape.padding,
+            );
             let w = &kernels[group * co * k..][..co * k];
             let x = View::rows(&x, shape.stride * ci);
             product(out, [t, co, k], x, View::rows(w, k).t(), 1.0);
@@ -189,11 +205,13 @@ pub(crate) fn conv1d_backward(
         grad
     } else {
         let mut g = vec![0.0; grad.len()];
-        g.par_chunks_mut(NORM_BLOCK * m).enumerate().for_each(|(i, g)| {
-            let rows = i * NORM_BLOCK * m..i * NORM_BLOCK * m + g.len();
-            let before = before.get(rows.clone()).unwrap_or_default();
-            simd::activation_backward(g, &grad[rows], before, m, activation, 0, None);
-        });
+        g.par_chunks_mut(NORM_BLOCK * m)
+            .enumerate()
+            .for_each(|(i, g)| {
+                let rows = i * NORM_BLOCK * m..i * NORM_BLOCK * m + g.len();
+                let before = before.get(rows.clone()).unwrap_or_default();
+                simd::activation_backward(g, &grad[rows], before, m, activation, 0, None);
+            });
         passed = g;
         &passed
     };
@@ -206,7 +224,13 @@ pub(crate) fn conv1d_backward(
             .into_par_iter()
             .map(|task| {
                 let (item, group) = (task / shape.groups, task % shape.groups);
-                padded(&x[item * size..][..size], shape.inputs, group * ci, ci, shape.padding)
+                padded(
+                    &x[item * size..][..size],
+                    shape.inputs,
+                    group * ci,
+                    ci,
+                    shape.padding,
+                )
             })
             .collect()
     };
@@ -215,7 +239,11 @@ pub(crate) fn conv1d_backward(
         None => &x[item * size..][..size],
     };
     // Output channels are shared out, the sum over time and sequences stays whole: its order never changes.
-    let strip = if shape.groups > 1 { co } else { m.div_ceil(8).max(16) };
+    let strip = if shape.groups > 1 {
+        co
+    } else {
+        m.div_ceil(8).max(16)
+    };
     let mut grad_kernels = vec![0.0; m * k];
     grad_kernels
         .par_chunks_mut(strip * k)
@@ -250,7 +278,11 @@ fn input_gradient(grad: &[f32], w: &[f32], shape: ConvShape) -> Vec<f32> {
     let (ci, co) = (shape.group_inputs(), shape.group_outputs());
     let padded_length = shape.length + shape.padding[0] + shape.padding[1];
     let long = shape.stride == 1 && shape.kernel > 4;
-    let kernels = if long { flipped(w, shape) } else { time_major(w, shape) };
+    let kernels = if long {
+        flipped(w, shape)
+    } else {
+        time_major(w, shape)
+    };
     let mut by_group = vec![0.0; shape.batch * shape.groups * shape.length * ci];
     by_group
         .par_chunks_exact_mut(shape.length * ci)
@@ -265,7 +297,13 @@ fn input_gradient(grad: &[f32], w: &[f32], shape: ConvShape) -> Vec<f32> {
                 let reach = shape.kernel * co;
                 let w = &kernels[group * ci * reach..][..ci * reach];
                 let g = View::rows(&g[shape.padding[0] * co..], co);
-                product_over(out, [shape.length, ci, reach], g, View::rows(w, reach).t(), 1.0);
+                product_over(
+                    out,
+                    [shape.length, ci, reach],
+                    g,
+                    View::rows(w, reach).t(),
+                    1.0,
+                );
                 return;
             }
             let mut own = vec![0.0; padded_length * ci];
@@ -400,9 +438,7 @@ pub(crate) fn channel_norm_backward(
             .zip(normed.par_chunks(NORM_BLOCK * width))
             .map(|((out, grad), normed)| {
                 let (mut g, mut b) = (vec![0.0; width], vec![0.0; width]);
-                simd::norm_columns_sums(
-                    out, &mut g, &mut b, grad, normed, gamma, beta, activation,
-                );
+                simd::norm_columns_sums(out, &mut g, &mut b, grad, normed, gamma, beta, activation);
                 (g, b)
             })
             .unzip();

@@ -317,8 +317,7 @@ impl<'a> Projections<'a> {
     fn of(&self, shape: AttentionShape, task: usize) -> [View<'a>; 3] {
         let (sequence, head) = (task / shape.heads, task % shape.heads);
         let at = sequence * shape.length * self.stride + head * shape.head;
-        self.parts
-            .map(|part| View::rows(&part[at..], self.stride))
+        self.parts.map(|part| View::rows(&part[at..], self.stride))
     }
 }
 
