@@ -299,7 +299,7 @@ impl HubertConfig {
                 self.num_conv_pos_embedding_groups,
             ),
         ] {
-            if d % count != 0 {
+            if !d.is_multiple_of(count) {
                 return Err(format!(
                     "`hidden_size` ({d}) is not a multiple of `{field}` ({count})"
                 ));

@@ -8,6 +8,8 @@ use super::kernels::Kernels;
 use super::linear::{Activation, linear};
 
 /// How queries, keys and values of width `d` come from the input.
+// A few are made for each pass, and a tensor is a handle.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Projection {
     /// One map whose rows are queries, keys, values: weight `[3 d, d]`, bias `[3 d]`.
@@ -83,6 +85,7 @@ pub fn attention_weights(
     probabilities(project(x, w, ctx), mask, heads, ctx).0
 }
 
+#[allow(clippy::large_enum_variant)]
 enum Projected {
     /// `[batch, length, 3 d]`.
     Packed(Tensor<3>),

@@ -193,7 +193,7 @@ pub enum Activation {
 #[inline(always)]
 fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
     const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
-    const DENSITY: f32 = 0.398_942_28;
+    const DENSITY: f32 = 0.398_942_3;
     let t = 1.0 / fma::<FMA>(P, x.abs(), 1.0);
     let mut poly = 1.061_405_4;
     for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
