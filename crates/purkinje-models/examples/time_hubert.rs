@@ -30,7 +30,7 @@ fn main() {
         let ctx = Context::inference(&device);
         report(&format!("{name}, forward of {size}"), || {
             let last = model.encode(&batch, None, &ctx).last;
-            last.into_data().bytes.len()
+            last.into_data().num_elements()
         });
         if size == 1 {
             continue;
