@@ -21,6 +21,10 @@ pub use simd::{Activation, AdamwStep};
 const LINEAR_BLOCK: usize = 2048;
 /// Least rows of one block: fewer do not pay for packing the weight.
 const LINEAR_BLOCK_LEAST: usize = 48;
+/// Up to so many rows a linear map is shared out by its outputs.
+const FEW_ROWS: usize = 192;
+/// Outputs of one share.
+const COLUMNS: usize = 384;
 /// Rows of one block of a normalisation.
 const NORM_BLOCK: usize = 256;
 /// Elements of one block of an element-wise update.
@@ -43,8 +47,11 @@ pub(crate) fn linear(
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let block = block_rows(rows);
-    let mut out = unwritten(rows * m);
     let keeps = keep && activation == Activation::Gelu;
+    if rows <= FEW_ROWS && m >= FEW_ROWS {
+        return linear_by_columns(x, w, b, activation, drop, keeps);
+    }
+    let mut out = unwritten(rows * m);
     let mut before = vec![0.0; if keeps { rows * m } else { 0 }];
     let mut befores: Vec<Option<&mut [f32]>> = before.chunks_mut(block * m).map(Some).collect();
     befores.resize_with(rows.div_ceil(block), || None);
@@ -59,6 +66,45 @@ pub(crate) fn linear(
         });
     // SAFETY: the blocks cover `out` and each was written by its product.
     let out = unsafe { written(out) };
+    (out, keeps.then_some(before))
+}
+
+/// [`linear`] for few rows: the outputs are shared out, so that every part of the weight is packed once.
+fn linear_by_columns(
+    x: &[f32],
+    w: &[f32],
+    b: &[f32],
+    activation: Activation,
+    drop: Option<Drop>,
+    keeps: bool,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let m = b.len();
+    let k = w.len() / m;
+    let rows = x.len() / k;
+    let strips: Vec<Vec<f32>> = w
+        .par_chunks(COLUMNS * k)
+        .map(|w| {
+            let n = w.len() / k;
+            let mut out = unwritten(rows * n);
+            product(
+                &mut out,
+                [rows, n, k],
+                View::rows(x, k),
+                View::rows(w, k).t(),
+                1.0,
+            );
+            // SAFETY: the product wrote all of it.
+            unsafe { written(out) }
+        })
+        .collect();
+    let mut out = vec![0.0; rows * m];
+    for (i, strip) in strips.iter().enumerate() {
+        let n = strip.len() / rows;
+        interleave(&mut out, m, i * COLUMNS, strip, 1, n);
+    }
+    let mut before = vec![0.0; if keeps { rows * m } else { 0 }];
+    let kept = keeps.then_some(before.as_mut_slice());
+    simd::finish_linear(&mut out, kept, b, activation, 0, drop);
     (out, keeps.then_some(before))
 }
 
