@@ -8,43 +8,60 @@ use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
 use purkinje_eval::report::{ModelResult, Selection};
 use purkinje_eval::{EvaluateOptions, evaluate_split};
 use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
-use purkinje_models::clear::Clear;
+use purkinje_models::encoder::Encoder;
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
-use purkinje_train::clear::{HeadTraining, Targets};
+use purkinje_train::clear::HeadTraining;
 use purkinje_train::optimizer::AdamwConfig;
-use purkinje_train::source::{StoreTokens, TokenSource, lead_vectors};
-use purkinje_train::{Next, Observer, RunFolder, TrainConfig, TrainError, train};
+use purkinje_train::source::{Source, StoreCrops, StoreTokens, frozen_vectors};
+use purkinje_train::{Next, Observer, RunFolder, Targets, TrainConfig, TrainError, train};
 
-/// Lead vectors of all labelled records of a store under one frozen encoder.
+use crate::model::{Network, hubert_crop};
+
+/// Vectors of all labelled records of a store under one frozen encoder.
 pub struct Features {
-    /// `[records, leads, width]`, in the order of the store's rows.
+    /// `[records, leads, width]`, in the order of the store's rows; one vector a record for encoders without lead vectors.
     pub vectors: Vec<f32>,
-    /// Standard positions of the leads.
+    /// Standard positions of the leads; a single one where there is one vector.
     pub leads: Vec<usize>,
-    /// Width of a lead vector.
+    /// Width of a vector.
     pub width: usize,
 }
 
 impl Features {
     /// Runs the encoder over every record of the store, preprocessed as `contract` says.
     pub fn compute(
-        encoder: &Clear,
+        network: &Network,
         store: &Store,
         contract: &Preprocess,
         device: &Device,
         progress: impl FnMut(usize),
     ) -> Result<Features> {
-        let source =
-            StoreTokens::new(store, (0..store.len()).collect(), contract).into_diagnostic()?;
-        let first = source.batch(&[0]).into_diagnostic()?;
-        Ok(Features {
-            vectors: lead_vectors(encoder, &source, device, progress).into_diagnostic()?,
-            leads: first.leads,
-            width: encoder.config().embed_dim,
-        })
+        let rows = (0..store.len()).collect();
+        match network {
+            Network::Clear(clear) => {
+                let source = StoreTokens::new(store, rows, contract).into_diagnostic()?;
+                let first = source.input(0).into_diagnostic()?;
+                let first = clear.batch(&[first]).into_diagnostic()?;
+                Ok(Features {
+                    vectors: frozen_vectors(clear, &source, device, progress).into_diagnostic()?,
+                    leads: first.leads,
+                    width: clear.width(),
+                })
+            }
+            Network::Hubert(hubert) => {
+                let (samples, decimation) = hubert_crop(hubert.config());
+                let source = StoreCrops::new(store, rows, contract, samples, decimation);
+                let source = source.into_diagnostic()?;
+                Ok(Features {
+                    vectors: frozen_vectors(hubert, &source, device, progress).into_diagnostic()?,
+                    leads: vec![0],
+                    width: hubert.width(),
+                })
+            }
+        }
     }
 
     fn record(&self, row: usize) -> &[f32] {

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use miette::{Context as _, IntoDiagnostic, miette};
+use miette::{Context as _, IntoDiagnostic, bail, miette};
 use purkinje_models::checkpoint::{
     FolderContents, LabelClass, Labels, ModelCard, ModelFolder, NamedTensor, StateDict,
 };
-use purkinje_models::clear::{Clear, ClearConfig, Compat};
-use purkinje_models::hug::{Classifier, Head};
+use purkinje_models::clear::{Clear, ClearConfig};
+use purkinje_models::compat::Compat;
+use purkinje_models::encoder::Encoder as _;
+use purkinje_models::hubert::{self, FrontEnd, Hubert, HubertClassifier, HubertConfig};
+use purkinje_models::hug::{self, Classifier};
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
@@ -20,13 +23,172 @@ use crate::tokens::{self, WantedLeads};
 /// The layout of `config.json` that this program writes and reads.
 const CONFIG_VERSION: u32 = 1;
 
-/// A CLEAR encoder, alone or with a head.
+/// A network of one of the systems.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// CLEAR.
+    Clear(Clear),
+    /// HuBERT-ECG.
+    Hubert(Hubert),
+}
+
+/// What stands on a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Head {
+    /// On CLEAR.
+    Clear(hug::Head),
+    /// On HuBERT-ECG.
+    Hubert(hubert::Head),
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Head::Clear(head) => head.fmt(f),
+            Head::Hubert(head) => f.write_str(match head {
+                hubert::Head::Linear => "linear",
+                hubert::Head::Mlp { .. } => "two-layer",
+                hubert::Head::LabelEmbedding => "label-embedding",
+            }),
+        }
+    }
+}
+
+impl Network {
+    /// Its parameters, and those of the head.
+    pub fn weights(&self) -> &Weights {
+        match self {
+            Network::Clear(clear) => clear.weights(),
+            Network::Hubert(hubert) => hubert.weights(),
+        }
+    }
+
+    /// The same network over other weights.
+    pub fn with_weights(&self, weights: Weights) -> Network {
+        match self {
+            Network::Clear(clear) => Network::Clear(clear.with_weights(weights)),
+            Network::Hubert(hubert) => Network::Hubert(hubert.with_weights(weights)),
+        }
+    }
+
+    /// Numbers in one vector.
+    pub fn width(&self) -> usize {
+        match self {
+            Network::Clear(clear) => clear.width(),
+            Network::Hubert(hubert) => hubert.width(),
+        }
+    }
+
+    /// The same sizes with random weights.
+    pub fn random_twin(&self, seed: u64, device: &Device) -> Network {
+        match self {
+            Network::Clear(clear) => Network::Clear(clear.random_twin(seed, device)),
+            Network::Hubert(hubert) => Network::Hubert(hubert.random_twin(seed, device)),
+        }
+    }
+
+    /// CLEAR.
+    ///
+    /// # Errors
+    /// For another system; `what` needs lead vectors.
+    pub fn clear(&self, what: &str) -> miette::Result<&Clear> {
+        match self {
+            Network::Clear(clear) => Ok(clear),
+            Network::Hubert(_) => Err(miette!(
+                "{what} needs the lead vectors of CLEAR; a HuBERT-ECG encoder has one vector for the recording"
+            )),
+        }
+    }
+
+    /// The system, as commands and configurations call it.
+    pub fn system(&self) -> &'static str {
+        match self {
+            Network::Clear(_) => "clear",
+            Network::Hubert(_) => "hubert",
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Network::Clear(_) => "CLEAR",
+            Network::Hubert(_) => "HuBERT-ECG",
+        }
+    }
+
+    fn compat(&self) -> Compat {
+        match self {
+            Network::Clear(clear) => clear.config().compat,
+            Network::Hubert(hubert) => hubert.config().compat,
+        }
+    }
+
+    /// What of its parameters a model with a head keeps.
+    fn own_parameters(&self) -> Vec<(String, Vec<usize>)> {
+        match self {
+            Network::Clear(clear) => clear.config().parameters(),
+            Network::Hubert(hubert) => hubert.config().encoder_parameters(),
+        }
+    }
+
+    fn head_parameters(&self, head: Head, classes: usize) -> Vec<(String, Vec<usize>)> {
+        match head {
+            Head::Clear(head) => head.parameters(self.width(), classes),
+            Head::Hubert(head) => head.parameters(self.width(), classes),
+        }
+    }
+}
+
+/// Samples of a lead in one crop of HuBERT-ECG at 500 Hz, and the factor of decimation its front end expects.
+pub fn hubert_crop(config: &HubertConfig) -> (usize, Option<usize>) {
+    let decimation = match FrontEnd::of_kernels(&config.conv_kernel) {
+        Some(FrontEnd::Hz500) => None,
+        Some(FrontEnd::Hz50) => Some(10),
+        _ => Some(purkinje_signal::hubert_input::DECIMATION),
+    };
+    (purkinje_signal::hubert_input::CROP_SAMPLES, decimation)
+}
+
+/// Where a token of HuBERT-ECG lies in a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenPlace {
+    /// The lead its middle lies in.
+    pub lead: usize,
+    /// Where it begins and ends, in seconds of the crop of that lead; what lies in a neighbour is left out.
+    pub time_s: (f64, f64),
+}
+
+/// The places of all tokens of `leads` leads.
+pub fn token_places(config: &HubertConfig, leads: usize) -> Vec<TokenPlace> {
+    let (samples, decimation) = hubert_crop(config);
+    let rate_hz = purkinje_signal::Preprocess::hubert().rate_hz;
+    let factor = decimation.unwrap_or(1);
+    let flat = (samples * leads).div_ceil(factor);
+    let per_lead = flat as f64 / leads as f64;
+    let (reach, step) = config.reach();
+    (0..config.tokens(flat))
+        .map(|token| {
+            let start = (token * step) as f64;
+            let end = start + reach as f64;
+            let lead = ((0.5 * (start + end) / per_lead) as usize).min(leads.saturating_sub(1));
+            let seconds = |at: f64| {
+                let own = at - lead as f64 * per_lead;
+                own.clamp(0.0, per_lead) * factor as f64 / rate_hz
+            };
+            TokenPlace {
+                lead,
+                time_s: (seconds(start), seconds(end)),
+            }
+        })
+        .collect()
+}
+
+/// An encoder, alone or with a head.
 #[derive(Clone, Debug)]
 pub struct LoadedModel {
     /// Where it was read from; `None` for one that was just made.
     pub folder: Option<PathBuf>,
     /// The encoder, which holds the weights of the head too.
-    pub clear: Clear,
+    pub network: Network,
     /// What stands on it.
     pub head: Option<Head>,
     /// What the outputs of the head mean.
@@ -37,20 +199,28 @@ pub struct LoadedModel {
 
 /// The contents of `config.json`.
 #[derive(Serialize, Deserialize)]
-struct Config {
-    model_type: String,
-    version: u32,
-    compat: Compat,
-    head: Option<Head>,
-    clear: ClearConfig,
+#[serde(tag = "model_type", rename_all = "lowercase")]
+enum Config {
+    Clear {
+        version: u32,
+        compat: Compat,
+        head: Option<hug::Head>,
+        clear: ClearConfig,
+    },
+    Hubert {
+        version: u32,
+        compat: Compat,
+        head: Option<hubert::Head>,
+        hubert: HubertConfig,
+    },
 }
 
 impl LoadedModel {
     /// An encoder without a head.
-    pub fn encoder(clear: Clear, preprocess: Preprocess) -> Self {
+    pub fn encoder(network: Network, preprocess: Preprocess) -> Self {
         LoadedModel {
             folder: None,
-            clear,
+            network,
             head: None,
             labels: None,
             preprocess,
@@ -79,26 +249,21 @@ impl LoadedModel {
                 })
                 .collect(),
         };
-        let config = self.clear.config();
-        let device = tokens::device_of(&self.clear).unwrap_or_else(|_| Device::flex());
-        let mut all = Weights::default();
-        let own = config.parameters();
-        let heads = head.parameters(config.embed_dim, classes.len());
-        let sources = own
-            .iter()
-            .map(|entry| (entry, self.clear.weights()))
-            .chain(heads.iter().map(|entry| (entry, weights)));
-        for ((name, shape), source) in sources {
-            // What is missing is named when the model is loaded or saved.
-            if let Some(parameter) = source.parameter(name) {
-                let data = parameter.value.to_data();
-                let values = data.as_slice::<f32>().map(<[f32]>::to_vec);
-                all.insert(name.as_str(), shape, values.unwrap_or_default(), &device);
+        // What is missing is named when the model is loaded or saved.
+        let names = |list: Vec<(String, Vec<usize>)>| list.into_iter().map(|(name, _)| name);
+        let own: Vec<String> = names(self.network.own_parameters()).collect();
+        let mut all = self
+            .network
+            .weights()
+            .subset(own.iter().map(String::as_str));
+        for name in names(self.network.head_parameters(head, classes.len())) {
+            if let Some(parameter) = weights.parameter(&name) {
+                all.put(parameter.clone());
             }
         }
         LoadedModel {
             folder: None,
-            clear: self.clear.with_weights(all),
+            network: self.network.with_weights(all),
             head: Some(head),
             labels: Some(labels),
             preprocess: self.preprocess.clone().with_leads(leads.clone()),
@@ -124,18 +289,25 @@ impl LoadedModel {
         for (name, tensor) in read.weights {
             weights.insert(name, &tensor.shape, tensor.data, device);
         }
-        let clear = Clear::new(config.clear, weights)
-            .into_diagnostic()
-            .wrap_err_with(place)?;
+        let (network, head) = match config {
+            Config::Clear { head, clear, .. } => {
+                let clear = Clear::new(clear, weights).into_diagnostic();
+                (clear.map(Network::Clear), head.map(Head::Clear))
+            }
+            Config::Hubert { head, hubert, .. } => {
+                let hubert = Hubert::new(hubert, weights).into_diagnostic();
+                (hubert.map(Network::Hubert), head.map(Head::Hubert))
+            }
+        };
         let model = LoadedModel {
             folder: Some(folder.clone()),
-            clear,
-            head: config.head,
+            network: network.wrap_err_with(place)?,
+            head,
             labels: read.labels,
             preprocess,
         };
         if model.head.is_some() {
-            model.classifier().wrap_err_with(place)?;
+            model.labelled().wrap_err_with(place)?;
         }
         Ok(model)
     }
@@ -146,27 +318,38 @@ impl LoadedModel {
     /// When the head lacks its parameters, or the folder cannot be written.
     pub fn save(&self, dir: &Path, made: &str) -> miette::Result<()> {
         if self.head.is_some() {
-            self.classifier()?;
+            self.labelled()?;
         }
-        let config = Config {
-            model_type: "clear".to_owned(),
-            version: CONFIG_VERSION,
-            compat: self.clear.config().compat,
-            head: self.head,
-            clear: self.clear.config().clone(),
+        let (version, compat) = (CONFIG_VERSION, self.network.compat());
+        let config = match &self.network {
+            Network::Clear(clear) => Config::Clear {
+                version,
+                compat,
+                head: match self.head {
+                    Some(Head::Clear(head)) => Some(head),
+                    _ => None,
+                },
+                clear: clear.config().clone(),
+            },
+            Network::Hubert(hubert) => Config::Hubert {
+                version,
+                compat,
+                head: match self.head {
+                    Some(Head::Hubert(head)) => Some(head),
+                    _ => None,
+                },
+                hubert: hubert.config().clone(),
+            },
         };
-        let compat = serde_json::to_value(config.compat).into_diagnostic()?;
+        let compat = serde_json::to_value(compat).into_diagnostic()?;
+        let (title, leads) = (self.network.title(), self.preprocess.leads.len());
         let description = match (&self.head, &self.labels) {
             (Some(head), Some(labels)) => format!(
-                "CLEAR encoder of {}-lead recordings with a {head} head for {} labels (`{}`).",
-                self.preprocess.leads.len(),
+                "{title} encoder of {leads}-lead recordings with a {head} head for {} labels (`{}`).",
                 labels.classes.len(),
                 labels.task
             ),
-            _ => format!(
-                "CLEAR encoder of {}-lead recordings: one vector for each lead.",
-                self.preprocess.leads.len()
-            ),
+            _ => format!("{title} encoder of {leads}-lead recordings."),
         };
         let contents = FolderContents {
             weights: &self.state_dict(),
@@ -186,11 +369,11 @@ impl LoadedModel {
             .wrap_err_with(|| format!("cannot save the model `{}`", dir.display()))
     }
 
-    /// Encoder and head, and what the outputs mean.
+    /// The head, and what its outputs mean.
     ///
     /// # Errors
     /// When the model has no head, or head, weights and labels do not fit together.
-    pub fn classifier(&self) -> miette::Result<(Classifier, Head, &Labels)> {
+    pub fn labelled(&self) -> miette::Result<(Head, &Labels)> {
         let (Some(head), Some(labels)) = (self.head, &self.labels) else {
             return Err(miette!(
                 help = "`purkinje probe --out` and `purkinje finetune` make models with a head",
@@ -198,16 +381,26 @@ impl LoadedModel {
                 self.place()
             ));
         };
-        let classifier = Classifier::new(self.clear.clone(), head, labels.classes.len())
-            .into_diagnostic()
-            .wrap_err_with(|| {
-                format!(
-                    "the {head} head of the model {} does not fit its {} labels",
-                    self.place(),
-                    labels.classes.len()
-                )
-            })?;
-        Ok((classifier, head, labels))
+        let classes = labels.classes.len();
+        let fits = match (&self.network, head) {
+            (Network::Clear(clear), Head::Clear(head)) => {
+                Classifier::new(clear.clone(), head, classes).map(|_| ())
+            }
+            (Network::Hubert(hubert), Head::Hubert(head)) => {
+                HubertClassifier::new(hubert.clone(), head, classes).map(|_| ())
+            }
+            _ => bail!(
+                "the {head} head of the model {} belongs to another system",
+                self.place()
+            ),
+        };
+        fits.into_diagnostic().wrap_err_with(|| {
+            format!(
+                "the {head} head of the model {} does not fit its {classes} labels",
+                self.place()
+            )
+        })?;
+        Ok((head, labels))
     }
 
     /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is
@@ -227,7 +420,7 @@ impl LoadedModel {
 
     /// The weights by their names, in host memory.
     pub fn state_dict(&self) -> StateDict {
-        let host = self.clear.weights().to_host();
+        let host = self.network.weights().to_host();
         host.into_iter()
             .map(|(name, shape, data)| (name, NamedTensor { shape, data }))
             .collect()
@@ -275,12 +468,17 @@ fn config(value: serde_json::Value) -> miette::Result<Config> {
             .get(key)
             .map_or("absent".to_owned(), ToString::to_string)
     };
-    if value.get("model_type").and_then(|v| v.as_str()) != Some("clear") {
+    let systems = ["clear", "hubert"];
+    let system = value.get("model_type").and_then(|v| v.as_str());
+    let Some(system) = system.filter(|name| systems.contains(name)) else {
         return Err(miette!(
-            "`config.json`: `model_type` is {}, expected \"clear\"; the folder holds a model of another program",
-            text("model_type")
+            help = "published files become model folders by `purkinje import-checkpoint`",
+            "`config.json`: `model_type` is {}, expected one of {}; the folder holds a model of another program",
+            text("model_type"),
+            systems.join(", ")
         ));
-    }
+    };
+    let field = system.to_owned();
     if value.get("version").and_then(serde_json::Value::as_u64) != Some(u64::from(CONFIG_VERSION)) {
         return Err(miette!(
             "`config.json`: `version` is {}, this program reads {CONFIG_VERSION}; update the program or make the model again",
@@ -289,11 +487,12 @@ fn config(value: serde_json::Value) -> miette::Result<Config> {
     }
     let config: Config = serde_json::from_value(value)
         .into_diagnostic()
-        .wrap_err("`config.json` does not describe a CLEAR model")?;
-    config
-        .clear
-        .validate()
-        .map_err(|problem| miette!("`config.json`, field `clear`: {problem}"))?;
+        .wrap_err_with(|| format!("`config.json` does not describe a {field} model"))?;
+    match &config {
+        Config::Clear { clear, .. } => clear.validate(),
+        Config::Hubert { hubert, .. } => hubert.validate(),
+    }
+    .map_err(|problem| miette!("`config.json`, field `{field}`: {problem}"))?;
     Ok(config)
 }
 
@@ -308,7 +507,7 @@ fn name_of(dir: &Path) -> String {
         Some("model") => names.next().or(last),
         _ => last,
     }
-    .unwrap_or_else(|| "clear".to_owned())
+    .unwrap_or_else(|| "model".to_owned())
 }
 
 #[cfg(test)]
@@ -333,35 +532,69 @@ mod tests {
         let device = Device::flex();
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
-        let encoder = LoadedModel::encoder(Clear::random(tiny(), 1, &device), Preprocess::clear());
+        let encoder = LoadedModel::encoder(
+            Network::Clear(Clear::random(tiny(), 1, &device)),
+            Preprocess::clear(),
+        );
         let mut weights = Weights::default();
-        Head::Hug.initialise(&mut weights, 16, 2, 5, &device);
+        hug::Head::Hug.initialise(&mut weights, 16, 2, 5, &device);
         let classes = ["A".to_owned(), "B".to_owned()];
         let leads = "I,II".parse().unwrap();
-        let model = encoder.with_head(Head::Hug, &weights, "task", &classes, &[0.5, 0.25], &leads);
+        let model = encoder.with_head(
+            Head::Clear(hug::Head::Hug),
+            &weights,
+            "task",
+            &classes,
+            &[0.5, 0.25],
+            &leads,
+        );
         model.save(&run.join("model"), "by a test").unwrap();
 
         let read = LoadedModel::load(&run, &device).unwrap();
         assert_eq!(read.state_dict(), model.state_dict());
-        assert_eq!(read.clear.config(), model.clear.config());
+        let config = |model: &LoadedModel| model.network.clear("").unwrap().config().clone();
+        assert_eq!(config(&read), config(&model));
         assert_eq!(read.preprocess.leads, leads);
-        let (_, head, labels) = read.classifier().unwrap();
-        assert_eq!(head, Head::Hug);
+        let (head, labels) = read.labelled().unwrap();
+        assert_eq!(head, Head::Clear(hug::Head::Hug));
         assert_eq!(labels.classes[1].threshold, Some(0.25));
         assert_eq!(read.hash().unwrap().len(), 64);
 
         // A linear head on it leaves nothing of the HUG behind.
         let mut linear = Weights::default();
-        Head::Linear.initialise(&mut linear, 16, 3, 5, &device);
+        hug::Head::Linear.initialise(&mut linear, 16, 3, 5, &device);
         let names = ["A", "B", "C"].map(str::to_owned);
-        let model = read.with_head(Head::Linear, &linear, "task", &names, &[], &leads);
+        let model = read.with_head(
+            Head::Clear(hug::Head::Linear),
+            &linear,
+            "task",
+            &names,
+            &[],
+            &leads,
+        );
         assert!(
             model
                 .state_dict()
                 .names()
                 .all(|name| !name.starts_with("moe."))
         );
-        assert!(model.classifier().is_ok());
+        assert!(model.labelled().is_ok());
+    }
+
+    #[test]
+    fn tokens_lie_where_their_middle_is() {
+        let places = token_places(&HubertConfig::base(), 12);
+        assert_eq!(places.len(), 93);
+        assert_eq!((places[0].lead, places[0].time_s), (0, (0.0, 0.82)));
+        assert_eq!((places[1].lead, places[1].time_s), (0, (0.64, 1.46)));
+        // 448..530: 52 samples in the first lead.
+        assert_eq!((places[7].lead, places[7].time_s), (0, (4.48, 5.0)));
+        assert_eq!((places[8].lead, places[8].time_s), (1, (0.12, 0.94)));
+        assert_eq!((places[92].lead, places[92].time_s.1), (11, 4.70));
+        for lead in 0..12 {
+            let own = places.iter().filter(|place| place.lead == lead).count();
+            assert!((7..=8).contains(&own), "{lead}: {own}");
+        }
     }
 
     #[test]
@@ -372,7 +605,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("neither config.json nor"), "{error}");
-        let encoder = LoadedModel::encoder(Clear::random(tiny(), 1, &device), Preprocess::clear());
+        let encoder = LoadedModel::encoder(
+            Network::Clear(Clear::random(tiny(), 1, &device)),
+            Preprocess::clear(),
+        );
         let path = dir.path().join("m");
         encoder.save(&path, "by a test").unwrap();
         let config = std::fs::read_to_string(path.join("config.json")).unwrap();

@@ -1,9 +1,8 @@
-//! From recordings to what CLEAR takes, and whether a store fits a model.
+//! From recordings to what a network sees of them, and whether a store fits a model.
 
 use std::str::FromStr;
 
 use miette::{bail, miette};
-use purkinje_models::clear::Clear;
 use purkinje_record::{Digital, Lead, LeadSet, Recording};
 use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
 use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
@@ -171,8 +170,15 @@ impl View {
     }
 }
 
-/// In double precision from the file's own integers where they are known, as stores are prepared.
-fn prepare(preparer: &Preparer, recording: &Recording, first: usize) -> Result<Prepared, String> {
+/// The samples after preprocessing, in double precision from the file's own integers where they are known, as stores are prepared.
+///
+/// # Errors
+/// A sentence saying why the recording is refused.
+pub fn prepare(
+    preparer: &Preparer,
+    recording: &Recording,
+    first: usize,
+) -> Result<Prepared, String> {
     let len = recording.len();
     let first = first.min(len);
     let samples_mv: Vec<f64> = match &recording.digital {
@@ -261,16 +267,6 @@ pub fn agree(
             difference.expected
         )),
     }
-}
-
-/// The device a model is on.
-///
-/// # Errors
-/// For a model without weights.
-pub fn device_of(model: &Clear) -> miette::Result<burn::tensor::Device> {
-    let first = model.weights().iter().next();
-    let first = first.ok_or_else(|| miette!("the model has no weights"))?;
-    Ok(first.value.device())
 }
 
 /// The values of a tensor, row-major.

@@ -1,8 +1,8 @@
 //! What the networks compute: one folder for each published system over layers they share.
 //!
 //! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its diagnostic head; [`hubert`] predicts code words of
-//! hidden stretches of the signal; [`layers`] holds what every system
-//! is built from, [`checkpoint`] the published files and their names.
+//! hidden stretches of the signal; [`encoder`] is what they have in common, [`layers`] what they are built from,
+//! [`checkpoint`] the published files and their names.
 
 #![deny(missing_docs)]
 
@@ -10,6 +10,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clear;
 pub mod compat;
+pub mod encoder;
 pub mod hubert;
 pub mod hug;
 pub mod layers;

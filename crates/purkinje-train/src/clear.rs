@@ -1,17 +1,19 @@
-//! CLEAR's pre-training and the training of classifiers on it, as objectives.
+//! CLEAR's pre-training and the training of heads on its vectors, as objectives.
 
 use burn::tensor::{Shape, Tensor, TensorData};
 use purkinje_models::clear::{Clear, ClearBatch, Masking};
-use purkinje_models::hug::{Classifier, Head};
+use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
+use purkinje_signal::BeatTokens;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::classification::Targets;
 use crate::losses::bce_with_logits;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
-use crate::source::TokenSource;
+use crate::source::Source;
 
 /// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
 pub struct Pretraining<'a, S: ?Sized> {
@@ -21,7 +23,7 @@ pub struct Pretraining<'a, S: ?Sized> {
     masks: Stream,
 }
 
-impl<'a, S: TokenSource + ?Sized> Pretraining<'a, S> {
+impl<'a, S: Source<Input = BeatTokens> + ?Sized> Pretraining<'a, S> {
     /// Pre-training of `model` on all records of `source`.
     pub fn new(model: Clear, source: &'a S, batch: usize, seed: u64) -> Self {
         Pretraining {
@@ -33,7 +35,7 @@ impl<'a, S: TokenSource + ?Sized> Pretraining<'a, S> {
     }
 }
 
-impl<S: TokenSource + ?Sized> Objective for Pretraining<'_, S> {
+impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
     type Batch = (ClearBatch, Masking);
 
     fn steps_per_epoch(&self) -> usize {
@@ -45,7 +47,9 @@ impl<S: TokenSource + ?Sized> Objective for Pretraining<'_, S> {
     }
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
-        let batch = self.source.batch(&self.order.records_of(step))?;
+        let records = self.order.records_of(step);
+        let inputs: Result<Vec<_>, _> = records.iter().map(|&i| self.source.input(i)).collect();
+        let batch = ClearBatch::new(&inputs?)?;
         let mut stream = self.masks.at(step as u64);
         let masking = Masking::random(self.model.config(), &batch, &mut stream);
         Ok((batch, masking))
@@ -89,89 +93,6 @@ impl Trainable {
                 .any(|part| name.contains(part)),
             Trainable::Parts(parts) => parts.iter().any(|part| name.contains(part)),
         }
-    }
-}
-
-/// Labels of a set of records.
-#[derive(Clone, Debug)]
-pub struct Targets {
-    /// Records of the source, in the order of the rows of `labels`.
-    pub records: Vec<usize>,
-    /// `[records, classes]`, 1 where the label is given.
-    pub labels: Vec<f32>,
-    /// Classes.
-    pub classes: usize,
-}
-
-impl Targets {
-    fn row(&self, row: usize) -> &[f32] {
-        &self.labels[row * self.classes..(row + 1) * self.classes]
-    }
-}
-
-/// Multi-label classification by binary cross-entropy, mean over records and classes (specification 6.2).
-pub struct Classification<'a, S: ?Sized> {
-    model: Classifier,
-    source: &'a S,
-    targets: Targets,
-    trainable: Trainable,
-    order: EpochOrder,
-}
-
-impl<'a, S: TokenSource + ?Sized> Classification<'a, S> {
-    /// Training of the accepted parts of `model` on the given records.
-    pub fn new(
-        model: Classifier,
-        source: &'a S,
-        targets: Targets,
-        trainable: Trainable,
-        batch: usize,
-        seed: u64,
-    ) -> Self {
-        Classification {
-            order: EpochOrder::new(targets.records.len(), batch, seed),
-            model,
-            source,
-            targets,
-            trainable,
-        }
-    }
-}
-
-impl<S: TokenSource + ?Sized> Objective for Classification<'_, S> {
-    type Batch = (ClearBatch, Vec<f32>);
-
-    fn steps_per_epoch(&self) -> usize {
-        self.order.steps()
-    }
-
-    fn batch_size(&self) -> usize {
-        self.order.batch_size()
-    }
-
-    fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
-        let rows = self.order.records_of(step);
-        let records: Vec<usize> = rows.iter().map(|&r| self.targets.records[r]).collect();
-        let labels = rows
-            .iter()
-            .flat_map(|&r| self.targets.row(r))
-            .copied()
-            .collect();
-        Ok((self.source.batch(&records)?, labels))
-    }
-
-    fn loss(&self, weights: &Weights, (batch, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
-        let model = self.model.with_weights(weights.clone());
-        let logits = model.logits(batch, &Masking::all(batch.token_count()), ctx);
-        bce_with_logits(logits, labels)
-    }
-
-    fn trains(&self, name: &str) -> bool {
-        self.trainable.accepts(name)
-    }
-
-    fn dropout(&self) -> f32 {
-        self.model.encoder().config().dropout
     }
 }
 

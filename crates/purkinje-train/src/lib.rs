@@ -4,6 +4,7 @@
 
 mod checkpoint;
 pub mod class_weights;
+pub mod classification;
 pub mod clear;
 mod error;
 pub mod hubert;
@@ -17,6 +18,7 @@ pub mod source;
 pub mod tensorboard;
 mod training;
 
+pub use classification::{Classification, Targets};
 pub use error::TrainError;
 pub use objective::Objective;
 pub use training::{Next, Observer, RunFolder, StepReport, TrainConfig, train};

@@ -1,17 +1,24 @@
-//! Where tokens come from, and what a frozen encoder makes of them.
+//! What networks see of stored records, and what a frozen encoder makes of it.
 
 use burn::tensor::Device;
-use purkinje_models::clear::{Clear, ClearBatch, Masking};
+use purkinje_models::encoder::Encoder;
+use purkinje_models::hubert::HubertInput;
 use purkinje_models::layers::Context;
+use purkinje_models::random::Stream;
 use purkinje_signal::Preprocess;
 use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
+use purkinje_signal::hubert_input::{HubertInputs, last_start};
 use purkinje_signal::preprocess::Remaining;
-use purkinje_store::Store;
+use purkinje_store::{Row, Store};
+use rayon::prelude::*;
 
 use crate::TrainError;
 
-/// The tokens of a set of records, any one at any time.
-pub trait TokenSource: Sync {
+/// What a network sees of a set of records, any one at any time.
+pub trait Source: Sync {
+    /// What it sees of one.
+    type Input;
+
     /// How many records.
     fn len(&self) -> usize;
 
@@ -20,43 +27,93 @@ pub trait TokenSource: Sync {
         self.len() == 0
     }
 
-    /// The tokens of record `index`.
+    /// What the network sees of record `index`.
     ///
     /// # Errors
     /// When the record cannot be read or cut.
-    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError>;
+    fn input(&self, index: usize) -> Result<Self::Input, TrainError>;
 
-    /// The tokens of several records as one batch.
+    /// What it sees of record `index` in a step of training: another crop in every step, where crops are drawn.
     ///
     /// # Errors
-    /// When one cannot be read, or their leads differ.
-    fn batch(&self, indices: &[usize]) -> Result<ClearBatch, TrainError> {
-        let inputs = indices
-            .iter()
-            .map(|&i| self.tokens(i))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(ClearBatch::new(&inputs)?)
+    /// As [`input`](Source::input).
+    fn drawn(&self, index: usize, _step: usize) -> Result<Self::Input, TrainError> {
+        self.input(index)
     }
 }
 
-impl TokenSource for [BeatTokens] {
+impl<I: Clone + Sync> Source for [I] {
+    type Input = I;
+
     fn len(&self) -> usize {
-        <[BeatTokens]>::len(self)
+        <[I]>::len(self)
     }
 
-    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError> {
+    fn input(&self, index: usize) -> Result<I, TrainError> {
         Ok(self[index].clone())
     }
 }
 
-/// The records of a store, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that are still to be
-/// preprocessed, at the R-peaks these show.
-pub struct StoreTokens<'a> {
+/// Rows of a store under the contract a network expects: as they are stored, or after the steps that are left.
+struct Rows<'a> {
     store: &'a Store,
     rows: Vec<usize>,
-    tokenizer: Tokenizer,
-    /// What is left to do to a stored row; `None` when it is cut as it is.
+    /// What is left to do to a stored row; `None` when it is taken as it is.
     left: Option<Box<Remaining>>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(store: &'a Store, rows: Vec<usize>, contract: &Preprocess) -> Result<Self, TrainError> {
+        let own = &store.info().preprocess;
+        let left = match own == contract {
+            true => None,
+            false => {
+                let left = contract.serve(own, source_rate_hz(store));
+                let left = left.map_err(|difference| {
+                    TrainError::Data(format!("store {}: {difference}", store.dir().display()))
+                })?;
+                Some(Box::new(left))
+            }
+        };
+        Ok(Rows { store, rows, left })
+    }
+
+    fn row(&self, index: usize) -> Result<Row<'a>, TrainError> {
+        let row = self.store.row(self.rows[index]);
+        row.map_err(|e| TrainError::Data(e.to_string()))
+    }
+
+    fn error(&self, row: &Row<'_>, reason: &dyn std::fmt::Display) -> TrainError {
+        let place = self.store.dir().display();
+        TrainError::Data(format!("store {place}, record `{}`: {reason}", row.id()))
+    }
+
+    /// The samples as they are stored, in millivolts or what the contract makes of them `[lead, time]`.
+    fn stored(row: &Row<'_>) -> Vec<f32> {
+        let mut signal = Vec::new();
+        row.signal_mv_into(&mut signal);
+        signal
+    }
+
+    /// The samples after `left`, `[lead, time]`.
+    fn finished(&self, row: &Row<'_>, left: &Remaining) -> Result<Vec<f64>, TrainError> {
+        if !left.serves_row(row.samples(), row.missing_samples()) {
+            return Err(self.error(
+                row,
+                &"its missing samples were replaced in another way than the model expects; prepare the recordings again as it expects them, or leave this one out",
+            ));
+        }
+        let signal = Self::stored(row);
+        let prepared = left.apply(row.id(), &self.store.info().leads, &signal);
+        Ok(prepared.map_err(|e| self.error(row, &e))?.rows)
+    }
+}
+
+/// The records of a store as CLEAR's tokens, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that
+/// are still to be preprocessed, at the R-peaks these show.
+pub struct StoreTokens<'a> {
+    rows: Rows<'a>,
+    tokenizer: Tokenizer,
 }
 
 impl<'a> StoreTokens<'a> {
@@ -70,29 +127,11 @@ impl<'a> StoreTokens<'a> {
         rows: Vec<usize>,
         contract: &Preprocess,
     ) -> Result<Self, TrainError> {
-        let own = &store.info().preprocess;
-        let left = match own == contract {
-            true => None,
-            false => {
-                let left = contract.serve(own, source_rate_hz(store));
-                let left = left.map_err(|difference| {
-                    TrainError::Data(format!("store {}: {difference}", store.dir().display()))
-                })?;
-                Some(Box::new(left))
-            }
-        };
         Ok(StoreTokens {
-            store,
-            rows,
+            rows: Rows::new(store, rows, contract)?,
             tokenizer: Tokenizer::new(&contract.leads)
                 .map_err(|e| TrainError::Data(e.to_string()))?,
-            left,
         })
-    }
-
-    /// Rows of the store, in the order of this source.
-    pub fn rows(&self) -> &[usize] {
-        &self.rows
     }
 }
 
@@ -105,87 +144,173 @@ pub fn source_rate_hz(store: &Store) -> Option<f64> {
         .then(|| f64::from(first))
 }
 
-impl TokenSource for StoreTokens<'_> {
+impl Source for StoreTokens<'_> {
+    type Input = BeatTokens;
+
     fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.rows.len()
     }
 
-    fn tokens(&self, index: usize) -> Result<BeatTokens, TrainError> {
-        let data = |e: &dyn std::fmt::Display| TrainError::Data(e.to_string());
-        let row = self.store.row(self.rows[index]).map_err(|e| data(&e))?;
-        let record = |e: &dyn std::fmt::Display| {
-            TrainError::Data(format!(
-                "store {}, record `{}`: {e}",
-                self.store.dir().display(),
-                row.id()
-            ))
-        };
-        let mut signal = Vec::new(); // [lead, time]
-        row.signal_mv_into(&mut signal);
+    fn input(&self, index: usize) -> Result<BeatTokens, TrainError> {
+        let row = self.rows.row(index)?;
         let stored_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
-        let Some(left) = &self.left else {
+        let Some(left) = &self.rows.left else {
             let tokens = self
                 .tokenizer
-                .cut(&signal, &stored_peaks)
-                .map_err(|e| record(&e))?;
+                .cut(&Rows::stored(&row), &stored_peaks)
+                .map_err(|e| self.rows.error(&row, &e))?;
             return Ok(BeatTokens {
                 detected: row.beats_detected(),
                 ..tokens
             });
         };
-        if !left.serves_row(row.samples(), row.missing_samples()) {
-            return Err(record(
-                &"its missing samples were replaced in another way than the model expects; prepare the recordings again as it expects them, or leave this one out",
-            ));
-        }
-        let prepared = left
-            .apply(row.id(), &self.store.info().leads, &signal)
-            .map_err(|e| record(&e))?;
+        let signal = self.rows.finished(&row, left)?;
         let (r_peaks, detected) = match self
             .tokenizer
             .clone()
-            .detect(&prepared.rows)
-            .map_err(|e| record(&e))?
+            .detect(&signal)
+            .map_err(|e| self.rows.error(&row, &e))?
         {
             Detection::Found { r_peaks, .. } => (r_peaks, true),
             Detection::EvenlySpaced { r_peaks } => (r_peaks, false),
             // Other leads of this record are not silent: it keeps its place with their beats.
             Detection::Silent => {
-                let share = RATE_HZ / self.store.info().rate_hz;
+                let share = RATE_HZ / self.rows.store.info().rate_hz;
                 let place = |peak: usize| (peak as f64 * share) as usize;
                 (stored_peaks.into_iter().map(place).collect(), false)
             }
         };
         let tokens = self
             .tokenizer
-            .cut(&prepared.rows, &r_peaks)
-            .map_err(|e| record(&e))?;
+            .cut(&signal, &r_peaks)
+            .map_err(|e| self.rows.error(&row, &e))?;
         Ok(BeatTokens { detected, ..tokens })
+    }
+}
+
+/// The records of a store as HuBERT-ECG takes them: a crop of every lead, end to end, decimated.
+pub struct StoreCrops<'a> {
+    rows: Rows<'a>,
+    cutter: HubertInputs,
+    leads: usize,
+    samples: usize,
+    /// Where drawn crops begin; `None` for the first sample.
+    starts: Option<Stream>,
+    /// Inputs say which samples are real; the published program does so in training only.
+    marked: bool,
+}
+
+impl<'a> StoreCrops<'a> {
+    /// Crops of `samples` samples a lead from the beginning of the records at `rows`, preprocessed as `contract` says, decimated by
+    /// `decimation`.
+    ///
+    /// # Errors
+    /// As [`StoreTokens::new`], and for an impossible factor.
+    pub fn new(
+        store: &'a Store,
+        rows: Vec<usize>,
+        contract: &Preprocess,
+        samples: usize,
+        decimation: Option<usize>,
+    ) -> Result<Self, TrainError> {
+        Ok(StoreCrops {
+            rows: Rows::new(store, rows, contract)?,
+            cutter: HubertInputs::new(decimation).map_err(|e| TrainError::Data(e.to_string()))?,
+            leads: contract.leads.len(),
+            samples,
+            starts: None,
+            marked: false,
+        })
+    }
+
+    /// Crops that begin anywhere when training [draws](Source::drawn) them.
+    pub fn random(self, seed: u64) -> Self {
+        StoreCrops {
+            starts: Some(Stream::new(seed, "crop")),
+            ..self
+        }
+    }
+
+    /// Inputs that say which samples are real.
+    pub fn marked(self) -> Self {
+        StoreCrops {
+            marked: true,
+            ..self
+        }
+    }
+
+    fn crop(
+        &self,
+        index: usize,
+        start: impl FnOnce(usize) -> usize,
+    ) -> Result<HubertInput, TrainError> {
+        let row = self.rows.row(index)?;
+        let (leads, samples) = (self.leads, self.samples);
+        let cut = match &self.rows.left {
+            None => {
+                let signal = Rows::stored(&row);
+                let start = start(signal.len() / leads);
+                self.cutter.crop(&signal, leads, start, samples)
+            }
+            Some(left) => {
+                let signal = self.rows.finished(&row, left)?;
+                let start = start(signal.len() / leads);
+                self.cutter.crop(&signal, leads, start, samples)
+            }
+        };
+        let cut = cut.map_err(|e| self.rows.error(&row, &e))?;
+        Ok(HubertInput {
+            samples: cut.signal,
+            real: self.marked.then_some(cut.attention),
+        })
+    }
+}
+
+impl Source for StoreCrops<'_> {
+    type Input = HubertInput;
+
+    fn len(&self) -> usize {
+        self.rows.rows.len()
+    }
+
+    fn input(&self, index: usize) -> Result<HubertInput, TrainError> {
+        self.crop(index, |_| 0)
+    }
+
+    fn drawn(&self, index: usize, step: usize) -> Result<HubertInput, TrainError> {
+        let Some(stream) = &self.starts else {
+            return self.input(index);
+        };
+        let mut draw = stream.at(step as u64).at(index as u64);
+        self.crop(index, |samples| {
+            let last = last_start(samples, self.samples).unwrap_or(0);
+            draw.below(last + 1)
+        })
     }
 }
 
 /// Records of one encoder pass.
 const BATCH: usize = 32;
 
-/// The lead vectors of a frozen encoder for every record of a source, `[records, leads, width]`; `progress` hears how many
-/// records are done.
+/// The vectors of a frozen encoder for every record of a source, `[records, vectors, width]`; `progress` hears how many records
+/// are done.
 ///
 /// # Errors
 /// When a record cannot be read.
-pub fn lead_vectors(
-    model: &Clear,
-    source: &(impl TokenSource + ?Sized),
+pub fn frozen_vectors<E: Encoder>(
+    encoder: &E,
+    source: &(impl Source<Input = E::Input> + ?Sized),
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<f32>, TrainError> {
     let mut out = Vec::new();
     let records: Vec<usize> = (0..source.len()).collect();
     for records in records.chunks(BATCH) {
-        let batch = source.batch(records)?;
-        let ctx = Context::inference(device);
-        let encoded = model.encode(&batch, &Masking::all(batch.token_count()), &ctx);
-        let cls = encoded.cls.into_data().try_to_vec::<f32>();
-        out.extend(cls.map_err(|e| TrainError::Data(format!("lead vectors: {e:?}")))?);
+        let inputs: Result<Vec<_>, _> = records.par_iter().map(|&i| source.input(i)).collect();
+        let batch = encoder.batch(&inputs?)?;
+        let vectors = encoder.vectors(&batch, &Context::inference(device));
+        let vectors = vectors.into_data().try_to_vec::<f32>();
+        out.extend(vectors.map_err(|e| TrainError::Data(format!("vectors: {e:?}")))?);
         progress(records.len());
     }
     Ok(out)

@@ -22,7 +22,7 @@ use super::probe;
 use crate::device::DeviceName;
 use crate::embedded;
 use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
-use crate::model::LoadedModel;
+use crate::model::{LoadedModel, Network};
 use crate::output;
 use crate::progress::{self, Progress, duration};
 
@@ -115,15 +115,22 @@ fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTabl
     let twin = Clear::random(clear.config().clone(), u64::from(args.seed), &device);
     let features = |encoder: &Clear, what: &'static str| {
         let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(encoder, store, &store.info().preprocess, &device, |n| {
-            bar.add(n)
-        });
+        let features = Features::compute(
+            &Network::Clear(encoder.clone()),
+            store,
+            &store.info().preprocess,
+            &device,
+            |n| bar.add(n),
+        );
         bar.finish();
         features
     };
     let trained = features(clear, "encode")?;
     let untrained = features(&twin, "encode with random weights")?;
-    let model = LoadedModel::encoder(clear.clone(), store.info().preprocess.clone());
+    let model = LoadedModel::encoder(
+        Network::Clear(clear.clone()),
+        store.info().preprocess.clone(),
+    );
     args.task
         .iter()
         .map(|name| {

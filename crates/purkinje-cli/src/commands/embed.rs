@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, bail, miette};
-use purkinje_models::clear::{BEATS, ClearBatch, Encoded, Masking};
-use purkinje_models::hug::{GROUP_NAMES, Head};
+use purkinje_models::batch::BatchError;
+use purkinje_models::clear::{BEATS, Clear, ClearBatch, Encoded, Masking};
+use purkinje_models::hubert::{Hubert, HubertBatch, HubertInput};
+use purkinje_models::hug::{self, GROUP_NAMES};
 use purkinje_models::layers::Context;
 use purkinje_record::{LeadChoice, LeadSet};
-use purkinje_signal::BeatTokens;
 use purkinje_signal::beats::RATE_HZ;
+use purkinje_signal::{BeatTokens, Preprocess};
 use purkinje_store::{FailureLimit, Store};
-use purkinje_train::source::{StoreTokens, TokenSource};
+use purkinje_train::TrainError;
+use purkinje_train::source::{Source as _, StoreCrops, StoreTokens};
 use rayon::prelude::*;
 
 use super::ReadArgs;
-use super::inputs::{self, Reader};
+use super::inputs::{self, Reader, Seen};
 use crate::device::DeviceName;
-use crate::model::LoadedModel;
+use crate::model::{Head, LoadedModel, Network, hubert_crop, token_places};
 use crate::output::{self, count};
 use crate::progress::Progress;
 use crate::tokens::{self, WantedLeads};
@@ -65,14 +68,27 @@ pub struct Args {
 /// What gets a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Per {
-    /// A recording: the mean of its lead vectors
+    /// A recording: the mean of its lead vectors, or of its tokens
     Recording,
-    /// A lead: its CLS vector
+    /// A lead: its CLS vector, or the mean of its tokens
     Lead,
     /// A heartbeat in a lead
     Beat,
     /// A lead group of the HUG head (limb, augmented, chest, their pairs, all)
     Group,
+    /// A token of HuBERT-ECG: 0.82 s of a lead, or of the border of two
+    Token,
+}
+
+impl Per {
+    /// Columns that say where in the recording a vector belongs: a number and a time.
+    fn places(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Per::Beat => Some(("beat", "r_peak_s")),
+            Per::Token => Some(("token", "start_s")),
+            _ => None,
+        }
+    }
 }
 
 /// One recording to embed.
@@ -86,25 +102,18 @@ struct Ready {
     id: String,
     source: String,
     blake3: String,
-    tokens: BeatTokens,
+    leads: LeadSet,
+    seen: Seen,
 }
 
 /// Writes the table.
 pub fn run(args: Args) -> miette::Result<()> {
     let device = args.device.open()?;
     let model = LoadedModel::load(&args.model, &device)?;
-    if args.per == Per::Group && model.head != Some(Head::Hug) {
-        bail!(
-            "`--per group` needs a model with a HUG head; `{}` has {}",
-            args.model.display(),
-            model
-                .head
-                .map_or("none".to_owned(), |head| format!("a {head} head"))
-        );
-    }
+    check(args.per, &model)?;
     let about = About {
         per: args.per,
-        width: model.clear.config().embed_dim,
+        width: model.network.width(),
         preprocess: model.preprocess.clone(),
         model: args.model.display().to_string(),
         model_blake3: model.hash()?,
@@ -121,12 +130,12 @@ pub fn run(args: Args) -> miette::Result<()> {
                 args.leads.as_ref(),
                 args.any_preprocessing,
             )?;
-            StoreTokens::new(store, (0..store.len()).collect(), &contract).into_diagnostic()
+            Rows::of(store, &contract, &model.network).into_diagnostic()
         })
         .collect::<miette::Result<Vec<_>>>()?;
     let job = Job {
         reader: Reader {
-            contract: &model.preprocess,
+            model: &model,
             leads: args.leads.as_ref(),
             options: args.read.options(LeadChoice::Voltages),
         },
@@ -157,7 +166,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             break;
         }
         // A batch has one set of leads; neighbours share theirs nearly always.
-        for alike in ready.chunk_by(|a, b| a.tokens.lead_index == b.tokens.lead_index) {
+        for alike in ready.chunk_by(|a, b| a.seen.is_like(&b.seen)) {
             for batch in alike.chunks(BATCH) {
                 job.embed(batch, &mut sink)?;
                 progress.add(batch.len());
@@ -166,7 +175,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     progress.finish();
     inputs::report(&failures, items.len(), allowed)?;
-    let (rows, width) = (sink.rows(), model.clear.config().embed_dim);
+    let (rows, width) = (sink.rows(), model.network.width());
     sink.finish()?;
     output::print(&format!(
         "{}: {} of {width} numbers from {}{}\n",
@@ -200,11 +209,69 @@ fn open_inputs(paths: &[PathBuf]) -> miette::Result<(Vec<Store>, Vec<Item>)> {
     Ok((stores, items))
 }
 
+/// Whether a model has such vectors.
+fn check(per: Per, model: &LoadedModel) -> miette::Result<()> {
+    let has = match (per, &model.network) {
+        (Per::Recording | Per::Lead, _) => return Ok(()),
+        (Per::Group, _) => model.head == Some(Head::Clear(hug::Head::Hug)),
+        (Per::Beat, network) => matches!(network, Network::Clear(_)),
+        (Per::Token, network) => matches!(network, Network::Hubert(_)),
+    };
+    if has {
+        return Ok(());
+    }
+    let wanted = match per {
+        Per::Group => "`--per group` needs a CLEAR model with a HUG head",
+        Per::Beat => "`--per beat` needs a CLEAR model",
+        _ => "`--per token` needs a HuBERT-ECG model",
+    };
+    let head = model
+        .head
+        .map_or("no head".to_owned(), |head| format!("a {head} head"));
+    let system = model.network.system();
+    bail!("{wanted}; this is a {system} model with {head}")
+}
+
+/// The rows of a store as a network sees them, and of which leads.
+struct Rows<'a> {
+    leads: LeadSet,
+    source: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Tokens(StoreTokens<'a>),
+    Crops(StoreCrops<'a>),
+}
+
+impl<'a> Rows<'a> {
+    fn of(store: &'a Store, contract: &Preprocess, network: &Network) -> Result<Self, TrainError> {
+        let rows = (0..store.len()).collect();
+        let source = match network {
+            Network::Clear(_) => Kind::Tokens(StoreTokens::new(store, rows, contract)?),
+            Network::Hubert(hubert) => {
+                let (samples, decimation) = hubert_crop(hubert.config());
+                Kind::Crops(StoreCrops::new(store, rows, contract, samples, decimation)?)
+            }
+        };
+        Ok(Rows {
+            leads: contract.leads.clone(),
+            source,
+        })
+    }
+
+    fn seen(&self, row: usize) -> Result<Seen, TrainError> {
+        Ok(match &self.source {
+            Kind::Tokens(source) => Seen::Tokens(source.input(row)?),
+            Kind::Crops(source) => Seen::Crop(source.input(row)?),
+        })
+    }
+}
+
 struct Job<'a> {
     reader: Reader<'a>,
     model: &'a LoadedModel,
     stores: &'a [Store],
-    sources: &'a [StoreTokens<'a>],
+    sources: &'a [Rows<'a>],
     per: Per,
     device: Device,
 }
@@ -218,66 +285,150 @@ impl Job<'_> {
                     id: input.id,
                     source: input.path.display().to_string(),
                     blake3: input.blake3,
-                    tokens: input.tokens,
+                    leads: input.leads,
+                    seen: input.seen,
                 })
             }
             Item::Row { store, row } => {
-                let tokens = self.sources[*store]
-                    .tokens(*row)
-                    .map_err(|e| e.to_string())?;
+                let rows = &self.sources[*store];
+                let seen = rows.seen(*row).map_err(|e| e.to_string())?;
                 let store = &self.stores[*store];
                 let record = store.row(*row).map_err(|error| error.to_string())?;
                 Ok(Ready {
                     id: record.id().to_owned(),
                     source: record.source().to_owned(),
                     blake3: shard_hash(store, *row).unwrap_or_default().to_owned(),
-                    tokens,
+                    leads: rows.leads.clone(),
+                    seen,
                 })
             }
         }
     }
 
     fn embed(&self, records: &[Ready], sink: &mut Sink) -> miette::Result<()> {
-        let inputs: Vec<BeatTokens> = records.iter().map(|r| r.tokens.clone()).collect();
-        let batch = ClearBatch::new(&inputs).map_err(|error| {
+        let misfit = |error: BatchError| {
             miette!("a batch that begins with `{}`: {error}", records[0].source)
-        })?;
-        let leads = lead_names(&batch);
+        };
         let ctx = Context::inference(&self.device);
+        match &self.model.network {
+            Network::Clear(clear) => {
+                let inputs: Vec<BeatTokens> = records
+                    .iter()
+                    .filter_map(|r| r.seen.tokens())
+                    .cloned()
+                    .collect();
+                let batch = ClearBatch::new(&inputs).map_err(misfit)?;
+                self.lead_vectors(clear, &batch, records, &ctx, sink)
+            }
+            Network::Hubert(hubert) => {
+                let inputs: Vec<HubertInput> = records
+                    .iter()
+                    .filter_map(|r| r.seen.crop())
+                    .cloned()
+                    .collect();
+                let batch = HubertBatch::new(hubert.config(), &inputs).map_err(misfit)?;
+                self.token_vectors(hubert, &batch, records, &ctx, sink)
+            }
+        }
+    }
+
+    fn lead_vectors(
+        &self,
+        clear: &Clear,
+        batch: &ClearBatch,
+        records: &[Ready],
+        ctx: &Context,
+        sink: &mut Sink,
+    ) -> miette::Result<()> {
         let masking = Masking::all(batch.token_count());
-        let Encoded { cls, beats } = self.model.clear.encode(&batch, &masking, &ctx);
+        let Encoded { cls, beats } = clear.encode(batch, &masking, ctx);
         let (per_record, values) = match self.per {
-            Per::Recording => (1, tokens::values(cls.mean_dim(1))?),
             Per::Lead => (batch.leads.len(), tokens::values(cls)?),
             Per::Beat => (batch.token_count(), tokens::values(beats)?),
             Per::Group => {
-                let weights = self.model.clear.weights();
-                let groups = Head::Hug.groups(cls, &batch.leads, weights, &ctx);
+                let groups = hug::Head::Hug.groups(cls, &batch.leads, clear.weights(), ctx);
                 (groups.dims()[1], tokens::values(groups)?)
             }
+            Per::Recording | Per::Token => (1, tokens::values(cls.mean_dim(1))?),
         };
-        let groups = group_names(&batch.leads);
-        let width = self.model.clear.config().embed_dim;
+        let (leads, groups) = (lead_names(batch), group_names(&batch.leads));
+        let width = self.model.network.width();
         let vectors = values.chunks_exact(per_record * width).zip(records);
         for (vectors, record) in vectors {
+            let Some(tokens) = record.seen.tokens() else {
+                continue;
+            };
             for (place, vector) in vectors.chunks_exact(width).enumerate() {
                 let mut line = Line::new(&record.id, &record.source, &record.blake3, vector);
                 match self.per {
-                    Per::Recording => {}
+                    Per::Recording | Per::Token => {}
                     Per::Lead => line.lead = Some(leads.leads()[place].name()),
                     Per::Group => line.group = groups.get(place).copied(),
                     Per::Beat => {
-                        if record.tokens.padding[place] {
+                        if tokens.padding[place] {
                             continue;
                         }
                         let beat = place % BEATS;
                         line.lead = Some(leads.leads()[place / BEATS].name());
-                        line.beat = i32::try_from(beat).ok();
-                        let r_peak = record.tokens.r_peaks.get(beat);
-                        line.r_peak_s = r_peak.map(|&sample| sample as f64 / RATE_HZ);
+                        line.number = i32::try_from(beat).ok();
+                        let r_peak = tokens.r_peaks.get(beat);
+                        line.time_s = r_peak.map(|&sample| sample as f64 / RATE_HZ);
                     }
                 }
                 sink.line(&line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn token_vectors(
+        &self,
+        hubert: &Hubert,
+        batch: &HubertBatch,
+        records: &[Ready],
+        ctx: &Context,
+        sink: &mut Sink,
+    ) -> miette::Result<()> {
+        let states = hubert.encode(batch, None, ctx).last;
+        let [_, count, width] = states.dims();
+        let means = tokens::values(states.clone().mean_dim(1))?;
+        let values = tokens::values(states)?;
+        let all = values
+            .chunks_exact(count * width)
+            .zip(means.chunks_exact(width));
+        for ((vectors, mean), record) in all.zip(records) {
+            let line = |vector| Line::new(&record.id, &record.source, &record.blake3, vector);
+            let leads = record.leads.leads();
+            let places = token_places(hubert.config(), leads.len());
+            match self.per {
+                Per::Token => {
+                    let each = vectors.chunks_exact(width).zip(&places).enumerate();
+                    for (number, (vector, place)) in each {
+                        sink.line(&Line {
+                            lead: Some(leads[place.lead].name()),
+                            number: i32::try_from(number).ok(),
+                            time_s: Some(place.time_s.0),
+                            ..line(vector)
+                        })?;
+                    }
+                }
+                Per::Lead => {
+                    for (l, lead) in leads.iter().enumerate() {
+                        let own = vectors.chunks_exact(width).zip(&places);
+                        let own = own.filter(|(_, place)| place.lead == l);
+                        let (mut sum, mut tokens) = (vec![0.0; width], 0.0f32);
+                        for (vector, _) in own {
+                            sum.iter_mut().zip(vector).for_each(|(s, v)| *s += v);
+                            tokens += 1.0;
+                        }
+                        sum.iter_mut().for_each(|s| *s /= tokens.max(1.0));
+                        sink.line(&Line {
+                            lead: Some(lead.name()),
+                            ..Line::new(&record.id, &record.source, &record.blake3, &sum)
+                        })?;
+                    }
+                }
+                Per::Recording | Per::Beat | Per::Group => sink.line(&line(mean))?,
             }
         }
         Ok(())

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use miette::{IntoDiagnostic, bail};
-use purkinje_models::checkpoint::{Stage, published, write_safetensors};
-use purkinje_models::hug::Head;
+use purkinje_models::checkpoint::{
+    HubertLayout, Published as _, Stage, StateDict, published, write_safetensors,
+};
+use purkinje_models::hug;
 
-use crate::model::LoadedModel;
+use crate::model::{Head, LoadedModel, Network};
 use crate::output::{self, count};
 
 /// Options of `export-checkpoint`.
@@ -35,12 +37,33 @@ pub fn run(args: Args) -> miette::Result<()> {
         );
     }
     let model = LoadedModel::load(&args.model, &Device::flex())?;
-    let stage = match model.head {
-        None => Stage::Pretrain,
-        Some(Head::Linear) => Stage::Linear,
-        Some(Head::Hug) => Stage::Hug,
+    let tensors = match &model.network {
+        Network::Clear(_) => {
+            let stage = match model.head {
+                Some(Head::Clear(hug::Head::Linear)) => Stage::Linear,
+                Some(Head::Clear(hug::Head::Hug)) => Stage::Hug,
+                _ => Stage::Pretrain,
+            };
+            published(model.state_dict(), stage)
+        }
+        Network::Hubert(hubert) => {
+            let classes = model
+                .labels
+                .as_ref()
+                .map_or(0, |labels| labels.classes.len());
+            let config = hubert.config().clone();
+            let layout = match model.head {
+                Some(Head::Hubert(head)) => HubertLayout::classification(config, head, classes),
+                _ => HubertLayout::pretraining(config),
+            };
+            let named = |(name, tensor): (String, _)| (layout.published(&name), tensor);
+            model
+                .state_dict()
+                .into_iter()
+                .map(named)
+                .collect::<StateDict>()
+        }
     };
-    let tensors = published(model.state_dict(), stage);
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     write_safetensors(&args.out, &tensors, &metadata).into_diagnostic()?;
     output::print(&format!(

@@ -6,17 +6,19 @@ use burn::tensor::Device;
 use clap::Subcommand;
 use miette::{IntoDiagnostic, WrapErr, bail, miette};
 use purkinje_models::checkpoint::{
-    LabelClass, Labels, Layout, Stage, StateDict, canonical, default_heads, detect, read_pth,
-    read_safetensors, report,
+    HubertLayout, ImportOptions, Imported, KeyReport, LabelClass, Labels, Layout, Stage, StateDict,
+    canonical, default_heads, detect, import_as, read_pth, read_safetensors, report,
 };
-use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask};
+use purkinje_models::clear::{Clear, ClearConfig, EncoderMask};
+use purkinje_models::compat::Compat;
+use purkinje_models::hubert::{Hubert, HubertConfig};
 use purkinje_models::hug::Head;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use serde_json::{Map, Value};
 
-use crate::model::LoadedModel;
+use crate::model::{self, LoadedModel, Network};
 use crate::output::{self, count};
 
 /// The diagnostic superclasses of PTB-XL, in the order of the published models: by name.
@@ -33,6 +35,30 @@ pub struct Args {
 enum System {
     /// CLEAR, with or without a linear or HUG head
     Clear(ClearArgs),
+    /// HuBERT-ECG, small, base or large, with its code books or a head
+    Hubert(HubertArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct HubertArgs {
+    /// A folder as Hugging Face has it (config.json with model.safetensors or pytorch_model.bin), or a file: .pt of the training
+    /// scripts, .bin or .safetensors
+    file: PathBuf,
+    /// The model folder to write
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Attention heads [default: those of the configuration, or of the published size]
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// Whose behaviour the model follows: released gives the published numbers, paper what the authors wrote
+    #[arg(long, default_value = "released", value_parser = super::compat)]
+    compat: Compat,
+    /// Preprocessing of the recordings it was trained on
+    #[arg(long, value_name = "NAME", default_value = "hubert", value_parser = super::preset)]
+    preset: Preprocess,
+    /// What the outputs mean: labels.json, a text file with a name a line, STORE:TASK, or `superdiagnostic`
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<String>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -61,7 +87,82 @@ struct ClearArgs {
 
 /// Imports.
 pub fn run(args: Args) -> miette::Result<()> {
-    let System::Clear(args) = args.system;
+    match args.system {
+        System::Clear(args) => clear(args),
+        System::Hubert(args) => hubert(args),
+    }
+}
+
+fn hubert(args: HubertArgs) -> miette::Result<()> {
+    let place = || format!("cannot import `{}`", args.file.display());
+    let options = ImportOptions {
+        heads: args.heads,
+        ..ImportOptions::default()
+    };
+    let read: Imported<HubertLayout> = import_as(&args.file, &options)
+        .into_diagnostic()
+        .wrap_err_with(place)?;
+    let mut notes = read.notes;
+    output::print(&format!("{}\n", read.report))?;
+    refuse_incomplete(&read.report, &args.file)?;
+    let (head, classes) = match read.layout.classifier {
+        Some((head, classes)) => (Some(head), Some(classes)),
+        None => (None, None),
+    };
+    let labels = labels(args.labels.as_deref(), classes, &mut notes).wrap_err_with(place)?;
+    let device = Device::flex();
+    let mut weights = Weights::default();
+    for (name, tensor) in read.state {
+        weights.insert(name, &tensor.shape, tensor.data, &device);
+    }
+    let config = HubertConfig {
+        compat: args.compat,
+        ..read.layout.config
+    };
+    let model = LoadedModel {
+        folder: None,
+        network: Network::Hubert(Hubert::new(config, weights).into_diagnostic()?),
+        head: head.map(model::Head::Hubert),
+        labels,
+        preprocess: args.preset,
+    };
+    finish(&model, &args.file, &args.out, &notes)
+}
+
+/// Nothing is written of a file that leaves parameters open.
+fn refuse_incomplete(table: &KeyReport, file: &Path) -> miette::Result<()> {
+    if table.is_complete() {
+        return Ok(());
+    }
+    bail!(
+        "`{}` does not fill the model: {} missing, {} of another shape (see the table); nothing was written",
+        file.display(),
+        count(table.missing.len(), "parameter"),
+        table.mis_shaped.len()
+    )
+}
+
+/// Saves the model and says so.
+fn finish(model: &LoadedModel, file: &Path, out: &Path, notes: &[String]) -> miette::Result<()> {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    model.save(
+        out,
+        &format!(
+            "purkinje {} import-checkpoint {}: weights of `{}`",
+            env!("CARGO_PKG_VERSION"),
+            model.network.system(),
+            name.to_string_lossy()
+        ),
+    )?;
+    let mut text = String::new();
+    for note in notes {
+        text += &format!("{note}\n");
+    }
+    text += &format!("wrote {}\n", out.display());
+    output::print(&text)
+}
+
+fn clear(args: ClearArgs) -> miette::Result<()> {
     let (found, arguments, mut notes) = read(&args.file)?;
     let place = || format!("cannot import `{}`", args.file.display());
     let layout = detect(&found).into_diagnostic().wrap_err_with(place)?;
@@ -78,14 +179,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     let table = report(&expected, &found);
     output::print(&format!("{table}\n"))?;
-    if !table.is_complete() {
-        bail!(
-            "`{}` does not fill the model: {} missing, {} of another shape (see the table); nothing was written",
-            args.file.display(),
-            count(table.missing.len(), "parameter"),
-            table.mis_shaped.len()
-        );
-    }
+    refuse_incomplete(&table, &args.file)?;
     let device = Device::flex();
     let mut tensors = canonical(found).into_diagnostic().wrap_err_with(place)?;
     let mut weights = Weights::default();
@@ -102,26 +196,12 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     let model = LoadedModel {
         folder: None,
-        clear: Clear::new(config, weights).into_diagnostic()?,
-        head,
+        network: Network::Clear(Clear::new(config, weights).into_diagnostic()?),
+        head: head.map(model::Head::Clear),
         labels,
         preprocess: args.preset.clone(),
     };
-    let file = args.file.file_name().unwrap_or(args.file.as_os_str());
-    model.save(
-        &args.out,
-        &format!(
-            "purkinje {} import-checkpoint clear: weights of `{}`",
-            env!("CARGO_PKG_VERSION"),
-            file.to_string_lossy()
-        ),
-    )?;
-    let mut text = String::new();
-    for note in notes {
-        text += &format!("{note}\n");
-    }
-    text += &format!("wrote {}\n", args.out.display());
-    output::print(&text)
+    finish(&model, &args.file, &args.out, &notes)
 }
 
 /// Tensors, arguments of the run, and remarks.

@@ -5,11 +5,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use miette::{IntoDiagnostic, WrapErr, bail};
+use purkinje_models::hubert::{HubertConfig, HubertInput};
 use purkinje_record::wfdb::Header;
-use purkinje_record::{LeadChoice, OpenOptions, RecordError, Recording};
-use purkinje_signal::{BeatTokens, Preprocess};
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
+use purkinje_signal::hubert_input::HubertInputs;
+use purkinje_signal::{BeatTokens, Preparer, Preprocess};
 
-use crate::tokens::{View, WantedLeads};
+use crate::model::{LoadedModel, Network, hubert_crop};
+use crate::tokens::{View, WantedLeads, prepare};
 
 /// Segments below each other that a record may have.
 const MAX_SEGMENT_DEPTH: usize = 4;
@@ -22,18 +25,63 @@ pub struct Input {
     pub path: PathBuf,
     /// BLAKE3 of its files, in hex, see [`hash_of`].
     pub blake3: String,
-    /// The recording, with the leads of the model.
+    /// The recording.
     pub recording: Recording,
-    /// What the model sees.
-    pub view: View,
-    /// The tokens of the view.
-    pub tokens: BeatTokens,
+    /// The leads the model is given.
+    pub leads: LeadSet,
+    /// What it sees of them.
+    pub seen: Seen,
+}
+
+/// What a network sees of a recording.
+pub enum Seen {
+    /// CLEAR: tokens of heartbeats, and where they are.
+    Beats(Box<View>, BeatTokens),
+    /// CLEAR: the tokens alone, of a stored record.
+    Tokens(BeatTokens),
+    /// HuBERT-ECG: the leads end to end.
+    Crop(HubertInput),
+}
+
+impl Seen {
+    /// Whether two recordings can be in one batch.
+    pub fn is_like(&self, other: &Seen) -> bool {
+        match (self.tokens(), other.tokens(), self.crop(), other.crop()) {
+            (Some(a), Some(b), ..) => a.lead_index == b.lead_index,
+            (.., Some(a), Some(b)) => a.samples.len() == b.samples.len(),
+            _ => false,
+        }
+    }
+
+    /// The tokens of heartbeats.
+    pub fn tokens(&self) -> Option<&BeatTokens> {
+        match self {
+            Seen::Beats(_, tokens) | Seen::Tokens(tokens) => Some(tokens),
+            Seen::Crop(_) => None,
+        }
+    }
+
+    /// Where the heartbeats are.
+    pub fn view(&self) -> Option<&View> {
+        match self {
+            Seen::Beats(view, _) => Some(view),
+            _ => None,
+        }
+    }
+
+    /// The leads end to end.
+    pub fn crop(&self) -> Option<&HubertInput> {
+        match self {
+            Seen::Crop(crop) => Some(crop),
+            _ => None,
+        }
+    }
 }
 
 /// How recordings are read for a model.
 pub struct Reader<'a> {
-    /// The contract of the model.
-    pub contract: &'a Preprocess,
+    /// The model.
+    pub model: &'a LoadedModel,
     /// The leads to give it.
     pub leads: Option<&'a WantedLeads>,
     /// What bare arrays do not say about themselves.
@@ -53,23 +101,53 @@ impl Reader<'_> {
         };
         let recording = purkinje_record::open(path, &options).map_err(|error| error.to_string())?;
         let fail = |reason: String| format!("`{}`: {reason}", path.display());
-        let leads = WantedLeads::choose(self.leads, &self.contract.leads, &recording.leads)
-            .map_err(fail)?;
-        let contract = self.contract.clone().with_leads(leads);
-        let mut view = View::of(&recording, &contract, 0.0).map_err(fail)?;
-        let tokens = view.cut.take().ok_or_else(|| {
-            fail("the largest sample of all leads is exactly 0: nothing was recorded".to_owned())
-        })?;
+        let own = &self.model.preprocess;
+        let leads = WantedLeads::choose(self.leads, &own.leads, &recording.leads).map_err(fail)?;
+        let contract = own.clone().with_leads(leads.clone());
+        let seen = match &self.model.network {
+            Network::Clear(_) => beats(&recording, &contract),
+            Network::Hubert(hubert) => crop(&recording, &contract, hubert.config()),
+        };
         let blake3 = hash_of(&recording.source.path).map_err(|error| error.to_string())?;
         Ok(Input {
             id: recording.id.clone(),
             path: path.to_owned(),
             blake3,
+            leads,
+            seen: seen.map_err(fail)?,
             recording,
-            view,
-            tokens,
         })
     }
+}
+
+fn beats(recording: &Recording, contract: &Preprocess) -> Result<Seen, String> {
+    let mut view = View::of(recording, contract, 0.0)?;
+    let tokens = view
+        .cut
+        .take()
+        .ok_or("the largest sample of all leads is exactly 0: nothing was recorded")?;
+    Ok(Seen::Beats(Box::new(view), tokens))
+}
+
+/// The first crop, as the published models are judged.
+fn crop(
+    recording: &Recording,
+    contract: &Preprocess,
+    config: &HubertConfig,
+) -> Result<Seen, String> {
+    let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
+    let prepared = prepare(&preparer, recording, 0)?;
+    let (samples, decimation) = hubert_crop(config);
+    let cutter = HubertInputs::new(decimation).map_err(|error| error.to_string())?;
+    // Stored samples are single precision; a recording and its store give one input.
+    let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
+    let cut = cutter
+        .crop(&rows, prepared.leads.len(), 0, samples)
+        .map_err(|error| error.to_string())?;
+    Ok(Seen::Crop(HubertInput {
+        samples: cut.signal,
+        real: None,
+    }))
 }
 
 /// The recordings that paths name: files as they are, folders by what is in them.

@@ -17,6 +17,7 @@ mod store;
 mod store_report;
 
 use clap::{Args, Subcommand};
+use purkinje_models::compat::Compat;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje_signal::Preprocess;
 
@@ -115,6 +116,15 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 /// A preprocessing by its name.
 pub fn preset(name: &str) -> Result<Preprocess, String> {
     Preprocess::preset(name).map_err(|error| error.to_string())
+}
+
+/// Whose behaviour a model follows.
+pub fn compat(text: &str) -> Result<Compat, String> {
+    match text {
+        "paper" => Ok(Compat::Paper),
+        "released" => Ok(Compat::Released),
+        _ => Err("expected paper or released".into()),
+    }
 }
 
 /// `5%` or a number of records.

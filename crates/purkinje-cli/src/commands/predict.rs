@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use miette::{IntoDiagnostic, bail, miette};
 use purkinje_figures::explain::{self, BeatAttention, Explanation};
 use purkinje_figures::paper::PaperOptions;
 use purkinje_figures::raster;
+use purkinje_models::batch::BatchError;
 use purkinje_models::checkpoint::{LabelClass, Labels};
-use purkinje_models::clear::{BEATS, ClearBatch, Masking};
-use purkinje_models::hug::Head;
+use purkinje_models::clear::{BEATS, Clear, ClearBatch, Masking};
+use purkinje_models::hubert::{self, Hubert, HubertBatch, HubertInput};
+use purkinje_models::hug;
 use purkinje_models::layers::Context;
 use purkinje_record::LeadChoice;
 use purkinje_signal::BeatTokens;
@@ -20,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::ReadArgs;
 use super::inputs::{self, Input, Reader};
 use crate::device::DeviceName;
-use crate::model::LoadedModel;
+use crate::model::{Head, LoadedModel, Network, token_places};
 use crate::output::{self, Table, printable};
 use crate::progress::Progress;
 use crate::tokens::{self, WantedLeads};
@@ -84,18 +86,30 @@ struct Reasons {
     bias: Vec<f32>,
     /// `[leads, labels]`.
     contributions: Vec<f32>,
-    /// `[leads, leads * 15]`: what the vector of each lead attends to.
-    attention: Vec<f32>,
+    /// What the model listened to: stretches of leads, in seconds, with their share of its attention.
+    attention: Vec<Stretch>,
+}
+
+#[derive(Clone)]
+struct Stretch {
+    lead: usize,
+    time_s: (f64, f64),
+    weight: f32,
 }
 
 /// Predicts.
 pub fn run(args: Args) -> miette::Result<()> {
     let device = args.device.open()?;
     let model = LoadedModel::load(&args.model, &device)?;
-    let (_, head, labels) = model.classifier()?;
+    let (head, labels) = model.labelled()?;
+    if args.explain.is_some() && !is_affine(head) {
+        bail!(
+            "`--explain` splits logits into what each lead adds, which only linear and HUG heads allow; this model has a {head} head"
+        );
+    }
     let chosen = chosen(labels, &args.class)?;
     let reader = Reader {
-        contract: &model.preprocess,
+        model: &model,
         leads: args.leads.as_ref(),
         options: args.read.options(LeadChoice::Voltages),
     };
@@ -122,10 +136,10 @@ pub fn run(args: Args) -> miette::Result<()> {
             }
         }
         while !inputs.is_empty() {
-            let first = &inputs[0].tokens.lead_index;
+            let first = &inputs[0].seen;
             let alike = inputs
                 .iter()
-                .take_while(|i| i.tokens.lead_index == *first)
+                .take_while(|input| input.seen.is_like(first))
                 .count();
             let rest = inputs.split_off(alike);
             let batch = std::mem::replace(&mut inputs, rest);
@@ -158,6 +172,14 @@ pub fn run(args: Args) -> miette::Result<()> {
     inputs::report(&failures, paths.len(), 0)
 }
 
+/// Whether logits are sums over leads.
+fn is_affine(head: Head) -> bool {
+    match head {
+        Head::Clear(_) => true,
+        Head::Hubert(head) => head == hubert::Head::Linear,
+    }
+}
+
 fn predict(
     model: &LoadedModel,
     head: Head,
@@ -165,47 +187,162 @@ fn predict(
     explained: bool,
     device: &Device,
 ) -> miette::Result<Vec<Prediction>> {
-    let tokens: Vec<BeatTokens> = inputs.iter().map(|input| input.tokens.clone()).collect();
-    let batch = ClearBatch::new(&tokens).map_err(|error| {
+    let misfit = |error: BatchError| {
         miette!(
             "a batch that begins with `{}`: {error}",
             inputs[0].path.display()
         )
-    })?;
-    let ctx = Context::inference(device);
-    let weights = model.clear.weights();
-    let masking = Masking::all(batch.token_count());
-    let cls = model.clear.encode(&batch, &masking, &ctx).cls;
-    let logits = tokens::values(head.logits(cls.clone(), &batch.leads, weights, &ctx))?;
-    let classes = logits.len() / inputs.len();
-    let reasons = match explained {
-        false => None,
-        true => {
-            let (bias, parts) = head.contributions(cls, &batch.leads, weights, &ctx);
-            let attention = model.clear.lead_attention(&batch, &ctx);
-            Some((
-                tokens::values(bias)?,
-                tokens::values(parts)?,
-                tokens::values(attention)?,
-            ))
-        }
     };
-    let leads = batch.leads.len();
-    let record = |values: &[f32], size: usize, i: usize| values[i * size..(i + 1) * size].to_vec();
+    let ctx = Context::inference(device);
+    let (logits, reasons) = match (&model.network, head) {
+        (Network::Clear(clear), Head::Clear(head)) => {
+            let tokens: Vec<BeatTokens> = inputs
+                .iter()
+                .filter_map(|input| input.seen.tokens())
+                .cloned()
+                .collect();
+            let batch = ClearBatch::new(&tokens).map_err(misfit)?;
+            clear_logits(clear, head, &batch, &inputs, explained, &ctx)?
+        }
+        (Network::Hubert(hubert), Head::Hubert(head)) => {
+            let crops: Vec<HubertInput> = inputs
+                .iter()
+                .filter_map(|input| input.seen.crop())
+                .cloned()
+                .collect();
+            let batch = HubertBatch::new(hubert.config(), &crops).map_err(misfit)?;
+            hubert_logits(hubert, head, &batch, &inputs, explained, &ctx)?
+        }
+        // Checked when the model was loaded.
+        _ => bail!("the head belongs to another system"),
+    };
+    let classes = logits.len() / inputs.len();
+    let logits = logits.chunks_exact(classes).map(<[f32]>::to_vec);
+    let reasons = reasons
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat_with(|| None));
     Ok(inputs
         .into_iter()
-        .enumerate()
-        .map(|(i, input)| Prediction {
+        .zip(logits.zip(reasons))
+        .map(|(input, (logits, reasons))| Prediction {
             input,
-            logits: record(&logits, classes, i),
-            reasons: reasons.as_ref().map(|(bias, parts, attention)| Reasons {
-                bias: bias.clone(),
-                contributions: record(parts, leads * classes, i),
-                attention: record(attention, leads * leads * BEATS, i),
-            }),
+            logits,
+            reasons,
             pictures: Vec::new(),
         })
         .collect())
+}
+
+/// Logits `[records, labels]`, and the reasons of each record where they are asked for.
+type Explained = (Vec<f32>, Vec<Reasons>);
+
+fn clear_logits(
+    clear: &Clear,
+    head: hug::Head,
+    batch: &ClearBatch,
+    inputs: &[Input],
+    explained: bool,
+    ctx: &Context,
+) -> miette::Result<Explained> {
+    let weights = clear.weights();
+    let cls = clear
+        .encode(batch, &Masking::all(batch.token_count()), ctx)
+        .cls;
+    let logits = tokens::values(head.logits(cls.clone(), &batch.leads, weights, ctx))?;
+    if !explained {
+        return Ok((logits, Vec::new()));
+    }
+    let (bias, parts) = head.contributions(cls, &batch.leads, weights, ctx);
+    let (bias, parts) = (tokens::values(bias)?, tokens::values(parts)?);
+    let attention = tokens::values(clear.lead_attention(batch, ctx))?;
+    let leads = batch.leads.len();
+    let places = leads * BEATS;
+    let parts = parts.chunks_exact(leads * bias.len());
+    let attention = attention.chunks_exact(leads * places);
+    let reasons = inputs.iter().zip(parts.zip(attention));
+    let reasons = reasons.map(|(input, (parts, attention))| {
+        let beats = input.seen.view().map_or(&[][..], |view| &view.beats);
+        let stretches = (0..leads).flat_map(|lead| {
+            let beats = beats.iter().take(BEATS).enumerate();
+            beats.filter_map(move |(b, beat)| {
+                // What the vectors of all leads attend to, on average.
+                let rows = (0..leads).map(|row| attention[row * places + lead * BEATS + b]);
+                Some(Stretch {
+                    lead,
+                    time_s: beat.token_s?,
+                    weight: rows.sum::<f32>() / leads as f32,
+                })
+            })
+        });
+        Reasons {
+            bias: bias.clone(),
+            contributions: parts.to_vec(),
+            attention: stretches.collect(),
+        }
+    });
+    let reasons = reasons.collect();
+    Ok((logits, reasons))
+}
+
+/// The mean of the tokens under a linear layer is a sum over tokens, so it is one over leads: each token counts for the lead
+/// its middle lies in.
+fn hubert_logits(
+    hubert: &Hubert,
+    head: hubert::Head,
+    batch: &HubertBatch,
+    inputs: &[Input],
+    explained: bool,
+    ctx: &Context,
+) -> miette::Result<Explained> {
+    let states = hubert.encode(batch, None, ctx).last;
+    let [records, count, width] = states.dims();
+    let pooled = states.clone().mean_dim(1).squeeze_dim::<2>(1);
+    let logits = tokens::values(head.logits(pooled, hubert.weights(), ctx))?;
+    if !explained {
+        return Ok((logits, Vec::new()));
+    }
+    let bias = head.logits(
+        Tensor::zeros([1, width], ctx.device()),
+        hubert.weights(),
+        ctx,
+    );
+    let bias = tokens::values(bias)?;
+    let classes = bias.len();
+    let each = states.reshape([records * count, width]) / count as f32;
+    let each = tokens::values(head.logits(each, hubert.weights(), ctx))?;
+    let last = hubert.config().num_hidden_layers - 1;
+    let attention = hubert.attention_of_layer(batch, last, ctx);
+    // Mean over heads and over the tokens that listen: [records, 1, 1, count].
+    let attention = tokens::values(attention.mean_dim(1).mean_dim(2))?;
+    let each = each.chunks_exact(count * classes);
+    let parts = each.zip(attention.chunks_exact(count)).zip(inputs);
+    let reasons = parts.map(|((each, attention), input)| {
+        let leads = input.leads.len();
+        let places = token_places(hubert.config(), leads);
+        let mut contributions = vec![0.0; leads * classes];
+        for (token, place) in each.chunks_exact(classes).zip(&places) {
+            let own = &mut contributions[place.lead * classes..(place.lead + 1) * classes];
+            for ((own, part), bias) in own.iter_mut().zip(token).zip(&bias) {
+                *own += part - bias;
+            }
+        }
+        let stretches = places
+            .iter()
+            .zip(attention)
+            .map(|(place, &weight)| Stretch {
+                lead: place.lead,
+                time_s: place.time_s,
+                weight,
+            });
+        Reasons {
+            bias: bias.clone(),
+            contributions,
+            attention: stretches.collect(),
+        }
+    });
+    let reasons = reasons.collect();
+    Ok((logits, reasons))
 }
 
 /// The labels that were asked for by name.
@@ -239,7 +376,7 @@ fn is_present(class: &LabelClass, logit: f32) -> Option<bool> {
 }
 
 fn describe(one: &Prediction, labels: &Labels) -> Value {
-    let leads = one.input.view.contract.leads.leads();
+    let leads = one.input.leads.leads();
     let classes = labels.classes.len();
     let picture = |class: usize| one.pictures.iter().find(|(of, _)| *of == class);
     let list: Vec<Value> = labels
@@ -275,15 +412,18 @@ fn describe(one: &Prediction, labels: &Labels) -> Value {
             Value::Object(label)
         })
         .collect();
-    json!({
+    let mut facts = json!({
         "id": one.input.id,
         "path": one.input.path.display().to_string(),
         "blake3": one.input.blake3,
-        "leads": one.input.view.contract.leads,
-        "r_peaks_detected": one.input.view.found_in.is_some(),
+        "leads": one.input.leads,
         "task": labels.task,
         "labels": list,
-    })
+    });
+    if let Some(view) = one.input.seen.view() {
+        facts["r_peaks_detected"] = json!(view.found_in.is_some());
+    }
+    facts
 }
 
 /// A line of the table: the recording and its probabilities, those above their threshold with a star.
@@ -351,7 +491,7 @@ impl Pictures {
             bail!("`{}` was not explained", one.input.id);
         };
         let explanation = explanation(&one.input, reasons, class, &label.name, one.logits[class]);
-        let recording = match one.input.recording.select(&one.input.view.contract.leads) {
+        let recording = match one.input.recording.select(&one.input.leads) {
             Ok(recording) => recording,
             Err(lead) => bail!("`{}` has no lead {lead}", one.input.id),
         };
@@ -394,34 +534,16 @@ fn explanation(
     name: &str,
     logit: f32,
 ) -> Explanation {
-    let leads = input.view.contract.leads.leads();
+    let leads = input.leads.leads();
     let classes = reasons.bias.len();
-    let tokens = leads.len() * BEATS;
     let sample = |time_s: f64| (time_s * input.recording.rate_hz).round() as usize;
-    let attention = leads
-        .iter()
-        .enumerate()
-        .flat_map(|(l, lead)| {
-            input
-                .view
-                .beats
-                .iter()
-                .take(BEATS)
-                .enumerate()
-                .filter_map(move |(b, beat)| {
-                    let (start, end) = beat.token_s?;
-                    // What the vectors of all leads attend to, on average.
-                    let rows =
-                        (0..leads.len()).map(|row| reasons.attention[row * tokens + l * BEATS + b]);
-                    Some(BeatAttention {
-                        lead: lead.clone(),
-                        start: sample(start),
-                        end: sample(end),
-                        weight: f64::from(rows.sum::<f32>()) / leads.len() as f64,
-                    })
-                })
-        })
-        .collect();
+    let attention = reasons.attention.iter().map(|stretch| BeatAttention {
+        lead: leads[stretch.lead].clone(),
+        start: sample(stretch.time_s.0),
+        end: sample(stretch.time_s.1),
+        weight: f64::from(stretch.weight),
+    });
+    let attention = attention.collect();
     Explanation {
         class: name.to_owned(),
         probability: probability(logit),

@@ -11,12 +11,12 @@ use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
-use purkinje_train::source::{StoreTokens, TokenSource};
+use purkinje_train::source::{Source as _, StoreTokens};
 use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train};
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
-use crate::model::LoadedModel;
+use crate::model::{LoadedModel, Network};
 use crate::output;
 use crate::progress::{self, Progress};
 use crate::system;
@@ -50,7 +50,7 @@ pub struct ClearArgs {
     #[arg(long)]
     pub size: Option<String>,
     /// Follow the paper or the released program.
-    #[arg(long, value_parser = parse_compat)]
+    #[arg(long, value_parser = super::compat)]
     pub compat: Option<Compat>,
     /// Encoder mask: none, additive or boolean.
     #[arg(long, value_parser = parse_mask)]
@@ -179,7 +179,7 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
         )
     };
     let save = |weights: &Weights, epochs: usize, folder: &str| {
-        let clear = model.with_weights(weights.clone());
+        let clear = Network::Clear(model.with_weights(weights.clone()));
         LoadedModel::encoder(clear, contract.clone()).save(&args.out.join(folder), &made(epochs))
     };
     let mut watch = Watch {
@@ -365,14 +365,6 @@ fn first_difference(old: &RunConfig, new: &RunConfig) -> String {
         .zip(new.lines())
         .find(|(a, b)| a != b)
         .map_or_else(String::new, |(a, b)| format!("it has `{a}`, now `{b}`"))
-}
-
-fn parse_compat(text: &str) -> Result<Compat, String> {
-    match text {
-        "paper" => Ok(Compat::Paper),
-        "released" => Ok(Compat::Released),
-        _ => Err("expected paper or released".into()),
-    }
 }
 
 fn parse_mask(text: &str) -> Result<EncoderMask, String> {

@@ -6,14 +6,15 @@ use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result};
 use purkinje_eval::fraction::{FractionMethod, LabelFraction};
 use purkinje_eval::report::{EncoderRows, ModelResult, ResultTable};
-use purkinje_models::clear::Clear;
+use purkinje_models::hubert;
 use purkinje_models::hug::Head;
+use purkinje_models::layers::{Parameter, Weights};
 use purkinje_record::LeadSet;
 use purkinje_store::Store;
 
 use crate::device::DeviceName;
 use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
-use crate::model::LoadedModel;
+use crate::model::{self, LoadedModel, Network};
 use crate::output;
 use crate::progress::Progress;
 
@@ -84,14 +85,17 @@ pub fn run(args: Args) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
 
     let device = args.device.open()?;
-    let random = Clear::random(model.clear.config().clone(), u64::from(args.seed), &device);
-    let features = |encoder: &Clear, what: &'static str| {
+    if args.head.contains(&Head::Hug) {
+        model.network.clear("`--head hug`")?;
+    }
+    let random = model.network.random_twin(u64::from(args.seed), &device);
+    let features = |encoder: &Network, what: &'static str| {
         let bar = Progress::new(what, store.len(), "records");
         let features = Features::compute(encoder, &store, &contract, &device, |n| bar.add(n));
         bar.finish();
         features
     };
-    let trained = features(&model.clear, "encode")?;
+    let trained = features(&model.network, "encode")?;
     let untrained = features(&random, "encode with random weights")?;
 
     let name = model_name(&args.model);
@@ -162,21 +166,40 @@ pub fn save_classifier(
     leads: &LeadSet,
     folder: &Path,
 ) -> Result<()> {
+    let (head, weights) = match &model.network {
+        Network::Clear(_) => (model::Head::Clear(head), judged.weights.clone()),
+        Network::Hubert(_) => (
+            model::Head::Hubert(hubert::Head::Linear),
+            renamed(&judged.weights),
+        ),
+    };
     let classifier = model.with_head(
         head,
-        &judged.weights,
+        &weights,
         &task.name,
         &task.classes,
         &judged.thresholds,
         leads,
     );
-    classifier.save(folder, &made(&judged.result))
+    classifier.save(folder, &made("probe", &judged.result))
+}
+
+/// A linear layer under the name HuBERT-ECG gives it.
+fn renamed(weights: &Weights) -> Weights {
+    let mut all = Weights::default();
+    for parameter in weights.iter() {
+        all.put(Parameter {
+            name: parameter.name.replace("mlp_head.", "classifier."),
+            ..parameter.clone()
+        });
+    }
+    all
 }
 
 /// One sentence on how a head came about, for the model card.
-fn made(result: &ModelResult) -> String {
+pub fn made(command: &str, result: &ModelResult) -> String {
     format!(
-        "purkinje {} probe: {} head on `{}`, {} training records, selected on validation ({}); test macro AUROC {}",
+        "purkinje {} {command}: {} head on `{}`, {} training records, selected on validation ({}); test macro AUROC {}",
         env!("CARGO_PKG_VERSION"),
         result.head,
         result.task,

@@ -51,23 +51,35 @@ impl Weights {
         data: Vec<f32>,
         device: &Device,
     ) {
-        let name = name.into();
         let value = Tensor::from_data(
             TensorData::new(data, Shape::new([shape.iter().product()])),
             device,
         );
-        let parameter = Parameter {
-            name: name.clone(),
+        self.put(Parameter {
+            name: name.into(),
             shape: shape.to_vec(),
             value,
-        };
-        match self.index.get(&name) {
+        });
+    }
+
+    /// Adds a parameter of other weights; it replaces one of the same name.
+    pub fn put(&mut self, parameter: Parameter) {
+        match self.index.get(&parameter.name) {
             Some(&i) => self.list[i] = parameter,
             None => {
-                self.index.insert(name, self.list.len());
+                self.index.insert(parameter.name.clone(), self.list.len());
                 self.list.push(parameter);
             }
         }
+    }
+
+    /// The parameters of these names, in their order, as far as they are here.
+    pub fn subset<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Weights {
+        let mut own = Weights::default();
+        for parameter in names.into_iter().filter_map(|name| self.parameter(name)) {
+            own.put(parameter.clone());
+        }
+        own
     }
 
     /// The parameters in state-dict order.

@@ -48,12 +48,12 @@ pub struct Line<'a> {
     pub source: &'a str,
     /// BLAKE3 of its files, or of the shard it is stored in.
     pub blake3: &'a str,
-    /// The lead, for leads and beats.
+    /// The lead, for leads, beats and tokens.
     pub lead: Option<&'a str>,
-    /// Number of the beat in its lead.
-    pub beat: Option<i32>,
-    /// Its R-peak in seconds from the start of what the model sees.
-    pub r_peak_s: Option<f64>,
+    /// Number of the beat in its lead, or of the token in the recording.
+    pub number: Option<i32>,
+    /// The R-peak of the beat, or the start of the token in its lead, in seconds from the start of what the model sees.
+    pub time_s: Option<f64>,
     /// The lead group.
     pub group: Option<&'a str>,
     /// The vector.
@@ -68,8 +68,8 @@ impl<'a> Line<'a> {
             source,
             blake3,
             lead: None,
-            beat: None,
-            r_peak_s: None,
+            number: None,
+            time_s: None,
             group: None,
             vector,
         }
@@ -169,7 +169,7 @@ impl Sink {
                         .write_all(&value.to_le_bytes())
                         .map_err(|e| cannot_write(&self.path, e))?;
                 }
-                lines.push(columns_of(line));
+                lines.push(columns_of(self.about.per, line));
             }
         }
         Ok(())
@@ -228,8 +228,8 @@ struct Columns {
     lines: usize,
     id: StringBuilder,
     lead: StringBuilder,
-    beat: Int32Builder,
-    r_peak_s: Float64Builder,
+    number: Int32Builder,
+    time_s: Float64Builder,
     group: StringBuilder,
     source: StringBuilder,
     blake3: StringBuilder,
@@ -241,12 +241,12 @@ impl Columns {
         let width = i32::try_from(about.width).unwrap_or(i32::MAX);
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
-        if matches!(about.per, Per::Lead | Per::Beat) {
+        if about.per != Per::Recording && about.per != Per::Group {
             fields.push(Field::new("lead", DataType::Utf8, false));
         }
-        if about.per == Per::Beat {
-            fields.push(Field::new("beat", DataType::Int32, false));
-            fields.push(Field::new("r_peak_s", DataType::Float64, false));
+        if let Some((number, time_s)) = about.per.places() {
+            fields.push(Field::new(number, DataType::Int32, false));
+            fields.push(Field::new(time_s, DataType::Float64, false));
         }
         if about.per == Per::Group {
             fields.push(Field::new("group", DataType::Utf8, false));
@@ -266,8 +266,8 @@ impl Columns {
             lines: 0,
             id: StringBuilder::new(),
             lead: StringBuilder::new(),
-            beat: Int32Builder::new(),
-            r_peak_s: Float64Builder::new(),
+            number: Int32Builder::new(),
+            time_s: Float64Builder::new(),
             group: StringBuilder::new(),
             source: StringBuilder::new(),
             blake3: StringBuilder::new(),
@@ -279,9 +279,8 @@ impl Columns {
         self.lines += 1;
         self.id.append_value(line.id);
         self.lead.append_value(line.lead.unwrap_or_default());
-        self.beat.append_value(line.beat.unwrap_or_default());
-        self.r_peak_s
-            .append_value(line.r_peak_s.unwrap_or_default());
+        self.number.append_value(line.number.unwrap_or_default());
+        self.time_s.append_value(line.time_s.unwrap_or_default());
         self.group.append_value(line.group.unwrap_or_default());
         self.source.append_value(line.source);
         self.blake3.append_value(line.blake3);
@@ -292,14 +291,14 @@ impl Columns {
     fn take(&mut self) -> miette::Result<RecordBatch> {
         self.lines = 0;
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.id.finish())];
-        let (lead, beat) = (self.lead.finish(), self.beat.finish());
-        let (r_peak_s, group) = (self.r_peak_s.finish(), self.group.finish());
-        if matches!(self.per, Per::Lead | Per::Beat) {
+        let (lead, number) = (self.lead.finish(), self.number.finish());
+        let (time_s, group) = (self.time_s.finish(), self.group.finish());
+        if self.per != Per::Recording && self.per != Per::Group {
             arrays.push(Arc::new(lead));
         }
-        if self.per == Per::Beat {
-            arrays.push(Arc::new(beat));
-            arrays.push(Arc::new(r_peak_s));
+        if self.per.places().is_some() {
+            arrays.push(Arc::new(number));
+            arrays.push(Arc::new(time_s));
         }
         if self.per == Per::Group {
             arrays.push(Arc::new(group));
@@ -317,6 +316,7 @@ fn facts(about: &About) -> miette::Result<Map<String, Value>> {
         Per::Lead => "lead",
         Per::Beat => "beat",
         Per::Group => "group",
+        Per::Token => "token",
     };
     let facts = json!({
         "program": format!("purkinje {}", env!("CARGO_PKG_VERSION")),
@@ -355,13 +355,14 @@ fn properties(about: &About) -> miette::Result<WriterProperties> {
         .build())
 }
 
-fn columns_of(line: &Line<'_>) -> Value {
+fn columns_of(per: Per, line: &Line<'_>) -> Value {
+    let (number, time_s) = per.places().unwrap_or(("number", "time_s"));
     let mut columns = Map::new();
     columns.insert("id".to_owned(), json!(line.id));
     for (name, value) in [
         ("lead", json!(line.lead)),
-        ("beat", json!(line.beat)),
-        ("r_peak_s", json!(line.r_peak_s)),
+        (number, json!(line.number)),
+        (time_s, json!(line.time_s)),
         ("group", json!(line.group)),
     ] {
         if !value.is_null() {

@@ -1,0 +1,156 @@
+//! What every encoder and every classifier can do, whatever the system.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::batch::BatchError;
+use crate::clear::{Clear, ClearBatch, Masking};
+use crate::hubert::{Hubert, HubertBatch, HubertClassifier, HubertInput};
+use crate::hug::Classifier;
+use crate::layers::{Context, Weights};
+
+/// A network that turns recordings into vectors.
+pub trait Encoder: Clone + Send + Sync {
+    /// What it sees of one recording.
+    type Input: Clone + Send + Sync;
+    /// Several of them, as the network takes them.
+    type Batch: Send + Sync;
+
+    /// Puts recordings together.
+    ///
+    /// # Errors
+    /// When they do not fit together or into the network.
+    fn batch(&self, inputs: &[Self::Input]) -> Result<Self::Batch, BatchError>;
+
+    /// The vectors that heads stand on `[batch, vectors, width]`: one for each lead in CLEAR, one for the recording in
+    /// HuBERT-ECG. Their mean stands for the recording.
+    fn vectors(&self, batch: &Self::Batch, ctx: &Context) -> Tensor<3>;
+
+    /// Numbers in one vector.
+    fn width(&self) -> usize;
+
+    /// Its parameters, which may be more than the network needs (a head).
+    fn weights(&self) -> &Weights;
+
+    /// The same network over other weights of the same shapes.
+    fn with_weights(&self, weights: Weights) -> Self;
+
+    /// A network of the same sizes with random weights: what pre-training is measured against.
+    fn random_twin(&self, seed: u64, device: &Device) -> Self;
+}
+
+impl Encoder for Clear {
+    type Input = purkinje_signal::BeatTokens;
+    type Batch = ClearBatch;
+
+    fn batch(&self, inputs: &[Self::Input]) -> Result<ClearBatch, BatchError> {
+        ClearBatch::new(inputs)
+    }
+
+    fn vectors(&self, batch: &ClearBatch, ctx: &Context) -> Tensor<3> {
+        let all = Masking::all(batch.token_count());
+        self.encode(batch, &all, ctx).cls
+    }
+
+    fn width(&self) -> usize {
+        self.config().embed_dim
+    }
+
+    fn weights(&self) -> &Weights {
+        Clear::weights(self)
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        Clear::with_weights(self, weights)
+    }
+
+    fn random_twin(&self, seed: u64, device: &Device) -> Self {
+        Clear::random(self.config().clone(), seed, device)
+    }
+}
+
+impl Encoder for Hubert {
+    type Input = HubertInput;
+    type Batch = HubertBatch;
+
+    fn batch(&self, inputs: &[HubertInput]) -> Result<HubertBatch, BatchError> {
+        HubertBatch::new(self.config(), inputs)
+    }
+
+    fn vectors(&self, batch: &HubertBatch, ctx: &Context) -> Tensor<3> {
+        self.embed(batch, ctx).unsqueeze_dim(1)
+    }
+
+    fn width(&self) -> usize {
+        self.config().hidden_size
+    }
+
+    fn weights(&self) -> &Weights {
+        Hubert::weights(self)
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        Hubert::with_weights(self, weights)
+    }
+
+    fn random_twin(&self, seed: u64, device: &Device) -> Self {
+        Hubert::random(self.config().clone(), seed, device)
+    }
+}
+
+/// An encoder with a head for labels.
+pub trait Classify: Clone + Send + Sync {
+    /// The encoder.
+    type Encoder: Encoder;
+
+    /// The encoder, which holds the weights of both.
+    fn encoder(&self) -> &Self::Encoder;
+
+    /// Logits `[batch, classes]`.
+    fn logits(&self, batch: &<Self::Encoder as Encoder>::Batch, ctx: &Context) -> Tensor<2>;
+
+    /// The same classifier over other weights of the same shapes.
+    fn with_weights(&self, weights: Weights) -> Self;
+
+    /// Dropout of a training pass, where the network does not set its own.
+    fn dropout(&self) -> f32;
+}
+
+impl Classify for Classifier {
+    type Encoder = Clear;
+
+    fn encoder(&self) -> &Clear {
+        Classifier::encoder(self)
+    }
+
+    fn logits(&self, batch: &ClearBatch, ctx: &Context) -> Tensor<2> {
+        Classifier::logits(self, batch, &Masking::all(batch.token_count()), ctx)
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        Classifier::with_weights(self, weights)
+    }
+
+    fn dropout(&self) -> f32 {
+        Classifier::encoder(self).config().dropout
+    }
+}
+
+impl Classify for HubertClassifier {
+    type Encoder = Hubert;
+
+    fn encoder(&self) -> &Hubert {
+        HubertClassifier::encoder(self)
+    }
+
+    fn logits(&self, batch: &HubertBatch, ctx: &Context) -> Tensor<2> {
+        self.classify(batch, ctx).logits
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        HubertClassifier::with_weights(self, weights)
+    }
+
+    fn dropout(&self) -> f32 {
+        HubertClassifier::dropout(self)
+    }
+}
