@@ -852,7 +852,10 @@ fn the_groups_of_a_hug_head_have_names() {
     let groups: Vec<&str> = lines.iter().map(|line| line["group"].as_str()).collect();
     assert_eq!(groups, ["limb", "limb+augmented", "limb+chest", "all"]);
     let error = failed(embed(Made::get().encoder(), "12"));
-    assert!(error.contains("needs a model with a HUG head"), "{error}");
+    assert!(
+        error.contains("needs a CLEAR model with a HUG head"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -225,11 +225,13 @@ fn check(per: Per, model: &LoadedModel) -> miette::Result<()> {
         Per::Beat => "`--per beat` needs a CLEAR model",
         _ => "`--per token` needs a HuBERT-ECG model",
     };
-    let head = model
-        .head
-        .map_or("no head".to_owned(), |head| format!("a {head} head"));
-    let system = model.network.system();
-    bail!("{wanted}; this is a {system} model with {head}")
+    bail!(
+        "{wanted}; this {} model has {}",
+        model.network.system(),
+        model
+            .head
+            .map_or("none".to_owned(), |head| format!("a {head} head"))
+    )
 }
 
 /// The rows of a store as a network sees them, and of which leads.
@@ -239,7 +241,7 @@ struct Rows<'a> {
 }
 
 enum Kind<'a> {
-    Tokens(StoreTokens<'a>),
+    Tokens(Box<StoreTokens<'a>>),
     Crops(StoreCrops<'a>),
 }
 
@@ -247,7 +249,7 @@ impl<'a> Rows<'a> {
     fn of(store: &'a Store, contract: &Preprocess, network: &Network) -> Result<Self, TrainError> {
         let rows = (0..store.len()).collect();
         let source = match network {
-            Network::Clear(_) => Kind::Tokens(StoreTokens::new(store, rows, contract)?),
+            Network::Clear(_) => Kind::Tokens(Box::new(StoreTokens::new(store, rows, contract)?)),
             Network::Hubert(hubert) => {
                 let (samples, decimation) = hubert_crop(hubert.config());
                 Kind::Crops(StoreCrops::new(store, rows, contract, samples, decimation)?)

@@ -163,8 +163,11 @@ fn head_of(network: &Network, name: Option<&str>) -> Result<Head> {
     })
 }
 
+/// Whether the parameter of a name learns.
+type Trains<'a> = dyn Fn(&str) -> bool + Sync + 'a;
+
 /// Which parameters of a HuBERT-ECG classifier learn.
-fn hubert_trains(text: &str, config: &HubertConfig) -> Result<Box<dyn Fn(&str) -> bool + Sync>> {
+fn hubert_trains(text: &str, config: &HubertConfig) -> Result<Box<Trains<'static>>> {
     let config = config.clone();
     let is_head =
         |name: &str| name.starts_with("classifier") || name.starts_with("label_embedding");
@@ -244,7 +247,7 @@ impl Job<'_> {
         &self,
         classifier: C,
         source: &S,
-        trains: &(dyn Fn(&str) -> bool + Sync),
+        trains: &Trains<'_>,
         name: &str,
         what: &'static str,
         folder: &str,

@@ -1,0 +1,238 @@
+//! HuBERT-ECG models from the command line: published files in, vectors, labels and reasons out.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use common::{data, failed, json, ok, ptb_xl, record, run};
+
+/// A store of the PTB-XL fixture, and published files as model folders.
+struct Made(TempDir);
+
+impl Made {
+    fn get() -> &'static Made {
+        static MADE: OnceLock<Made> = OnceLock::new();
+        MADE.get_or_init(|| {
+            let made = Made(tempfile::tempdir().unwrap());
+            ok(run!(
+                "prepare",
+                "ptb-xl",
+                ptb_xl(),
+                "--preset",
+                "hubert",
+                "--out",
+                made.at("store")
+            ));
+            for (file, name) in [
+                ("encoder-100hz/weights.safetensors", "encoder"),
+                ("classification-linear/checkpoint.pt", "linear"),
+            ] {
+                let file = data(&format!("golden-data/hubert-ecg/{file}"));
+                let said = ok(run!(
+                    "import-checkpoint",
+                    "hubert",
+                    file,
+                    "--heads",
+                    "2",
+                    "--out",
+                    made.at(name)
+                ));
+                assert!(said.contains("0 missing, 0 mis-shaped, 0 unused"), "{said}");
+            }
+            made
+        })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+fn vectors(path: &Path) -> Vec<f32> {
+    let file = std::fs::File::open(path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap();
+    let mut all = Vec::new();
+    for batch in reader {
+        let batch = batch.unwrap();
+        let column = batch.column_by_name("vector").unwrap().as_fixed_size_list();
+        all.extend_from_slice(column.values().as_primitive::<Float32Type>().values());
+    }
+    all
+}
+
+#[test]
+fn a_file_and_its_row_in_a_store_give_one_vector_and_tokens_average_to_it() {
+    let made = Made::get();
+    let embed = |name: &str, per: &str, input: &Path| {
+        let out = made.at(&format!("{name}.parquet"));
+        ok(run!(
+            "embed",
+            "--model",
+            made.at("encoder"),
+            "--per",
+            per,
+            "--out",
+            &out,
+            input
+        ));
+        vectors(&out)
+    };
+    let of_store = embed("store", "recording", &made.at("store"));
+    let width = of_store.len() / 56;
+    let of_file = embed("file", "recording", &record());
+    assert_eq!(of_file.len(), width);
+    // The fixture's first record; the store holds samples to 16 bits.
+    for (a, b) in of_file.iter().zip(&of_store) {
+        assert!((a - b).abs() < 2e-3, "{a} {b}");
+    }
+    let tokens = embed("tokens", "token", &record());
+    assert_eq!(tokens.len(), 93 * width);
+    for (i, whole) in of_file.iter().enumerate() {
+        let mean = tokens.iter().skip(i).step_by(width).sum::<f32>() / 93.0;
+        assert!((mean - whole).abs() < 1e-5);
+    }
+    assert_eq!(embed("leads", "lead", &record()).len(), 12 * width);
+    let error = failed(run!(
+        "embed",
+        "--model",
+        made.at("encoder"),
+        "--per",
+        "beat",
+        "--out",
+        made.at("b.npy"),
+        record()
+    ));
+    assert!(error.contains("needs a CLEAR model"), "{error}");
+}
+
+#[test]
+fn contributions_of_leads_add_up_to_the_logit() {
+    let made = Made::get();
+    let why = made.at("why");
+    let said = json(&ok(run!(
+        "predict",
+        "--model",
+        made.at("linear"),
+        "--explain",
+        &why,
+        record()
+    )));
+    for label in said[0]["labels"].as_array().unwrap() {
+        let number = |value: &Value| value.as_f64().unwrap();
+        let parts: f64 = label["contributions"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(number)
+            .sum();
+        let gap = number(&label["bias"]) + parts - number(&label["logit"]);
+        assert!(gap.abs() < 1e-5, "{label}");
+    }
+    assert_eq!(std::fs::read_dir(&why).unwrap().count(), 6);
+}
+
+#[test]
+fn heads_are_fitted_judged_saved_and_exported() {
+    let made = Made::get();
+    let (store, encoder) = (made.at("store"), made.at("encoder"));
+    let judged = made.at("judged");
+    let table = ok(run!(
+        "probe",
+        "--model",
+        &encoder,
+        "--data",
+        &store,
+        "--task",
+        "superdiagnostic",
+        "--resamples",
+        "20",
+        "--out",
+        &judged
+    ));
+    assert!(table.contains("random weights"), "{table}");
+    let predict = |model: &Path| json(&ok(run!("predict", "--model", model, record())));
+    assert_eq!(
+        predict(&judged.join("superdiagnostic-1-linear"))[0]["labels"]
+            .as_array()
+            .unwrap()
+            .len(),
+        5
+    );
+
+    let tuned = made.at("tuned");
+    ok(run!(
+        "finetune",
+        "--model",
+        &encoder,
+        "--data",
+        &store,
+        "--task",
+        "superdiagnostic",
+        "--head",
+        "mlp",
+        "--trainable",
+        "last-1",
+        "--epochs",
+        "1",
+        "--batch",
+        "8",
+        "--resamples",
+        "20",
+        "--out",
+        &tuned
+    ));
+    let (file, again) = (made.at("x.safetensors"), made.at("again"));
+    ok(run!("export-checkpoint", "--model", &tuned, "--out", &file));
+    ok(run!(
+        "import-checkpoint",
+        "hubert",
+        &file,
+        "--heads",
+        "2",
+        "--compat",
+        "released",
+        "--out",
+        &again
+    ));
+    assert_eq!(
+        predict(&again)[0]["labels"][3]["logit"],
+        predict(&tuned)[0]["labels"][3]["logit"]
+    );
+
+    let error = failed(run!(
+        "probe",
+        "--model",
+        &encoder,
+        "--data",
+        &store,
+        "--task",
+        "superdiagnostic",
+        "--head",
+        "hug"
+    ));
+    assert!(error.contains("needs the lead vectors of CLEAR"), "{error}");
+    let error = failed(run!(
+        "finetune",
+        "--model",
+        &encoder,
+        "--data",
+        &store,
+        "--task",
+        "superdiagnostic",
+        "--head",
+        "hug",
+        "--out",
+        made.at("never")
+    ));
+    assert!(error.contains("linear, mlp or label-embedding"), "{error}");
+}
