@@ -44,6 +44,7 @@ mod map;
 mod outcome;
 mod parts;
 mod prepare;
+mod quality_filter;
 mod quantise;
 mod schema;
 mod shard;
@@ -58,6 +59,7 @@ pub use labels::Labels;
 pub use outcome::{Outcome, Status, read_outcomes};
 pub use parts::{MAX_PARTS, Part, merge};
 pub use prepare::{FailureLimit, PrepareOptions, Progress, Summary, prepare};
+pub use quality_filter::{BelowQuality, LimbLimit, QualityFilter, WrongQualityFilter};
 pub use quantise::{Quantised, quantise};
 pub use schema::{
     DESCRIPTION_FILE, LABEL_PREFIX, LabelClass, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts,

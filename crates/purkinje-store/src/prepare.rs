@@ -15,6 +15,7 @@ use crate::files;
 use crate::import::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::outcome::{Outcome, Status, portable, read_outcomes};
 use crate::parts::{Part, part_of_file};
+use crate::quality_filter::QualityFilter;
 use crate::quantise::quantise;
 use crate::schema::{
     DESCRIPTION_FILE, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, Split, StoreInfo,
@@ -36,6 +37,8 @@ pub struct PrepareOptions {
     pub split: SplitRule,
     /// How many records may fail before the preparation counts as failed.
     pub max_failed: FailureLimit,
+    /// Which records are good enough; the others are skipped, and their outcome says why.
+    pub quality: QualityFilter,
     /// Worker threads; all cores when absent. The store is the same for any number.
     pub threads: Option<usize>,
     /// Records of the source that a shard covers; its rows are those of them that can be stored.
@@ -59,6 +62,7 @@ impl Default for PrepareOptions {
         PrepareOptions {
             split: SplitRule::default(),
             max_failed: FailureLimit::Share(0.05),
+            quality: QualityFilter::default(),
             threads: None,
             rows_per_shard: 4096,
             rows_per_batch: 256,
@@ -168,6 +172,7 @@ pub fn prepare(
                 importer,
                 catalogue: &catalogue,
                 end: items.end,
+                quality: &options.quality,
                 worker,
                 progress,
             };
@@ -198,6 +203,7 @@ struct Job<'a> {
     catalogue: &'a Catalogue,
     /// First record that is not to be prepared.
     end: usize,
+    quality: &'a QualityFilter,
     worker: Worker,
     progress: &'a dyn Progress,
 }
@@ -280,6 +286,10 @@ impl Job<'_> {
         };
         match worker.row(item, recording) {
             Ok(Ready::Row(row, remark)) => {
+                let rate_hz = worker.preparer.contract().rate_hz;
+                if let Err(below) = self.quality.check_new(&row, rate_hz) {
+                    return end(Status::Skipped, below.to_string());
+                }
                 let outcome = Outcome {
                     id: row.id.clone(),
                     path: row.source.clone(),
@@ -580,6 +590,10 @@ fn spec(
     serde_json::to_writer(&mut hasher, &what).map_err(|error| StoreError::Settings {
         reason: format!("the list of records cannot be hashed: {error}"),
     })?;
+    if !options.quality.is_empty() {
+        // After the rest, so that stores without a filter keep their fingerprints.
+        hasher.update(options.quality.to_string().as_bytes());
+    }
     Ok(StoreSpec {
         name: catalogue.name.clone(),
         preprocess: preprocess.clone(),

@@ -16,6 +16,7 @@ use crate::error::StoreError;
 use crate::files;
 use crate::labels::Labels;
 use crate::parts::part_of_file;
+use crate::quality_filter::QualityFilter;
 use crate::schema::{DESCRIPTION_FILE, SCHEMA_VERSION, Split, StoreInfo, schema_of};
 use crate::shard::{hash_file, read_shard};
 use crate::writer::unfinished;
@@ -202,6 +203,15 @@ impl Store {
         self.rows()
             .enumerate()
             .filter(|(_, row)| row.split() == split)
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The records that keep the limits of `filter`, increasing.
+    pub fn indices_of_quality(&self, filter: &QualityFilter) -> Vec<usize> {
+        self.rows()
+            .enumerate()
+            .filter(|(_, row)| filter.check_row(row, self.info.rate_hz).is_ok())
             .map(|(index, _)| index)
             .collect()
     }
