@@ -35,6 +35,7 @@
 
 mod columns;
 mod error;
+pub mod export;
 mod files;
 pub mod import;
 mod labels;

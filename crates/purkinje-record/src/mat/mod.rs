@@ -15,8 +15,10 @@ mod level4;
 mod level5;
 mod open;
 mod value;
+mod writer;
 
 pub use value::{Class, Numeric, Struct, Value};
+pub use writer::{MAX_VARIABLE_BYTES, NewValue, write_mat};
 
 /// Bytes of the largest file that is read.
 pub const MAX_MAT_BYTES: u64 = 1 << 31;
