@@ -12,7 +12,7 @@ use purkinje_models::encoder::Encoder;
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_signal::Preprocess;
-use purkinje_store::{Split, Store};
+use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::HeadTraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source, StoreCrops, StoreTokens, frozen_vectors};
@@ -113,13 +113,21 @@ pub struct Task {
 }
 
 impl Task {
-    /// The label set `name` of a store.
-    pub fn load(store: &Store, name: &str) -> Result<Task> {
+    /// The label set `name` of a store; of records that keep the limits of `quality`, if there are any.
+    pub fn load(store: &Store, name: &str, quality: Option<&QualityFilter>) -> Result<Task> {
+        let rate_hz = store.info().rate_hz;
+        let kept = |row: usize| match quality {
+            None => true,
+            Some(quality) => store
+                .row(row)
+                .is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok()),
+        };
         let part = |split| -> Result<(Part, Vec<String>)> {
-            let labels = store.label_matrix_of(name, split).into_diagnostic()?;
+            let mut labels = store.label_matrix_of(name, split).into_diagnostic()?;
+            labels.retain(kept);
             if labels.rows.is_empty() {
                 return Err(miette!(
-                    help = "prepare the store with splits, or choose another task",
+                    help = "prepare the store with splits, choose another task, or other limits on quality",
                     "store {}: task `{name}` has no record in split `{}`",
                     store.dir().display(),
                     split.name()

@@ -38,6 +38,18 @@ impl Labels {
         &self.multi_hot[row * classes..(row + 1) * classes]
     }
 
+    /// Keeps the records for whose index into the store `kept` is true.
+    pub fn retain(&mut self, kept: impl Fn(usize) -> bool) {
+        let classes = self.classes.len();
+        let keep: Vec<bool> = self.rows.iter().map(|&row| kept(row)).collect();
+        let mut at = 0..;
+        self.rows
+            .retain(|_| at.next().is_some_and(|at: usize| keep[at]));
+        let mut at = 0..;
+        self.multi_hot
+            .retain(|_| at.next().is_some_and(|at: usize| keep[at / classes]));
+    }
+
     /// How many records carry each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
@@ -63,5 +75,8 @@ mod tests {
         assert_eq!(labels.rows, [4, 7, 9]);
         assert_eq!(labels.row(0), [1, 0, 1]);
         assert_eq!(labels.counts(), [1, 0, 2]);
+        labels.retain(|row| row != 7);
+        assert_eq!(labels.rows, [4, 9]);
+        assert_eq!(labels.multi_hot, [1, 0, 1, 0, 0, 1]);
     }
 }

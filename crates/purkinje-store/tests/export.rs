@@ -100,7 +100,11 @@ fn clear_hug_gets_its_tokens() {
         let folder = out.join(&set.name);
         // Over all samples and leads of the task's training part, in two passes.
         let train = store.label_matrix_of(&set.name, Split::Train).unwrap();
-        let all: Vec<f64> = train.rows.iter().flat_map(|&r| samples(&store, r)).collect();
+        let all: Vec<f64> = train
+            .rows
+            .iter()
+            .flat_map(|&r| samples(&store, r))
+            .collect();
         let mean = all.iter().sum::<f64>() / all.len() as f64;
         let variance = all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64;
         let [found_mean, found_deviation] = exported.standardised[&set.name];
@@ -111,7 +115,9 @@ fn clear_hug_gets_its_tokens() {
             let n = labels.rows.len();
             let file = |what: &str| folder.join(format!("{split}_{what}.npy"));
             let (header, _) = array(&file("data"));
-            assert!(header.contains(&format!("'<f4', 'fortran_order': False, 'shape': ({n}, 180, 96)")));
+            assert!(header.contains(&format!(
+                "'<f4', 'fortran_order': False, 'shape': ({n}, 180, 96)"
+            )));
             let data = array_of(&file("data"), f32::from_le_bytes);
             let chans = array_of(&file("data_in_chans"), i64::from_le_bytes);
             let times = array_of(&file("data_in_times"), i64::from_le_bytes);
@@ -188,7 +194,11 @@ fn clear_hug_pre_trains_on_batches() {
     store.row(first).unwrap().signal_mv_into(&mut signal);
     let data = array_of(&out.join("batch_0/train_data.npy"), f32::from_le_bytes);
     assert!(data[..180 * 96].iter().any(|x| *x != 0.0));
-    assert!(data[..180 * 96].iter().all(|x| *x == 0.0 || signal.contains(x)));
+    assert!(
+        data[..180 * 96]
+            .iter()
+            .all(|x| *x == 0.0 || signal.contains(x))
+    );
 }
 
 #[test]
@@ -203,7 +213,10 @@ fn hubert_ecg_gets_recordings_and_tables() {
     let mut listed = 0;
     for split in [Split::Train, Split::Val, Split::Test] {
         let rows = table(&out.join(format!("superdiagnostic_{split}.csv")));
-        assert_eq!(exported.rows[&format!("superdiagnostic_{split}.csv")], rows.len());
+        assert_eq!(
+            exported.rows[&format!("superdiagnostic_{split}.csv")],
+            rows.len()
+        );
         for row in rows {
             listed += 1;
             let id: usize = row["filename"][2..7].parse().unwrap();
@@ -221,16 +234,28 @@ fn hubert_ecg_gets_recordings_and_tables() {
             assert_eq!(present, stored.labels(set).unwrap_or_default());
             // From the published file, and not by way of the store.
             let path = find(&source, &format!("{id:05}_hr.hea"));
-            let recording = purkinje_record::open(&path, &OpenOptions::default()).unwrap();
+            let whole = OpenOptions {
+                keep_digital: true,
+                ..OpenOptions::default()
+            };
+            let recording = purkinje_record::open(&path, &whole).unwrap();
             let digital = recording.digital.as_ref().unwrap();
-            let mv: Vec<f64> = digital.samples().iter().map(|&u| f64::from(u) / 1000.0).collect();
+            let mv: Vec<f64> = digital
+                .samples()
+                .iter()
+                .map(|&u| f64::from(u) / 1000.0)
+                .collect();
             let preparer =
                 purkinje_signal::Preparer::new(&Preprocess::preset("hubert").unwrap()).unwrap();
             let direct = preparer
                 .apply_samples("r", &recording.leads, 500.0, &mv)
                 .unwrap();
             let npy = out.join("recordings").join(&row["filename"]);
-            assert!(array(&npy).0.contains("'<f8', 'fortran_order': False, 'shape': (12, 5000)"));
+            assert!(
+                array(&npy)
+                    .0
+                    .contains("'<f8', 'fortran_order': False, 'shape': (12, 5000)")
+            );
             assert_eq!(array_of(&npy, f64::from_le_bytes), direct.rows);
             let options = OpenOptions {
                 rate_hz: Some(500.0),
@@ -272,10 +297,18 @@ fn d_beta_gets_matlab_files_and_manifests() {
     assert_eq!(exported.rows.values().sum::<usize>(), 2);
     let contract = Preprocess::preset("d-beta").unwrap();
     let mut lines = 0;
-    for (manifest, split) in [("train", Split::Train), ("valid", Split::Val), ("test", Split::Test)] {
+    for (manifest, split) in [
+        ("train", Split::Train),
+        ("valid", Split::Val),
+        ("test", Split::Test),
+    ] {
         let path = out.join(format!("{manifest}.tsv"));
         let text = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(text.lines().count(), store.indices(split).len(), "{manifest}");
+        assert_eq!(
+            text.lines().count(),
+            store.indices(split).len(),
+            "{manifest}"
+        );
         for line in text.lines() {
             lines += 1;
             let (file, length) = line.split_once('\t').unwrap();
@@ -301,7 +334,11 @@ fn d_beta_gets_matlab_files_and_manifests() {
                     .iter()
                     .map(|x| *x as f32)
                     .collect();
-                assert_eq!(read.samples_mv()[at * 5000..(at + 1) * 5000], expected, "{lead}");
+                assert_eq!(
+                    read.samples_mv()[at * 5000..(at + 1) * 5000],
+                    expected,
+                    "{lead}"
+                );
             }
         }
     }
@@ -342,12 +379,17 @@ fn deri_gets_arrays_and_tables() {
             let csv = table(&out.join(format!("{split}.csv")));
             let path = out.join(format!("{prefix}{split}.npy"));
             let n = csv.len();
-            assert!(array(&path).0.contains(&format!("'<i2', 'fortran_order': False, 'shape': ({n}, 12, 5000)")));
+            assert!(array(&path).0.contains(&format!(
+                "'<i2', 'fortran_order': False, 'shape': ({n}, 12, 5000)"
+            )));
             let data = array_of(&path, i16::from_le_bytes);
             for (at, row) in csv.iter().enumerate() {
                 rows += 1;
                 let index = store.position(&row["study_id"]).unwrap();
-                assert_eq!(row["total_report"], store.row(index).unwrap().report().unwrap());
+                assert_eq!(
+                    row["total_report"],
+                    store.row(index).unwrap().report().unwrap()
+                );
                 let stored = samples(&store, index);
                 let low = stored.iter().copied().fold(f64::INFINITY, f64::min);
                 let high = stored.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -389,9 +431,10 @@ print(total)
 fn what_a_store_cannot_become_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let slow = store(dir.path(), PtbXlRate::Hz100, "clear-ptbxl");
+    let filtered = store(dir.path(), PtbXlRate::Hz500, "clear");
     let out = dir.path().join("out");
     for layout in [Layout::HubertEcg, Layout::DBeta, Layout::Deri, Layout::Merl] {
-        let error = write(&slow, layout, &out).unwrap_err();
+        let error = write(&filtered, layout, &out).unwrap_err();
         assert!(matches!(error, ExportError::Contract { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("500") && text.contains("prepare"), "{text}");
@@ -415,7 +458,10 @@ fn what_a_store_cannot_become_is_refused() {
         ..ExportOptions::default()
     };
     let error = export(&slow, Layout::ClearHug, &out, &options, &go).unwrap_err();
-    assert!(error.to_string().contains("quality: noise_mv: 56"), "{error}");
+    assert!(
+        error.to_string().contains("quality: noise_mv: 56"),
+        "{error}"
+    );
     assert!(!out.exists());
 }
 
@@ -439,7 +485,10 @@ fn a_folder_appears_as_a_whole_and_replaces_only_what_it_may() {
     let first = tree(&out);
     assert!(first.contains_key(EXPORT_FILE));
     let error = export(&store, Layout::ClearHug, &out, &options, &go).unwrap_err();
-    assert!(matches!(error, ExportError::Exists { exported: true, .. }), "{error}");
+    assert!(
+        matches!(error, ExportError::Exists { exported: true, .. }),
+        "{error}"
+    );
     let again = ExportOptions {
         overwrite: true,
         ..options.clone()
@@ -452,7 +501,16 @@ fn a_folder_appears_as_a_whole_and_replaces_only_what_it_may() {
     fs::create_dir(&mine).unwrap();
     fs::write(mine.join("thesis.tex"), "x").unwrap();
     let error = export(&store, Layout::ClearHug, &mine, &again, &go).unwrap_err();
-    assert!(matches!(error, ExportError::Exists { exported: false, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ExportError::Exists {
+                exported: false,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(fs::read_dir(&mine).unwrap().count(), 1);
 }
 

@@ -134,7 +134,7 @@ fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTabl
     args.task
         .iter()
         .map(|name| {
-            let task = Task::load(store, name)?;
+            let task = Task::load(store, name, None)?;
             let mut rows = Vec::new();
             for head in [Head::Linear, Head::Hug] {
                 let protocol = Protocol {

@@ -15,7 +15,7 @@ use purkinje_models::layers::Context;
 use purkinje_record::{LeadChoice, LeadSet};
 use purkinje_signal::beats::RATE_HZ;
 use purkinje_signal::{BeatTokens, Preprocess};
-use purkinje_store::{FailureLimit, Store};
+use purkinje_store::{FailureLimit, QualityFilter, Store};
 use purkinje_train::TrainError;
 use purkinje_train::source::{Source as _, StoreCrops, StoreTokens};
 use rayon::prelude::*;
@@ -52,6 +52,9 @@ pub struct Args {
     /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
     #[arg(long, value_name = "LEADS")]
     leads: Option<WantedLeads>,
+    /// Of stores, take just records whose figures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    #[arg(long, value_name = "FILTER")]
+    quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects
     #[arg(long)]
     any_preprocessing: bool,
@@ -120,7 +123,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     };
     let mut sink = Sink::begin(&args.out, about)?;
 
-    let (stores, items) = open_inputs(&args.inputs)?;
+    let (stores, items) = open_inputs(&args.inputs, args.quality.as_ref())?;
     let sources = stores
         .iter()
         .map(|store| {
@@ -189,7 +192,10 @@ pub fn run(args: Args) -> miette::Result<()> {
     ))
 }
 
-fn open_inputs(paths: &[PathBuf]) -> miette::Result<(Vec<Store>, Vec<Item>)> {
+fn open_inputs(
+    paths: &[PathBuf],
+    quality: Option<&QualityFilter>,
+) -> miette::Result<(Vec<Store>, Vec<Item>)> {
     let mut stores = Vec::new();
     let mut items = Vec::new();
     for path in paths {
@@ -200,7 +206,12 @@ fn open_inputs(paths: &[PathBuf]) -> miette::Result<(Vec<Store>, Vec<Item>)> {
                 store: stores.len(),
                 row,
             };
-            items.extend((0..store.len()).map(of_store));
+            match quality {
+                None => items.extend((0..store.len()).map(of_store)),
+                Some(quality) => {
+                    items.extend(store.indices_of_quality(quality).into_iter().map(of_store));
+                }
+            }
             stores.push(store);
         } else {
             items.extend(inputs::list(path)?.into_iter().map(Item::File));

@@ -15,7 +15,7 @@ use purkinje_models::hug::{self, Classifier};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
-use purkinje_store::Store;
+use purkinje_store::{QualityFilter, Store};
 use purkinje_train::clear::Trainable;
 use purkinje_train::hubert::Freezing;
 use purkinje_train::optimizer::AdamwConfig;
@@ -84,6 +84,9 @@ pub struct Args {
     /// Continue from the run's checkpoint.
     #[arg(long)]
     resume: bool,
+    /// Use just records whose figures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    #[arg(long, value_name = "FILTER")]
+    quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects.
     #[arg(long)]
     any_preprocessing: bool,
@@ -96,7 +99,7 @@ pub fn run(args: Args) -> Result<()> {
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
     let contract = model.check_store(&store, &leads, args.any_preprocessing)?;
-    let task = Task::load(&store, &args.task)?;
+    let task = Task::load(&store, &args.task, args.quality.as_ref())?;
     let job = Job {
         store: &store,
         contract: &contract,

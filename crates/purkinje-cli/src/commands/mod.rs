@@ -14,6 +14,7 @@ mod prepare;
 mod pretrain;
 mod probe;
 mod store;
+mod store_export;
 mod store_report;
 
 use clap::{Args, Subcommand};

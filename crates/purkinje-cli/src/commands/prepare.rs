@@ -11,8 +11,8 @@ use purkinje_store::import::{
     ImportOptions, Importer, LabelTable, TableColumns, data_sets, importer, usual_preprocess,
 };
 use purkinje_store::{
-    FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, Split, SplitRule, Status,
-    Store, StoreError, Summary, prepare, read_outcomes,
+    FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
+    SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,
 };
 
 use crate::output::{self, Table, count, printable};
@@ -113,6 +113,9 @@ struct Common {
     /// Records that may fail: a share or a number
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
+    /// Skip recordings whose figures pass these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv says which and why
+    #[arg(long, value_name = "FILTER")]
+    quality: Option<QualityFilter>,
     /// Prepare just part I of N, for several processes or machines; `purkinje store merge` joins them
     #[arg(long, value_name = "I/N", value_parser = part)]
     shard: Option<(usize, usize)>,
@@ -249,6 +252,7 @@ fn make(
             SplitRule::Source(patients)
         },
         max_failed: common.max_failed,
+        quality: common.quality.clone().unwrap_or_default(),
         threads: Some(rayon::current_num_threads()),
         shard: common.shard,
         overwrite: common.overwrite,

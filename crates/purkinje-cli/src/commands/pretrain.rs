@@ -8,7 +8,7 @@ use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask, TokenConte
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
-use purkinje_store::{Split, Store};
+use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source as _, StoreTokens};
@@ -91,6 +91,9 @@ pub struct ClearArgs {
     /// Matrix products in bfloat16 where the device has units for it.
     #[arg(long)]
     pub mixed_precision: bool,
+    /// Use just records whose figures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    #[arg(long, value_name = "FILTER")]
+    pub quality: Option<QualityFilter>,
     /// Continue from the run's checkpoint.
     #[arg(long)]
     pub resume: bool,
@@ -109,6 +112,9 @@ pub struct RunConfig {
     pub leads: LeadSet,
     /// Records of one step.
     pub batch: usize,
+    /// Limits on the quality of records; none when empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub quality: String,
     /// Schedule and optimizer.
     pub train: TrainConfig,
     /// Network.
@@ -147,6 +153,19 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     let mut rows = store.indices(Split::Train);
     if rows.is_empty() {
         rows = (0..store.len()).collect();
+    }
+    let quality: QualityFilter = config.quality.parse().into_diagnostic()?;
+    let listed = rows.len();
+    let rate_hz = store.info().rate_hz;
+    rows.retain(|&row| {
+        let row = store.row(row);
+        row.is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok())
+    });
+    if rows.is_empty() {
+        return Err(miette!(
+            "none of the {listed} records for training in `{}` keeps the limits `{quality}`",
+            args.data.display()
+        ));
     }
     let contract = config
         .preprocess
@@ -269,6 +288,7 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
                 data: args.data.clone(),
                 leads: store.info().preprocess.leads.clone(),
                 batch: 64,
+                quality: String::new(),
                 train: TrainConfig {
                     epochs: 25,
                     lr: if name == "tiny" { 1e-3 } else { 5e-4 },
@@ -310,6 +330,9 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
     config.batch = args.batch.unwrap_or(config.batch);
     if let Some(leads) = &args.leads {
         config.leads = leads.clone();
+    }
+    if let Some(quality) = &args.quality {
+        config.quality = quality.to_string();
     }
     if let Some(preset) = &args.preset {
         config.preprocess = Some(preset.clone());

@@ -10,7 +10,7 @@ use purkinje_models::hubert;
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Parameter, Weights};
 use purkinje_record::LeadSet;
-use purkinje_store::Store;
+use purkinje_store::{QualityFilter, Store};
 
 use crate::device::DeviceName;
 use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
@@ -63,6 +63,9 @@ pub struct Args {
     /// Folder for results.json, the tables and one classifier for each task, fraction and head.
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Use just records whose figures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    #[arg(long, value_name = "FILTER")]
+    pub quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects, as the published protocol does (filtered MIMIC-IV
     /// for pre-training, raw PTB-XL for probing).
     #[arg(long)]
@@ -81,7 +84,7 @@ pub fn run(args: Args) -> Result<()> {
     let tasks = args
         .task
         .iter()
-        .map(|name| Task::load(&store, name))
+        .map(|name| Task::load(&store, name, args.quality.as_ref()))
         .collect::<Result<Vec<_>>>()?;
 
     let device = args.device.open()?;

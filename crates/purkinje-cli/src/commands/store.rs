@@ -1,15 +1,16 @@
 //! `purkinje store`: what a store holds, whether it is intact, and what it shares with others.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Subcommand;
 use miette::{IntoDiagnostic, miette};
 use purkinje_store::leakage::{RecordRef, SignalPair, leakage};
-use purkinje_store::{Split, Store, merge};
+use purkinje_store::{QualityFilter, Split, Store, merge};
 
 use super::prepare::parts;
-use super::store_report;
+use super::{store_export, store_report};
 use crate::output::{self, Table, count, printable};
 use crate::progress;
 
@@ -29,8 +30,11 @@ enum Action {
         /// Count the classes of this label set in every part
         #[arg(long, value_name = "TASK")]
         labels: Option<String>,
+        /// Count the records that keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`, and what the others lack
+        #[arg(long, value_name = "FILTER", conflicts_with = "labels")]
+        quality: Option<QualityFilter>,
         /// Print store.json
-        #[arg(long, conflicts_with = "labels")]
+        #[arg(long, conflicts_with_all = ["labels", "quality"])]
         json: bool,
     },
     /// Compare every byte with the checksums of store.json
@@ -58,6 +62,8 @@ enum Action {
         #[arg(short, long, value_name = "FILE", default_value = "report.html")]
         out: PathBuf,
     },
+    /// Write a store in the layout of one of the original programs, so that it runs on the same data
+    Export(store_export::Args),
     /// Join the parts that `prepare --shard` made; the store is the same, byte for byte, as if one process had made it
     Merge {
         /// The folders with the parts
@@ -75,15 +81,18 @@ pub fn run(args: Args) -> miette::Result<()> {
         Action::Info {
             store,
             labels,
+            quality,
             json,
         } => {
             let store = Store::open(store).into_diagnostic()?;
             match labels {
                 _ if json => output::print_json(store.info()),
+                None if let Some(quality) = quality => output::print(&kept(&store, &quality)),
                 Some(task) => output::print(&classes(&store, &task)?),
                 None => output::print(&info(&store)?),
             }
         }
+        Action::Export(args) => store_export::run(args),
         Action::Leakage { stores, json, show } => compare(&stores, json.as_deref(), show),
         Action::Report { store, out } => {
             store_report::write(&Store::open(store).into_diagnostic()?, &out)?;
@@ -221,6 +230,37 @@ fn info(store: &Store) -> miette::Result<String> {
     );
     text += &parts(store)?.to_string();
     Ok(text)
+}
+
+/// Records of every part that keep the limits, and what the others were left out for.
+fn kept(store: &Store, quality: &QualityFilter) -> String {
+    let mut parts = BTreeMap::<Split, [usize; 2]>::new();
+    let mut reasons = BTreeMap::<&str, usize>::new();
+    for row in store.rows() {
+        let part = parts.entry(row.split()).or_default();
+        part[1] += 1;
+        match quality.check_row(&row, store.info().rate_hz) {
+            Ok(()) => part[0] += 1,
+            Err(below) => *reasons.entry(below.measure).or_default() += 1,
+        }
+    }
+    let mut table = Table::new(1, ["", "kept", "left out", "in all"].map(str::to_owned));
+    let mut line = |name: &str, [kept, all]: [usize; 2]| {
+        let counts = [kept, all - kept, all].map(|count| count.to_string());
+        table.row([name.to_owned()].into_iter().chain(counts));
+    };
+    for (split, counts) in &parts {
+        line(split.name(), *counts);
+    }
+    let all = parts
+        .values()
+        .fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]);
+    line("in all", all);
+    let mut text = format!("{quality}\n\n{table}");
+    for (measure, count) in reasons {
+        text += &format!("left out for {measure}: {count}\n");
+    }
+    text
 }
 
 fn classes(store: &Store, task: &str) -> miette::Result<String> {

@@ -41,11 +41,11 @@ pub fn write_mat(out: &mut impl Write, variables: &[(&str, NewValue<'_>)]) -> io
 
 // Types of data and classes of arrays, as the format numbers them.
 const INT8: u32 = 1;
-const UINT16: u32 = 4;
 const INT32: u32 = 5;
 const UINT32: u32 = 6;
 const DOUBLE: u32 = 9;
 const MATRIX: u32 = 14;
+const UTF8: u32 = 16;
 const CHAR_CLASS: u32 = 4;
 const DOUBLE_CLASS: u32 = 6;
 
@@ -74,14 +74,13 @@ fn matrix(name: &str, value: &NewValue<'_>) -> io::Result<Vec<u8>> {
             (DOUBLE_CLASS, [rows, columns], DOUBLE, data)
         }
         NewValue::Text(text) => {
-            too_large(name, text.len(), 2)?;
-            let units: Vec<u16> = text
-                .chars()
-                .map(|c| u16::try_from(u32::from(c)).unwrap_or(0xFFFD))
-                .collect();
-            let lines = usize::from(!units.is_empty());
-            let data = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
-            (CHAR_CLASS, [lines, units.len()], UINT16, data)
+            too_large(name, text.len(), 3)?;
+            // As UTF-8, which MATLAB and SciPy read; SciPy takes 16-bit characters for single bytes.
+            let in_plane = |c: char| if c > '\u{FFFF}' { '\u{FFFD}' } else { c };
+            let text: String = text.chars().map(in_plane).collect();
+            let chars = text.chars().count();
+            let data = text.into_bytes();
+            (CHAR_CLASS, [usize::from(chars > 0), chars], UTF8, data)
         }
     };
     let mut body = Vec::with_capacity(data.len() + 128);
