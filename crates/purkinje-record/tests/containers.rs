@@ -186,11 +186,7 @@ fn exams_of_code_15_are_the_same_as_hdf5_and_matlab() {
     let file = Hdf5File::open(data("code-15/exams_part.hdf5")).unwrap();
     let ids: Vec<i64> = file.dataset("exam_id").unwrap().read().unwrap();
     assert_eq!(ids, [438_277, 358_121, 1_594_286]);
-    let mat = open(
-        data("code-15/code_15_358121.mat"),
-        &OpenOptions::default(),
-    )
-    .unwrap();
+    let mat = open(data("code-15/code_15_358121.mat"), &OpenOptions::default()).unwrap();
     assert_eq!((mat.rate_hz, mat.leads.len()), (400.0, 12));
     let tracings = file.dataset("tracings").unwrap();
     let exam: Vec<f32> = tracings.read_rows(1..2).unwrap();

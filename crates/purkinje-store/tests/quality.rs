@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_record_is_said() {
         rows.extend(beating(6, 1000));
         rows
     };
-    let mut write = |name: &str, change: &dyn Fn(&mut Vec<Vec<i16>>)| {
+    let write = |name: &str, change: &dyn Fn(&mut Vec<Vec<i16>>)| {
         let mut rows = good();
         change(&mut rows);
         write_wfdb(&root, name, &TWELVE, "mV", &rows);
