@@ -19,7 +19,7 @@ use crate::schema::{LabelClass, LabelSet};
 pub const CHALLENGE_RECORDS: [usize; 8] = [6877, 3453, 74, 516, 21837, 10344, 10247, 34905];
 
 /// The sets that HuBERT-ECG's splits are known for.
-const HUBERT_SETS: [&str; 6] = [
+pub(super) const HUBERT_SETS: [&str; 6] = [
     "cpsc2018",
     "cpsc-extra",
     "georgia",
