@@ -16,7 +16,7 @@ use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::HeadTraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source, StoreCrops, StoreTokens, frozen_vectors};
-use purkinje_train::{Next, Observer, RunFolder, Targets, TrainConfig, TrainError, train};
+use purkinje_train::{Decay, Next, Observer, RunFolder, Targets, TrainConfig, TrainError, train};
 
 use crate::model::{Network, hubert_crop};
 
@@ -394,6 +394,8 @@ fn hug(
         lr,
         min_lr: 1e-5,
         warmup_epochs: protocol.epochs / 10,
+        decay: Decay::Cosine,
+        accumulate: 1,
         seed: protocol.seed,
         optimizer: AdamwConfig::finetune(),
         mixed_precision: false,

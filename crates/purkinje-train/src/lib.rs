@@ -21,4 +21,4 @@ mod training;
 pub use classification::{Classification, Targets};
 pub use error::TrainError;
 pub use objective::Objective;
-pub use training::{Next, Observer, RunFolder, StepReport, TrainConfig, train};
+pub use training::{Decay, Next, Observer, RunFolder, StepReport, TrainConfig, train};

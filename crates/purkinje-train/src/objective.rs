@@ -33,6 +33,11 @@ pub trait Objective: Sync {
         true
     }
 
+    /// What the learning rate of a parameter is multiplied with.
+    fn rate(&self, _name: &str) -> f64 {
+        1.0
+    }
+
     /// Dropout probability of a training pass.
     fn dropout(&self) -> f32;
 }

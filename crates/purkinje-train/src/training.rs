@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::objective::Objective;
 use crate::optimizer::{Adamw, AdamwConfig};
 use crate::run_log::RunLog;
-use crate::schedule::CosineSchedule;
+use crate::schedule::{CosineSchedule, LinearSchedule};
 use crate::tensorboard::EventWriter;
 
 /// How long and how fast to learn.
@@ -27,8 +27,14 @@ pub struct TrainConfig {
     pub lr: f64,
     /// Learning rate the cosine falls towards.
     pub min_lr: f64,
-    /// Passes during which the rate rises from 0.
+    /// Passes during which the rate rises from 0, before a cosine.
     pub warmup_epochs: usize,
+    /// How the rate falls.
+    #[serde(default)]
+    pub decay: Decay,
+    /// Batches whose gradients make one update.
+    #[serde(default = "one")]
+    pub accumulate: usize,
     /// Seed of every random choice.
     pub seed: u64,
     /// Optimizer.
@@ -37,6 +43,54 @@ pub struct TrainConfig {
     pub mixed_precision: bool,
     /// Seconds between checkpoints inside an epoch; one is always written at its end.
     pub checkpoint_every_s: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// How a learning rate falls after its warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Along a cosine to `min_lr`: CLEAR-HUG.
+    #[default]
+    Cosine,
+    /// In a straight line to 0, after 8 % of all updates: HuBERT-ECG.
+    Linear,
+}
+
+/// A learning rate for each update.
+enum Rates {
+    Cosine(CosineSchedule),
+    Linear(LinearSchedule),
+}
+
+impl Rates {
+    fn new(config: &TrainConfig, per_epoch: usize) -> Result<Self, TrainError> {
+        Ok(match config.decay {
+            Decay::Cosine => Rates::Cosine(CosineSchedule::from_epochs(
+                config.lr,
+                config.min_lr,
+                config.epochs,
+                per_epoch,
+                config.warmup_epochs,
+                None,
+            )?),
+            Decay::Linear => Rates::Linear(LinearSchedule::with_share(
+                config.lr,
+                config.epochs * per_epoch,
+                LinearSchedule::WARMUP,
+            )?),
+        })
+    }
+
+    fn at(&self, step: usize) -> f64 {
+        match self {
+            Rates::Cosine(schedule) => schedule.at(step),
+            Rates::Linear(schedule) => schedule.at(step),
+        }
+    }
 }
 
 /// Where a run writes and whether it continues.
@@ -118,22 +172,18 @@ pub fn train<O: Objective>(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Weights, TrainError> {
-    let per_epoch = objective.steps_per_epoch();
+    let parts = config.accumulate.max(1);
+    let batches_per_epoch = objective.steps_per_epoch();
+    let per_epoch = batches_per_epoch / parts;
     if per_epoch == 0 {
         return Err(TrainError::NoData {
-            batch: objective.batch_size(),
+            batch: objective.batch_size() * parts,
         });
     }
     let steps = per_epoch * config.epochs;
-    let schedule = CosineSchedule::from_epochs(
-        config.lr,
-        config.min_lr,
-        config.epochs,
-        per_epoch,
-        config.warmup_epochs,
-        None,
-    )?;
-    let mut optimizer = Adamw::new(&weights, |n| objective.trains(n), config.optimizer);
+    let schedule = Rates::new(config, per_epoch)?;
+    let mut optimizer = Adamw::new(&weights, |n| objective.trains(n), config.optimizer)
+        .with_rates(&weights, |n| objective.rate(n));
     let file = folder.path.as_deref().map(|path| path.join(CHECKPOINT));
     let mut first = 0;
     if let Some(file) = file.as_deref().filter(|f| folder.resume && f.exists()) {
@@ -148,25 +198,40 @@ pub fn train<O: Objective>(
         let (sender, batches) = mpsc::sync_channel(PREFETCH);
         scope.spawn(move || {
             for step in first..steps {
-                // A closed channel means that training ended early.
-                if sender.send(objective.batch(step)).is_err() {
-                    break;
+                let (epoch, step) = (step / per_epoch, step % per_epoch);
+                for part in 0..parts {
+                    let batch = epoch * batches_per_epoch + step * parts + part;
+                    // A closed channel means that training ended early.
+                    if sender.send(objective.batch(batch)).is_err() {
+                        return;
+                    }
                 }
             }
         });
         for step in first..steps {
             let start = Instant::now();
-            let Ok(batch) = batches.recv() else { break };
-            let batch = batch?;
-            let seed = dropout_seeds.at(step as u64).next_u64();
-            let ctx = Context::training(&graph, objective.dropout(), seed)
-                .mixed_precision(config.mixed_precision);
-            let tracked = weights.tracked(|name| objective.trains(name));
-            let loss = objective.loss(&tracked, &batch, &ctx);
-            let gradients = loss.backward();
-            let loss = f64::from(loss.inner().into_scalar::<f32>());
+            let mut seeds = dropout_seeds.at(step as u64);
+            let mut mean = 0.0;
+            for _ in 0..parts {
+                let Ok(batch) = batches.recv() else {
+                    return outputs.flush();
+                };
+                let batch = batch?;
+                let ctx = Context::training(&graph, objective.dropout(), seeds.next_u64())
+                    .mixed_precision(config.mixed_precision);
+                let tracked = weights.tracked(|name| objective.trains(name));
+                let loss = objective.loss(&tracked, &batch, &ctx);
+                // The mean over all parts is what a batch of their size would give.
+                let loss = match parts {
+                    1 => loss,
+                    _ => loss / parts as f64,
+                };
+                optimizer.gather(&tracked, loss.backward());
+                mean += f64::from(loss.inner().into_scalar::<f32>());
+            }
+            let loss = mean;
             let lr = schedule.at(step);
-            let norm = optimizer.step(&mut weights, &tracked, gradients, lr);
+            let norm = optimizer.update(&mut weights, lr);
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(TrainError::NotFinite {
                     step: step + 1,
@@ -181,7 +246,8 @@ pub fn train<O: Objective>(
                 loss,
                 lr,
                 gradient_norm: norm,
-                records_per_s: objective.batch_size() as f64 / start.elapsed().as_secs_f64(),
+                records_per_s: (objective.batch_size() * parts) as f64
+                    / start.elapsed().as_secs_f64(),
             };
             outputs.write(&report)?;
             let stop = observer.step(&report) == Next::Stop;

@@ -8,7 +8,7 @@ use purkinje_signal::beats::{BEATS_PER_LEAD, BeatTokens, TOKEN_SAMPLES};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::run_log::read_run_log;
-use purkinje_train::{Objective, RunFolder, TrainConfig, TrainError, train};
+use purkinje_train::{Decay, Objective, RunFolder, TrainConfig, TrainError, train};
 
 fn records() -> Vec<BeatTokens> {
     (0..6u64)
@@ -49,6 +49,8 @@ fn config() -> TrainConfig {
         lr: 1e-2,
         min_lr: 1e-4,
         warmup_epochs: 1,
+        decay: Decay::Cosine,
+        accumulate: 1,
         seed: 3,
         optimizer: AdamwConfig::pretrain(),
         mixed_precision: false,
@@ -92,18 +94,30 @@ impl<O: Objective> Objective for Killed<'_, O> {
 
 #[test]
 fn resumed_runs_end_with_the_same_bits() {
+    resumed(&config(), 12, &[1, 2, 5, 11]);
+    // Three batches for each update.
+    let parts = TrainConfig {
+        decay: Decay::Linear,
+        accumulate: 3,
+        ..config()
+    };
+    resumed(&parts, 4, &[4, 9, 11]);
+}
+
+/// `kills` are the batches before which a run is interrupted.
+fn resumed(config: &TrainConfig, updates: usize, kills: &[usize]) {
     let (records, model, device) = (records(), model(), Device::flex());
     let objective = Pretraining::new(model.clone(), &records[..], 2, 3);
     let run = |folder: &RunFolder, at: Option<usize>| {
         let start = model.weights().clone();
         match at {
-            None => train(&objective, start, &config(), folder, &device, &mut ()),
+            None => train(&objective, start, config, folder, &device, &mut ()),
             Some(at) => {
                 let killed = Killed {
                     inner: &objective,
                     at,
                 };
-                train(&killed, start, &config(), folder, &device, &mut ())
+                train(&killed, start, config, folder, &device, &mut ())
             }
         }
     };
@@ -120,8 +134,8 @@ fn resumed_runs_end_with_the_same_bits() {
             .filter_map(|entry| entry.number("loss"))
             .collect()
     };
-    assert_eq!(losses(&whole_dir).len(), 12);
-    for at in [1, 2, 5, 11] {
+    assert_eq!(losses(&whole_dir).len(), updates);
+    for &at in kills {
         let dir = tempfile::tempdir().unwrap();
         assert!(run(&folder(&dir, false), Some(at)).is_err());
         let resumed = run(&folder(&dir, true), None).unwrap().to_host();

@@ -21,7 +21,8 @@ use purkinje_train::hubert::Freezing;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source, StoreCrops, StoreTokens};
 use purkinje_train::{
-    Classification, Next, Observer, RunFolder, StepReport, Targets, TrainConfig, TrainError, train,
+    Classification, Decay, Next, Observer, RunFolder, StepReport, Targets, TrainConfig, TrainError,
+    train,
 };
 
 use super::probe;
@@ -280,21 +281,24 @@ impl Job<'_> {
             plan.batch,
             seed,
         );
-        let (lr, optimizer) = match self.head {
+        let (lr, decay, optimizer) = match self.head {
             Head::Clear(_) => (
                 5e-4,
+                Decay::Cosine,
                 AdamwConfig {
                     clip_norm: Some(3.0),
                     ..AdamwConfig::finetune()
                 },
             ),
-            Head::Hubert(_) => (1e-4, AdamwConfig::hubert()),
+            Head::Hubert(_) => (1e-4, Decay::Linear, AdamwConfig::hubert()),
         };
         let config = TrainConfig {
             epochs: args.epochs,
             lr: args.lr.unwrap_or(lr),
             min_lr: args.lr.unwrap_or(lr).min(1e-5),
             warmup_epochs: args.epochs / 10,
+            decay,
+            accumulate: 1,
             seed,
             optimizer,
             mixed_precision: false,

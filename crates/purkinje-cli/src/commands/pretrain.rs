@@ -12,7 +12,9 @@ use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source as _, StoreTokens};
-use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train};
+use purkinje_train::{
+    Decay, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
@@ -294,6 +296,8 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
                     lr: if name == "tiny" { 1e-3 } else { 5e-4 },
                     min_lr: 1e-5,
                     warmup_epochs: 2,
+                    decay: Decay::Cosine,
+                    accumulate: 1,
                     seed: 0,
                     optimizer: AdamwConfig::pretrain(),
                     mixed_precision: false,
