@@ -61,6 +61,26 @@ impl Hubert {
         Hubert { config, weights }
     }
 
+    /// The model of the next iteration (specification 11.1): encoder and projections stay, code vectors for the new code
+    /// books are drawn anew, and so are projections of books that were not there. The dropout of the layers becomes 0.1.
+    pub fn next_iteration(&self, vocab_sizes: Vec<usize>, seed: u64, device: &Device) -> Self {
+        let config = HubertConfig {
+            vocab_sizes,
+            hidden_dropout: HubertConfig::base().hidden_dropout,
+            activation_dropout: HubertConfig::base().activation_dropout,
+            ..self.config.clone()
+        };
+        let mut next = Hubert::random(config, seed, device);
+        let names: Vec<String> = next.weights.iter().map(|p| p.name.clone()).collect();
+        let kept = |name: &&String| !name.starts_with("label_embedding.");
+        for name in names.iter().filter(kept) {
+            if let Some(parameter) = self.weights.parameter(name) {
+                next.weights.put(parameter.clone());
+            }
+        }
+        next
+    }
+
     /// Its hyper-parameters.
     pub fn config(&self) -> &HubertConfig {
         &self.config

@@ -199,6 +199,29 @@ mod tests {
     }
 
     #[test]
+    fn the_next_iteration_keeps_all_but_the_code_vectors() {
+        let device = Device::flex();
+        let first = Hubert::random(HubertConfig::tiny(), 3, &device);
+        let next = first.next_iteration(vec![100, 7], 4, &device);
+        assert_eq!(next.config().vocab_sizes, [100, 7]);
+        let values = |model: &Hubert, name: &str| {
+            let parameter = model.weights().parameter(name).unwrap();
+            parameter.value.to_data().try_to_vec::<f32>().unwrap()
+        };
+        for name in [
+            "masked_spec_embed",
+            "final_proj.0.weight",
+            "encoder.layers.3.layer_norm.bias",
+        ] {
+            assert_eq!(values(&next, name), values(&first, name), "{name}");
+        }
+        let vectors = "label_embedding.0.weight";
+        assert_ne!(values(&next, vectors), values(&first, vectors));
+        assert_eq!(values(&next, "label_embedding.1.weight").len(), 7 * 64);
+        next.weights().require(&next.config().parameters()).unwrap();
+    }
+
+    #[test]
     fn a_batch_without_hidden_tokens_has_a_finite_loss() {
         let device = Device::flex();
         let config = HubertConfig {
