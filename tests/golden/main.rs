@@ -9,7 +9,10 @@ mod checkpoints;
 mod clear_hug_models;
 mod clear_hug_signal;
 mod compare;
+mod hubert_clustering;
+mod hubert_descriptors;
 mod hubert_models;
+mod io;
 mod preprocessing;
 mod recipe;
 mod walk;
@@ -43,7 +46,12 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
     ),
     (
         "hubert-ecg",
-        &[preprocessing::HUBERT, hubert_models::CHECKS],
+        &[
+            preprocessing::HUBERT,
+            hubert_models::CHECKS,
+            hubert_descriptors::CHECKS,
+            hubert_clustering::CHECKS,
+        ],
     ),
     ("d-beta", &[preprocessing::D_BETA]),
     ("deri", &[preprocessing::DERI]),

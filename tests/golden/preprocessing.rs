@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance};
-use crate::walk::{Case, Tensors};
+use crate::io::Io;
+use crate::walk::Case;
 
 /// The kinds of HuBERT-ECG checked here.
 pub const HUBERT: &[(&str, Check)] = &[("preprocessing", hubert)];
@@ -32,73 +33,6 @@ const STORED_SINGLE: Tolerance = Tolerance::absolute(1e-6);
 const ROUNDED_INPUT: Tolerance = Tolerance::relative(6e-8);
 /// The last digit of single precision in values of size 1.
 const LAST_DIGIT: Tolerance = Tolerance::absolute(6e-8);
-
-/// The tensors of a case, and which of them were looked at.
-struct Io {
-    stored: Tensors,
-    seen: BTreeSet<String>,
-}
-
-impl Io {
-    fn open(case: &Case) -> Result<Self, String> {
-        Ok(Io {
-            stored: case.tensors("io.safetensors")?,
-            seen: BTreeSet::new(),
-        })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.stored.has(name)
-    }
-
-    fn shape(&self, name: &str) -> Result<Vec<usize>, String> {
-        Ok(self.stored.shape(name)?.to_vec())
-    }
-
-    fn f64(&mut self, name: &str) -> Result<Vec<f64>, String> {
-        self.seen.insert(name.to_owned());
-        self.stored.f64(name)
-    }
-
-    fn i64(&mut self, name: &str) -> Result<Vec<i64>, String> {
-        self.seen.insert(name.to_owned());
-        self.stored.i64(name)
-    }
-
-    fn close(
-        &mut self,
-        findings: &mut Findings,
-        name: &str,
-        found: &[f64],
-        tolerance: Tolerance,
-    ) -> Result<(), String> {
-        let expected = self.f64(name)?;
-        findings.close_all(name, found, &expected, tolerance);
-        Ok(())
-    }
-
-    /// Names `prefix.x.suffix`, the `x` of each.
-    fn between(&self, prefix: &str, suffix: &str) -> Vec<String> {
-        self.stored
-            .names()
-            .filter_map(|name| name.strip_prefix(prefix)?.strip_suffix(suffix))
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// A tensor nobody looked at would be a check that silently does not happen.
-    fn finish(self, findings: &mut Findings) {
-        for name in self
-            .stored
-            .names()
-            .filter(|name| !self.seen.contains(*name))
-        {
-            findings.fail(format!(
-                "tensor `{name}` is not known, so nothing checked it"
-            ));
-        }
-    }
-}
 
 fn hubert(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let meta = case.json("meta.json")?;

@@ -4,6 +4,7 @@
 //! - [`Preprocess`] names all of that as one serialisable value, the contract that travels with
 //!   every store and checkpoint, and applies it to a recording;
 //! - [`hubert_input`] crops, lays leads end to end and decimates, as HuBERT-ECG wants its input;
+//! - [`descriptors`] describes the pieces that its first iteration clusters;
 //! - [`r_peaks`] finds R-peaks, [`beats`] cuts a recording into heartbeat tokens;
 //! - [`quality`] says what is wrong with a recording before anybody trains on it.
 //!
@@ -13,6 +14,7 @@
 #![deny(missing_docs)]
 
 pub mod beats;
+pub mod descriptors;
 pub mod filter;
 pub mod hubert_input;
 pub mod preprocess;

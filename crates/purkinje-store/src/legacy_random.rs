@@ -203,6 +203,12 @@ impl Mt19937 {
         }
     }
 
+    /// NumPy's legacy `random_sample`: uniform in [0, 1), from the upper bits of two words.
+    pub fn numpy_uniform(&mut self) -> f64 {
+        let (high, low) = (self.next_u32() >> 5, self.next_u32() >> 6);
+        (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
+    }
+
     /// NumPy's legacy `shuffle`: positions n-1 down to 1, each swapped with one at or below it.
     pub fn numpy_shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
@@ -413,6 +419,17 @@ mod tests {
         let mut by_seed = Mt19937::from_seed(5489);
         let last = (0..10_000).fold(0, |_, _| by_seed.next_u32());
         assert_eq!(last, 4123659995);
+    }
+
+    #[test]
+    fn uniform_numbers_match_numpy() {
+        // numpy.random.RandomState(42).random_sample(3)
+        let mut generator = Mt19937::from_seed(42);
+        let drawn: Vec<f64> = (0..3).map(|_| generator.numpy_uniform()).collect();
+        assert_eq!(
+            drawn,
+            [0.3745401188473625, 0.9507143064099162, 0.7319939418114051]
+        );
     }
 
     #[test]

@@ -1,0 +1,140 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between features and code books.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// A file or folder that cannot be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file that is not what it should be.
+    #[error("{path}: {problem}", path = .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// Rows of another width than the table or the code book.
+    #[error("{what}: found {found} numbers, expected a whole number of rows of {width}")]
+    Shape {
+        /// What was given.
+        what: &'static str,
+        /// Numbers found.
+        found: usize,
+        /// Numbers of a row.
+        width: usize,
+    },
+    /// A feature that is NaN or infinite.
+    #[error(
+        "{what}: row {row}, column {column} is {value}; only finite features can be clustered: leave the recording out, or have undefined descriptors replaced"
+    )]
+    NotFinite {
+        /// What was given.
+        what: String,
+        /// Row, from 0.
+        row: usize,
+        /// Column, from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A setting out of range.
+    #[error("`{setting}` is {found}, but must be {expected}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// The value found.
+        found: String,
+        /// Values allowed.
+        expected: String,
+    },
+    /// Work of another configuration.
+    #[error(
+        "{path} was written for another {what} (found {found}, expected {expected}); choose another place or the configuration that wrote it",
+        path = .path.display()
+    )]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the file says.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+    /// The observer asked for it.
+    #[error("stopped after batch {batch} as asked; what was fitted so far is saved")]
+    Stopped {
+        /// Batches done.
+        batch: usize,
+    },
+}
+
+impl ClusterError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| ClusterError::Io { path, source }
+    }
+
+    pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        ClusterError::Damaged {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Fails at the first value that is NaN or infinite.
+pub(crate) fn check_finite(what: &str, rows: &[f32], width: usize) -> Result<(), ClusterError> {
+    // The sum of products with 0 is 0 unless something is not finite: a pass that vectorises.
+    if rows.iter().map(|v| v * 0.0).sum::<f32>() == 0.0 {
+        return Ok(());
+    }
+    let at = rows.iter().position(|v| !v.is_finite()).unwrap_or(0);
+    Err(ClusterError::NotFinite {
+        what: what.to_owned(),
+        row: at / width.max(1),
+        column: at % width.max(1),
+        value: rows[at],
+    })
+}
+
+/// Fails unless `rows` is a whole number of rows.
+pub(crate) fn check_shape(
+    what: &'static str,
+    rows: &[f32],
+    width: usize,
+) -> Result<(), ClusterError> {
+    if width > 0 && rows.len().is_multiple_of(width) {
+        return Ok(());
+    }
+    Err(ClusterError::Shape {
+        what,
+        found: rows.len(),
+        width,
+    })
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
+    use std::io::Write;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(ClusterError::io(dir))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(ClusterError::io(path))?;
+    file.persist(path)
+        .map_err(|e| ClusterError::io(path)(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,500 @@
+//! Mini-batch k-means (Sculley 2010, doi:10.1145/1772690.1772862) over features on disk.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{check_finite, check_shape, write_whole};
+use crate::features::Features;
+use crate::init::{plus_plus, squared_distance};
+use crate::quality::{Quality, QualityConfig};
+use crate::{ClusterError, CodeBook, Rows, normalise};
+
+/// How centres are fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitConfig {
+    /// Clusters.
+    pub clusters: usize,
+    /// Recordings of a batch; a last batch that is not whole is left out.
+    pub batch_records: usize,
+    /// Passes over the features, each in another order.
+    pub passes: usize,
+    /// Seed of order and first centres.
+    pub seed: u32,
+    /// What is done to rows before they are fitted.
+    pub fitted_on: Rows,
+    /// What is done to rows when the finished book assigns them.
+    pub assigned_on: Rows,
+}
+
+impl FitConfig {
+    /// As published (batches of 100 recordings, one pass, seed 42, unit rows), and with rows assigned as they were
+    /// fitted.
+    pub fn new(clusters: usize) -> Self {
+        FitConfig {
+            clusters,
+            batch_records: 100,
+            passes: 1,
+            seed: 42,
+            fitted_on: Rows::UnitNorm,
+            assigned_on: Rows::UnitNorm,
+        }
+    }
+
+    /// As the published program: fitted on unit rows, assigned on raw ones.
+    pub fn released(clusters: usize) -> Self {
+        FitConfig {
+            assigned_on: Rows::Raw,
+            ..FitConfig::new(clusters)
+        }
+    }
+}
+
+/// What a batch changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchReport {
+    /// Nearest centre of each row, after the update.
+    pub labels: Vec<u32>,
+    /// Sum of squared distances of the batch's rows to their centres, after the update.
+    pub sse: f64,
+}
+
+/// Centres that batches move: each is the mean of all rows that were ever nearest to it.
+#[derive(Clone, Debug)]
+pub struct MiniBatch {
+    book: CodeBook,
+}
+
+impl MiniBatch {
+    /// From first centres `[clusters, width]`, whose counts are 0: the first batch replaces those that receive rows.
+    ///
+    /// # Errors
+    /// See [`CodeBook::new`].
+    pub fn new(centers: Vec<f32>, width: usize) -> Result<Self, ClusterError> {
+        Ok(MiniBatch {
+            book: CodeBook::new(centers, width, Rows::Raw)?,
+        })
+    }
+
+    /// Goes on with the centres and counts of a book.
+    pub fn resume(book: &CodeBook) -> Self {
+        MiniBatch { book: book.clone() }
+    }
+
+    /// Moves the centres by a batch of rows `[rows, width]`, which are taken as they are.
+    ///
+    /// # Errors
+    /// No whole rows, or a number that is not finite.
+    pub fn update(&mut self, rows: &[f32]) -> Result<BatchReport, ClusterError> {
+        let width = self.book.width;
+        let labels = self.book.assign_on(rows, Rows::Raw)?;
+        let mut sums = vec![0.0; self.book.centers.len()];
+        let mut new = vec![0.0; self.book.clusters()];
+        for (row, &label) in rows.chunks_exact(width).zip(&labels) {
+            let label = label as usize;
+            new[label] += 1.0;
+            for (sum, value) in sums[label * width..][..width].iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
+        }
+        let clusters = self.book.centers.chunks_exact_mut(width);
+        for (((center, sums), count), new) in clusters
+            .zip(sums.chunks_exact(width))
+            .zip(&mut self.book.counts)
+            .zip(new)
+        {
+            if new > 0.0 {
+                let before = *count;
+                *count += new;
+                for (value, sum) in center.iter_mut().zip(sums) {
+                    *value = ((f64::from(*value) * before + sum) / *count) as f32;
+                }
+            }
+        }
+        let labels = self.book.assign_on(rows, Rows::Raw)?;
+        let sse = sse(rows, width, &self.book.centers, &labels);
+        Ok(BatchReport { labels, sse })
+    }
+
+    /// The centres and counts as they are.
+    pub fn book(&self) -> &CodeBook {
+        &self.book
+    }
+}
+
+/// Sum of squared distances of rows to the centres of their labels.
+pub(crate) fn sse(rows: &[f32], width: usize, centers: &[f32], labels: &[u32]) -> f64 {
+    rows.chunks_exact(width)
+        .zip(labels)
+        .map(|(row, label)| squared_distance(row, &centers[*label as usize * width..][..width]))
+        .sum()
+}
+
+/// Sees a fit go by: batches done, batches in all, SSE of the batch. [`ControlFlow::Break`] saves and ends the call with
+/// [`ClusterError::Stopped`].
+pub type Observer<'a> = &'a mut dyn FnMut(usize, usize, f64) -> ControlFlow<()>;
+
+/// A finished fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The centres.
+    pub book: CodeBook,
+    /// SSE of the last batch: what the published program calls the SSE of the clustering.
+    pub last_batch_sse: f64,
+}
+
+/// What a saved fit says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    fit: FitConfig,
+    features: serde_json::Value,
+    records: usize,
+    batches_done: usize,
+    batches: usize,
+    last_batch_sse: f64,
+}
+
+/// Batches between two saves.
+pub const SAVE_EVERY: usize = 100;
+
+/// Fits a code book to features on disk; memory holds one batch and the centres, whatever the number of recordings.
+///
+/// First centres are drawn from the first batch ([`plus_plus`]). With `save` the book is written every [`SAVE_EVERY`]
+/// batches and at the end, and a later call goes on from there: with the same centres, bit by bit, as if it had not
+/// been interrupted. A finished book is only read.
+///
+/// # Errors
+/// Fewer recordings than a batch, fewer rows in a batch than clusters, features that cannot be read, or a file of
+/// another configuration.
+pub fn fit(
+    features: &Features,
+    config: &FitConfig,
+    save: Option<&Path>,
+    observer: Observer<'_>,
+) -> Result<Fitted, ClusterError> {
+    let (records, width) = (features.records(), features.width());
+    for (setting, found, most) in [
+        ("batch_records", config.batch_records, records),
+        ("passes", config.passes, 10_000),
+    ] {
+        if found == 0 || found > most {
+            return Err(ClusterError::Setting {
+                setting,
+                found: found.to_string(),
+                expected: format!("1 to {most}; the features have {records} recordings"),
+            });
+        }
+    }
+    let a_pass = records / config.batch_records;
+    let mut progress = Progress {
+        fit: config.clone(),
+        features: features.made_of().clone(),
+        records,
+        batches_done: 0,
+        batches: a_pass * config.passes,
+        last_batch_sse: 0.0,
+    };
+    let mut state = None;
+    if let Some(path) = save.filter(|path| path.exists()) {
+        let book = CodeBook::load(path)?;
+        let saved: Progress = serde_json::from_value(book.made_of.clone())
+            .map_err(|e| ClusterError::damaged(path, format!("it says nothing of a fit: {e}")))?;
+        let differing = [
+            ("fit", json!(saved.fit), json!(config)),
+            ("table of features", saved.features.clone(), progress.features.clone()),
+            ("number of recordings", json!(saved.records), json!(records)),
+        ]
+        .into_iter()
+        .find(|(_, found, expected)| found != expected);
+        if let Some((what, found, expected)) = differing {
+            return Err(ClusterError::Other {
+                path: path.to_owned(),
+                what,
+                found: found.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        progress = saved;
+        state = Some(MiniBatch::resume(&book));
+    }
+
+    let finished = |state: &MiniBatch, progress: &Progress| -> CodeBook {
+        CodeBook {
+            fitted_on: config.fitted_on,
+            assigned_on: config.assigned_on,
+            made_of: json!(progress),
+            ..state.book.clone()
+        }
+    };
+    let mut rows = Vec::new();
+    let (mut order, mut of_pass) = (Vec::new(), None);
+    while progress.batches_done < progress.batches {
+        let batch = progress.batches_done;
+        let pass = batch / a_pass;
+        if of_pass != Some(pass) {
+            order = features.order(config.seed.wrapping_add(pass as u32));
+            of_pass = Some(pass);
+        }
+        rows.clear();
+        let from = (batch % a_pass) * config.batch_records;
+        features.read(&order[from..from + config.batch_records], &mut rows)?;
+        check_finite("a batch of features", &rows, width)?;
+        if config.fitted_on == Rows::UnitNorm {
+            normalise(&mut rows, width);
+        }
+        let mut now = match state.take() {
+            Some(state) => state,
+            None => {
+                let chosen = plus_plus(&rows, width, config.clusters, config.seed)?;
+                let centers = chosen.iter().flat_map(|k| &rows[k * width..][..width]);
+                MiniBatch::new(centers.copied().collect(), width)?
+            }
+        };
+        progress.last_batch_sse = now.update(&rows)?.sse;
+        progress.batches_done += 1;
+        let done = progress.batches_done;
+        let stop = observer(done, progress.batches, progress.last_batch_sse).is_break();
+        if let Some(path) = save
+            && (stop || done == progress.batches || done.is_multiple_of(SAVE_EVERY))
+        {
+            finished(&now, &progress).save(path)?;
+        }
+        if stop && done < progress.batches {
+            return Err(ClusterError::Stopped { batch: done });
+        }
+        state = Some(now);
+    }
+    let Some(state) = state else {
+        // At least one batch was done or read back, by the checks above.
+        return Err(ClusterError::Setting {
+            setting: "batches",
+            found: "0".to_owned(),
+            expected: "at least 1".to_owned(),
+        });
+    };
+    Ok(Fitted {
+        last_batch_sse: progress.last_batch_sse,
+        book: finished(&state, &progress),
+    })
+}
+
+/// One number of clusters on a curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Clusters.
+    pub clusters: usize,
+    /// File of the code book, in the folder of the curve.
+    pub file: String,
+    /// SSE of the last batch.
+    pub last_batch_sse: f64,
+    /// Quality figures.
+    pub quality: Quality,
+}
+
+/// The file of a curve.
+const CURVE: &str = "curve.json";
+
+/// What that file holds.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Curve {
+    fit: FitConfig,
+    quality: QualityConfig,
+    features: serde_json::Value,
+    records: usize,
+    points: Vec<CurvePoint>,
+}
+
+/// Fits a code book for each of several numbers of clusters and measures it; `config.clusters` does not count.
+///
+/// Books (`code_book_K.safetensors`) and figures (`curve.json`) go to `dir` as they are ready; points that are there
+/// already are kept, so a call that was interrupted goes on.
+///
+/// # Errors
+/// As [`fit`], and a folder that holds a curve of another configuration.
+pub fn curve(
+    features: &Features,
+    counts: &[usize],
+    config: &FitConfig,
+    quality: &QualityConfig,
+    dir: &Path,
+    observer: Observer<'_>,
+) -> Result<Vec<CurvePoint>, ClusterError> {
+    fs::create_dir_all(dir).map_err(ClusterError::io(dir))?;
+    let path = dir.join(CURVE);
+    let mut curve = Curve {
+        fit: FitConfig {
+            clusters: 0,
+            ..config.clone()
+        },
+        quality: quality.clone(),
+        features: features.made_of().clone(),
+        records: features.records(),
+        points: Vec::new(),
+    };
+    if path.exists() {
+        let text = fs::read(&path).map_err(ClusterError::io(&path))?;
+        let saved: Curve = serde_json::from_slice(&text)
+            .map_err(|e| ClusterError::damaged(&path, format!("it is no curve: {e}")))?;
+        let points = saved.points;
+        let saved = Curve {
+            points: Vec::new(),
+            ..saved
+        };
+        if saved != curve {
+            return Err(ClusterError::Other {
+                path,
+                what: "curve",
+                found: json!(saved).to_string(),
+                expected: json!(curve).to_string(),
+            });
+        }
+        curve.points = points;
+    }
+    for &clusters in counts {
+        if curve.points.iter().any(|point| point.clusters == clusters) {
+            continue;
+        }
+        let config = FitConfig {
+            clusters,
+            ..config.clone()
+        };
+        let file = format!("code_book_{clusters}.safetensors");
+        let fitted = fit(features, &config, Some(&dir.join(&file)), observer)?;
+        let quality = Quality::of(features, &fitted.book, quality)?;
+        curve.points.push(CurvePoint {
+            clusters,
+            file,
+            last_batch_sse: fitted.last_batch_sse,
+            quality,
+        });
+        curve.points.sort_by_key(|point| point.clusters);
+        let text = serde_json::to_vec_pretty(&curve)
+            .map_err(|e| ClusterError::damaged(&path, e.to_string()))?;
+        write_whole(&path, &text)?;
+    }
+    curve.points.retain(|point| counts.contains(&point.clusters));
+    Ok(curve.points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::Writer;
+
+    /// Recordings of four rows around five directions, and of different lengths.
+    pub(crate) fn features(dir: &Path, records: usize) -> Features {
+        let mut writer = Writer::open(dir, 3, 4, json!("directions"))
+            .unwrap()
+            .shard_bytes(1000);
+        for record in 0..records {
+            let rows: Vec<f32> = (0..4)
+                .flat_map(|row| {
+                    let k = (record * 4 + row) as f64;
+                    let angle = (k % 5.0) * 1.2 + 0.05 * (k * 1.7).sin();
+                    let length = 1.0 + (k * 0.31).sin().abs() * 3.0;
+                    [angle.cos() * length, angle.sin() * length, 0.1 * (k * 2.3).cos()]
+                })
+                .map(|v| v as f32)
+                .collect();
+            writer.add(&format!("{record}"), &rows).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn go(_: usize, _: usize, _: f64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn config() -> FitConfig {
+        FitConfig {
+            batch_records: 10,
+            passes: 2,
+            ..FitConfig::new(5)
+        }
+    }
+
+    #[test]
+    fn clusters_are_found_and_a_stopped_fit_goes_on_bit_by_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let features = features(&dir.path().join("features"), 64);
+        let whole = fit(&features, &config(), None, &mut go).unwrap();
+        assert!(whole.last_batch_sse / 40.0 < 0.01);
+        assert_eq!(whole.book.counts().iter().sum::<f64>(), 2.0 * 60.0 * 4.0);
+
+        let path = dir.path().join("book.safetensors");
+        for stop_after in [3, 8] {
+            let mut stop = |done: usize, _: usize, _: f64| match done == stop_after {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+            let stopped = fit(&features, &config(), Some(&path), &mut stop);
+            assert!(matches!(stopped, Err(ClusterError::Stopped { batch }) if batch == stop_after));
+        }
+        assert_eq!(fit(&features, &config(), Some(&path), &mut go).unwrap(), whole);
+        let mut none = |_: usize, _: usize, _: f64| -> ControlFlow<()> { panic!("fitted again") };
+        assert_eq!(fit(&features, &config(), Some(&path), &mut none).unwrap(), whole);
+        let other = FitConfig { seed: 1, ..config() };
+        let refused = fit(&features, &other, Some(&path), &mut go);
+        assert!(matches!(refused, Err(ClusterError::Other { what: "fit", .. })));
+        for wrong in [
+            FitConfig { batch_records: 65, ..config() },
+            FitConfig { batch_records: 0, ..config() },
+            FitConfig { passes: 0, ..config() },
+            FitConfig { clusters: 41, ..config() },
+        ] {
+            assert!(fit(&features, &wrong, None, &mut go).is_err());
+        }
+    }
+
+    #[test]
+    fn rows_are_assigned_as_fitted_and_raw_as_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let features = features(&dir.path().join("features"), 30);
+        let paper = fit(&features, &config(), None, &mut go).unwrap().book;
+        let released = FitConfig {
+            assigned_on: Rows::Raw,
+            ..config()
+        };
+        let released = fit(&features, &released, None, &mut go).unwrap().book;
+        assert_eq!(paper.centers(), released.centers());
+        let row = &[0.2f32, 0.05, -3.0];
+        let unit = paper.assign(row).unwrap();
+        assert_eq!(unit, released.assign_on(row, Rows::UnitNorm).unwrap());
+        assert_eq!(released.assign(row).unwrap(), released.assign_on(row, Rows::Raw).unwrap());
+    }
+
+    #[test]
+    fn a_curve_falls_and_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let features = features(&dir.path().join("features"), 40);
+        let quality = QualityConfig::default();
+        let folder = dir.path().join("curve");
+        let first = curve(&features, &[2, 5], &config(), &quality, &folder, &mut go).unwrap();
+        assert!(first[0].quality.sse > 10.0 * first[1].quality.sse);
+        let mut only_3 = 0;
+        let mut count = |_: usize, _: usize, _: f64| {
+            only_3 += 1;
+            ControlFlow::Continue(())
+        };
+        let all = curve(&features, &[2, 3, 5], &config(), &quality, &folder, &mut count).unwrap();
+        assert_eq!(only_3, 8);
+        assert_eq!((&all[0], &all[2]), (&first[0], &first[1]));
+        assert!(folder.join(&all[1].file).exists());
+        let other = FitConfig { passes: 1, ..config() };
+        assert!(curve(&features, &[2], &other, &quality, &folder, &mut go).is_err());
+    }
+
+    #[test]
+    fn bad_batches_change_nothing() {
+        let mut state = MiniBatch::new(vec![0.0, 1.0], 1).unwrap();
+        assert!(state.update(&[f32::NAN]).is_err());
+        assert_eq!(state.book().counts(), [0.0, 0.0]);
+        let report = state.update(&[0.2, 0.4, 0.9]).unwrap();
+        assert_eq!((report.labels, state.book().counts()), (vec![0, 0, 1], &[2.0, 1.0][..]));
+        assert!(check_shape("rows", &[0.0; 3], 2).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! From features of tokens to code indices, without ever holding all features in memory.
+//!
+//! The way through this crate (HuBERT-ECG specification, section 6):
+//!
+//! ```text
+//! rows of a recording --Writer--> shards on disk --Features--> batches --fit--> CodeBook --assign--> code indices
+//!                                                                                   quality
+//! ```
+//!
+//! - [`features`] keeps `[row, width]` float32 tables as `.npy` shards with an index: written atomically, continued
+//!   after an interruption, read in shuffled batches by random access;
+//! - [`fit`] runs mini-batch k-means over them and saves where it is, [`curve`] does so for several numbers of clusters;
+//! - [`CodeBook`] assigns rows to their nearest centre, [`Ensemble`] does so for several books;
+//! - [`quality`] says how good a clustering is: SSE, Davies-Bouldin, Calinski-Harabasz, silhouette.
+//!
+//! Matrices are row-major slices, `[rows, width]`.
+
+#![deny(missing_docs)]
+
+mod code_book;
+mod error;
+pub mod features;
+mod fit;
+mod init;
+mod matmul;
+pub mod quality;
+
+pub use code_book::{CodeBook, Ensemble, MAX_BOOKS, MAX_CLUSTERS, MAX_WIDTH, Rows, normalise};
+pub use error::ClusterError;
+pub use fit::{BatchReport, CurvePoint, FitConfig, Fitted, MiniBatch, Observer, curve, fit};
+pub use init::plus_plus;
