@@ -27,14 +27,38 @@ fn kmeans(case: &Case, findings: &mut Findings) -> Result<(), String> {
         }
         let mut rows = single(&io.f64(&features)?);
         normalise(&mut rows, width);
-        io.close(findings, &format!("batch{batch}.normalised"), &double(&rows), CLOSE)?;
+        io.close(
+            findings,
+            &format!("batch{batch}.normalised"),
+            &double(&rows),
+            CLOSE,
+        )?;
         let report = state.update(&rows).map_err(text)?;
         let book = state.book();
-        io.close(findings, &format!("batch{batch}.centers_after"), &double(book.centers()), CLOSE)?;
+        io.close(
+            findings,
+            &format!("batch{batch}.centers_after"),
+            &double(book.centers()),
+            CLOSE,
+        )?;
         let counts = io.f64(&format!("batch{batch}.counts_after"))?;
-        findings.exact_all(&format!("batch{batch}.counts_after"), book.counts(), &counts);
-        labels(&format!("batch{batch}.labels_after"), &report.labels, &mut io, findings)?;
-        io.close(findings, &format!("batch{batch}.inertia_after"), &[report.sse], CLOSE)?;
+        findings.exact_all(
+            &format!("batch{batch}.counts_after"),
+            book.counts(),
+            &counts,
+        );
+        labels(
+            &format!("batch{batch}.labels_after"),
+            &report.labels,
+            &mut io,
+            findings,
+        )?;
+        io.close(
+            findings,
+            &format!("batch{batch}.inertia_after"),
+            &[report.sse],
+            CLOSE,
+        )?;
         unit.push(rows);
     }
 
@@ -54,8 +78,22 @@ fn kmeans(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let found = book.assign_on(&rows, Rows::Raw).map_err(text)?;
         labels("zero_rows.labels", &found, &mut io, findings)?;
     }
-    figures("davies_bouldin", quality::davies_bouldin, &book, &unit, &mut io, findings)?;
-    figures("calinski_harabasz", quality::calinski_harabasz, &book, &unit, &mut io, findings)?;
+    figures(
+        "davies_bouldin",
+        quality::davies_bouldin,
+        &book,
+        &unit,
+        &mut io,
+        findings,
+    )?;
+    figures(
+        "calinski_harabasz",
+        quality::calinski_harabasz,
+        &book,
+        &unit,
+        &mut io,
+        findings,
+    )?;
     io.finish(findings);
     Ok(())
 }

@@ -44,15 +44,26 @@ fn features(case: &Case, findings: &mut Findings) -> Result<(), String> {
             for (ending, kind) in KINDS {
                 let name = format!("{base}.{ending}");
                 if io.has(&name) {
-                    let found = describe(kind, rate_hz)?.of(&rows).map_err(|e| e.to_string())?;
-                    findings.exact(&format!("{name}: shape"), io.shape(&name)?, vec![TOKENS, kind.width()]);
+                    let found = describe(kind, rate_hz)?
+                        .of(&rows)
+                        .map_err(|e| e.to_string())?;
+                    findings.exact(
+                        &format!("{name}: shape"),
+                        io.shape(&name)?,
+                        vec![TOKENS, kind.width()],
+                    );
                     compare(&name, kind, &found, &mut io, findings)?;
                 }
             }
             let shards = format!("{base}.shards");
             if io.has(&shards) {
                 let found = describe(Kind::Mixed, rate_hz)?.pieces(&rows);
-                io.close(findings, &shards, &found.map_err(|e| e.to_string())?, STORED_SINGLE)?;
+                io.close(
+                    findings,
+                    &shards,
+                    &found.map_err(|e| e.to_string())?,
+                    STORED_SINGLE,
+                )?;
             }
         }
     }
@@ -90,7 +101,10 @@ fn constants(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     }
     let described = describe(Kind::Cepstra, 100)?;
     let constants = described.cepstral_constants();
-    for (name, found) in [("dct.23x13", constants.transform), ("lifter.13", constants.lifter)] {
+    for (name, found) in [
+        ("dct.23x13", constants.transform),
+        ("lifter.13", constants.lifter),
+    ] {
         if io.has(name) {
             io.close(findings, name, found, SINGLE)?;
         }
@@ -114,7 +128,11 @@ fn compare(
 ) -> Result<(), String> {
     let expected = io.f64(name)?;
     let width = kind.width();
-    let cepstra_from = if kind == Kind::Cepstra { 0 } else { TIME_FREQUENCY };
+    let cepstra_from = if kind == Kind::Cepstra {
+        0
+    } else {
+        TIME_FREQUENCY
+    };
     let column = |values: &[f64], at: usize| -> Vec<f64> {
         values.iter().skip(at).step_by(width).copied().collect()
     };

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::ClusterError;
@@ -87,7 +87,10 @@ impl CodeBook {
         check_shape("centres", &centers, width)?;
         check_finite("centres", &centers, width)?;
         let clusters = centers.len() / width;
-        for (setting, found, most) in [("clusters", clusters, MAX_CLUSTERS), ("width", width, MAX_WIDTH)] {
+        for (setting, found, most) in [
+            ("clusters", clusters, MAX_CLUSTERS),
+            ("width", width, MAX_WIDTH),
+        ] {
             if found == 0 || found > most {
                 return Err(ClusterError::Setting {
                     setting,
@@ -203,9 +206,8 @@ impl CodeBook {
     /// # Errors
     /// A file that cannot be read or is no code book.
     pub fn load(path: &Path) -> Result<Self, ClusterError> {
-        let damaged = |problem: String| {
-            ClusterError::damaged(path, format!("it is no code book: {problem}"))
-        };
+        let damaged =
+            |problem: String| ClusterError::damaged(path, format!("it is no code book: {problem}"));
         let file = File::open(path).map_err(ClusterError::io(path))?;
         let mut bytes = Vec::new();
         file.take(MAX_BOOK_BYTES)
@@ -213,7 +215,8 @@ impl CodeBook {
             .map_err(ClusterError::io(path))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let about = header.metadata().as_ref().and_then(|m| m.get(ABOUT));
-        let about = about.ok_or_else(|| damaged(format!("its header says nothing of `{ABOUT}`")))?;
+        let about =
+            about.ok_or_else(|| damaged(format!("its header says nothing of `{ABOUT}`")))?;
         let about: About = serde_json::from_str(about).map_err(|e| damaged(e.to_string()))?;
         if about.version != VERSION {
             return Err(damaged(format!(
@@ -366,7 +369,8 @@ mod tests {
             let rows = noise(rows * width, 0.0);
             let found = book.assign(&rows).unwrap();
             for (row, label) in rows.chunks(width).zip(found) {
-                let distance = |k: usize| squared_distance(row, &book.centers[k * width..][..width]);
+                let distance =
+                    |k: usize| squared_distance(row, &book.centers[k * width..][..width]);
                 let least = (0..clusters).map(distance).fold(f64::INFINITY, f64::min);
                 assert!(distance(label as usize) <= least + 1e-5);
             }

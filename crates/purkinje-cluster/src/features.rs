@@ -426,8 +426,7 @@ fn names_file(dir: &Path, number: usize) -> PathBuf {
 
 /// Header of a NumPy file, version 1.0, of little-endian float32 `[rows, width]`.
 fn npy_header(rows: usize, width: usize) -> Vec<u8> {
-    let text =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
     // Magic (6), version (2), length (2), text, line feed: a multiple of 64.
     let whole = (10 + text.len() + 1).next_multiple_of(64);
     let mut header = b"\x93NUMPY\x01\x00".to_vec();
@@ -506,8 +505,14 @@ mod tests {
         assert!(message.contains("`r`: row 1, column 1 is NaN"), "{message}");
         writer.add("r", &rows(1)).unwrap();
         writer.finish().unwrap();
-        assert!(matches!(open(3, "a"), Err(ClusterError::Other { what: "width", .. })));
-        assert!(matches!(open(2, "b"), Err(ClusterError::Other { what: "source", .. })));
+        assert!(matches!(
+            open(3, "a"),
+            Err(ClusterError::Other { what: "width", .. })
+        ));
+        assert!(matches!(
+            open(2, "b"),
+            Err(ClusterError::Other { what: "source", .. })
+        ));
         assert!(Writer::open(dir.path(), 0, 3, json!(null)).is_err());
         let path = shard(dir.path(), 0);
         let whole = fs::read(&path).unwrap();
@@ -516,7 +521,11 @@ mod tests {
             assert!(Features::open(dir.path()).is_err());
         }
         let index = dir.path().join(INDEX);
-        for text in ["", "{}", r#"{"version":1,"width":2,"rows_per_record":3,"made_of":1,"shards":[18446744073709551615],"complete":true}"#] {
+        for text in [
+            "",
+            "{}",
+            r#"{"version":1,"width":2,"rows_per_record":3,"made_of":1,"shards":[18446744073709551615],"complete":true}"#,
+        ] {
             fs::write(&index, text).unwrap();
             assert!(Features::open(dir.path()).is_err(), "{text}");
         }

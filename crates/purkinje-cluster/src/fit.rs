@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::error::{check_finite, check_shape, write_whole};
+use crate::error::{check_finite, write_whole};
 use crate::features::Features;
 use crate::init::{plus_plus, squared_distance};
 use crate::quality::{Quality, QualityConfig};
@@ -205,7 +205,11 @@ pub fn fit(
             .map_err(|e| ClusterError::damaged(path, format!("it says nothing of a fit: {e}")))?;
         let differing = [
             ("fit", json!(saved.fit), json!(config)),
-            ("table of features", saved.features.clone(), progress.features.clone()),
+            (
+                "table of features",
+                saved.features.clone(),
+                progress.features.clone(),
+            ),
             ("number of recordings", json!(saved.records), json!(records)),
         ]
         .into_iter()
@@ -376,7 +380,9 @@ pub fn curve(
             .map_err(|e| ClusterError::damaged(&path, e.to_string()))?;
         write_whole(&path, &text)?;
     }
-    curve.points.retain(|point| counts.contains(&point.clusters));
+    curve
+        .points
+        .retain(|point| counts.contains(&point.clusters));
     Ok(curve.points)
 }
 
@@ -396,7 +402,11 @@ mod tests {
                     let k = (record * 4 + row) as f64;
                     let angle = (k % 5.0) * 1.2 + 0.05 * (k * 1.7).sin();
                     let length = 1.0 + (k * 0.31).sin().abs() * 3.0;
-                    [angle.cos() * length, angle.sin() * length, 0.1 * (k * 2.3).cos()]
+                    [
+                        angle.cos() * length,
+                        angle.sin() * length,
+                        0.1 * (k * 2.3).cos(),
+                    ]
                 })
                 .map(|v| v as f32)
                 .collect();
@@ -434,17 +444,41 @@ mod tests {
             let stopped = fit(&features, &config(), Some(&path), &mut stop);
             assert!(matches!(stopped, Err(ClusterError::Stopped { batch }) if batch == stop_after));
         }
-        assert_eq!(fit(&features, &config(), Some(&path), &mut go).unwrap(), whole);
+        assert_eq!(
+            fit(&features, &config(), Some(&path), &mut go).unwrap(),
+            whole
+        );
         let mut none = |_: usize, _: usize, _: f64| -> ControlFlow<()> { panic!("fitted again") };
-        assert_eq!(fit(&features, &config(), Some(&path), &mut none).unwrap(), whole);
-        let other = FitConfig { seed: 1, ..config() };
+        assert_eq!(
+            fit(&features, &config(), Some(&path), &mut none).unwrap(),
+            whole
+        );
+        let other = FitConfig {
+            seed: 1,
+            ..config()
+        };
         let refused = fit(&features, &other, Some(&path), &mut go);
-        assert!(matches!(refused, Err(ClusterError::Other { what: "fit", .. })));
+        assert!(matches!(
+            refused,
+            Err(ClusterError::Other { what: "fit", .. })
+        ));
         for wrong in [
-            FitConfig { batch_records: 65, ..config() },
-            FitConfig { batch_records: 0, ..config() },
-            FitConfig { passes: 0, ..config() },
-            FitConfig { clusters: 41, ..config() },
+            FitConfig {
+                batch_records: 65,
+                ..config()
+            },
+            FitConfig {
+                batch_records: 0,
+                ..config()
+            },
+            FitConfig {
+                passes: 0,
+                ..config()
+            },
+            FitConfig {
+                clusters: 41,
+                ..config()
+            },
         ] {
             assert!(fit(&features, &wrong, None, &mut go).is_err());
         }
@@ -464,7 +498,10 @@ mod tests {
         let row = &[0.2f32, 0.05, -3.0];
         let unit = paper.assign(row).unwrap();
         assert_eq!(unit, released.assign_on(row, Rows::UnitNorm).unwrap());
-        assert_eq!(released.assign(row).unwrap(), released.assign_on(row, Rows::Raw).unwrap());
+        assert_eq!(
+            released.assign(row).unwrap(),
+            released.assign_on(row, Rows::Raw).unwrap()
+        );
     }
 
     #[test]
@@ -480,11 +517,22 @@ mod tests {
             only_3 += 1;
             ControlFlow::Continue(())
         };
-        let all = curve(&features, &[2, 3, 5], &config(), &quality, &folder, &mut count).unwrap();
+        let all = curve(
+            &features,
+            &[2, 3, 5],
+            &config(),
+            &quality,
+            &folder,
+            &mut count,
+        )
+        .unwrap();
         assert_eq!(only_3, 8);
         assert_eq!((&all[0], &all[2]), (&first[0], &first[1]));
         assert!(folder.join(&all[1].file).exists());
-        let other = FitConfig { passes: 1, ..config() };
+        let other = FitConfig {
+            passes: 1,
+            ..config()
+        };
         assert!(curve(&features, &[2], &other, &quality, &folder, &mut go).is_err());
     }
 
@@ -494,7 +542,9 @@ mod tests {
         assert!(state.update(&[f32::NAN]).is_err());
         assert_eq!(state.book().counts(), [0.0, 0.0]);
         let report = state.update(&[0.2, 0.4, 0.9]).unwrap();
-        assert_eq!((report.labels, state.book().counts()), (vec![0, 0, 1], &[2.0, 1.0][..]));
-        assert!(check_shape("rows", &[0.0; 3], 2).is_err());
+        assert_eq!(
+            (report.labels, state.book().counts()),
+            (vec![0, 0, 1], &[2.0, 1.0][..])
+        );
     }
 }

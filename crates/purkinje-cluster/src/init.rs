@@ -48,7 +48,9 @@ pub fn plus_plus(
                 running
             })
             .collect();
-        let draws: Vec<f64> = (0..trials).map(|_| random.numpy_uniform() * running).collect();
+        let draws: Vec<f64> = (0..trials)
+            .map(|_| random.numpy_uniform() * running)
+            .collect();
         let mut best: Option<(f64, usize, Vec<f64>)> = None;
         for draw in draws {
             let candidate = sums.partition_point(|sum| *sum < draw).min(n - 1);

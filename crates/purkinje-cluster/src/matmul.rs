@@ -79,11 +79,15 @@ impl<'a> Nearest<'a> {
         {
             if std::arch::is_x86_feature_detected!("avx512f") {
                 // SAFETY: the processor has the features the function was compiled for.
-                return unsafe { smallest_avx512(&scratch.products, &self.halves, &mut scratch.best, labels) };
+                return unsafe {
+                    smallest_avx512(&scratch.products, &self.halves, &mut scratch.best, labels)
+                };
             }
             if std::arch::is_x86_feature_detected!("avx2") {
                 // SAFETY: the processor has the features the function was compiled for.
-                return unsafe { smallest_avx2(&scratch.products, &self.halves, &mut scratch.best, labels) };
+                return unsafe {
+                    smallest_avx2(&scratch.products, &self.halves, &mut scratch.best, labels)
+                };
             }
         }
         smallest(&scratch.products, &self.halves, &mut scratch.best, labels);
@@ -108,7 +112,8 @@ fn smallest(products: &[f32], halves: &[f32], best: &mut [f32], labels: &mut [u3
     labels.fill(0);
     let clusters = products.chunks_exact(best.len().max(1)).zip(halves);
     for (cluster, (products, half)) in (0u32..).zip(clusters) {
-        for ((product, best), label) in products.iter().zip(best.iter_mut()).zip(labels.iter_mut()) {
+        for ((product, best), label) in products.iter().zip(best.iter_mut()).zip(labels.iter_mut())
+        {
             let score = half - product;
             let nearer = score < *best;
             *best = if nearer { score } else { *best };

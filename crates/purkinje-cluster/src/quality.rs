@@ -431,7 +431,9 @@ mod tests {
         let labels: Vec<u32> = (0..200).map(|k| k * 7 % 5).collect();
         let rows = (0..600)
             .map(|k| (f64::from(k), labels[k as usize / 3]))
-            .map(|(k, label)| ((k * k * 0.37 + k * 0.01).sin() as f32) as f64 + f64::from(label) * 0.5)
+            .map(|(k, label)| {
+                ((k * k * 0.37 + k * 0.01).sin() as f32) as f64 + f64::from(label) * 0.5
+            })
             .map(|v| v as f32)
             .collect();
         (rows, labels)
@@ -445,8 +447,14 @@ mod tests {
             let error = (found.unwrap() - expected).abs() / expected;
             assert!(error < 1e-5, "{found:?} {expected}");
         };
-        close(davies_bouldin(&rows, 3, &labels).unwrap(), 2.913484195706315);
-        close(calinski_harabasz(&rows, 3, &labels).unwrap(), 49.62178248927589);
+        close(
+            davies_bouldin(&rows, 3, &labels).unwrap(),
+            2.913484195706315,
+        );
+        close(
+            calinski_harabasz(&rows, 3, &labels).unwrap(),
+            49.62178248927589,
+        );
         close(silhouette(&rows, 3, &labels).unwrap(), 0.00105056429308594);
     }
 
@@ -485,8 +493,14 @@ mod tests {
         let labels = book.assign_on(&rows, Rows::Raw).unwrap();
         assert_eq!((all.rows, all.used_clusters), (200, 4));
         let same = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs() < 1e-9;
-        assert!(same(all.davies_bouldin, davies_bouldin(&rows, 3, &labels).unwrap()));
-        assert!(same(all.calinski_harabasz, calinski_harabasz(&rows, 3, &labels).unwrap()));
+        assert!(same(
+            all.davies_bouldin,
+            davies_bouldin(&rows, 3, &labels).unwrap()
+        ));
+        assert!(same(
+            all.calinski_harabasz,
+            calinski_harabasz(&rows, 3, &labels).unwrap()
+        ));
         assert!(same(all.silhouette, silhouette(&rows, 3, &labels).unwrap()));
 
         judge.scope = Scope::Batches(15);

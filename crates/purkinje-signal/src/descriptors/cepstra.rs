@@ -60,12 +60,9 @@ impl Cepstra {
                 let high_hz = SIGNAL_HZ.1.min(EDGE * rate_hz / 2.0);
                 bank(SIGNAL_HZ.0, high_hz, rate_hz / padded as f64, bins)
             }
-            Band::Speech => bank_single(
-                SPEECH_LOW_HZ,
-                rate_hz / 2.0,
-                rate_hz / padded as f64,
-                bins,
-            ),
+            Band::Speech => {
+                bank_single(SPEECH_LOW_HZ, rate_hz / 2.0, rate_hz / padded as f64, bins)
+            }
         };
         let single = |value: f64| match band {
             Band::Signal => value,

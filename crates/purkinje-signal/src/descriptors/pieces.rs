@@ -78,8 +78,7 @@ impl Pieces {
                 self.flat.clear();
                 for (lead, row) in decimated.chunks_exact(lead_samples).enumerate() {
                     let (start, end) = trim(self.rate, lead);
-                    self.flat
-                        .extend_from_slice(&row[start..lead_samples - end]);
+                    self.flat.extend_from_slice(&row[start..lead_samples - end]);
                 }
                 (self.rate.piece_samples(), self.rate.piece_samples())
             }

@@ -89,7 +89,8 @@ fn differences_are_real_and_zero_as_released() {
     let paper = of(Choices::paper());
     let at = |token: usize, column: usize| f64::from(paper[39 * token + column]);
     for column in 0..26 {
-        let slope = (at(41, column) - at(39, column) + 2.0 * (at(42, column) - at(38, column))) / 10.0;
+        let slope =
+            (at(41, column) - at(39, column) + 2.0 * (at(42, column) - at(38, column))) / 10.0;
         assert!((at(40, column + 13) - slope).abs() < 1e-5 * slope.abs().max(1.0));
         // The first token stands for those before it.
         let first = (at(1, column) - at(0, column) + 2.0 * (at(2, column) - at(0, column))) / 10.0;
