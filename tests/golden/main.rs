@@ -11,7 +11,9 @@ mod clear_hug_signal;
 mod compare;
 mod hubert_clustering;
 mod hubert_descriptors;
+mod hubert_metrics;
 mod hubert_models;
+mod hubert_schedules;
 mod io;
 mod preprocessing;
 mod recipe;
@@ -51,6 +53,8 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             hubert_models::CHECKS,
             hubert_descriptors::CHECKS,
             hubert_clustering::CHECKS,
+            hubert_metrics::CHECKS,
+            hubert_schedules::CHECKS,
         ],
     ),
     ("d-beta", &[preprocessing::D_BETA]),

@@ -30,6 +30,21 @@ pub struct BootstrapOptions {
     pub seed: u64,
     /// Share of the resamples inside the interval, between 0 and 1.
     pub level: f64,
+    /// What is drawn.
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+/// What a resample draws with replacement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Patients with all their records.
+    #[default]
+    Patients,
+    /// Single records, as many as there are of each combination of labels: HuBERT-ECG's published way, whose intervals
+    /// are too narrow where patients repeat.
+    RecordsByLabels,
 }
 
 impl Default for BootstrapOptions {
@@ -39,6 +54,7 @@ impl Default for BootstrapOptions {
             resamples: 1000,
             seed: 0,
             level: 0.95,
+            unit: Unit::Patients,
         }
     }
 }
@@ -121,6 +137,7 @@ pub(crate) struct ClassIntervals {
     pub precision: Option<Interval>,
     pub recall: Option<Interval>,
     pub f1: Option<Interval>,
+    pub specificity: Option<Interval>,
     /// Resamples without a positive or without a negative record.
     pub undefined_resamples: usize,
 }
@@ -144,6 +161,18 @@ pub(crate) fn intervals(
     options: &BootstrapOptions,
 ) -> Result<Intervals, EvalError> {
     options.check()?;
+    let (singly, groups);
+    let patients = match options.unit {
+        Unit::Patients => {
+            groups = vec![(0..patients.count as u32).collect()];
+            patients
+        }
+        Unit::RecordsByLabels => {
+            singly = Patients::new(&(0..patients.records()).collect::<Vec<_>>());
+            groups = label_groups(labels, rankings.len());
+            &singly
+        }
+    };
     let classes: Vec<Vec<Entry>> = rankings
         .iter()
         .zip(thresholds)
@@ -160,9 +189,9 @@ pub(crate) fn intervals(
         size[patient] += 1;
     }
 
-    // [resample, class x (auroc, auprc, precision, recall, f1) + their means + exact match]
+    // [resample, class x (auroc, auprc, precision, recall, f1, specificity) + their means + exact match]
     let width = METRICS * (classes.len() + 1) + 1;
-    let table = resample(patients.count, width, options, |weights, row| {
+    let table = resample(patients.count, &groups, width, options, |weights, row| {
         for (entries, row) in classes.iter().zip(row.chunks_exact_mut(METRICS)) {
             row.copy_from_slice(&class_metrics(entries, weights));
         }
@@ -177,7 +206,7 @@ pub(crate) fn intervals(
         means[METRICS] = total(&right) / total(&size);
     });
     let class_intervals = |class: usize| {
-        let [auroc, auprc, precision, recall, f1] =
+        let [auroc, auprc, precision, recall, f1, specificity] =
             std::array::from_fn(|metric| table.interval(METRICS * class + metric, options.level));
         ClassIntervals {
             auroc,
@@ -185,6 +214,7 @@ pub(crate) fn intervals(
             precision,
             recall,
             f1,
+            specificity,
             undefined_resamples: table.undefined(METRICS * class),
         }
     };
@@ -235,7 +265,10 @@ pub fn paired_difference<P: Hash + Eq>(
     options: &BootstrapOptions,
 ) -> Result<PairedDifference, EvalError> {
     options.check()?;
-    let patients = Patients::new(patients);
+    let patients = match options.unit {
+        Unit::Patients => Patients::new(patients),
+        Unit::RecordsByLabels => Patients::new(&(0..patients.len()).collect::<Vec<_>>()),
+    };
     let models = [
         Ranking::of_matrix(first, labels, classes)?,
         Ranking::of_matrix(second, labels, classes)?,
@@ -268,7 +301,11 @@ pub fn paired_difference<P: Hash + Eq>(
     };
     let mut observed = vec![0.0; width];
     differences(&vec![1; patients.count], &mut observed);
-    let table = resample(patients.count, width, options, differences);
+    let groups = match options.unit {
+        Unit::Patients => vec![(0..patients.count as u32).collect()],
+        Unit::RecordsByLabels => label_groups(labels, classes),
+    };
+    let table = resample(patients.count, &groups, width, options, differences);
     let difference = |column: usize| Difference {
         estimate: Estimate {
             value: Some(observed[column]).filter(|value| !value.is_nan()),
@@ -287,7 +324,7 @@ pub fn paired_difference<P: Hash + Eq>(
 }
 
 /// Metrics per class in a row of the resample table.
-const METRICS: usize = 5;
+const METRICS: usize = 6;
 
 /// A place of a ranking with the patient instead of the record: 8 bytes, read in order.
 #[derive(Clone, Copy)]
@@ -311,7 +348,7 @@ fn entries(ranking: &Ranking, patients: &Patients, threshold: f32) -> Vec<Entry>
         .collect()
 }
 
-/// AUROC, average precision, precision, recall, F1 with record weights; NaN where undefined.
+/// AUROC, average precision, precision, recall, F1, specificity with record weights; NaN where undefined.
 fn class_metrics(entries: &[Entry], weights: &[u32]) -> [f64; METRICS] {
     let (mut sweep, mut confusion) = (Sweep::default(), Confusion::default());
     for entry in entries {
@@ -325,6 +362,7 @@ fn class_metrics(entries: &[Entry], weights: &[u32]) -> [f64; METRICS] {
         confusion.precision(),
         confusion.recall(),
         confusion.f1(),
+        confusion.specificity(),
     ]
 }
 
@@ -341,9 +379,42 @@ struct ResampleTable {
     width: usize,
 }
 
-/// Fills a row per resample from the number of times every patient was drawn.
+/// Records of each combination of labels, combinations in the order of their first record.
+fn label_groups(labels: &[bool], classes: usize) -> Vec<Vec<u32>> {
+    let mut numbers: HashMap<&[bool], usize> = HashMap::new();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for (record, labels) in (0u32..).zip(labels.chunks_exact(classes.max(1))) {
+        let group = *numbers.entry(labels).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(record);
+    }
+    groups
+}
+
+/// The percentile interval of the values that resamples gave, those that are NaN left out; `None` without values.
+///
+/// # Errors
+/// A level outside (0, 1).
+pub fn percentile_interval(values: &[f64], level: f64) -> Result<Option<Interval>, EvalError> {
+    let options = BootstrapOptions {
+        level,
+        ..BootstrapOptions::default()
+    };
+    options.check()?;
+    let table = ResampleTable {
+        values: values.to_vec(),
+        width: 1,
+    };
+    Ok(table.interval(0, level))
+}
+
+/// Fills a row per resample from the number of times every patient was drawn, as many draws in each group as it has
+/// members.
 fn resample(
     patients: usize,
+    groups: &[Vec<u32>],
     width: usize,
     options: &BootstrapOptions,
     fill: impl Fn(&[u32], &mut [f64]) + Sync,
@@ -358,8 +429,12 @@ fn resample(
             |weights, (resample, row)| {
                 let stream = stream.row(resample as u64);
                 weights.fill(0);
-                for draw in 0..patients {
-                    weights[stream.below(draw as u64, patients)] += 1;
+                let mut draw = 0;
+                for group in groups {
+                    for _ in group {
+                        weights[group[stream.below(draw, group.len())] as usize] += 1;
+                        draw += 1;
+                    }
                 }
                 fill(weights, row);
             },
@@ -455,6 +530,29 @@ mod tests {
             &options,
         )
         .unwrap()
+    }
+
+    #[test]
+    fn records_can_be_drawn_by_labels_as_released() {
+        // One positive record: patients drawn at random lose it in a third of the resamples, groups never.
+        let labels: Vec<bool> = (0..40).map(|record| record == 7).collect();
+        let scores: Vec<f32> = (0..40).map(|record| (record * 17 % 40) as f32).collect();
+        let rankings = Ranking::of_matrix(&scores, &labels, 1).unwrap();
+        let patients = Patients::new(&(0..40).map(|record| record / 2).collect::<Vec<_>>());
+        let undefined = |unit| {
+            let options = BootstrapOptions {
+                unit,
+                ..Default::default()
+            };
+            let found = intervals(&rankings, &scores, &labels, &[20.0], &patients, &options);
+            found.unwrap().classes[0].undefined_resamples
+        };
+        assert!(undefined(Unit::Patients) > 200);
+        assert_eq!(undefined(Unit::RecordsByLabels), 0);
+        assert_eq!(label_groups(&[true, false, false, true, true, false], 2), [vec![0, 2], vec![1]]);
+        let ends = percentile_interval(&[3.0, 1.0, f64::NAN, 2.0], 0.5).unwrap().unwrap();
+        assert_eq!((ends.low, ends.high), (1.5, 2.5));
+        assert!(percentile_interval(&[1.0], 2.0).is_err());
     }
 
     #[test]

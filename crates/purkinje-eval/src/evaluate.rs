@@ -66,6 +66,9 @@ pub struct ClassMetrics {
     pub precision: Estimate,
     /// Sensitivity at the threshold.
     pub recall: Estimate,
+    /// Share of records without the label that are called negative at the threshold.
+    #[serde(default)]
+    pub specificity: Estimate,
     /// F1 at the threshold.
     pub f1: Estimate,
     /// Brier score, for probabilities.
@@ -87,6 +90,9 @@ pub struct MacroMetrics {
     pub precision: Estimate,
     /// Mean recall.
     pub recall: Estimate,
+    /// Mean specificity.
+    #[serde(default)]
+    pub specificity: Estimate,
     /// Mean F1.
     pub f1: Estimate,
     /// Classes whose AUROC is undefined.
@@ -181,6 +187,7 @@ pub fn evaluate_split<P: Hash + Eq>(
                 confusion,
                 precision: estimate(Some(confusion.precision()), drawn.precision),
                 recall: estimate(Some(confusion.recall()), drawn.recall),
+                specificity: estimate(Some(confusion.specificity()), drawn.specificity),
                 f1: estimate(Some(confusion.f1()), drawn.f1),
                 brier: probabilities.map(|p| brier(p, &class_labels)),
                 calibration_error: probabilities
@@ -203,6 +210,10 @@ pub fn evaluate_split<P: Hash + Eq>(
         auprc: estimate(mean(|class| &class.auprc).value, drawn.macros.auprc),
         precision: estimate(mean(|class| &class.precision).value, drawn.macros.precision),
         recall: estimate(mean(|class| &class.recall).value, drawn.macros.recall),
+        specificity: estimate(
+            mean(|class| &class.specificity).value,
+            drawn.macros.specificity,
+        ),
         f1: estimate(mean(|class| &class.f1).value, drawn.macros.f1),
         undefined_auroc: auroc.skipped,
     };
@@ -286,6 +297,7 @@ mod tests {
             (Some(1.0), Some(2.0 / 3.0))
         );
         assert_eq!(found.classes[1].auroc.value, Some(1.0));
+        assert_eq!(found.classes[1].specificity.value, Some(1.0));
         assert_eq!(found.macro_mean.auroc.value, Some((2.0 / 3.0 + 1.0) / 2.0));
         assert_eq!(found.exact_match.value, Some(0.75));
         assert_eq!(found.macro_mean.auroc.interval, None);

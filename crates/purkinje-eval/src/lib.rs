@@ -9,6 +9,8 @@
 //!
 //! - [`evaluate_split`] is the one driver: scores, labels and patients in, [`TaskMetrics`] out.
 //! - [`metrics`] holds the definitions (AUROC, average precision, F1, calibration, ...).
+//! - [`multi_class`] judges classes that exclude each other, [`challenge`] gives the score of the Challenge of 2020/21,
+//!   [`crops`] joins the scores of several crops of a recording.
 //! - [`bootstrap`] resamples patients, never records, for 95 % intervals and paired differences.
 //! - [`probe`] fits the linear probe, the protocol's way of judging an encoder.
 //! - [`fraction`] draws label fractions as the published programs do.
@@ -21,11 +23,14 @@
 #![deny(missing_docs)]
 
 pub mod bootstrap;
+pub mod challenge;
+pub mod crops;
 mod error;
 mod evaluate;
 pub mod fraction;
 mod matmul;
 pub mod metrics;
+pub mod multi_class;
 pub mod probe;
 pub mod report;
 mod rng;

@@ -200,6 +200,10 @@ pub enum SingleClass {
     Skip,
     /// Makes the mean undefined, as the published programs do (NaN in scikit-learn 1.4 and later).
     Released,
+    /// Counts the class as 0, as HuBERT-ECG's published program does for AUROC and average precision.
+    Zero,
+    /// Counts the class as one half, as that program does for the AUROC of classes that exclude each other.
+    Half,
 }
 
 /// An unweighted mean over classes.
@@ -207,7 +211,7 @@ pub enum SingleClass {
 pub struct MacroMean {
     /// The mean; `None` if it is undefined (no class defined, or [`SingleClass::Released`]).
     pub value: Option<f64>,
-    /// Classes left out because their metric is undefined.
+    /// Classes whose metric is undefined; the policy says whether they were left out.
     pub skipped: usize,
 }
 
@@ -219,6 +223,14 @@ pub fn macro_mean(values: impl IntoIterator<Item = Option<f64>>, policy: SingleC
             Some(value) => (sum, used) = (sum + value, used + 1),
             None => skipped += 1,
         }
+    }
+    let stand_in = match policy {
+        SingleClass::Zero => Some(0.0),
+        SingleClass::Half => Some(0.5),
+        SingleClass::Skip | SingleClass::Released => None,
+    };
+    if let Some(value) = stand_in {
+        (sum, used) = (sum + value * skipped as f64, used + skipped);
     }
     let undefined = used == 0 || (policy == SingleClass::Released && skipped > 0);
     MacroMean {
@@ -565,6 +577,9 @@ mod tests {
         let released = macro_auroc(&scores, &labels, 2, SingleClass::Released).unwrap();
         assert_eq!((released.value, released.skipped), (None, 1));
         assert_eq!(macro_mean([None, None], SingleClass::Skip).value, None);
+        let values = [Some(0.8), None];
+        assert_eq!(macro_mean(values, SingleClass::Zero).value, Some(0.4));
+        assert_eq!(macro_mean(values, SingleClass::Half).value, Some(0.65));
     }
 
     #[test]

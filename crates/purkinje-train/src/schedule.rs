@@ -1,6 +1,7 @@
-//! Learning-rate and weight-decay schedules: linear warm-up, then half a cosine.
+//! Learning-rate and weight-decay schedules: linear warm-up, then half a cosine ([`CosineSchedule`]) or a straight line
+//! ([`LinearSchedule`]).
 //!
-//! With T steps in all and w warm-up steps (CLEAR-HUG specification, section 6.3):
+//! The cosine, with T steps in all and w warm-up steps (CLEAR-HUG specification, section 6.3):
 //!
 //! ```text
 //! t <  w:  base * t / (w - 1)                                        (0 when w = 1)
@@ -219,6 +220,110 @@ impl LinearSchedule {
     }
 }
 
+/// A value per step: warm-up, then a straight line to 0 (HuBERT-ECG specification, section 11.1).
+///
+/// ```text
+/// t <  w:  base * t / w
+/// t >= w:  base * (T - t) / (T - w), 0 from T on
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinearSchedule {
+    base: f64,
+    warmup_steps: usize,
+    total_steps: usize,
+}
+
+impl LinearSchedule {
+    /// A schedule to `base` over `warmup_steps` steps and back to 0 at `total_steps`.
+    ///
+    /// # Errors
+    /// As [`CosineSchedule::new`].
+    pub fn new(base: f64, total_steps: usize, warmup_steps: usize) -> Result<Self, ScheduleError> {
+        // The same conditions hold.
+        CosineSchedule::new(base, 0.0, total_steps, warmup_steps)?;
+        Ok(LinearSchedule {
+            base,
+            warmup_steps,
+            total_steps,
+        })
+    }
+
+    /// With a warm-up over a share of the steps, rounded up (0.08 as published).
+    ///
+    /// # Errors
+    /// As [`CosineSchedule::new`]; a share that is no number from 0 to 1 is none either.
+    pub fn with_warmup_share(
+        base: f64,
+        total_steps: usize,
+        share: f64,
+    ) -> Result<Self, ScheduleError> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(ScheduleError::Value {
+                end: "warm-up share",
+                found: share,
+            });
+        }
+        Self::new(base, total_steps, (share * total_steps as f64).ceil() as usize)
+    }
+
+    /// The value for step `step`, counted from 0.
+    pub fn at(&self, step: usize) -> f64 {
+        if step < self.warmup_steps {
+            return self.base * (step as f64 / self.warmup_steps as f64);
+        }
+        let falling = (self.total_steps - self.warmup_steps).max(1) as f64;
+        self.base * (self.total_steps.saturating_sub(step) as f64 / falling)
+    }
+}
+
+/// Any schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "shape")]
+pub enum Schedule {
+    /// Warm-up and half a cosine.
+    Cosine(CosineSchedule),
+    /// Warm-up and a straight line.
+    Linear(LinearSchedule),
+}
+
+impl Schedule {
+    /// The value for step `step`, counted from 0.
+    pub fn at(&self, step: usize) -> f64 {
+        match self {
+            Schedule::Cosine(schedule) => schedule.at(step),
+            Schedule::Linear(schedule) => schedule.at(step),
+        }
+    }
+}
+
+/// Epochs and steps of a run that is to make `steps` updates over `batches` batches an epoch, `accumulation` of which make
+/// an update.
+///
+/// The published program counts epochs as floor(steps / floor(batches / accumulation)) + 1 and stops with the last of
+/// them, so that it goes on for up to an epoch at rate 0; `released` keeps that, otherwise the run ends at `steps`.
+///
+/// # Errors
+/// [`ScheduleError::Empty`] if there are too few batches for an update.
+pub fn epochs_for(
+    steps: usize,
+    batches: usize,
+    accumulation: usize,
+    released: bool,
+) -> Result<(usize, usize), ScheduleError> {
+    let per_epoch = batches.checked_div(accumulation).unwrap_or(0);
+    if per_epoch == 0 || steps == 0 {
+        return Err(ScheduleError::Empty {
+            epochs: 1,
+            steps_per_epoch: per_epoch,
+        });
+    }
+    if released {
+        let epochs = steps / per_epoch + 1;
+        return Ok((epochs, epochs.saturating_mul(per_epoch)));
+    }
+    Ok((steps.div_ceil(per_epoch), steps))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +380,31 @@ mod tests {
     fn weight_decay_stays_where_it_starts() {
         let decay = CosineSchedule::weight_decay(0.05, 0.05, 3, 7).unwrap();
         assert!((0..21).all(|step| decay.at(step) == 0.05));
+    }
+
+    #[test]
+    fn a_line_rises_and_falls_to_zero() {
+        let schedule = LinearSchedule::with_warmup_share(2.0, 50, 0.08).unwrap();
+        assert_eq!(
+            [0, 2, 4, 27, 50, 99].map(|step| schedule.at(step)),
+            [0.0, 1.0, 2.0, 1.0, 0.0, 0.0]
+        );
+        assert_eq!(LinearSchedule::new(2.0, 5, 5).unwrap().at(5), 0.0);
+        assert_eq!(LinearSchedule::new(2.0, 5, 0).unwrap().at(0), 2.0);
+        assert!(LinearSchedule::new(2.0, 5, 6).is_err());
+        assert!(LinearSchedule::with_warmup_share(2.0, 5, f64::NAN).is_err());
+        let either = Schedule::Linear(schedule);
+        let json = serde_json::to_string(&either).unwrap();
+        assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), either);
+        assert_eq!(either.at(2), 1.0);
+    }
+
+    #[test]
+    fn a_run_ends_at_its_steps_and_an_epoch_later_as_released() {
+        assert_eq!(epochs_for(100, 21, 2, false), Ok((10, 100)));
+        assert_eq!(epochs_for(100, 21, 2, true), Ok((11, 110)));
+        assert_eq!(epochs_for(95, 10, 1, false), Ok((10, 95)));
+        assert!(epochs_for(95, 1, 2, false).is_err() && epochs_for(1, 1, 0, true).is_err());
     }
 
     #[test]

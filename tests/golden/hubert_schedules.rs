@@ -1,0 +1,148 @@
+//! HuBERT-ECG's learning rate, bookkeeping of validations, and masks: kind `schedules`.
+
+use purkinje_models::hubert::{HubertConfig, TokenMasking, span_count};
+use purkinje_store::legacy_random::Mt19937;
+use purkinje_train::early_stopping::{
+    Behaviour, EarlyStopping, Regularisation, StoppingConfig, Verdict,
+};
+use purkinje_train::schedule::LinearSchedule;
+use serde_json::Value;
+
+use crate::Check;
+use crate::compare::{Findings, Tolerance};
+use crate::io::Io;
+use crate::walk::Case;
+
+/// The kinds checked here.
+pub const CHECKS: &[(&str, Check)] = &[("schedules", schedules)];
+
+const CLOSE: Tolerance = Tolerance::relative(1e-12);
+/// Steps past the end in a curve.
+const BEYOND: usize = 3;
+/// Seed of the masks.
+const MASK_SEED: u32 = 25;
+
+fn schedules(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let mut io = Io::open(case)?;
+    for name in io.between("lr.", "") {
+        let name = format!("lr.{name}");
+        let expected = io.f64(&name)?;
+        // The peak says where the warm-up ends.
+        let peak = expected.iter().copied().fold(0.0, f64::max);
+        let warmup = expected.iter().position(|v| *v == peak).unwrap_or(0);
+        let schedule = LinearSchedule::new(peak, expected.len() - BEYOND, warmup);
+        let schedule = schedule.map_err(|e| e.to_string())?;
+        let found: Vec<f64> = (0..expected.len()).map(|step| schedule.at(step)).collect();
+        io.close(findings, &name, &found, CLOSE)?;
+    }
+    if case.has("regulariser.json") {
+        let traces = case.json("regulariser.json")?;
+        for (name, trace) in traces.as_object().ok_or("regulariser.json: no traces")? {
+            bookkeeping(name, trace, findings).map_err(|e| format!("{name}: {e}"))?;
+        }
+    }
+    masks(&mut io, findings)?;
+    io.finish(findings);
+    Ok(())
+}
+
+/// One run, validation by validation.
+fn bookkeeping(name: &str, trace: &Value, findings: &mut Findings) -> Result<(), String> {
+    let number = |value: &Value| value.as_f64().ok_or("a value that is no number".to_owned());
+    let list = |key: &str| trace[key].as_array().ok_or(format!("no list `{key}`"));
+    let columns: Vec<&str> = list("columns")?.iter().filter_map(Value::as_str).collect();
+    let at = |row: &Value, column: &str| -> Result<f64, String> {
+        let place = columns.iter().position(|c| *c == column);
+        number(&row[place.ok_or(format!("no column `{column}`"))?])
+    };
+    let rows = list("rows")?;
+    let first = rows.first().ok_or("no rows")?;
+    let dropout = at(first, "attention_dropout")?;
+    let config = StoppingConfig {
+        patience: number(&trace["patience"])? as usize,
+        intervals: number(&trace["intervals_for_penalty"])? as usize,
+        dynamic_regularisation: true,
+        behaviour: match name.starts_with("pretrain") {
+            true => Behaviour::ReleasedPretrain,
+            false => Behaviour::ReleasedFinetune,
+        },
+    };
+    let start = Regularisation {
+        weight_decay: 0.01,
+        // Encoder, projection, output of the feed-forward network.
+        dropouts: vec![dropout, 0.0, dropout],
+    };
+    let mut state = EarlyStopping::new(config, start);
+    for (k, row) in rows.iter().enumerate() {
+        let verdict = state.validated(at(row, "val_loss")?, at(row, "val_metric")?);
+        let event = match verdict {
+            Verdict::Loss => "loss",
+            Verdict::Metric => "metric",
+            Verdict::Worse => "worse",
+            Verdict::Penalty => "worse+penalty",
+            Verdict::Stop => "stop",
+        };
+        let place = columns.iter().position(|c| *c == "event").ok_or("no `event`")?;
+        findings.exact(&format!("{name}: event {k}"), Some(event), row[place].as_str());
+        let now = state.regularisation();
+        for (column, found) in [
+            ("best_loss", state.best_loss().unwrap_or(f64::INFINITY)),
+            ("best_metric", state.best_metric()),
+            ("patience_count", state.count() as f64),
+            ("weight_decay", now.weight_decay),
+            ("encoder_dropout", now.dropouts[0]),
+            ("projection_dropout", now.dropouts[1]),
+            ("ffn_output_dropout", now.dropouts[2]),
+        ] {
+            findings.close(&format!("{name}: {column} {k}"), found, at(row, column)?, CLOSE);
+        }
+    }
+    Ok(())
+}
+
+/// The draws of NumPy's legacy generator, through the same rule and the same spans as ours.
+fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
+    let draw = |random: &mut Mt19937, config: &HubertConfig, size: usize, tokens: usize| {
+        let count = span_count(config, tokens, random.numpy_uniform());
+        let starts: Vec<Vec<usize>> = (0..size)
+            .map(|_| {
+                let mut starts: Vec<usize> = (0..tokens + 1 - config.mask_time_length).collect();
+                random.numpy_shuffle(&mut starts);
+                starts.truncate(count);
+                starts
+            })
+            .collect();
+        TokenMasking::from_starts(tokens, config.mask_time_length, &starts)
+    };
+    let config = HubertConfig::base();
+    if io.has("mask.counts") {
+        let expected = io.i64("mask.counts")?;
+        let tokens = io.shape("mask.example")?[1];
+        let size = io.shape("mask.example")?[0];
+        let mut random = Mt19937::from_seed(MASK_SEED);
+        let found: Vec<i64> = expected
+            .iter()
+            .map(|_| {
+                let mask = draw(&mut random, &config, size, tokens);
+                let hidden = mask.hidden()[..tokens].iter().filter(|hidden| **hidden);
+                hidden.count() as i64
+            })
+            .collect();
+        findings.exact_all("mask.counts", &found, &expected);
+    }
+    for (name, span) in [("mask.example", 1), ("mask.example_len3", 3)] {
+        if !io.has(name) {
+            continue;
+        }
+        let (expected, shape) = (io.i64(name)?, io.shape(name)?);
+        let config = HubertConfig {
+            mask_time_length: span,
+            ..config.clone()
+        };
+        let mut random = Mt19937::from_seed(MASK_SEED);
+        let mask = draw(&mut random, &config, shape[0], shape[1]);
+        let found: Vec<i64> = mask.hidden().iter().map(|h| i64::from(*h)).collect();
+        findings.exact_all(name, &found, &expected);
+    }
+    Ok(())
+}
