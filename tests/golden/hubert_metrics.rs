@@ -4,7 +4,7 @@ use purkinje_eval::bootstrap::percentile_interval;
 use purkinje_eval::challenge::{ChallengeScore, renamed};
 use purkinje_eval::crops::{Aggregation, aggregate, probabilities_released};
 use purkinje_eval::metrics::{Confusion, Ranking, SingleClass, column, macro_mean};
-use purkinje_eval::multi_class::multi_class;
+use purkinje_eval::multi_class::{multi_class, softmax};
 use purkinje_store::import::ChallengeWeights;
 use serde_json::Value;
 
@@ -31,7 +31,10 @@ fn metrics(case: &Case, findings: &mut Findings) -> Result<(), String> {
     if io.has("tta.probs") {
         let crops = io.shape("tta.probs")?[0];
         let scores = single(&io.f64("tta.probs")?);
-        for (name, how) in [("tta.mean", Aggregation::Mean), ("tta.max", Aggregation::Max)] {
+        for (name, how) in [
+            ("tta.mean", Aggregation::Mean),
+            ("tta.max", Aggregation::Max),
+        ] {
             let found = aggregate(&scores, crops, how).map_err(|e| e.to_string())?;
             io.close(findings, name, &double(&found), CLOSE)?;
         }
@@ -48,7 +51,11 @@ fn metrics(case: &Case, findings: &mut Findings) -> Result<(), String> {
 
 fn multi_label(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let classes = io.shape("multi_label.labels")?[1];
-    let labels: Vec<bool> = io.i64("multi_label.labels")?.iter().map(|l| *l == 1).collect();
+    let labels: Vec<bool> = io
+        .i64("multi_label.labels")?
+        .iter()
+        .map(|l| *l == 1)
+        .collect();
     let probabilities = single(&io.f64("multi_label.probs")?);
     let logits = single(&io.f64("multi_label.logits")?);
     let logits = probabilities_released(&logits, classes, BATCH);
@@ -69,12 +76,17 @@ fn multi_label(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
             ("precision", decided(Confusion::precision)),
             ("specificity", decided(Confusion::specificity)),
             ("auroc", rankings.iter().map(Ranking::auroc).collect()),
-            ("auprc", rankings.iter().map(Ranking::average_precision).collect()),
+            (
+                "auprc",
+                rankings.iter().map(Ranking::average_precision).collect(),
+            ),
         ] {
             let name = format!("multi_label.{part}.{name}");
             let counted: Vec<f64> = values.iter().map(|v| v.unwrap_or(0.0)).collect();
             io.close(findings, &name, &counted, CLOSE)?;
-            let mean = macro_mean(values, SingleClass::Zero).value.unwrap_or(f64::NAN);
+            let mean = macro_mean(values, SingleClass::Zero)
+                .value
+                .unwrap_or(f64::NAN);
             io.close(findings, &format!("{name}.macro"), &[mean], CLOSE)?;
         }
     }
@@ -83,7 +95,9 @@ fn multi_label(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
 
 fn exclusive(classes: &str, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let base = format!("multi_class{classes}");
-    let classes = classes.parse().map_err(|_| format!("`{base}`: no number of classes"))?;
+    let classes = classes
+        .parse()
+        .map_err(|_| format!("`{base}`: no number of classes"))?;
     let labels: Vec<usize> = io
         .i64(&format!("{base}.labels"))?
         .into_iter()
@@ -93,7 +107,10 @@ fn exclusive(classes: &str, io: &mut Io, findings: &mut Findings) -> Result<(), 
         ("test", "probs", SingleClass::Half),
         ("validation", "logits", SingleClass::Zero),
     ] {
-        let scores = single(&io.f64(&format!("{base}.{input}"))?);
+        let mut scores = single(&io.f64(&format!("{base}.{input}"))?);
+        if part == "validation" {
+            scores = softmax(&scores, classes);
+        }
         let found = multi_class(&scores, &labels, classes, undefined, SingleClass::Zero)
             .map_err(|e| e.to_string())?;
         let value = |mean: Option<f64>| mean.unwrap_or(f64::NAN);
@@ -121,18 +138,43 @@ fn exclusive(classes: &str, io: &mut Io, findings: &mut Findings) -> Result<(), 
 fn challenge(case: &Case, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let json = case.json("challenge.json")?;
     let names = |key: &str| -> Result<Vec<String>, String> {
-        let list = json[key].as_array().ok_or_else(|| format!("no list `{key}`"))?;
-        Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        let list = json[key]
+            .as_array()
+            .ok_or_else(|| format!("no list `{key}`"))?;
+        Ok(list
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect())
     };
     let table = ChallengeWeights::read(&case.dir.join("challenge_weights.csv"));
     let table = table.map_err(|e| e.to_string())?;
-    let columns: Vec<String> = table.codes.iter().map(|codes| renamed(&codes.join("|"))).collect();
-    findings.exact_all("renamed classes", &columns, &names("renamed_weight_columns")?);
-    let labels: Vec<bool> = io.f64("challenge.labels")?.iter().map(|l| *l > 0.5).collect();
-    let calls: Vec<bool> = io.f64("challenge.preds")?.iter().map(|p| *p > 0.5).collect();
+    let columns: Vec<String> = table
+        .codes
+        .iter()
+        .map(|codes| renamed(&codes.join("|")))
+        .collect();
+    findings.exact_all(
+        "renamed classes",
+        &columns,
+        &names("renamed_weight_columns")?,
+    );
+    let labels: Vec<bool> = io
+        .f64("challenge.labels")?
+        .iter()
+        .map(|l| *l > 0.5)
+        .collect();
+    let calls: Vec<bool> = io
+        .f64("challenge.preds")?
+        .iter()
+        .map(|p| *p > 0.5)
+        .collect();
     for (classes, name) in [
         ("conditions", "challenge.score"),
-        ("conditions_without_normal", "challenge.score_without_normal"),
+        (
+            "conditions_without_normal",
+            "challenge.score_without_normal",
+        ),
     ] {
         let score = ChallengeScore::new(&names(classes)?, &table);
         let found = score.of(&labels, &calls).map_err(|e| e.to_string())?;
@@ -145,7 +187,11 @@ fn challenge(case: &Case, io: &mut Io, findings: &mut Findings) -> Result<(), St
 fn bootstrap(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let shape = io.shape("multi_label.labels")?;
     let (records, classes) = (shape[0], shape[1]);
-    let labels: Vec<bool> = io.i64("multi_label.labels")?.iter().map(|l| *l == 1).collect();
+    let labels: Vec<bool> = io
+        .i64("multi_label.labels")?
+        .iter()
+        .map(|l| *l == 1)
+        .collect();
     let scores = single(&io.f64("multi_label.probs")?);
     let auroc = |class: usize, drawn: &[i64]| -> Result<f64, String> {
         let at = |record: &i64| *record as usize * classes + class;

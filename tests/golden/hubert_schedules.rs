@@ -82,8 +82,15 @@ fn bookkeeping(name: &str, trace: &Value, findings: &mut Findings) -> Result<(),
             Verdict::Penalty => "worse+penalty",
             Verdict::Stop => "stop",
         };
-        let place = columns.iter().position(|c| *c == "event").ok_or("no `event`")?;
-        findings.exact(&format!("{name}: event {k}"), Some(event), row[place].as_str());
+        let place = columns
+            .iter()
+            .position(|c| *c == "event")
+            .ok_or("no `event`")?;
+        findings.exact(
+            &format!("{name}: event {k}"),
+            Some(event),
+            row[place].as_str(),
+        );
         let now = state.regularisation();
         for (column, found) in [
             ("best_loss", state.best_loss().unwrap_or(f64::INFINITY)),
@@ -94,7 +101,12 @@ fn bookkeeping(name: &str, trace: &Value, findings: &mut Findings) -> Result<(),
             ("projection_dropout", now.dropouts[1]),
             ("ffn_output_dropout", now.dropouts[2]),
         ] {
-            findings.close(&format!("{name}: {column} {k}"), found, at(row, column)?, CLOSE);
+            findings.close(
+                &format!("{name}: {column} {k}"),
+                found,
+                at(row, column)?,
+                CLOSE,
+            );
         }
     }
     Ok(())
@@ -102,17 +114,16 @@ fn bookkeeping(name: &str, trace: &Value, findings: &mut Findings) -> Result<(),
 
 /// The draws of NumPy's legacy generator, through the same rule and the same spans as ours.
 fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
-    let draw = |random: &mut Mt19937, config: &HubertConfig, size: usize, tokens: usize| {
-        let count = span_count(config, tokens, random.numpy_uniform());
+    let spans = |random: &mut Mt19937, count: usize, span: usize, size: usize, tokens: usize| {
         let starts: Vec<Vec<usize>> = (0..size)
             .map(|_| {
-                let mut starts: Vec<usize> = (0..tokens + 1 - config.mask_time_length).collect();
+                let mut starts: Vec<usize> = (0..tokens + 1 - span).collect();
                 random.numpy_shuffle(&mut starts);
                 starts.truncate(count);
                 starts
             })
             .collect();
-        TokenMasking::from_starts(tokens, config.mask_time_length, &starts)
+        TokenMasking::from_starts(tokens, span, &starts)
     };
     let config = HubertConfig::base();
     if io.has("mask.counts") {
@@ -123,26 +134,40 @@ fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
         let found: Vec<i64> = expected
             .iter()
             .map(|_| {
-                let mask = draw(&mut random, &config, size, tokens);
+                let count = span_count(&config, tokens, random.numpy_uniform());
+                let mask = spans(&mut random, count, config.mask_time_length, size, tokens);
                 let hidden = mask.hidden()[..tokens].iter().filter(|hidden| **hidden);
                 hidden.count() as i64
             })
             .collect();
         findings.exact_all("mask.counts", &found, &expected);
     }
-    for (name, span) in [("mask.example", 1), ("mask.example_len3", 3)] {
-        if !io.has(name) {
-            continue;
-        }
-        let (expected, shape) = (io.i64(name)?, io.shape(name)?);
-        let config = HubertConfig {
-            mask_time_length: span,
-            ..config.clone()
-        };
+    let bits =
+        |mask: &TokenMasking| -> Vec<i64> { mask.hidden().iter().map(|h| i64::from(*h)).collect() };
+    if io.has("mask.example") {
+        let (expected, shape) = (io.i64("mask.example")?, io.shape("mask.example")?);
         let mut random = Mt19937::from_seed(MASK_SEED);
-        let mask = draw(&mut random, &config, shape[0], shape[1]);
-        let found: Vec<i64> = mask.hidden().iter().map(|h| i64::from(*h)).collect();
-        findings.exact_all(name, &found, &expected);
+        let count = span_count(&config, shape[1], random.numpy_uniform());
+        let mask = spans(
+            &mut random,
+            count,
+            config.mask_time_length,
+            shape[0],
+            shape[1],
+        );
+        findings.exact_all("mask.example", &bits(&mask), &expected);
+    }
+    for span in io.between("mask.example_len", "") {
+        let name = format!("mask.example_len{span}");
+        let span: usize = span.parse().map_err(|_| format!("`{name}`: no length"))?;
+        let (expected, shape) = (io.i64(&name)?, io.shape(&name)?);
+        // With which probability these were drawn is not said, so their number may be any; their places may not.
+        let found = (0..=shape[1] / span).any(|count| {
+            let mut random = Mt19937::from_seed(MASK_SEED);
+            random.numpy_uniform();
+            bits(&spans(&mut random, count, span, shape[0], shape[1])) == expected
+        });
+        findings.exact(&name, found, true);
     }
     Ok(())
 }

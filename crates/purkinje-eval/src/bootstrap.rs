@@ -549,8 +549,13 @@ mod tests {
         };
         assert!(undefined(Unit::Patients) > 200);
         assert_eq!(undefined(Unit::RecordsByLabels), 0);
-        assert_eq!(label_groups(&[true, false, false, true, true, false], 2), [vec![0, 2], vec![1]]);
-        let ends = percentile_interval(&[3.0, 1.0, f64::NAN, 2.0], 0.5).unwrap().unwrap();
+        assert_eq!(
+            label_groups(&[true, false, false, true, true, false], 2),
+            [vec![0, 2], vec![1]]
+        );
+        let ends = percentile_interval(&[3.0, 1.0, f64::NAN, 2.0], 0.5)
+            .unwrap()
+            .unwrap();
         assert_eq!((ends.low, ends.high), (1.5, 2.5));
         assert!(percentile_interval(&[1.0], 2.0).is_err());
     }

@@ -68,7 +68,10 @@ mod tests {
     fn crops_become_one_score() {
         let scores = [0.1, 0.8, 0.5, 0.2];
         assert_eq!(aggregate(&scores, 2, Aggregation::Max).unwrap(), [0.5, 0.8]);
-        assert_eq!(aggregate(&scores, 2, Aggregation::Mean).unwrap(), [0.3, 0.5]);
+        assert_eq!(
+            aggregate(&scores, 2, Aggregation::Mean).unwrap(),
+            [0.3, 0.5]
+        );
         assert!(aggregate(&scores, 3, Aggregation::Max).is_err());
         assert!(aggregate(&scores, 0, Aggregation::Max).is_err());
     }

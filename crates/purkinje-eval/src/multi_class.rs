@@ -82,13 +82,29 @@ pub fn multi_class(
     Ok(MultiClassMetrics {
         accuracy: right as f64 / labels.len() as f64,
         auroc: macro_mean(rankings.iter().map(Ranking::auroc), undefined_auroc),
-        auprc: macro_mean(rankings.iter().map(Ranking::average_precision), undefined_auprc),
+        auprc: macro_mean(
+            rankings.iter().map(Ranking::average_precision),
+            undefined_auprc,
+        ),
         recall: occurring(Confusion::recall),
         specificity: occurring(Confusion::specificity),
         absent: (0..classes)
             .filter(|class| rankings[*class].positives() == 0)
             .collect(),
     })
+}
+
+/// Probabilities from logits `[records, classes]`: each row's exponentials, divided by their sum. To be applied before
+/// one class is ranked against the others, because logits of different records are not comparable.
+pub fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
+    logits
+        .chunks(classes.max(1))
+        .flat_map(|row| {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = row.iter().map(|v| (v - max).exp()).sum();
+            row.iter().map(move |v| (v - max).exp() / sum)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -99,7 +115,8 @@ mod tests {
     fn a_small_example_by_hand() {
         // Calls: 0, 1, 0; the third class occurs nowhere.
         let scores = [0.8, 0.1, 0.1, 0.2, 0.7, 0.1, 0.5, 0.4, 0.1];
-        let judge = |policy| multi_class(&scores, &[0, 1, 1], 3, policy, SingleClass::Skip).unwrap();
+        let judge =
+            |policy| multi_class(&scores, &[0, 1, 1], 3, policy, SingleClass::Skip).unwrap();
         let found = judge(SingleClass::Skip);
         assert_eq!((found.accuracy, &found.absent[..]), (2.0 / 3.0, &[2][..]));
         assert_eq!((found.recall.value, found.recall.skipped), (Some(0.75), 1));
@@ -107,6 +124,12 @@ mod tests {
         assert_eq!((found.auroc.value, found.auroc.skipped), (Some(1.0), 1));
         assert_eq!(judge(SingleClass::Zero).auroc.value, Some(2.0 / 3.0));
         assert_eq!(judge(SingleClass::Half).auroc.value, Some(2.5 / 3.0));
+        let rows = softmax(&[1000.0, 1000.0, 0.0, 2f32.ln()], 2);
+        assert!(
+            rows.iter()
+                .zip([0.5, 0.5, 1.0 / 3.0, 2.0 / 3.0])
+                .all(|(a, b)| (a - b).abs() < 1e-6)
+        );
         for labels in [&[0, 1][..], &[0, 1, 3], &[]] {
             let policy = SingleClass::Skip;
             assert!(multi_class(&scores, labels, 3, policy, policy).is_err());

@@ -174,7 +174,11 @@ impl EarlyStopping {
 
     fn relax(&mut self) {
         let released = self.config.behaviour != Behaviour::Paper;
-        let decay_floor = if released { DECAY_FLOOR } else { self.start.weight_decay };
+        let decay_floor = if released {
+            DECAY_FLOOR
+        } else {
+            self.start.weight_decay
+        };
         self.now.weight_decay = (self.now.weight_decay / DECAY_FACTOR).max(decay_floor);
         for (p, start) in self.now.dropouts.iter_mut().zip(&self.start.dropouts) {
             let floor = if released { DROPOUT_FLOOR } else { *start };
@@ -250,7 +254,13 @@ mod tests {
             state.validated(1.0, 0.9);
             state.count()
         };
-        assert_eq!((counts(Behaviour::Paper), counts(Behaviour::ReleasedPretrain)), (0, 2));
+        assert_eq!(
+            (
+                counts(Behaviour::Paper),
+                counts(Behaviour::ReleasedPretrain)
+            ),
+            (0, 2)
+        );
     }
 
     #[test]

@@ -220,82 +220,6 @@ impl LinearSchedule {
     }
 }
 
-/// A value per step: warm-up, then a straight line to 0 (HuBERT-ECG specification, section 11.1).
-///
-/// ```text
-/// t <  w:  base * t / w
-/// t >= w:  base * (T - t) / (T - w), 0 from T on
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LinearSchedule {
-    base: f64,
-    warmup_steps: usize,
-    total_steps: usize,
-}
-
-impl LinearSchedule {
-    /// A schedule to `base` over `warmup_steps` steps and back to 0 at `total_steps`.
-    ///
-    /// # Errors
-    /// As [`CosineSchedule::new`].
-    pub fn new(base: f64, total_steps: usize, warmup_steps: usize) -> Result<Self, ScheduleError> {
-        // The same conditions hold.
-        CosineSchedule::new(base, 0.0, total_steps, warmup_steps)?;
-        Ok(LinearSchedule {
-            base,
-            warmup_steps,
-            total_steps,
-        })
-    }
-
-    /// With a warm-up over a share of the steps, rounded up (0.08 as published).
-    ///
-    /// # Errors
-    /// As [`CosineSchedule::new`]; a share that is no number from 0 to 1 is none either.
-    pub fn with_warmup_share(
-        base: f64,
-        total_steps: usize,
-        share: f64,
-    ) -> Result<Self, ScheduleError> {
-        if !(0.0..=1.0).contains(&share) {
-            return Err(ScheduleError::Value {
-                end: "warm-up share",
-                found: share,
-            });
-        }
-        Self::new(base, total_steps, (share * total_steps as f64).ceil() as usize)
-    }
-
-    /// The value for step `step`, counted from 0.
-    pub fn at(&self, step: usize) -> f64 {
-        if step < self.warmup_steps {
-            return self.base * (step as f64 / self.warmup_steps as f64);
-        }
-        let falling = (self.total_steps - self.warmup_steps).max(1) as f64;
-        self.base * (self.total_steps.saturating_sub(step) as f64 / falling)
-    }
-}
-
-/// Any schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "shape")]
-pub enum Schedule {
-    /// Warm-up and half a cosine.
-    Cosine(CosineSchedule),
-    /// Warm-up and a straight line.
-    Linear(LinearSchedule),
-}
-
-impl Schedule {
-    /// The value for step `step`, counted from 0.
-    pub fn at(&self, step: usize) -> f64 {
-        match self {
-            Schedule::Cosine(schedule) => schedule.at(step),
-            Schedule::Linear(schedule) => schedule.at(step),
-        }
-    }
-}
-
 /// Epochs and steps of a run that is to make `steps` updates over `batches` batches an epoch, `accumulation` of which make
 /// an update.
 ///
@@ -384,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_line_rises_and_falls_to_zero() {
-        let schedule = LinearSchedule::with_warmup_share(2.0, 50, 0.08).unwrap();
+        let schedule = LinearSchedule::with_share(2.0, 50, LinearSchedule::WARMUP).unwrap();
         assert_eq!(
             [0, 2, 4, 27, 50, 99].map(|step| schedule.at(step)),
             [0.0, 1.0, 2.0, 1.0, 0.0, 0.0]
@@ -392,11 +316,6 @@ mod tests {
         assert_eq!(LinearSchedule::new(2.0, 5, 5).unwrap().at(5), 0.0);
         assert_eq!(LinearSchedule::new(2.0, 5, 0).unwrap().at(0), 2.0);
         assert!(LinearSchedule::new(2.0, 5, 6).is_err());
-        assert!(LinearSchedule::with_warmup_share(2.0, 5, f64::NAN).is_err());
-        let either = Schedule::Linear(schedule);
-        let json = serde_json::to_string(&either).unwrap();
-        assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), either);
-        assert_eq!(either.at(2), 1.0);
     }
 
     #[test]

@@ -190,7 +190,9 @@ pub fn recipe(name: &str, size: Size, start: Start) -> Result<&'static Recipe, R
             known: names()?,
         });
     }
-    let found = named.into_iter().find(|r| r.size == size && r.start == start);
+    let found = named
+        .into_iter()
+        .find(|r| r.size == size && r.start == start);
     found.ok_or(RecipeError::NotRun {
         name: wanted,
         size,
@@ -406,7 +408,11 @@ impl<'a> Row<'a> {
     }
 
     fn size(&self) -> Result<Size, RecipeError> {
-        let sizes = [("small", Size::Small), ("base", Size::Base), ("large", Size::Large)];
+        let sizes = [
+            ("small", Size::Small),
+            ("base", Size::Base),
+            ("large", Size::Large),
+        ];
         self.one_of("size", &sizes)
     }
 
@@ -434,16 +440,26 @@ mod tests {
             let single = recipe.task == TaskType::MultiClass;
             let expected = if single { 1 } else { recipe.outputs };
             assert_eq!(recipe.labels.is_empty(), unknown, "{}", recipe.name);
-            assert!(unknown || recipe.labels.len() == expected, "{}", recipe.name);
+            assert!(
+                unknown || recipe.labels.len() == expected,
+                "{}",
+                recipe.name
+            );
         }
-        assert_eq!(sets.values().sum::<usize>(), rows(include_str!("labels.tsv")));
+        assert_eq!(
+            sets.values().sum::<usize>(),
+            rows(include_str!("labels.tsv"))
+        );
     }
 
     #[test]
     fn recipes_are_those_of_the_specification() {
         let found = recipe("ptbxl-super", Size::Base, Start::Finetune).unwrap();
         assert_eq!((found.outputs, found.labels.len()), (5, 5));
-        assert_eq!((found.max_steps, found.batch_size, found.lr), (70_000, 64, 1e-5));
+        assert_eq!(
+            (found.max_steps, found.batch_size, found.lr),
+            (70_000, 64, 1e-5)
+        );
         assert_eq!((found.validation_interval, found.patience), (500, 8));
         assert_eq!((found.layerdrop, found.dropout()), (0.1, 0.0));
         assert_eq!(found.trained, Trained::Blocks(12));
@@ -452,8 +468,14 @@ mod tests {
         assert_eq!((georgia.max_steps, georgia.layerdrop), (100_000, 0.2));
         assert!(georgia.dynamic_regularisation);
         let death = recipe("samitrop", Size::Small, Start::Scratch).unwrap();
-        assert_eq!((death.task, death.trained), (TaskType::MultiClass, Trained::All));
-        assert_eq!((death.validated_on, death.patience), (ValidatedOn::Training, 20));
+        assert_eq!(
+            (death.task, death.trained),
+            (TaskType::MultiClass, Trained::All)
+        );
+        assert_eq!(
+            (death.validated_on, death.patience),
+            (ValidatedOn::Training, 20)
+        );
         let joint = recipe("cardio_learning", Size::Large, Start::Finetune).unwrap();
         assert_eq!((joint.labels.len(), joint.dropout()), (164, 0.1));
         let same = recipe("ptbxl_diag_superclass", Size::Base, Start::Finetune).unwrap();
@@ -462,17 +484,28 @@ mod tests {
 
     #[test]
     fn unknown_names_are_told_what_there_is() {
-        let message = recipe("ptbxl", Size::Base, Start::Finetune).unwrap_err().to_string();
+        let message = recipe("ptbxl", Size::Base, Start::Finetune)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("ptbxl-super, "), "{message}");
         assert_eq!(names().unwrap().len(), 18);
         let scratch = recipe("clinical-dataset", Size::Base, Start::Scratch);
         assert!(matches!(scratch, Err(RecipeError::NotRun { .. })));
         for (runs, labels) in [
-            ("mode\tsize\nfinetune\tsmall", "dataset\tindex\tlabel\ttest_positives"),
-            ("mode\n", "dataset\tindex\tlabel\ttest_positives\na\t1\tx\t-"),
+            (
+                "mode\tsize\nfinetune\tsmall",
+                "dataset\tindex\tlabel\ttest_positives",
+            ),
+            (
+                "mode\n",
+                "dataset\tindex\tlabel\ttest_positives\na\t1\tx\t-",
+            ),
             ("mode\n", "dataset\na"),
         ] {
-            assert!(matches!(parse(runs, "mode", labels), Err(RecipeError::Table { .. })));
+            assert!(matches!(
+                parse(runs, "mode", labels),
+                Err(RecipeError::Table { .. })
+            ));
         }
     }
 }
