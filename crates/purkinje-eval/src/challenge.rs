@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(score.of(&labels, &labels).unwrap(), 1.0);
         let normal = [false, false, true, false, true, true];
         assert_eq!(score.of(&labels, &normal).unwrap(), 0.0);
-        // Both classes for the first record: (1 + 0.5) / 2 of 1, beside 0.5 for normal alone.
+        // Both classes for the first record: (1 + 0.5) / 2, where labels give 1 and normal alone 0.5 / 2.
         let both = [true, false, true, false, false, true];
-        assert_eq!(score.of(&labels, &both).unwrap(), 0.5);
+        assert_eq!(score.of(&labels, &both).unwrap(), 0.5 / 0.75);
         assert!(score.of(&labels, &labels[..5]).is_err());
         assert!(score.of(&labels[..4], &labels[..4]).is_err());
         let nothing = ChallengeScore::new(&["xyz"], &table());
