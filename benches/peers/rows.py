@@ -74,6 +74,10 @@ def make(name, data, exchange):
         from . import clear_rows
 
         return clear_rows.make(name, data, exchange)
+    if name.startswith("hubert_"):
+        from . import hubert_rows
+
+        return hubert_rows.make(name, data, exchange)
     return {
         "read_wfdb": ReadWfdb,
         "xqrs_100": lambda *a: Xqrs(*a, rate_hz=100),

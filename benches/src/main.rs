@@ -8,6 +8,7 @@ mod allocator;
 mod clear;
 mod epoch;
 mod exchange;
+mod hubert;
 mod prepare;
 mod signals;
 mod worker;

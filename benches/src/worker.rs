@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::exchange::Answer;
-use crate::{clear, signals};
+use crate::{clear, hubert, signals};
 
 /// One thing to measure.
 pub trait Row {
@@ -99,6 +99,10 @@ fn make(name: &str, data: &Path, exchange: &Path) -> Result<Box<dyn Row>> {
         "clear_pretrain_step" => Box::new(clear::PretrainStep::new(name, exchange)?),
         name if name.starts_with("clear_base_infer") => {
             Box::new(clear::Infer::new(name, exchange)?)
+        }
+        "hubert_pretrain_step" => Box::new(hubert::PretrainStep::new(name, exchange)?),
+        name if name.starts_with("hubert_base_infer") => {
+            Box::new(hubert::Infer::new(name, exchange)?)
         }
         _ => return Err(format!("unknown row `{name}`").into()),
     })

@@ -1,0 +1,169 @@
+//! HuBERT-ECG BASE with the weights and batches that the peer made.
+
+use std::hint::black_box;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
+use purkinje_models::layers::update::sum_squares;
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::random::Stream;
+use purkinje_train::optimizer::{Adamw, AdamwConfig};
+
+use crate::Result;
+use crate::exchange::{Answer, Shared};
+use crate::worker::Row;
+
+const LEARNING_RATE: f64 = 5e-5;
+/// Share of hidden tokens in the loss.
+const ALPHA: f64 = 1.0;
+
+/// Token vectors of recordings from their samples.
+pub struct Infer {
+    model: Hubert,
+    inputs: Vec<HubertInput>,
+    device: Device,
+}
+
+impl Infer {
+    /// The model and batch of row `name`.
+    pub fn new(name: &str, exchange: &Path) -> Result<Self> {
+        let device = Device::flex();
+        Ok(Infer {
+            model: model(name, exchange, &device)?,
+            inputs: inputs(&shared_batch(name, exchange)?)?,
+            device,
+        })
+    }
+
+    fn states(&self) -> Result<(Vec<usize>, Vec<f32>)> {
+        let batch = HubertBatch::new(self.model.config(), &self.inputs)?;
+        let ctx = Context::inference(&self.device);
+        let last = self.model.encode(&batch, None, &ctx).last;
+        Ok((last.dims().to_vec(), last.into_data().try_to_vec::<f32>()?))
+    }
+}
+
+impl Row for Infer {
+    fn answer(&mut self) -> Result<Answer> {
+        let (shape, states) = self.states()?;
+        Ok(Answer::default().f32("states", &shape, &states))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        black_box(self.states()?);
+        Ok(())
+    }
+}
+
+/// Forward, backward and AdamW on eight recordings, as the trainer does them; no layer is left out.
+pub struct PretrainStep {
+    model: Hubert,
+    optimizer: Adamw,
+    batch: HubertBatch,
+    codes: Vec<u32>,
+    hidden: Vec<bool>,
+    stream: Stream,
+    steps: u64,
+    graph: Device,
+}
+
+impl PretrainStep {
+    /// The model and batch of row `name`.
+    pub fn new(name: &str, exchange: &Path) -> Result<Self> {
+        let device = Device::flex();
+        let mut model = model(name, exchange, &device)?;
+        // How many layers a step leaves out is chance: it would make the figures differ by more than the programs do.
+        model.config_mut().layerdrop = 0.0;
+        let shared = shared_batch(name, exchange)?;
+        let codes = shared.integers("codes")?.into_iter().map(u32::try_from);
+        Ok(PretrainStep {
+            optimizer: Adamw::new(model.weights(), |_| true, AdamwConfig::hubert()),
+            batch: HubertBatch::new(model.config(), &inputs(&shared)?)?,
+            codes: codes.collect::<std::result::Result<_, _>>()?,
+            hidden: shared.integers("hidden")?.iter().map(|h| *h != 0).collect(),
+            model,
+            stream: Stream::new(0, "benchmark"),
+            steps: 0,
+            graph: device.autodiff(),
+        })
+    }
+
+    fn tokens(&self) -> usize {
+        self.model.config().tokens(self.batch.samples)
+    }
+}
+
+impl Row for PretrainStep {
+    /// Loss and gradient norm of the shared weights, without dropout.
+    fn answer(&mut self) -> Result<Answer> {
+        let masking = TokenMasking::new(self.tokens(), self.hidden.clone());
+        let ctx = Context::inference(&self.graph);
+        let tracked = self.model.weights().tracked(|_| true);
+        let model = self.model.with_weights(tracked.clone());
+        let found = model.predict_codes(&self.batch, &self.codes, &masking, ALPHA, &ctx);
+        let mut gradients = found.loss.backward();
+        let squares: f64 = tracked
+            .iter()
+            .filter_map(|p| p.value.grad_remove(&mut gradients))
+            .map(|g| sum_squares(&g))
+            .sum();
+        Ok(Answer::default()
+            .f64("loss", &[scalar(found.loss)])
+            .f64("gradient_norm", &[squares.sqrt()]))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.steps += 1;
+        let mut stream = self.stream.at(self.steps);
+        let config = self.model.config();
+        let masking = TokenMasking::random(config, self.batch.size, self.tokens(), &mut stream);
+        let ctx = Context::training(&self.graph, config.hidden_dropout, stream.next_u64());
+        let tracked = self.model.weights().tracked(|_| true);
+        let model = self.model.with_weights(tracked.clone());
+        let loss = model
+            .predict_codes(&self.batch, &self.codes, &masking, ALPHA, &ctx)
+            .loss;
+        let gradients = loss.backward();
+        let loss = scalar(loss);
+        let weights = self.model.weights_mut();
+        let norm = self
+            .optimizer
+            .step(weights, &tracked, gradients, LEARNING_RATE);
+        if !(loss.is_finite() && norm.is_finite()) {
+            return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
+        }
+        Ok(())
+    }
+}
+
+fn scalar(loss: Tensor<1>) -> f64 {
+    loss.inner().into_scalar::<f32>().into()
+}
+
+fn model(name: &str, exchange: &Path, device: &Device) -> Result<Hubert> {
+    let shared = Shared::open(&exchange.join(format!("{name}.weights.safetensors")))?;
+    let mut weights = Weights::default();
+    for published in shared.names()? {
+        let (shape, data) = shared.f32(&published)?;
+        weights.insert(&published, &shape, data, device);
+    }
+    Ok(Hubert::new(HubertConfig::base(), weights)?)
+}
+
+fn shared_batch(name: &str, exchange: &Path) -> Result<Shared> {
+    Shared::open(&exchange.join(format!("{name}.batch.safetensors")))
+}
+
+/// Recordings `[size, samples]`.
+fn inputs(shared: &Shared) -> Result<Vec<HubertInput>> {
+    let (shape, samples) = shared.f32("signals")?;
+    let [_, width] = shape[..] else {
+        return Err(format!("signals of shape {shape:?}, expected two dimensions").into());
+    };
+    let inputs = samples.chunks_exact(width).map(|samples| HubertInput {
+        samples: samples.to_vec(),
+        real: None,
+    });
+    Ok(inputs.collect())
+}
