@@ -28,7 +28,7 @@ pub fn run(path: &Path) -> Result<()> {
     let order: Vec<usize> = numpy_permutation(store.len(), 0);
     let tokens = StoreTokens::new(&store, order, &contract)?;
     let first = (0..BATCH.min(tokens.len())).map(|index| tokens.input(index));
-    let first = first.collect::<Result<Vec<_>, TrainError>>()?;
+    let first = first.collect::<std::result::Result<Vec<_>, TrainError>>()?;
     std::hint::black_box(ClearBatch::new(&first)?);
     let first_batch_s = start.elapsed().as_secs_f64();
     drop(tokens);

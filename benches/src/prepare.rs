@@ -16,6 +16,7 @@ pub fn run(folder: &Path, out: &Path, preset: &str) -> Result<()> {
     let source = Folder {
         root: folder.to_owned(),
         table: None,
+        patient_salt: None,
     };
     // Many names lead to few files here.
     let options = PrepareOptions {
