@@ -73,13 +73,30 @@ fn time_major(w: &[f32], shape: ConvShape) -> Vec<f32> {
     out
 }
 
-/// `[rows, columns]` to `[columns, rows]`.
-fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
-    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-        for (o, i) in out.iter_mut().zip(0..rows) {
-            *o = x[i * columns + j];
+/// The kernels as `[groups, kernel, inputs / groups, outputs / groups]`: the form that a product packs fastest.
+fn outputs_last(w: &[f32], shape: ConvShape) -> Vec<f32> {
+    let (co, reach) = (shape.group_outputs(), shape.reach());
+    let by_tap = time_major(w, shape);
+    let mut out = vec![0.0; w.len()];
+    // Strips of rows that are whole vectors, within one group.
+    let strip = reach.div_ceil(8).next_multiple_of(simd::LANES);
+    let mut tasks = Vec::new();
+    for (group, out) in out.chunks_exact_mut(reach * co).enumerate() {
+        let w = &by_tap[group * co * reach..][..co * reach];
+        for (i, out) in out.chunks_mut(strip * co).enumerate() {
+            tasks.push((&w[i * strip..], out));
         }
     }
+    tasks.into_par_iter().for_each(|(w, out)| {
+        let n = out.len() / co;
+        simd::transpose(out, co, w, reach, [co, n]);
+    });
+    out
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transpose(out: &mut [f32], x: &[f32], rows: usize, columns: usize) {
+    simd::transpose(out, rows, x, columns, [rows, columns]);
 }
 
 /// One group of one sequence with its zeros around it, `[padded, channels]`.
@@ -104,7 +121,7 @@ pub(crate) fn conv1d(
     keep: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let (t, m, k) = (shape.output_length(), shape.outputs, shape.reach());
-    let kernels = time_major(w, shape);
+    let kernels = outputs_last(w, shape);
     let mut out = if shape.is_plain() {
         let block = block_rows(shape.batch * t).min(t);
         let step = shape.stride * shape.inputs;
@@ -122,7 +139,7 @@ pub(crate) fn conv1d(
                 out,
                 [n, m, k],
                 View::rows(x, step),
-                View::rows(&kernels, k).t(),
+                View::rows(&kernels, m),
                 1.0,
             );
         });
@@ -172,7 +189,7 @@ fn grouped_forward(x: &[f32], kernels: &[f32], shape: ConvShape) -> Vec<f32> {
             );
             let w = &kernels[group * co * k..][..co * k];
             let x = View::rows(&x, shape.stride * ci);
-            product(out, [t, co, k], x, View::rows(w, k).t(), 1.0);
+            product(out, [t, co, k], x, View::rows(w, co), 1.0);
         });
     // SAFETY: the tasks cover `by_group` and each part was written by its product.
     let by_group = unsafe { written(by_group) };

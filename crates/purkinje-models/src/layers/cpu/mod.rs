@@ -21,10 +21,11 @@ pub use simd::{Activation, AdamwStep};
 const LINEAR_BLOCK: usize = 2048;
 /// Least rows of one block: fewer do not pay for packing the weight.
 const LINEAR_BLOCK_LEAST: usize = 48;
-/// Up to so many rows a linear map is shared out by its outputs.
+/// Up to so many rows a linear map is computed transposed and shared out by its outputs: for more, turning inputs and
+/// outputs costs what packing the weight does.
 const FEW_ROWS: usize = 192;
 /// Outputs of one share.
-const COLUMNS: usize = 384;
+const COLUMNS: usize = 192;
 /// Rows of one block of a normalisation.
 const NORM_BLOCK: usize = 256;
 /// Elements of one block of an element-wise update.
@@ -69,7 +70,8 @@ pub(crate) fn linear(
     (out, keeps.then_some(before))
 }
 
-/// [`linear`] for few rows: the outputs are shared out, so that every part of the weight is packed once.
+/// [`linear`] for few rows: computed transposed, so that the product reads the weight as it lies instead of packing it
+/// (which for few rows costs as much as the arithmetic), and the outputs are shared out.
 fn linear_by_columns(
     x: &[f32],
     w: &[f32],
@@ -81,30 +83,34 @@ fn linear_by_columns(
     let m = b.len();
     let k = w.len() / m;
     let rows = x.len() / k;
-    let strips: Vec<Vec<f32>> = w
-        .par_chunks(COLUMNS * k)
-        .map(|w| {
-            let n = w.len() / k;
-            let mut out = unwritten(rows * n);
-            product(
-                &mut out,
-                [rows, n, k],
-                View::rows(x, k),
-                View::rows(w, k).t(),
-                1.0,
-            );
-            // SAFETY: the product wrote all of it.
-            unsafe { written(out) }
-        })
-        .collect();
+    // Whole vectors: rows of zeros cost nothing and spare a packing too.
+    let padded = rows.next_multiple_of(simd::LANES);
+    let mut turned = vec![0.0; k * padded];
+    simd::transpose(&mut turned, padded, x, k, [rows, k]);
+    let mut products = unwritten(m * padded);
+    products
+        .par_chunks_mut(COLUMNS * padded)
+        .zip(w.par_chunks(COLUMNS * k))
+        .for_each(|(out, w)| {
+            let n = out.len() / padded;
+            let x = View::rows(&turned, padded);
+            product(out, [n, padded, k], View::rows(w, k), x, 1.0);
+        });
+    // SAFETY: the strips cover `products` and each was written by its product.
+    let products = unsafe { written(products) };
     let mut out = vec![0.0; rows * m];
-    for (i, strip) in strips.iter().enumerate() {
-        let n = strip.len() / rows;
-        interleave(&mut out, m, i * COLUMNS, strip, 1, n);
-    }
     let mut before = vec![0.0; if keeps { rows * m } else { 0 }];
-    let kept = keeps.then_some(before.as_mut_slice());
-    simd::finish_linear(&mut out, kept, b, activation, 0, drop);
+    let block = 2 * simd::LANES;
+    let mut befores: Vec<Option<&mut [f32]>> = before.chunks_mut(block * m).map(Some).collect();
+    befores.resize_with(rows.div_ceil(block), || None);
+    out.par_chunks_mut(block * m)
+        .zip(befores)
+        .enumerate()
+        .for_each(|(i, (out, before))| {
+            let n = out.len() / m;
+            simd::transpose(out, m, &products[i * block..], padded, [m, n]);
+            simd::finish_linear(out, before, b, activation, i * block, drop);
+        });
     (out, keeps.then_some(before))
 }
 

@@ -58,7 +58,8 @@ macro_rules! by_machine {
     };
 }
 
-const LANES: usize = 16;
+/// Numbers of the widest vector.
+pub(super) const LANES: usize = 16;
 
 #[inline(always)]
 fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -298,6 +299,46 @@ by_machine! {
     pub(super) fn activation_backward / activation_backward_body(
         grad: &mut [f32], grad_out: &[f32], before: &[f32], width: usize, activation: Activation, first_row: usize,
         drop: Option<Drop>)
+}
+
+#[inline(always)]
+fn transpose_body<const FMA: bool>(
+    out: &mut [f32],
+    out_stride: usize,
+    x: &[f32],
+    x_stride: usize,
+    [rows, columns]: [usize; 2],
+) {
+    let mut tile = [[0.0; LANES]; LANES];
+    for first in (0..columns).step_by(LANES) {
+        let width = LANES.min(columns - first);
+        for top in (0..rows).step_by(LANES) {
+            let height = LANES.min(rows - top);
+            for i in 0..height {
+                let row = &x[(top + i) * x_stride + first..][..width];
+                match row.first_chunk::<LANES>() {
+                    Some(row) => {
+                        for j in 0..LANES {
+                            tile[j][i] = row[j];
+                        }
+                    }
+                    None => {
+                        for (tile, x) in tile.iter_mut().zip(row) {
+                            tile[i] = *x;
+                        }
+                    }
+                }
+            }
+            for (j, tile) in tile[..width].iter().enumerate() {
+                out[(first + j) * out_stride + top..][..height].copy_from_slice(&tile[..height]);
+            }
+        }
+    }
+}
+by_machine! {
+    /// `x` `[rows, columns]`, its rows `x_stride` apart, as `[columns, rows]`, rows `out_stride` apart.
+    pub(super) fn transpose / transpose_body(
+        out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize, shape: [usize; 2])
 }
 
 #[inline(always)]
