@@ -301,44 +301,84 @@ by_machine! {
         drop: Option<Drop>)
 }
 
-#[inline(always)]
-fn transpose_body<const FMA: bool>(
+/// `x` `[rows, columns]`, its rows `x_stride` apart, as `[columns, rows]`, rows `out_stride` apart.
+pub(super) fn transpose(
     out: &mut [f32],
     out_stride: usize,
     x: &[f32],
     x_stride: usize,
     [rows, columns]: [usize; 2],
 ) {
-    let mut tile = [[0.0; LANES]; LANES];
     for first in (0..columns).step_by(LANES) {
         let width = LANES.min(columns - first);
         for top in (0..rows).step_by(LANES) {
             let height = LANES.min(rows - top);
-            for i in 0..height {
-                let row = &x[(top + i) * x_stride + first..][..width];
-                match row.first_chunk::<LANES>() {
-                    Some(row) => {
-                        for j in 0..LANES {
-                            tile[j][i] = row[j];
-                        }
-                    }
-                    None => {
-                        for (tile, x) in tile.iter_mut().zip(row) {
-                            tile[i] = *x;
-                        }
-                    }
-                }
+            let x = &x[top * x_stride + first..];
+            let out = &mut out[first * out_stride + top..];
+            #[cfg(target_arch = "x86_64")]
+            if [height, width] == [LANES; 2] && *LEVEL == Level::Avx512 {
+                // SAFETY: LEVEL is set from the processor's own feature flags.
+                unsafe { transpose_tile_avx512(out, out_stride, x, x_stride) };
+                continue;
             }
-            for (j, tile) in tile[..width].iter().enumerate() {
-                out[(first + j) * out_stride + top..][..height].copy_from_slice(&tile[..height]);
+            for j in 0..width {
+                for i in 0..height {
+                    out[j * out_stride + i] = x[i * x_stride + j];
+                }
             }
         }
     }
 }
-by_machine! {
-    /// `x` `[rows, columns]`, its rows `x_stride` apart, as `[columns, rows]`, rows `out_stride` apart.
-    pub(super) fn transpose / transpose_body(
-        out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize, shape: [usize; 2])
+
+/// Sixteen rows of sixteen: compilers do not find this by themselves.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn transpose_tile_avx512(out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize) {
+    use std::arch::x86_64::{
+        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_shuffle_f32x4,
+        _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+        _mm512_unpacklo_ps,
+    };
+    let rows: [__m512; LANES] = std::array::from_fn(|i| {
+        let row = &x[i * x_stride..][..LANES];
+        // SAFETY: the slice holds sixteen numbers; no alignment is asked for.
+        unsafe { _mm512_loadu_ps(row.as_ptr()) }
+    });
+    // Pairs, then fours of neighbouring rows within each quarter of a vector.
+    let pairs: [__m512; LANES] = std::array::from_fn(|i| match i % 2 {
+        0 => _mm512_unpacklo_ps(rows[i], rows[i + 1]),
+        _ => _mm512_unpackhi_ps(rows[i - 1], rows[i]),
+    });
+    let fours: [__m512; LANES] = std::array::from_fn(|i| {
+        let at = i / 4 * 4 + i % 4 / 2;
+        let (a, b) = (_mm512_castps_pd(pairs[at]), _mm512_castps_pd(pairs[at + 2]));
+        _mm512_castpd_ps(match i % 2 {
+            0 => _mm512_unpacklo_pd(a, b),
+            _ => _mm512_unpackhi_pd(a, b),
+        })
+    });
+    // Quarter q of `fours[4 g + c]` is rows 4 g .. 4 g + 3 of column 4 q + c: the quarters change places.
+    for c in 0..4 {
+        let (a, b) = (fours[c], fours[4 + c]);
+        let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+        let odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
+        let (a, b) = (fours[8 + c], fours[12 + c]);
+        let below_even = _mm512_shuffle_f32x4::<0x88>(a, b);
+        let below_odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
+        for (q, column) in [
+            _mm512_shuffle_f32x4::<0x88>(even, below_even),
+            _mm512_shuffle_f32x4::<0x88>(odd, below_odd),
+            _mm512_shuffle_f32x4::<0xdd>(even, below_even),
+            _mm512_shuffle_f32x4::<0xdd>(odd, below_odd),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let out = &mut out[(4 * q + c) * out_stride..][..LANES];
+            // SAFETY: as for the rows.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), column) };
+        }
+    }
 }
 
 #[inline(always)]
@@ -807,6 +847,21 @@ mod tests {
         }
         assert_eq!(normal::<true>(-40.0), (0.0, 0.0));
         assert_eq!(normal::<true>(40.0), (1.0, 0.0));
+    }
+
+    #[test]
+    fn transposition_moves_every_number_and_no_other() {
+        for (rows, columns) in [(1, 1), (16, 16), (33, 50), (48, 32), (5, 70)] {
+            let (x_stride, out_stride) = (columns + 3, rows + 2);
+            let x: Vec<f32> = (0..rows * x_stride).map(|i| i as f32).collect();
+            let mut out = vec![-1.0; columns * out_stride];
+            transpose(&mut out, out_stride, &x, x_stride, [rows, columns]);
+            for (at, found) in out.iter().enumerate() {
+                let (j, i) = (at / out_stride, at % out_stride);
+                let expected = if i < rows { x[i * x_stride + j] } else { -1.0 };
+                assert_eq!(*found, expected, "{rows} x {columns}: ({i}, {j})");
+            }
+        }
     }
 
     #[test]
