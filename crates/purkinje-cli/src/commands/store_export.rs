@@ -21,7 +21,7 @@ d-beta      processed_data/NAME.mat (feats [12,5000], curr_sample_rate, text), a
 deri        train.npy, val.npy int16 [n,12,5000], and train.csv, val.csv (total_report)
 merl        the same as mimic_ecg_train.npy, mimic_ecg_val.npy
 
-A store of `--preset raw-500` serves all of them.")]
+A store of `--preset raw-500` serves all of them if its recordings came at 500 Hz.")]
 pub struct Args {
     /// The store
     store: PathBuf,
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             Err(miette!(help = "`--overwrite` replaces it", "{error}"))
         }
         Err(error @ ExportError::Contract { .. }) => Err(miette!(
-            help = "`purkinje prepare ... --preset raw-500` makes a store that serves every layout",
+            help = "a store of `--preset raw-500` serves every layout if all its recordings came at 500 Hz; otherwise prepare one with the preprocessing of the program",
             "{error}"
         )),
         Err(error) => Err(error).into_diagnostic(),
