@@ -34,7 +34,7 @@ macro_rules! npy_values {
         )*
     };
 }
-npy_values!(f32 => "<f4", f64 => "<f8", i16 => "<i2", i64 => "<i8");
+npy_values!(f32 => "<f4", f64 => "<f8", i16 => "<i2", u16 => "<u2", i64 => "<i8");
 
 /// An array `[rows, ...]` that grows by rows, in C order.
 #[derive(Debug)]

@@ -1,5 +1,10 @@
 //! HuBERT-ECG's pre-training as an objective, and what of a classifier trains (HuBERT-ECG specification, section 11).
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
 use burn::tensor::Tensor;
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
@@ -9,22 +14,101 @@ use purkinje_models::random::Stream;
 use crate::TrainError;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
+use crate::source::{Source, StoreCrops};
 
-/// Signals with the code words of their tokens, of any record at any time.
-pub trait CodeSource: Sync {
-    /// Records.
-    fn len(&self) -> usize;
+/// The leads of a record end to end, and its code words `[code books, tokens]`.
+pub type Coded = (HubertInput, Vec<u32>);
 
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+/// Signals with the code words of their tokens.
+pub struct CodedCrops<'a> {
+    crops: StoreCrops<'a>,
+    codes: Codes,
+}
 
-    /// The leads of a record end to end, and its code words `[code books, tokens]`.
+impl<'a> CodedCrops<'a> {
+    /// Crops, whose records are in the order of the codes.
     ///
     /// # Errors
-    /// When the record cannot be read.
-    fn record(&self, index: usize) -> Result<(HubertInput, Vec<u32>), TrainError>;
+    /// When there are not as many.
+    pub fn new(crops: StoreCrops<'a>, codes: Codes) -> Result<Self, TrainError> {
+        if crops.len() != codes.records {
+            return Err(TrainError::Data(format!(
+                "there are code words of {} records for {} records; cluster again",
+                codes.records,
+                crops.len()
+            )));
+        }
+        Ok(CodedCrops { crops, codes })
+    }
+}
+
+impl Source for CodedCrops<'_> {
+    type Input = Coded;
+
+    fn len(&self) -> usize {
+        self.crops.len()
+    }
+
+    fn input(&self, index: usize) -> Result<Coded, TrainError> {
+        Ok((self.crops.input(index)?, self.codes.of(index)?))
+    }
+}
+
+/// Code words of many records in a file (`.npy`, `[record, code book * token]`, unsigned 16-bit), read where they are
+/// asked for: 186 bytes a record and book, whatever the number of records.
+pub struct Codes {
+    path: PathBuf,
+    file: Mutex<File>,
+    start: u64,
+    words: usize,
+    records: usize,
+}
+
+impl Codes {
+    /// Opens the code words of `records` records, `words` each.
+    ///
+    /// # Errors
+    /// When the file cannot be read or does not hold as many.
+    pub fn open(path: &Path, records: usize, words: usize) -> Result<Self, TrainError> {
+        let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
+        let size = file.metadata().map_err(|e| TrainError::io(path, e))?.len();
+        let values = 2 * (records as u64) * (words as u64);
+        // What NumPy writes before the values is a multiple of 64 bytes, here fewer than 4 kB.
+        let start = size
+            .checked_sub(values)
+            .filter(|s| s % 64 == 0 && (64..4096).contains(s));
+        let start = start.ok_or_else(|| {
+            TrainError::Data(format!(
+                "{}: {size} bytes are not the code words of {records} records, {words} each; remove it and repeat the command",
+                path.display()
+            ))
+        })?;
+        Ok(Codes {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+            start,
+            words,
+            records,
+        })
+    }
+
+    /// Those of one record.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of(&self, record: usize) -> Result<Vec<u32>, TrainError> {
+        let mut bytes = vec![0; 2 * self.words];
+        let place = self.start + (record * bytes.len()) as u64;
+        // A poisoned lock means that another thread panicked; the file itself has no state but its position.
+        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        file.seek(SeekFrom::Start(place))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|e| TrainError::io(&self.path, e))?;
+        let words = bytes.as_chunks::<2>().0.iter();
+        Ok(words
+            .map(|word| u32::from(u16::from_le_bytes(*word)))
+            .collect())
+    }
 }
 
 /// Prediction of the code words of hidden tokens.
@@ -36,7 +120,7 @@ pub struct CodeTraining<'a, S: ?Sized> {
     alpha: f64,
 }
 
-impl<'a, S: CodeSource + ?Sized> CodeTraining<'a, S> {
+impl<'a, S: Source<Input = Coded> + ?Sized> CodeTraining<'a, S> {
     /// Pre-training of `model` on all records of `source`; `alpha` is the share of hidden tokens in the loss (1 in the
     /// published runs).
     pub fn new(model: Hubert, source: &'a S, batch: usize, alpha: f64, seed: u64) -> Self {
@@ -61,7 +145,7 @@ pub struct CodeBatch {
     pub masking: TokenMasking,
 }
 
-impl<S: CodeSource + ?Sized> Objective for CodeTraining<'_, S> {
+impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
     type Batch = CodeBatch;
 
     fn steps_per_epoch(&self) -> usize {
@@ -76,7 +160,7 @@ impl<S: CodeSource + ?Sized> Objective for CodeTraining<'_, S> {
         let config = self.model.config();
         let (mut inputs, mut codes) = (Vec::new(), Vec::new());
         for index in self.order.records_of(step) {
-            let (input, own) = self.source.record(index)?;
+            let (input, own) = self.source.input(index)?;
             check_codes(config, &input, &own, index)?;
             inputs.push(input);
             codes.extend(own);
@@ -209,12 +293,14 @@ mod tests {
 
     struct Waves;
 
-    impl CodeSource for Waves {
+    impl Source for Waves {
+        type Input = Coded;
+
         fn len(&self) -> usize {
             6
         }
 
-        fn record(&self, index: usize) -> Result<(HubertInput, Vec<u32>), TrainError> {
+        fn input(&self, index: usize) -> Result<Coded, TrainError> {
             let phase = index as f32;
             let samples = (0..1440).map(|i| (0.05 * i as f32 + phase).sin()).collect();
             let codes = (0..22).map(|t| (index as u32 + t) % 5).collect();

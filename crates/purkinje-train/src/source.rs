@@ -239,6 +239,22 @@ impl<'a> StoreCrops<'a> {
         }
     }
 
+    /// The whole record under the contract, `[lead, time]`, and its name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn signal(&self, index: usize) -> Result<(String, Vec<f32>), TrainError> {
+        let row = self.rows.row(index)?;
+        let signal = match &self.rows.left {
+            None => Rows::stored(&row),
+            Some(left) => {
+                let signal = self.rows.finished(&row, left)?;
+                signal.into_iter().map(|v| v as f32).collect()
+            }
+        };
+        Ok((row.id().to_owned(), signal))
+    }
+
     fn crop(
         &self,
         index: usize,

@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::objective::Objective;
 use crate::optimizer::{Adamw, AdamwConfig};
 use crate::run_log::RunLog;
-use crate::schedule::{CosineSchedule, LinearSchedule};
+use crate::schedule::{CosineSchedule, LinearSchedule, Schedule};
 use crate::tensorboard::EventWriter;
 
 /// How long and how fast to learn.
@@ -61,36 +61,22 @@ pub enum Decay {
 }
 
 /// A learning rate for each update.
-enum Rates {
-    Cosine(CosineSchedule),
-    Linear(LinearSchedule),
-}
-
-impl Rates {
-    fn new(config: &TrainConfig, per_epoch: usize) -> Result<Self, TrainError> {
-        Ok(match config.decay {
-            Decay::Cosine => Rates::Cosine(CosineSchedule::from_epochs(
-                config.lr,
-                config.min_lr,
-                config.epochs,
-                per_epoch,
-                config.warmup_epochs,
-                None,
-            )?),
-            Decay::Linear => Rates::Linear(LinearSchedule::with_share(
-                config.lr,
-                config.epochs * per_epoch,
-                LinearSchedule::WARMUP,
-            )?),
-        })
-    }
-
-    fn at(&self, step: usize) -> f64 {
-        match self {
-            Rates::Cosine(schedule) => schedule.at(step),
-            Rates::Linear(schedule) => schedule.at(step),
-        }
-    }
+fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainError> {
+    Ok(match config.decay {
+        Decay::Cosine => Schedule::Cosine(CosineSchedule::from_epochs(
+            config.lr,
+            config.min_lr,
+            config.epochs,
+            per_epoch,
+            config.warmup_epochs,
+            None,
+        )?),
+        Decay::Linear => Schedule::Linear(LinearSchedule::with_warmup_share(
+            config.lr,
+            config.epochs * per_epoch,
+            LinearSchedule::WARMUP,
+        )?),
+    })
 }
 
 /// Where a run writes and whether it continues.
@@ -181,7 +167,7 @@ pub fn train<O: Objective>(
         });
     }
     let steps = per_epoch * config.epochs;
-    let schedule = Rates::new(config, per_epoch)?;
+    let schedule = schedule(config, per_epoch)?;
     let mut optimizer = Adamw::new(&weights, |n| objective.trains(n), config.optimizer)
         .with_rates(&weights, |n| objective.rate(n));
     let file = folder.path.as_deref().map(|path| path.join(CHECKPOINT));

@@ -1,6 +1,8 @@
 //! `purkinje pretrain`: from a store to an encoder.
 
-use std::path::PathBuf;
+mod hubert;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
@@ -15,7 +17,10 @@ use purkinje_train::source::{Source as _, StoreTokens};
 use purkinje_train::{
     Decay, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use hubert::HubertArgs;
 
 use crate::device::DeviceName;
 use crate::model::{LoadedModel, Network};
@@ -34,6 +39,8 @@ pub struct Args {
 enum System {
     /// CLEAR: masked autoencoder of heartbeats.
     Clear(ClearArgs),
+    /// HuBERT-ECG: masked prediction of code words, in iterations.
+    Hubert(HubertArgs),
 }
 
 /// Arguments of `pretrain clear`. What is not given comes from the configuration file, then from the defaults.
@@ -131,7 +138,10 @@ pub const CONFIG: &str = "config.toml";
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let System::Clear(args) = args.system;
+    let args = match args.system {
+        System::Clear(args) => args,
+        System::Hubert(args) => return hubert::run(&args),
+    };
     let (_, loss) = pretrain_clear(&args)?;
     if let Some(report) = loss {
         output::print(&format!(
@@ -145,18 +155,13 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Pre-trains and saves; also used by the demo.
-pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
-    let store = Store::open(&args.data).into_diagnostic()?;
-    let config = resolve(args, &store)?;
-    let device = args.device.open()?;
-    refuse_overwrite(args, &config)?;
-
+/// The training part of a store, or all of it where it has none; of records that keep the limits of `quality`.
+fn training_rows(store: &Store, quality: &str) -> Result<Vec<usize>> {
     let mut rows = store.indices(Split::Train);
     if rows.is_empty() {
         rows = (0..store.len()).collect();
     }
-    let quality: QualityFilter = config.quality.parse().into_diagnostic()?;
+    let quality: QualityFilter = quality.parse().into_diagnostic()?;
     let listed = rows.len();
     let rate_hz = store.info().rate_hz;
     rows.retain(|&row| {
@@ -166,9 +171,20 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
     if rows.is_empty() {
         return Err(miette!(
             "none of the {listed} records for training in `{}` keeps the limits `{quality}`",
-            args.data.display()
+            store.dir().display()
         ));
     }
+    Ok(rows)
+}
+
+/// Pre-trains and saves; also used by the demo.
+pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
+    let store = Store::open(&args.data).into_diagnostic()?;
+    let config = resolve(args, &store)?;
+    let device = args.device.open()?;
+    begin(&args.out, args.resume, &config)?;
+
+    let rows = training_rows(&store, &config.quality)?;
     let contract = config
         .preprocess
         .as_ref()
@@ -186,9 +202,6 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
         source.len() / config.batch,
         args.device
     ));
-    let text = toml::to_string(&config).into_diagnostic()?;
-    output::write_file(&args.out.join(CONFIG), text.as_bytes())?;
-
     let made = |epochs: usize| {
         format!(
             "purkinje {} pretrain clear: {} records of `{}`, {epochs} of {} epochs, seed {}",
@@ -203,17 +216,8 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
         let clear = Network::Clear(model.with_weights(weights.clone()));
         LoadedModel::encoder(clear, contract.clone()).save(&args.out.join(folder), &made(epochs))
     };
-    let mut watch = Watch {
-        keep_every: args.keep_every,
-        save: &save,
-        bar: Progress::new(
-            "pre-train",
-            source.len() / config.batch * config.train.epochs,
-            "steps",
-        ),
-        done: 0,
-        last: None,
-    };
+    let steps = source.len() / config.batch * config.train.epochs;
+    let mut watch = Watch::new("pre-train", steps, args.keep_every, &save);
     let weights = if config.train.epochs == 0 {
         model.weights().clone()
     } else {
@@ -232,10 +236,10 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
         )
         .into_diagnostic()?
     };
-    watch.bar.finish();
+    let last = watch.finish();
     let clear = model.with_weights(weights);
     save(clear.weights(), config.train.epochs, "model")?;
-    Ok((clear, watch.last))
+    Ok((clear, last))
 }
 
 struct Watch<'a> {
@@ -244,6 +248,29 @@ struct Watch<'a> {
     bar: Progress,
     done: usize,
     last: Option<StepReport>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        what: &'static str,
+        steps: usize,
+        keep_every: Option<usize>,
+        save: &'a dyn Fn(&Weights, usize, &str) -> Result<()>,
+    ) -> Self {
+        Watch {
+            keep_every,
+            save,
+            bar: Progress::new(what, steps, "steps"),
+            done: 0,
+            last: None,
+        }
+    }
+
+    /// The last update, if there was one.
+    fn finish(self) -> Option<StepReport> {
+        self.bar.finish();
+        self.last
+    }
 }
 
 impl Observer for Watch<'_> {
@@ -351,7 +378,7 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
     Ok(config)
 }
 
-fn from_file(path: &std::path::Path) -> Result<RunConfig> {
+fn from_file<C: DeserializeOwned>(path: &Path) -> Result<C> {
     let text = std::fs::read_to_string(path)
         .into_diagnostic()
         .wrap_err_with(|| format!("configuration {}", path.display()))?;
@@ -360,34 +387,37 @@ fn from_file(path: &std::path::Path) -> Result<RunConfig> {
         .wrap_err_with(|| format!("configuration {}", path.display()))
 }
 
-/// A folder with another run is left alone; the same run must be resumed on purpose.
-fn refuse_overwrite(args: &ClearArgs, config: &RunConfig) -> Result<()> {
-    let path = args.out.join(CONFIG);
-    if !path.exists() {
-        return Ok(());
+/// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
+fn begin<C: DeserializeOwned + Serialize + PartialEq>(
+    out: &Path,
+    resume: bool,
+    config: &C,
+) -> Result<()> {
+    let path = out.join(CONFIG);
+    let text = toml::to_string(config).into_diagnostic()?;
+    if path.exists() {
+        if !resume {
+            return Err(miette!(
+                help = "give --resume to continue it, or another --out",
+                "{} already holds a run",
+                out.display()
+            ));
+        }
+        let old: C = from_file(&path)?;
+        if old != *config {
+            let old = toml::to_string(&old).into_diagnostic()?;
+            return Err(miette!(
+                help = "resume with the same arguments, or choose another --out",
+                "{} was started with another configuration:\n{}",
+                out.display(),
+                first_difference(&old, &text)
+            ));
+        }
     }
-    if !args.resume {
-        return Err(miette!(
-            help = "give --resume to continue it, or another --out",
-            "{} already holds a run",
-            args.out.display()
-        ));
-    }
-    let old = from_file(&path)?;
-    if old != *config {
-        return Err(miette!(
-            help = "resume with the same arguments, or choose another --out",
-            "{} was started with another configuration:\n{}",
-            args.out.display(),
-            first_difference(&old, config)
-        ));
-    }
-    Ok(())
+    output::write_file(&path, text.as_bytes())
 }
 
-fn first_difference(old: &RunConfig, new: &RunConfig) -> String {
-    let lines = |config: &RunConfig| toml::to_string(config).unwrap_or_default();
-    let (old, new) = (lines(old), lines(new));
+fn first_difference(old: &str, new: &str) -> String {
     old.lines()
         .zip(new.lines())
         .find(|(a, b)| a != b)
