@@ -236,3 +236,60 @@ fn heads_are_fitted_judged_saved_and_exported() {
     ));
     assert!(error.contains("linear, mlp or label-embedding"), "{error}");
 }
+
+#[test]
+fn pre_training_goes_through_its_iterations_and_resumes_to_the_same_bits() {
+    let made = Made::get();
+    let run = |out: &Path, more: &[&str]| {
+        let mut args: Vec<std::ffi::OsString> =
+            ["pretrain", "hubert", "--data"].map(Into::into).into();
+        args.extend([made.at("store").into(), "--out".into(), out.into()]);
+        let fixed = [
+            "--clusters",
+            "6,4+5",
+            "--curve",
+            "3",
+            "--epochs",
+            "1",
+            "--batch",
+            "8",
+        ];
+        args.extend(fixed.iter().chain(more).map(Into::into));
+        common::command(&args).output().unwrap()
+    };
+    let whole = made.at("run");
+    let said = ok(run(&whole, &[]));
+    assert!(said.contains("iteration 2, step 3 of 3"), "{said}");
+    let weights = std::fs::read(whole.join("model/model.safetensors")).unwrap();
+    for number in [1, 2] {
+        let dir = whole.join(format!("iteration-{number}"));
+        let curve = std::fs::read_to_string(dir.join("code-books/curve.svg")).unwrap();
+        assert!(curve.contains("clusters"));
+        assert!(!dir.join("features").exists());
+    }
+    // 28 records, 93 tokens, two books.
+    let codes = std::fs::metadata(whole.join("iteration-2/codes.npy"))
+        .unwrap()
+        .len();
+    assert_eq!(codes % 64, (28 * 93 * 2 * 2) % 64);
+
+    let error = failed(run(&whole, &[]));
+    assert!(error.contains("already holds a run"), "{error}");
+    let error = failed(run(&whole, &["--resume", "--lr", "0.1"]));
+    assert!(error.contains("another configuration"), "{error}");
+    // What an interruption in the second iteration leaves behind.
+    for lost in ["model", "iteration-2"] {
+        std::fs::remove_dir_all(whole.join(lost)).unwrap();
+    }
+    ok(run(&whole, &["--resume"]));
+    assert!(std::fs::read(whole.join("model/model.safetensors")).unwrap() == weights);
+    // It is a model like any other.
+    ok(run!(
+        "embed",
+        "--model",
+        &whole,
+        "--out",
+        made.at("own.npy"),
+        record()
+    ));
+}
