@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::objective::Objective;
 use crate::optimizer::{Adamw, AdamwConfig};
 use crate::run_log::RunLog;
-use crate::schedule::{CosineSchedule, LinearSchedule, Schedule};
+use crate::schedule::{CosineSchedule, LinearSchedule};
 use crate::tensorboard::EventWriter;
 
 /// How long and how fast to learn.
@@ -61,6 +61,20 @@ pub enum Decay {
 }
 
 /// A learning rate for each update.
+enum Schedule {
+    Cosine(CosineSchedule),
+    Linear(LinearSchedule),
+}
+
+impl Schedule {
+    fn at(&self, step: usize) -> f64 {
+        match self {
+            Schedule::Cosine(schedule) => schedule.at(step),
+            Schedule::Linear(schedule) => schedule.at(step),
+        }
+    }
+}
+
 fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainError> {
     Ok(match config.decay {
         Decay::Cosine => Schedule::Cosine(CosineSchedule::from_epochs(
@@ -71,7 +85,7 @@ fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainErr
             config.warmup_epochs,
             None,
         )?),
-        Decay::Linear => Schedule::Linear(LinearSchedule::with_warmup_share(
+        Decay::Linear => Schedule::Linear(LinearSchedule::with_share(
             config.lr,
             config.epochs * per_epoch,
             LinearSchedule::WARMUP,

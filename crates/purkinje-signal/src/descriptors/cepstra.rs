@@ -94,7 +94,7 @@ impl Cepstra {
     }
 
     /// Writes the thirteen into `row`; `piece` has the length of the rate.
-    pub(super) fn into_row(&mut self, piece: &[f64], row: &mut [f32]) {
+    pub(super) fn write_row(&mut self, piece: &[f64], row: &mut [f32]) {
         let mean = piece.iter().sum::<f64>() / piece.len() as f64;
         self.frame.fill(0.0);
         // The first sample stands for the one before it.

@@ -272,12 +272,12 @@ impl Descriptors {
         for (start, row) in starts.zip(table.chunks_exact_mut(width)) {
             let piece = &flat[start..start + len];
             match self.kind {
-                Kind::TimeFrequency => self.time_frequency.into_row(piece, row),
-                Kind::Cepstra => self.cepstra.into_row(piece, &mut row[..COEFFICIENTS]),
+                Kind::TimeFrequency => self.time_frequency.write_row(piece, row),
+                Kind::Cepstra => self.cepstra.write_row(piece, &mut row[..COEFFICIENTS]),
                 Kind::Mixed => {
                     let (first, second) = row.split_at_mut(TIME_FREQUENCY);
-                    self.time_frequency.into_row(piece, first);
-                    self.cepstra.into_row(piece, second);
+                    self.time_frequency.write_row(piece, first);
+                    self.cepstra.write_row(piece, second);
                 }
             }
         }
@@ -307,12 +307,12 @@ impl Descriptors {
         }
         let mut row = vec![0.0; self.kind.width()];
         match self.kind {
-            Kind::TimeFrequency => self.time_frequency.into_row(piece, &mut row),
-            Kind::Cepstra => self.cepstra.into_row(piece, &mut row[..COEFFICIENTS]),
+            Kind::TimeFrequency => self.time_frequency.write_row(piece, &mut row),
+            Kind::Cepstra => self.cepstra.write_row(piece, &mut row[..COEFFICIENTS]),
             Kind::Mixed => {
                 let (first, second) = row.split_at_mut(TIME_FREQUENCY);
-                self.time_frequency.into_row(piece, first);
-                self.cepstra.into_row(piece, second);
+                self.time_frequency.write_row(piece, first);
+                self.cepstra.write_row(piece, second);
             }
         }
         Some(row)

@@ -63,7 +63,7 @@ impl TimeFrequency {
     }
 
     /// Writes the sixteen into `row`; `piece` has the length given to `new`.
-    pub(super) fn into_row(&mut self, piece: &[f64], row: &mut [f32]) {
+    pub(super) fn write_row(&mut self, piece: &[f64], row: &mut [f32]) {
         let n = piece.len() as f64;
         let (mut min, mut max, mut sum, mut squares) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0.0);
         for &x in piece {
