@@ -163,7 +163,7 @@ pub const SAVE_EVERY: usize = 100;
 
 /// Fits a code book to features on disk; memory holds one batch and the centres, whatever the number of recordings.
 ///
-/// First centres are drawn from the first batch ([`plus_plus`]). With `save` the book is written every [`SAVE_EVERY`]
+/// First centres are drawn from the first batch ([`plus_plus`]). With `save` the book is written every `SAVE_EVERY`
 /// batches and at the end, and a later call goes on from there: with the same centres, bit by bit, as if it had not
 /// been interrupted. A finished book is only read.
 ///

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_rows_of_scikit_learn_are_chosen() {
         let rows: Vec<f32> = (0..600)
-            .map(|k| f64::from(k))
+            .map(f64::from)
             .map(|k| (k * k * 0.37 + k * 0.01).sin() as f32)
             .collect();
         // sklearn.cluster.kmeans_plusplus(rows.reshape(200, 3), K, random_state=42), version 1.9.1.

@@ -459,7 +459,7 @@ fn lead_names(batch: &ClearBatch) -> LeadSet {
     )
 }
 
-/// The groups that remain with these leads, in the order of [`Head::groups`]: a group without a lead is left out, and so
+/// The groups that remain with these leads, in the order of [`hug::Head::groups`]: a group without a lead is left out, and so
 /// is a pair without a group.
 fn group_names(leads: &[usize]) -> Vec<&'static str> {
     let present = purkinje_models::hug::GROUPS.map(|g| leads.iter().any(|lead| g.contains(lead)));
