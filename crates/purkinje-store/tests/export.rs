@@ -7,7 +7,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use purkinje_record::mat::MatFile;
@@ -19,7 +18,7 @@ use purkinje_store::export::{EXPORT_FILE, ExportError, ExportOptions, Exported, 
 use purkinje_store::import::{PtbXl, PtbXlRate};
 use purkinje_store::{PrepareOptions, Split, Store, prepare};
 
-use common::{ptb_xl, table};
+use common::{ptb_xl, python, table};
 
 fn go(_: usize, _: usize) -> bool {
     true
@@ -66,26 +65,6 @@ fn array_of<const N: usize, T>(path: &Path, from: fn([u8; N]) -> T) -> Vec<T> {
         .chunks_exact(N)
         .map(|chunk| from(chunk.try_into().unwrap()))
         .collect()
-}
-
-/// Runs a script; nothing if Python or one of the modules is not there.
-fn python(modules: &str, script: &str, args: &[&Path]) -> Option<String> {
-    let python = std::env::var("PURKINJE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python)
-        .args(["-c", &format!("import {modules}")])
-        .output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("skipped: `{python}` cannot import {modules}; PURKINJE_PYTHON names another");
-        return None;
-    }
-    let output = Command::new(&python)
-        .args(["-c", script])
-        .args(args)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]

@@ -4,14 +4,11 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
-
 use purkinje_signal::Preprocess;
 use purkinje_store::import::{Catalogue, ImportError, Importer, Item, PtbXl};
 use purkinje_store::{Store, prepare};
 
-use common::{ptb_xl, small_shards};
+use common::{ptb_xl, python, small_shards};
 
 /// PTB-XL with a further text and two numbers.
 struct Richer(PtbXl);
@@ -47,26 +44,6 @@ impl Importer for Richer {
         }
         Ok(recording)
     }
-}
-
-/// Runs a script; nothing if Python or one of the modules is not there.
-fn python(modules: &str, script: &str, store: &Path) -> Option<String> {
-    let python = std::env::var("PURKINJE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python)
-        .args(["-c", &format!("import {modules}")])
-        .output();
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("skipped: `{python}` cannot import {modules}; PURKINJE_PYTHON names another");
-        return None;
-    }
-    let output = Command::new(&python)
-        .args(["-c", script])
-        .arg(store)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 /// One line a row: what the scripts below print too.
@@ -146,7 +123,7 @@ for shard in json.load(open(os.path.join(folder, "store.json")))["shards"]:
         for row in table.to_pylist(): show(row)
 "#
     );
-    if let Some(found) = python("pyarrow", &arrow, &target) {
+    if let Some(found) = python("pyarrow", &arrow, &[&target]) {
         assert_eq!(found, expected);
     }
     let schema = r#"
@@ -155,7 +132,7 @@ with pa.memory_map(sorted(glob.glob(os.path.join(sys.argv[1], "*.arrow")))[0]) a
     for field in pa.ipc.open_file(source).schema:
         print(field.name, field.type, field.nullable)
 "#;
-    if let Some(found) = python("pyarrow", schema, &target) {
+    if let Some(found) = python("pyarrow", schema, &[&target]) {
         let schema = purkinje_store::arrow_schema(
             &store.info().label_sets,
             &store.info().texts,
@@ -197,7 +174,7 @@ for shard in json.load(open(os.path.join(folder, "store.json")))["shards"]:
         show(row)
 "#
     );
-    if let Some(found) = python("polars", &polars, &target) {
+    if let Some(found) = python("polars", &polars, &[&target]) {
         assert_eq!(found, expected);
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use purkinje_store::{PrepareOptions, Store};
 
@@ -108,4 +109,24 @@ pub fn beating(leads: usize, len: usize) -> Vec<Vec<i16>> {
                 .collect()
         })
         .collect()
+}
+
+/// Runs a script; nothing if Python or one of the modules is not there.
+pub fn python(modules: &str, script: &str, args: &[&Path]) -> Option<String> {
+    let python = std::env::var("PURKINJE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let probe = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: `{python}` cannot import {modules}; PURKINJE_PYTHON names another");
+        return None;
+    }
+    let output = Command::new(&python)
+        .args(["-c", script])
+        .args(args)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    Some(String::from_utf8(output.stdout).unwrap())
 }
