@@ -187,3 +187,45 @@ fn few_leads_and_short_records_are_no_obstacle() {
     assert_eq!((report.not_compared, report.leads.len()), (112, 0));
     assert_eq!(leakage(&[]).unwrap().similar.count, 0);
 }
+
+/// PTB-XL with a drift of 4 mV from beginning to end.
+struct Drifting(PtbXl);
+
+impl Importer for Drifting {
+    fn catalogue(&self) -> Result<Catalogue, ImportError> {
+        self.0.catalogue()
+    }
+
+    fn read(
+        &self,
+        catalogue: &Catalogue,
+        item: &Item,
+        leads: &LeadSet,
+    ) -> Result<Recording, RecordError> {
+        let recording = self.0.read(catalogue, item, leads)?;
+        let slope = 4.0 / recording.len() as f32;
+        let drifting = |row: &[f32]| -> Vec<f32> {
+            let samples = row.iter().enumerate();
+            samples.map(|(t, mv)| mv + slope * t as f32).collect()
+        };
+        let samples = recording.rows().flat_map(drifting).collect();
+        let (id, leads) = (&recording.id, recording.leads.clone());
+        Ok(Recording::new(id, leads, recording.rate_hz, samples).unwrap())
+    }
+}
+
+#[test]
+fn ringing_at_the_ends_of_a_resampled_recording_does_not_hide_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = Preprocess::preset("raw-100").unwrap();
+    let at = |rate| {
+        Drifting(PtbXl {
+            rate,
+            ..PtbXl::new(ptb_xl())
+        })
+    };
+    let slow = stored(&at(PtbXlRate::Hz100), &raw, dir.path(), "100");
+    let resampled = stored(&at(PtbXlRate::Hz500), &raw, dir.path(), "500");
+    let report = leakage(&[&slow, &resampled]).unwrap();
+    assert_eq!(similar(&report), [("77", "77"), ("235", "235")]);
+}

@@ -38,6 +38,10 @@ const NEAR_PEAK: usize = 8;
 /// 64-bit words of a sketch.
 pub(super) const WORDS: usize = 4;
 
+/// Samples at both ends of a recording that are not compared: where it was resampled by Fourier's method, the step from its end to its
+/// beginning rings there. What is left of five seconds is as long as a sketch.
+pub(super) const EDGE: usize = 20;
+
 /// Bands of 16 bits.
 pub(super) const BANDS: usize = WORDS * 4;
 
@@ -189,7 +193,7 @@ impl Projections {
             .map(|&lead| slow_lead(&row.signal()[lead * samples..][..samples], rate_hz, most))
             .collect();
         let beat = first_beat(row, &slow, rate_hz);
-        [Some(0), beat].map(|anchor| self.sketch_from(&slow, anchor?))
+        [Some(EDGE), beat].map(|anchor| self.sketch_from(&slow, anchor?))
     }
 
     fn sketch_from(&self, slow: &[Vec<f32>], anchor: usize) -> Option<Sketched> {
