@@ -9,6 +9,7 @@ use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use purkinje_signal::beats::BeatTokens;
+use purkinje_train::Learning;
 use purkinje_train::optimizer::{Adamw, AdamwConfig};
 
 use crate::Result;
@@ -76,7 +77,11 @@ impl PretrainStep {
         let model = model(name, exchange, &device)?;
         let shared = shared_batch(name, exchange)?;
         Ok(PretrainStep {
-            optimizer: Adamw::new(model.weights(), |_| true, AdamwConfig::pretrain()),
+            optimizer: Adamw::new(
+                model.weights(),
+                |_| Some(Learning::default()),
+                AdamwConfig::pretrain(),
+            ),
             model,
             inputs: tokens(&shared)?,
             noise: shared.f32("noise")?.1,

@@ -8,6 +8,7 @@ use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, To
 use purkinje_models::layers::update::sum_squares;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
+use purkinje_train::Learning;
 use purkinje_train::optimizer::{Adamw, AdamwConfig};
 
 use crate::Result;
@@ -78,7 +79,11 @@ impl PretrainStep {
         let shared = shared_batch(name, exchange)?;
         let codes = shared.integers("codes")?.into_iter().map(u32::try_from);
         Ok(PretrainStep {
-            optimizer: Adamw::new(model.weights(), |_| true, AdamwConfig::hubert()),
+            optimizer: Adamw::new(
+                model.weights(),
+                |_| Some(Learning::default()),
+                AdamwConfig::hubert(),
+            ),
             batch: HubertBatch::new(model.config(), &inputs(&shared)?)?,
             codes: codes.collect::<std::result::Result<_, _>>()?,
             hidden: shared.integers("hidden")?.iter().map(|h| *h != 0).collect(),

@@ -7,6 +7,7 @@ use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
+use purkinje_train::Learning;
 use purkinje_train::clear::Trainable;
 use purkinje_train::losses::bce_with_logits;
 use purkinje_train::optimizer::{Adamw, AdamwConfig};
@@ -353,7 +354,11 @@ impl Trajectory {
     ) -> Result<Weights, String> {
         let device = Device::flex();
         let ctx = Context::inference(&device.clone().autodiff());
-        let mut optimizer = Adamw::new(&weights, &trains, self.optimizer);
+        let mut optimizer = Adamw::new(
+            &weights,
+            |n| trains(n).then(Learning::default),
+            self.optimizer,
+        );
         let (mut losses, mut norms, mut lrs, mut logits) = (vec![], vec![], vec![], vec![]);
         for i in 0..self.steps {
             let batch = batch(io, &format!("batch_{}.", self.order[i]))?;

@@ -7,6 +7,7 @@ use purkinje_models::hubert::{
     TokenMasking,
 };
 use purkinje_models::layers::{Context, Trace, Weights};
+use purkinje_train::Learning;
 use purkinje_train::hubert::Freezing;
 use purkinje_train::losses::{bce_with_logits_weighted, cross_entropy};
 use purkinje_train::optimizer::{Adamw, AdamwConfig};
@@ -306,7 +307,11 @@ impl Run {
         let ctx = context(true);
         self.schedule(findings)?;
         let before = weights.to_host();
-        let mut optimizer = Adamw::new(&weights, &trains, AdamwConfig::hubert());
+        let mut optimizer = Adamw::new(
+            &weights,
+            |n| trains(n).then(Learning::default),
+            AdamwConfig::hubert(),
+        );
         let mut losses = Vec::new();
         for i in 0..self.losses {
             let tracked = weights.tracked(&trains);

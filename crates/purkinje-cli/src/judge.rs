@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use miette::{IntoDiagnostic, Result, miette};
+use purkinje_eval::challenge::ChallengeScore;
 use purkinje_eval::fraction::{BatchPlan, LabelFraction};
 use purkinje_eval::metrics::{SingleClass, labels_from, macro_auroc};
 use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
@@ -16,9 +17,15 @@ use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::HeadTraining;
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source, StoreCrops, StoreTokens, frozen_vectors};
-use purkinje_train::{Decay, Next, Observer, RunFolder, Targets, TrainConfig, TrainError, train};
+use purkinje_train::{
+    Observer, RunFolder, Targets, TrainConfig, TrainError, Validated, ValidationConfig, train,
+};
 
 use crate::model::{Network, hubert_crop};
+use crate::progress;
+
+/// Inverse penalties of linear heads that are tried on validation data.
+pub const PENALTIES: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 1.0];
 
 /// Vectors of all labelled records of a store under one frozen encoder.
 pub struct Features {
@@ -31,11 +38,13 @@ pub struct Features {
 }
 
 impl Features {
-    /// Runs the encoder over every record of the store, preprocessed as `contract` says.
+    /// Runs the encoder over every record of the store, preprocessed as `contract` says; over so many crops of it, where the
+    /// network takes crops.
     pub fn compute(
         network: &Network,
         store: &Store,
         contract: &Preprocess,
+        crops: usize,
         device: &Device,
         progress: impl FnMut(usize),
     ) -> Result<Features> {
@@ -46,7 +55,8 @@ impl Features {
                 let first = source.input(0).into_diagnostic()?;
                 let first = clear.batch(&[first]).into_diagnostic()?;
                 Ok(Features {
-                    vectors: frozen_vectors(clear, &source, device, progress).into_diagnostic()?,
+                    vectors: frozen_vectors(clear, &source, 1, device, progress)
+                        .into_diagnostic()?,
                     leads: first.leads,
                     width: clear.width(),
                 })
@@ -56,7 +66,8 @@ impl Features {
                 let source = StoreCrops::new(store, rows, contract, samples, decimation);
                 let source = source.into_diagnostic()?;
                 Ok(Features {
-                    vectors: frozen_vectors(hubert, &source, device, progress).into_diagnostic()?,
+                    vectors: frozen_vectors(hubert, &source, crops, device, progress)
+                        .into_diagnostic()?,
                     leads: vec![0],
                     width: hubert.width(),
                 })
@@ -94,6 +105,43 @@ pub struct Part {
     pub rows: Vec<usize>,
     /// `[rows, classes]`.
     pub labels: Vec<bool>,
+}
+
+impl Part {
+    /// The rows at the places that `keeps` accepts.
+    fn filtered(&self, classes: usize, keeps: impl Fn(usize) -> bool) -> Part {
+        let places: Vec<usize> = (0..self.rows.len()).filter(|i| keeps(*i)).collect();
+        self.at(classes, &places)
+    }
+
+    /// The rows at these places.
+    fn at(&self, classes: usize, places: &[usize]) -> Part {
+        Part {
+            rows: places.iter().map(|&i| self.rows[i]).collect(),
+            labels: places
+                .iter()
+                .flat_map(|&i| &self.labels[i * classes..(i + 1) * classes])
+                .copied()
+                .collect(),
+        }
+    }
+}
+
+/// The patient of each row of a part; the record where that is not known.
+fn patients_of(store: &Store, part: &Part) -> Result<Vec<String>> {
+    part.rows
+        .iter()
+        .map(|&row| {
+            let row = store.row(row).into_diagnostic()?;
+            Ok(row.patient().unwrap_or(row.id()).to_owned())
+        })
+        .collect()
+}
+
+/// Whether a patient is kept for validation where a data set has no part for it: one in ten, by the hash of the name.
+fn is_held_out(patient: &str) -> bool {
+    let hash = blake3::hash(patient.as_bytes());
+    u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]).is_multiple_of(10)
 }
 
 /// A task of a store with its three splits.
@@ -140,21 +188,30 @@ impl Task {
             };
             Ok((part, classes))
         };
-        let (train, classes) = part(Split::Train)?;
+        let (mut train, classes) = part(Split::Train)?;
         let (test, _) = part(Split::Test)?;
-        let patients = test
-            .rows
-            .iter()
-            .map(|&row| {
-                let row = store.row(row).into_diagnostic()?;
-                Ok(row.patient().unwrap_or(row.id()).to_owned())
-            })
-            .collect::<Result<_>>()?;
+        let patients = patients_of(store, &test)?;
+        let validation = match store.indices(Split::Val).is_empty() {
+            false => part(Split::Val)?.0,
+            true => {
+                let names = patients_of(store, &train)?;
+                let kept = |i: usize| is_held_out(&names[i]);
+                let rest = |held| train.filtered(classes.len(), |i| kept(i) == held);
+                let (validation, rest) = (rest(true), rest(false));
+                progress::note(format!(
+                    "the store has no validation part: {} of {} training records, a tenth of the patients, are kept for it",
+                    validation.rows.len(),
+                    train.rows.len()
+                ));
+                train = rest;
+                validation
+            }
+        };
         Ok(Task {
             name: name.to_owned(),
             classes,
             train,
-            validation: part(Split::Val)?.0,
+            validation,
             test,
             patients,
         })
@@ -164,14 +221,7 @@ impl Task {
     pub fn fraction(&self, fraction: &LabelFraction) -> Result<Part> {
         let n = self.classes.len();
         let chosen = fraction.draw(&self.train.labels, n).into_diagnostic()?;
-        Ok(Part {
-            rows: chosen.iter().map(|&i| self.train.rows[i]).collect(),
-            labels: chosen
-                .iter()
-                .flat_map(|&i| &self.train.labels[i * n..(i + 1) * n])
-                .copied()
-                .collect(),
-        })
+        Ok(self.train.at(n, &chosen))
     }
 }
 
@@ -223,14 +273,13 @@ pub fn judge(features: &Features, task: &Task, model: &str, protocol: &Protocol)
     };
     let ctx = Context::inference(&device);
     let logits = |rows: &[usize]| head_logits(protocol.head, features, rows, &weights, &ctx);
-    let thresholds = thresholds_of(&logits(&task.validation.rows)?, task)?;
+    let thresholds = thresholds_of(&probabilities(&logits(&task.validation.rows)?), task)?;
     let test = probabilities(&logits(&task.test.rows)?);
     let options = evaluation(task, &thresholds, protocol.resamples);
     let metrics =
         evaluate_split(&test, &task.test.labels, &task.patients, &options).into_diagnostic()?;
     Ok(Judged {
         weights,
-        thresholds,
         result: ModelResult {
             task: task.name.clone(),
             split: "test".into(),
@@ -243,8 +292,10 @@ pub fn judge(features: &Features, task: &Task, model: &str, protocol: &Protocol)
                 ("head".into(), protocol.seed),
             ],
             selection,
+            other: other_figures(task, &test, &thresholds)?,
             metrics,
         },
+        thresholds,
     })
 }
 
@@ -253,10 +304,9 @@ pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
 }
 
-/// The probability of each class above which validation F1 is best.
-pub fn thresholds_of(validation_logits: &[f32], task: &Task) -> Result<Vec<f32>> {
-    let scores = probabilities(validation_logits);
-    best_thresholds(&scores, &task.validation.labels, task.classes.len(), 0.5).into_diagnostic()
+/// The probability of each class above which F1 is best, from the probabilities of the validation records.
+pub fn thresholds_of(validation: &[f32], task: &Task) -> Result<Vec<f32>> {
+    best_thresholds(validation, &task.validation.labels, task.classes.len(), 0.5).into_diagnostic()
 }
 
 /// How a test split is evaluated.
@@ -392,66 +442,76 @@ fn hug(
     let config = TrainConfig {
         epochs: protocol.epochs,
         lr,
-        min_lr: 1e-5,
         warmup_epochs: protocol.epochs / 10,
-        decay: Decay::Cosine,
-        accumulate: 1,
         seed: protocol.seed,
         optimizer: AdamwConfig::finetune(),
-        mixed_precision: false,
         checkpoint_every_s: u64::MAX,
+        // The start takes part: for fitted experts it is the linear probe.
+        validation: Some(ValidationConfig {
+            start: true,
+            ..ValidationConfig::default()
+        }),
+        ..TrainConfig::default()
     };
     let vectors = features.rows(&task.validation.rows);
-    let mut best = BestEpoch {
-        score: |weights: &Weights| {
-            let ctx = Context::inference(device);
-            let logits = objective.logits(weights, &vectors, &ctx).into_data();
-            let logits = logits
-                .try_to_vec::<f32>()
-                .map_err(|e| TrainError::Data(format!("validation logits: {e:?}")))?;
-            macro_auroc(&logits, &task.validation.labels, classes, SingleClass::Skip)
-                .map(|mean| mean.value)
-                .map_err(|e| TrainError::Data(e.to_string()))
-        },
-        best: None,
-    };
+    let mut watch = Scored(|weights: &Weights| {
+        let ctx = Context::inference(device);
+        let logits = objective.logits(weights, &vectors, &ctx).into_data();
+        let logits = logits
+            .try_to_vec::<f32>()
+            .map_err(|e| TrainError::Data(format!("validation logits: {e:?}")))?;
+        macro_auroc(&logits, &task.validation.labels, classes, SingleClass::Skip)
+            .map(|mean| mean.value)
+            .map_err(|e| TrainError::Data(e.to_string()))
+    });
     let folder = RunFolder {
         path: None,
         resume: false,
     };
-    // The start takes part: for fitted experts it is the linear probe.
-    best.epoch(0, &weights).into_diagnostic()?;
-    let last = train(&objective, weights, &config, &folder, device, &mut best).into_diagnostic()?;
-    let (chosen, value, weights) = match best.best {
-        Some((epoch, value, weights)) => (format!("epoch {epoch}"), Some(value), weights),
-        None => ("last epoch".to_owned(), None, last),
-    };
+    let trained =
+        train(&objective, weights, &config, &folder, device, &mut watch).into_diagnostic()?;
+    let kept = trained.kept.as_ref();
     let selection = Selection {
         split: "validation".into(),
         criterion: "macro AUROC".into(),
-        chosen,
-        value,
+        chosen: kept.map_or("last epoch".to_owned(), |kept| {
+            format!("epoch {}", kept.step / plan.steps_per_epoch.max(1))
+        }),
+        value: kept.and_then(|kept| kept.metric),
     };
-    Ok((weights, selection))
+    Ok((trained.chosen(), selection))
 }
 
-/// Keeps the weights of the epoch with the best validation score, the first among equals.
-pub struct BestEpoch<F> {
-    /// Score of weights, `None` where undefined.
-    pub score: F,
-    /// Epoch, score and weights so far.
-    pub best: Option<(usize, f64, Weights)>,
-}
+/// Validates weights by a score, `None` where it is undefined.
+struct Scored<F>(F);
 
-impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for BestEpoch<F> {
-    fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {
-        if let Some(value) = (self.score)(weights)?
-            && self.best.as_ref().is_none_or(|(_, best, _)| value > *best)
-        {
-            self.best = Some((epoch, value, weights.clone()));
-        }
-        Ok(Next::Continue)
+impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Scored<F> {
+    fn validate(&mut self, _: usize, weights: &Weights) -> Result<Option<Validated>, TrainError> {
+        let metric = (self.0)(weights)?;
+        Ok(Some(Validated {
+            loss: f64::NAN,
+            metric,
+        }))
     }
+}
+
+/// What else a task is judged by: the Challenge score where at least two of its classes are scored, the concordance of a single
+/// label about death with the time of follow-up.
+pub fn other_figures(
+    task: &Task,
+    scores: &[f32],
+    thresholds: &[f32],
+) -> Result<Vec<(String, f64)>> {
+    let mut figures = Vec::new();
+    let challenge = ChallengeScore::published(&task.classes);
+    let scored = challenge.scored().count();
+    if scored >= 2 {
+        let limits = thresholds.iter().cycle();
+        let calls: Vec<bool> = scores.iter().zip(limits).map(|(s, t)| s > t).collect();
+        let score = challenge.of(&task.test.labels, &calls).into_diagnostic()?;
+        figures.push((format!("Challenge score ({scored} classes)"), score));
+    }
+    Ok(figures)
 }
 
 /// Logits `[rows, classes]` of a head on features.

@@ -115,7 +115,8 @@ impl Network {
         }
     }
 
-    fn compat(&self) -> Compat {
+    /// What its behaviour follows.
+    pub fn compat(&self) -> Compat {
         match self {
             Network::Clear(clear) => clear.config().compat,
             Network::Hubert(hubert) => hubert.config().compat,

@@ -1,6 +1,6 @@
 //! The score of the PhysioNet/CinC Challenges of 2020 and 2021: confusions cost what the table of weights says.
 
-use purkinje_store::import::ChallengeWeights;
+use purkinje_store::import::{ChallengeWeights, scored_names};
 
 use crate::EvalError;
 use crate::error::check_length;
@@ -42,6 +42,16 @@ impl ChallengeScore {
             normal,
             weights: weights.clone(),
         }
+    }
+
+    /// For classes in column order, under the published table of 2021.
+    pub fn published<S: AsRef<str>>(classes: &[S]) -> Self {
+        let published = ChallengeWeights::published();
+        let named = ChallengeWeights {
+            codes: scored_names().into_iter().map(|name| vec![name]).collect(),
+            weights: published.weights.clone(),
+        };
+        Self::new(classes, &named)
     }
 
     /// Columns that are scored.

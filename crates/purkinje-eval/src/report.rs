@@ -9,7 +9,11 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EvalError, TaskMetrics, bootstrap::Estimate, fraction::LabelFraction};
+use crate::{
+    EvalError, TaskMetrics,
+    bootstrap::{Estimate, Unit},
+    fraction::LabelFraction,
+};
 
 /// One model on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct ModelResult {
     pub selection: Selection,
     /// What was measured.
     pub metrics: TaskMetrics,
+    /// Further figures by name, such as the Challenge score.
+    #[serde(default)]
+    pub other: Vec<(String, f64)>,
 }
 
 /// How the reported state (epoch, penalty, thresholds) was selected.
@@ -52,7 +59,7 @@ pub struct Selection {
 pub struct EncoderRows {
     /// The encoder with its trained weights.
     pub trained: ModelResult,
-    /// The same encoder with random weights.
+    /// The same encoder with random weights; its head may be another, and is named beside it.
     pub random_weights: ModelResult,
 }
 
@@ -171,12 +178,21 @@ impl fmt::Display for ResultTable {
             ]);
         }
         f.write_str(&aligned(&lines))?;
+        for (name, result) in self.results() {
+            for (figure, value) in &result.other {
+                writeln!(f, "{figure}, {}: {value:.3}", name.trim())?;
+            }
+        }
         if metrics.bootstrap.resamples > 0 {
             writeln!(
                 f,
-                "In brackets: {} % intervals, {} resamples of patients, seed {}.",
+                "In brackets: {} % intervals, {} resamples of {}, seed {}.",
                 100.0 * metrics.bootstrap.level,
                 metrics.bootstrap.resamples,
+                match metrics.bootstrap.unit {
+                    Unit::Patients => "patients",
+                    Unit::RecordsByLabels => "records by their labels",
+                },
                 metrics.bootstrap.seed
             )?;
         }
@@ -201,7 +217,8 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
         "AUPRC",
         "F1",
         "precision",
-        "recall",
+        "sensitivity",
+        "specificity",
         "threshold",
     ];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
@@ -214,6 +231,7 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
             text(&class.f1),
             text(&class.precision),
             text(&class.recall),
+            text(&class.specificity),
             format!("{:.3}", class.threshold),
         ]);
     }
@@ -226,6 +244,7 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
             &mean.f1,
             &mean.precision,
             &mean.recall,
+            &mean.specificity,
         ]
         .map(text),
     );
@@ -308,7 +327,6 @@ fn check_comparable(
             ("numbers of positive records", counts(result)),
         ];
         if same_encoder {
-            facts.push(("heads", result.head.clone()));
             facts.push(("label fractions", format!("{:?}", result.fraction)));
             facts.push((
                 "numbers of training records",
@@ -356,6 +374,7 @@ mod tests {
                 value: Some(0.9),
             },
             metrics: evaluate_split(scores, &labels, &[1, 2, 3, 4], &options).unwrap(),
+            other: vec![("Challenge score (2 classes)".into(), 0.25)],
         }
     }
 
@@ -380,6 +399,10 @@ mod tests {
         assert!(lines[4].starts_with("  random weights"));
         // AF orders 3 of 4 pairs, LBBB 2.5 of 4.
         assert!(lines[4][auroc..].starts_with("0.688 ["), "{shown}");
+        assert_eq!(
+            lines[6],
+            "Challenge score (2 classes), random weights: 0.250"
+        );
         assert_eq!(table.per_class().lines().count(), 4);
         assert_eq!(
             class_table(&table.rows()[0].trained.metrics)

@@ -113,6 +113,16 @@ pub trait Classify: Clone + Send + Sync {
 
     /// Dropout of a training pass, where the network does not set its own.
     fn dropout(&self) -> f32;
+
+    /// The dropout probabilities that dynamic regularisation may change; none where that is not foreseen.
+    fn regulated(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// The same classifier with others in their places; those of [`regulated`](Classify::regulated), in its order.
+    fn with_regulated(self, _dropouts: &[f64]) -> Self {
+        self
+    }
 }
 
 impl Classify for Classifier {
@@ -152,5 +162,20 @@ impl Classify for HubertClassifier {
 
     fn dropout(&self) -> f32 {
         HubertClassifier::dropout(self)
+    }
+
+    fn regulated(&self) -> Vec<f64> {
+        let mut dropouts = self.encoder().regulated();
+        dropouts.push(f64::from(HubertClassifier::dropout(self)));
+        dropouts
+    }
+
+    fn with_regulated(self, dropouts: &[f64]) -> Self {
+        let Some((own, rest)) = dropouts.split_last() else {
+            return self;
+        };
+        let mut model = self.with_dropout(*own as f32);
+        *model.encoder_mut() = model.encoder().clone().with_regulated(rest);
+        model
     }
 }

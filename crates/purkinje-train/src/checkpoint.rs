@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
-use purkinje_models::layers::Weights;
+use purkinje_models::layers::{Parameter, Weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::TrainError;
@@ -13,14 +13,22 @@ use crate::optimizer::Adamw;
 
 /// Position in the run, under this key of the file's metadata.
 const STEPS: &str = "purkinje.optimizer_steps";
+/// What its validations have decided.
+const VALIDATIONS: &str = "purkinje.validations";
 const PREFIXES: [&str; 3] = ["weights.", "exp_avg.", "exp_avg_sq."];
 
-/// Writes a checkpoint: to a temporary file beside it, synced, then renamed, so that a kill leaves the old one or the
-/// new one.
+/// Writes a checkpoint, and what validations have decided until then: to a temporary file beside it, synced, then renamed, so
+/// that a kill leaves the old one or the new one.
 ///
 /// # Errors
 /// When the folder cannot be written, for instance on a full disk; the old checkpoint stays.
-pub fn save(path: &Path, weights: &Weights, optimizer: &Adamw) -> Result<(), TrainError> {
+pub fn save(
+    path: &Path,
+    weights: &Weights,
+    optimizer: &Adamw,
+    steps: usize,
+    validations: Option<String>,
+) -> Result<(), TrainError> {
     let mut parts: Vec<(String, Vec<usize>, TensorData)> = Vec::new();
     for (p, moments) in weights.iter().zip(optimizer.moments()) {
         let moments = moments.iter().flatten();
@@ -32,6 +40,32 @@ pub fn save(path: &Path, weights: &Weights, optimizer: &Adamw) -> Result<(), Tra
             parts.push((name, p.shape.clone(), value.to_data()));
         }
     }
+    let mut metadata = HashMap::from([(STEPS.to_owned(), steps.to_string())]);
+    metadata.extend(validations.map(|text| (VALIDATIONS.to_owned(), text)));
+    write(path, &parts, metadata)
+}
+
+/// Writes weights alone, with the updates they had, as [`save`] does.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_weights(path: &Path, weights: &Weights, steps: usize) -> Result<(), TrainError> {
+    let parts: Vec<_> = weights
+        .iter()
+        .map(|p| {
+            let name = format!("{}{}", PREFIXES[0], p.name);
+            (name, p.shape.clone(), p.value.to_data())
+        })
+        .collect();
+    let metadata = HashMap::from([(STEPS.to_owned(), steps.to_string())]);
+    write(path, &parts, metadata)
+}
+
+fn write(
+    path: &Path,
+    parts: &[(String, Vec<usize>, TensorData)],
+    metadata: HashMap<String, String>,
+) -> Result<(), TrainError> {
     let views = parts
         .iter()
         .map(|(name, shape, data)| {
@@ -40,7 +74,6 @@ pub fn save(path: &Path, weights: &Weights, optimizer: &Adamw) -> Result<(), Tra
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
-    let metadata = HashMap::from([(STEPS.to_owned(), optimizer.steps().to_string())]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -54,7 +87,8 @@ pub fn save(path: &Path, weights: &Weights, optimizer: &Adamw) -> Result<(), Tra
     write().map_err(|e| TrainError::io(path, e))
 }
 
-/// Reads a checkpoint into weights and optimizer of the same configuration; returns the step to continue at.
+/// Reads a checkpoint into weights and optimizer of the same configuration; returns the step to continue at, and what
+/// validations had decided.
 ///
 /// # Errors
 /// When the file cannot be read or was written by a run with other parameters.
@@ -63,47 +97,93 @@ pub fn load(
     weights: &mut Weights,
     optimizer: &mut Adamw,
     device: &Device,
-) -> Result<usize, TrainError> {
-    let broken = |problem: String| TrainError::checkpoint(path, problem);
+) -> Result<(usize, Option<String>), TrainError> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-    let steps: u64 = header
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get(STEPS)?.parse().ok())
-        .ok_or_else(|| broken(format!("its metadata lacks `{STEPS}`")))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-    let read = |prefix: &str, name: &str, shape: &[usize]| -> Result<Tensor<1>, TrainError> {
-        let name = format!("{prefix}{name}");
-        let view = file
-            .tensor(&name)
-            .map_err(|_| broken(format!("it lacks `{name}`")))?;
-        if view.shape() != shape || view.dtype() != Dtype::F32 {
+    let stored = Stored::of(path, &bytes)?;
+    let values = stored.values(weights, device)?;
+    let moments = weights.iter().zip(optimizer.moments()).map(|(p, own)| {
+        own.as_ref()
+            .map(|_| -> Result<_, TrainError> {
+                let moment = |prefix| stored.read(prefix, p, device);
+                Ok([moment(PREFIXES[1])?, moment(PREFIXES[2])?])
+            })
+            .transpose()
+    });
+    let moments = moments.collect::<Result<Vec<_>, _>>()?;
+    put(values, weights);
+    optimizer.restore(stored.steps as u64, moments);
+    Ok((stored.steps, stored.validations))
+}
+
+/// Reads weights, from [`save_weights`] or a checkpoint, into others of the same shapes; returns the updates they had.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_weights(
+    path: &Path,
+    weights: &mut Weights,
+    device: &Device,
+) -> Result<usize, TrainError> {
+    let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
+    let stored = Stored::of(path, &bytes)?;
+    put(stored.values(weights, device)?, weights);
+    Ok(stored.steps)
+}
+
+/// A file of this module.
+struct Stored<'a> {
+    path: &'a Path,
+    file: SafeTensors<'a>,
+    steps: usize,
+    validations: Option<String>,
+}
+
+impl<'a> Stored<'a> {
+    fn of(path: &'a Path, bytes: &'a [u8]) -> Result<Self, TrainError> {
+        let broken = |problem: String| TrainError::checkpoint(path, problem);
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| broken(e.to_string()))?;
+        let entry = |key| header.metadata().as_ref().and_then(|m| m.get(key).cloned());
+        let steps = entry(STEPS).and_then(|text| text.parse().ok());
+        Ok(Stored {
+            path,
+            file: SafeTensors::deserialize(bytes).map_err(|e| broken(e.to_string()))?,
+            steps: steps.ok_or_else(|| broken(format!("its metadata lacks `{STEPS}`")))?,
+            validations: entry(VALIDATIONS),
+        })
+    }
+
+    fn read(
+        &self,
+        prefix: &str,
+        parameter: &Parameter,
+        device: &Device,
+    ) -> Result<Tensor<1>, TrainError> {
+        let broken = |problem: String| TrainError::checkpoint(self.path, problem);
+        let name = format!("{prefix}{}", parameter.name);
+        let view = self.file.tensor(&name);
+        let view = view.map_err(|_| broken(format!("it lacks `{name}`")))?;
+        if view.shape() != parameter.shape || view.dtype() != Dtype::F32 {
             return Err(broken(format!(
-                "`{name}` is {:?} {:?}; the configuration asks for F32 {shape:?}",
+                "`{name}` is {:?} {:?}; the configuration asks for F32 {:?}",
                 view.dtype(),
-                view.shape()
+                view.shape(),
+                parameter.shape
             )));
         }
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
         let count = Shape::new([values.len()]);
         Ok(Tensor::from_data(TensorData::new(values, count), device))
-    };
-    let mut moments = Vec::new();
-    let mut values = Vec::new();
-    for (p, own) in weights.iter().zip(optimizer.moments()) {
-        values.push(read(PREFIXES[0], &p.name, &p.shape)?);
-        moments.push(match own {
-            None => None,
-            Some(_) => Some([
-                read(PREFIXES[1], &p.name, &p.shape)?,
-                read(PREFIXES[2], &p.name, &p.shape)?,
-            ]),
-        });
     }
+
+    fn values(&self, like: &Weights, device: &Device) -> Result<Vec<Tensor<1>>, TrainError> {
+        like.iter()
+            .map(|p| self.read(PREFIXES[0], p, device))
+            .collect()
+    }
+}
+
+fn put(values: Vec<Tensor<1>>, weights: &mut Weights) {
     for (p, value) in weights.iter_mut().zip(values) {
         p.value = value;
     }
-    optimizer.restore(steps, moments);
-    usize::try_from(steps).map_err(|_| broken(format!("`{STEPS}` is {steps}")))
 }

@@ -5,8 +5,8 @@ use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::{Context, Weights};
 
 use crate::TrainError;
-use crate::losses::{bce_with_logits, bce_with_logits_weighted};
-use crate::objective::Objective;
+use crate::losses::{bce_with_logits, bce_with_logits_weighted, cross_entropy};
+use crate::objective::{Learning, Objective};
 use crate::order::EpochOrder;
 use crate::source::Source;
 
@@ -27,14 +27,42 @@ impl Targets {
     }
 }
 
-/// Multi-label classification by binary cross-entropy, mean over records and classes (CLEAR-HUG specification 6.2, HuBERT-ECG
-/// specification 11.2).
+/// What a classifier minimises (CLEAR-HUG specification 6.2, HuBERT-ECG specification 11.2). Class weights are `[classes]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loss {
+    /// Of labels that may occur together: binary cross-entropy, mean over records and classes; that of a positive label is
+    /// multiplied with the weight of its class.
+    MultiLabel(Option<Vec<f32>>),
+    /// Of classes that exclude each other, given as one 1 in each row: cross-entropy, the mean weighted by class.
+    MultiClass(Option<Vec<f32>>),
+}
+
+impl Loss {
+    /// The loss of logits `[records, classes]` whose labels stand in the same order.
+    pub fn of(&self, logits: Tensor<2>, labels: &[f32]) -> Tensor<1> {
+        match self {
+            Loss::MultiLabel(None) => bce_with_logits(logits, labels),
+            Loss::MultiLabel(Some(weights)) => bce_with_logits_weighted(logits, labels, weights),
+            Loss::MultiClass(weights) => {
+                let [_, classes] = logits.dims();
+                let given = |row: &[f32]| row.iter().position(|l| *l > 0.0).unwrap_or(0);
+                let targets: Vec<usize> = labels.chunks(classes).map(given).collect();
+                cross_entropy(logits, &targets, weights.as_deref())
+            }
+        }
+    }
+}
+
+/// How the parameter of a name learns, if it does.
+pub type LearningOf<'a> = dyn Fn(&str) -> Option<Learning> + Sync + 'a;
+
+/// Training of a classifier on labels.
 pub struct Classification<'a, C, S: ?Sized> {
     model: C,
     source: &'a S,
     targets: Targets,
-    trains: &'a (dyn Fn(&str) -> bool + Sync),
-    positive_weights: Option<Vec<f32>>,
+    learning: &'a LearningOf<'a>,
+    loss: Loss,
     order: EpochOrder,
 }
 
@@ -43,12 +71,13 @@ where
     C: Classify,
     S: Source<Input = <C::Encoder as Encoder>::Input> + ?Sized,
 {
-    /// Training, on the given records, of the parameters of `model` that `trains` accepts by their names.
+    /// Training, on the given records, of the parameters of `model` that `learning` says learn.
     pub fn new(
         model: C,
         source: &'a S,
         targets: Targets,
-        trains: &'a (dyn Fn(&str) -> bool + Sync),
+        loss: Loss,
+        learning: &'a LearningOf<'a>,
         batch: usize,
         seed: u64,
     ) -> Self {
@@ -57,16 +86,8 @@ where
             model,
             source,
             targets,
-            trains,
-            positive_weights: None,
-        }
-    }
-
-    /// With the loss of positive labels multiplied by the weight of their class, `[classes]`.
-    pub fn weighted(self, positive_weights: Vec<f32>) -> Self {
-        Classification {
-            positive_weights: Some(positive_weights),
-            ..self
+            learning,
+            loss,
         }
     }
 }
@@ -101,18 +122,20 @@ where
     }
 
     fn loss(&self, weights: &Weights, (batch, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
-        let logits = self.model.with_weights(weights.clone()).logits(batch, ctx);
-        match &self.positive_weights {
-            None => bce_with_logits(logits, labels),
-            Some(weights) => bce_with_logits_weighted(logits, labels, weights),
-        }
+        let model = self.model.with_weights(weights.clone());
+        let model = model.with_regulated(ctx.regulated());
+        self.loss.of(model.logits(batch, ctx), labels)
     }
 
-    fn trains(&self, name: &str) -> bool {
-        (self.trains)(name)
+    fn learning(&self, name: &str) -> Option<Learning> {
+        (self.learning)(name)
     }
 
     fn dropout(&self) -> f32 {
         self.model.dropout()
+    }
+
+    fn regulated(&self) -> Vec<f64> {
+        self.model.regulated()
     }
 }

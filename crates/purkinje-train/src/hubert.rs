@@ -178,6 +178,7 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
 
     fn loss(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Tensor<1> {
         let model = self.model.with_weights(weights.clone());
+        let model = model.with_regulated(ctx.regulated());
         let (signals, masking) = (&batch.signals, &batch.masking);
         model
             .predict_codes(signals, &batch.codes, masking, self.alpha, ctx)
@@ -186,6 +187,10 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
 
     fn dropout(&self) -> f32 {
         self.model.config().hidden_dropout
+    }
+
+    fn regulated(&self) -> Vec<f64> {
+        self.model.regulated()
     }
 }
 

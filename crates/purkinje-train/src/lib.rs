@@ -19,8 +19,10 @@ pub mod schedule;
 pub mod source;
 pub mod tensorboard;
 mod training;
+mod validation;
 
-pub use classification::{Classification, Targets};
+pub use classification::{Classification, LearningOf, Loss, Targets};
 pub use error::TrainError;
-pub use objective::Objective;
-pub use training::{Decay, Next, Observer, RunFolder, StepReport, TrainConfig, train};
+pub use objective::{Learning, Objective};
+pub use training::{Decay, Next, Observer, RunFolder, StepReport, TrainConfig, Trained, train};
+pub use validation::{Keep, Kept, Validated, ValidationConfig};

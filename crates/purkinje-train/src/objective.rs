@@ -28,16 +28,32 @@ pub trait Objective: Sync {
     /// The loss of a batch under `weights`.
     fn loss(&self, weights: &Weights, batch: &Self::Batch, ctx: &Context) -> Tensor<1>;
 
-    /// Whether the parameter of that name trains.
-    fn trains(&self, _name: &str) -> bool {
-        true
+    /// How the parameter of that name learns, if it does.
+    fn learning(&self, _name: &str) -> Option<Learning> {
+        Some(Learning::default())
     }
 
-    /// What the learning rate of a parameter is multiplied with.
-    fn rate(&self, _name: &str) -> f64 {
-        1.0
-    }
-
-    /// Dropout probability of a training pass.
+    /// Dropout probability of a training pass, where the network does not set its own.
     fn dropout(&self) -> f32;
+
+    /// The dropout probabilities that dynamic regularisation changes, as they are at the start. What they have become is
+    /// in the [`Context`] of a pass ([`Context::regulated`]), in the same order.
+    fn regulated(&self) -> Vec<f64> {
+        Vec::new()
+    }
+}
+
+/// How a parameter learns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learning {
+    /// What the learning rate of a step is multiplied with.
+    pub rate: f64,
+    /// The first update that changes it, counted from 0; it is frozen before.
+    pub from: usize,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Learning { rate: 1.0, from: 0 }
+    }
 }

@@ -5,6 +5,8 @@ use purkinje_models::layers::update::{self, AdamwStep};
 use purkinje_models::layers::{Parameter, Weights};
 use serde::{Deserialize, Serialize};
 
+use crate::objective::Learning;
+
 /// Constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,31 +72,29 @@ pub struct Adamw {
     config: AdamwConfig,
     steps: u64,
     moments: Vec<Option<[Tensor<1>; 2]>>,
-    rates: Vec<f64>,
+    /// How each parameter learns; nothing is known of those that never do.
+    learning: Vec<Learning>,
     /// Gradients gathered since the last update.
     gathered: Vec<Option<Tensor<1>>>,
 }
 
 impl Adamw {
-    /// An optimizer at step 0 for those parameters of `weights` whose names `trains` accepts.
-    pub fn new(weights: &Weights, trains: impl Fn(&str) -> bool, config: AdamwConfig) -> Self {
-        let moments = weights
-            .iter()
-            .map(|p| trains(&p.name).then(|| [p.value.zeros_like(), p.value.zeros_like()]))
-            .collect();
+    /// An optimizer at step 0 for those parameters of `weights` that learn, as `learning` says of their names.
+    pub fn new(
+        weights: &Weights,
+        learning: impl Fn(&str) -> Option<Learning>,
+        config: AdamwConfig,
+    ) -> Self {
+        let each = || weights.iter().map(|p| (learning(&p.name), &p.value));
         Adamw {
             config,
             steps: 0,
-            rates: vec![1.0; weights.iter().len()],
+            moments: each()
+                .map(|(own, value)| own.map(|_| [value.zeros_like(), value.zeros_like()]))
+                .collect(),
+            learning: each().map(|(own, _)| own.unwrap_or_default()).collect(),
             gathered: Vec::new(),
-            moments,
         }
-    }
-
-    /// With learning rates that differ: each parameter gets the rate of the step times `factor` of its name.
-    pub fn with_rates(mut self, weights: &Weights, factor: impl Fn(&str) -> f64) -> Self {
-        self.rates = weights.iter().map(|p| factor(&p.name)).collect();
-        self
     }
 
     /// The constants, to change the weight decay of a running optimizer.
@@ -160,13 +160,14 @@ impl Adamw {
             .clip_norm
             .map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         self.steps += 1;
-        let t = self.steps as i32;
-        let states = self.moments.iter_mut().zip(&self.rates);
-        for ((p, grad), (moments, rate)) in weights.iter_mut().zip(grads).zip(states) {
+        let states = self.moments.iter_mut().zip(&self.learning);
+        for ((p, grad), (moments, learning)) in weights.iter_mut().zip(grads).zip(states) {
             let (Some(grad), Some([m, v])) = (grad, moments) else {
                 continue;
             };
-            let lr = lr * rate;
+            // Moments of a parameter that was frozen begin when it is released, and so does their correction.
+            let t = self.steps.saturating_sub(learning.from as u64).max(1) as i32;
+            let lr = lr * learning.rate;
             let decay = match c.decay_all || decays(p) {
                 true => c.weight_decay,
                 false => 0.0,

@@ -1,13 +1,13 @@
 //! What networks see of stored records, and what a frozen encoder makes of it.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use purkinje_models::encoder::Encoder;
 use purkinje_models::hubert::HubertInput;
 use purkinje_models::layers::Context;
 use purkinje_models::random::Stream;
 use purkinje_signal::Preprocess;
 use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
-use purkinje_signal::hubert_input::{HubertInputs, last_start};
+use purkinje_signal::hubert_input::{self, HubertInputs, LONG_CROP_SAMPLES, last_start};
 use purkinje_signal::preprocess::Remaining;
 use purkinje_store::{Row, Store};
 use rayon::prelude::*;
@@ -38,6 +38,15 @@ pub trait Source: Sync {
     /// # Errors
     /// As [`input`](Source::input).
     fn drawn(&self, index: usize, _step: usize) -> Result<Self::Input, TrainError> {
+        self.input(index)
+    }
+
+    /// What it sees of record `index` in one of `crops` crops of test-time augmentation, counted from 0; the record itself
+    /// where nothing is cropped.
+    ///
+    /// # Errors
+    /// As [`input`](Source::input).
+    fn one_of(&self, index: usize, _crop: usize, _crops: usize) -> Result<Self::Input, TrainError> {
         self.input(index)
     }
 }
@@ -194,10 +203,13 @@ pub struct StoreCrops<'a> {
     cutter: HubertInputs,
     leads: usize,
     samples: usize,
+    decimation: Option<usize>,
     /// Where drawn crops begin; `None` for the first sample.
     starts: Option<Stream>,
     /// Inputs say which samples are real; the published program does so in training only.
     marked: bool,
+    /// Crops of test-time augmentation are drawn as in the published program.
+    long_pieces: Option<Stream>,
 }
 
 impl<'a> StoreCrops<'a> {
@@ -218,8 +230,10 @@ impl<'a> StoreCrops<'a> {
             cutter: HubertInputs::new(decimation).map_err(|e| TrainError::Data(e.to_string()))?,
             leads: contract.leads.len(),
             samples,
+            decimation,
             starts: None,
             marked: false,
+            long_pieces: None,
         })
     }
 
@@ -227,6 +241,15 @@ impl<'a> StoreCrops<'a> {
     pub fn random(self, seed: u64) -> Self {
         StoreCrops {
             starts: Some(Stream::new(seed, "crop")),
+            ..self
+        }
+    }
+
+    /// Crops of test-time augmentation that are drawn from a drawn piece of ten seconds, which is decimated as a whole: the
+    /// published program (specification, section 12). Otherwise they are spread evenly over the record.
+    pub fn from_long_pieces(self, seed: u64) -> Self {
+        StoreCrops {
+            long_pieces: Some(Stream::new(seed, "long piece")),
             ..self
         }
     }
@@ -255,22 +278,23 @@ impl<'a> StoreCrops<'a> {
         Ok((row.id().to_owned(), signal))
     }
 
+    /// The crop whose start and length are `place` of the samples a lead has.
     fn crop(
         &self,
         index: usize,
-        start: impl FnOnce(usize) -> usize,
+        place: impl FnOnce(usize) -> (usize, usize),
     ) -> Result<HubertInput, TrainError> {
         let row = self.rows.row(index)?;
-        let (leads, samples) = (self.leads, self.samples);
+        let leads = self.leads;
         let cut = match &self.rows.left {
             None => {
                 let signal = Rows::stored(&row);
-                let start = start(signal.len() / leads);
+                let (start, samples) = place(signal.len() / leads);
                 self.cutter.crop(&signal, leads, start, samples)
             }
             Some(left) => {
                 let signal = self.rows.finished(&row, left)?;
-                let start = start(signal.len() / leads);
+                let (start, samples) = place(signal.len() / leads);
                 self.cutter.crop(&signal, leads, start, samples)
             }
         };
@@ -278,6 +302,35 @@ impl<'a> StoreCrops<'a> {
         Ok(HubertInput {
             samples: cut.signal,
             real: self.marked.then_some(cut.attention),
+        })
+    }
+
+    /// One of the crops of a drawn piece of ten seconds (of the whole record where it is shorter).
+    fn of_long_piece(
+        &self,
+        index: usize,
+        crop: usize,
+        stream: &Stream,
+    ) -> Result<HubertInput, TrainError> {
+        let drawn = stream.at(index as u64);
+        let piece = self.crop(index, |samples| {
+            let long = LONG_CROP_SAMPLES.min(samples).max(self.samples);
+            let last = last_start(samples, long).unwrap_or(0);
+            (drawn.at(0).below(last + 1), long)
+        })?;
+        let factor = self.decimation.unwrap_or(1);
+        let (columns, wanted) = (
+            piece.samples.len() / self.leads,
+            self.samples.div_ceil(factor),
+        );
+        // As published, the last possible start is never drawn.
+        let starts = columns.saturating_sub(wanted).max(1);
+        let start = drawn.at(1 + crop as u64).below(starts);
+        let cut = |values: &[f32]| hubert_input::columns(values, self.leads, start, wanted);
+        let bad = |e: hubert_input::HubertInputError| TrainError::Data(e.to_string());
+        Ok(HubertInput {
+            samples: cut(&piece.samples).map_err(bad)?,
+            real: None,
         })
     }
 }
@@ -290,7 +343,7 @@ impl Source for StoreCrops<'_> {
     }
 
     fn input(&self, index: usize) -> Result<HubertInput, TrainError> {
-        self.crop(index, |_| 0)
+        self.crop(index, |_| (0, self.samples))
     }
 
     fn drawn(&self, index: usize, step: usize) -> Result<HubertInput, TrainError> {
@@ -300,32 +353,53 @@ impl Source for StoreCrops<'_> {
         let mut draw = stream.at(step as u64).at(index as u64);
         self.crop(index, |samples| {
             let last = last_start(samples, self.samples).unwrap_or(0);
-            draw.below(last + 1)
+            (draw.below(last + 1), self.samples)
         })
+    }
+
+    fn one_of(&self, index: usize, crop: usize, crops: usize) -> Result<HubertInput, TrainError> {
+        match &self.long_pieces {
+            Some(stream) if crops > 1 => self.of_long_piece(index, crop, stream),
+            _ => self.crop(index, |samples| {
+                let last = last_start(samples, self.samples).unwrap_or(0);
+                (crop * last / crops.saturating_sub(1).max(1), self.samples)
+            }),
+        }
     }
 }
 
 /// Records of one encoder pass.
 const BATCH: usize = 32;
 
-/// The vectors of a frozen encoder for every record of a source, `[records, vectors, width]`; `progress` hears how many records
-/// are done.
+/// The vectors of a frozen encoder for every record of a source, `[records, vectors, width]`: the mean over `crops` crops of the
+/// record, where a source crops; `progress` hears how many records are done.
 ///
 /// # Errors
 /// When a record cannot be read.
 pub fn frozen_vectors<E: Encoder>(
     encoder: &E,
     source: &(impl Source<Input = E::Input> + ?Sized),
+    crops: usize,
     device: &Device,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<f32>, TrainError> {
+    let crops = crops.max(1);
     let mut out = Vec::new();
     let records: Vec<usize> = (0..source.len()).collect();
     for records in records.chunks(BATCH) {
-        let inputs: Result<Vec<_>, _> = records.par_iter().map(|&i| source.input(i)).collect();
-        let batch = encoder.batch(&inputs?)?;
-        let vectors = encoder.vectors(&batch, &Context::inference(device));
-        let vectors = vectors.into_data().try_to_vec::<f32>();
+        let mut sum: Option<Tensor<3>> = None;
+        for crop in 0..crops {
+            let inputs = records.par_iter().map(|&i| source.one_of(i, crop, crops));
+            let inputs: Result<Vec<_>, _> = inputs.collect();
+            let batch = encoder.batch(&inputs?)?;
+            let vectors = encoder.vectors(&batch, &Context::inference(device));
+            sum = Some(match sum {
+                None => vectors,
+                Some(sum) => sum + vectors,
+            });
+        }
+        let Some(sum) = sum else { continue };
+        let vectors = (sum / crops as f32).into_data().try_to_vec::<f32>();
         out.extend(vectors.map_err(|e| TrainError::Data(format!("vectors: {e:?}")))?);
         progress(records.len());
     }

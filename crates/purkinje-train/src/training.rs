@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::checkpoint;
+use crate::early_stopping::Regularisation;
 use crate::objective::Objective;
 use crate::optimizer::{Adamw, AdamwConfig};
 use crate::run_log::RunLog;
 use crate::schedule::{CosineSchedule, LinearSchedule};
 use crate::tensorboard::EventWriter;
+use crate::validation::{Kept, Validated, ValidationConfig, Validations};
 
 /// How long and how fast to learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,20 @@ pub struct TrainConfig {
     /// How the rate falls.
     #[serde(default)]
     pub decay: Decay,
+    /// Share of the updates during which the rate rises, before a straight line.
+    #[serde(default = "LinearSchedule::default_warmup")]
+    pub warmup_share: f64,
+    /// Updates of a straight line; those of `epochs` if absent. The run ends with them, whatever `epochs` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<usize>,
+    /// The run ends with its last epoch all the same, at a rate of 0 beyond the line: the published pre-training of
+    /// HuBERT-ECG.
+    #[serde(default)]
+    pub ends_with_epoch: bool,
+    /// From this update on, optimizer and schedule begin anew at every update: the published program of HuBERT-ECG where
+    /// parts are frozen at first (its specification, 13.13). At the rate of the first update, 0 with a warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_from: Option<usize>,
     /// Batches whose gradients make one update.
     #[serde(default = "one")]
     pub accumulate: usize,
@@ -43,6 +59,32 @@ pub struct TrainConfig {
     pub mixed_precision: bool,
     /// Seconds between checkpoints inside an epoch; one is always written at its end.
     pub checkpoint_every_s: u64,
+    /// When the observer is asked to validate, and what follows from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
+}
+
+impl Default for TrainConfig {
+    /// CLEAR's pre-training (CLEAR-HUG specification 6.1), for 25 epochs.
+    fn default() -> Self {
+        TrainConfig {
+            epochs: 25,
+            lr: 5e-4,
+            min_lr: 1e-5,
+            warmup_epochs: 2,
+            decay: Decay::Cosine,
+            warmup_share: LinearSchedule::WARMUP,
+            updates: None,
+            ends_with_epoch: false,
+            restarts_from: None,
+            accumulate: 1,
+            seed: 0,
+            optimizer: AdamwConfig::pretrain(),
+            mixed_precision: false,
+            checkpoint_every_s: 300,
+            validation: None,
+        }
+    }
 }
 
 fn one() -> usize {
@@ -56,7 +98,7 @@ pub enum Decay {
     /// Along a cosine to `min_lr`: CLEAR-HUG.
     #[default]
     Cosine,
-    /// In a straight line to 0, after 8 % of all updates: HuBERT-ECG.
+    /// In a straight line to 0, after a share of all updates: HuBERT-ECG.
     Linear,
 }
 
@@ -87,8 +129,8 @@ fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainErr
         )?),
         Decay::Linear => Schedule::Linear(LinearSchedule::with_share(
             config.lr,
-            config.epochs * per_epoch,
-            LinearSchedule::WARMUP,
+            config.updates.unwrap_or(config.epochs * per_epoch),
+            config.warmup_share,
         )?),
     })
 }
@@ -144,6 +186,18 @@ pub trait Observer {
     fn epoch(&mut self, _epoch: usize, _weights: &Weights) -> Result<Next, TrainError> {
         Ok(Next::Continue)
     }
+
+    /// Validates the weights after `step` updates, when the configuration says so; `None` if there is nothing to validate on.
+    ///
+    /// # Errors
+    /// Anything that must end the run.
+    fn validate(
+        &mut self,
+        _step: usize,
+        _weights: &Weights,
+    ) -> Result<Option<Validated>, TrainError> {
+        Ok(None)
+    }
 }
 
 /// Sees nothing.
@@ -156,7 +210,25 @@ const EVENTS: &str = "tensorboard";
 /// Batches assembled ahead of their step.
 const PREFETCH: usize = 2;
 
-/// Trains `weights` and returns them.
+/// What a run leaves.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The weights at its end.
+    pub weights: Weights,
+    /// Those its validations chose, if any were good enough to be kept.
+    pub kept: Option<Kept>,
+    /// Updates made.
+    pub steps: usize,
+}
+
+impl Trained {
+    /// The weights that were chosen, or the last.
+    pub fn chosen(self) -> Weights {
+        self.kept.map_or(self.weights, |kept| kept.weights)
+    }
+}
+
+/// Trains `weights`.
 ///
 /// With a run folder it appends to a JSON-lines log and TensorBoard events and writes checkpoints atomically; a run that
 /// was killed and resumed ends with the weights of one that was not, bit for bit on the CPU.
@@ -171,7 +243,7 @@ pub fn train<O: Objective>(
     folder: &RunFolder,
     device: &Device,
     observer: &mut dyn Observer,
-) -> Result<Weights, TrainError> {
+) -> Result<Trained, TrainError> {
     let parts = config.accumulate.max(1);
     let batches_per_epoch = objective.steps_per_epoch();
     let per_epoch = batches_per_epoch / parts;
@@ -180,22 +252,51 @@ pub fn train<O: Objective>(
             batch: objective.batch_size() * parts,
         });
     }
-    let steps = per_epoch * config.epochs;
+    let steps = match config.updates {
+        Some(updates) if !config.ends_with_epoch => updates,
+        _ => per_epoch * config.epochs,
+    };
     let schedule = schedule(config, per_epoch)?;
-    let mut optimizer = Adamw::new(&weights, |n| objective.trains(n), config.optimizer)
-        .with_rates(&weights, |n| objective.rate(n));
+    let fresh =
+        |weights: &Weights| Adamw::new(weights, |n| objective.learning(n), config.optimizer);
+    let mut optimizer = fresh(&weights);
+    let mut validations = config.validation.clone().map(|validation| {
+        let start = Regularisation {
+            weight_decay: config.optimizer.weight_decay,
+            dropouts: objective.regulated(),
+        };
+        Validations::new(validation, start, folder.path.as_deref())
+    });
     let file = folder.path.as_deref().map(|path| path.join(CHECKPOINT));
     let mut first = 0;
     if let Some(file) = file.as_deref().filter(|f| folder.resume && f.exists()) {
-        first = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
+        let (step, stored) = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
+        first = step;
+        if config.restarts_from.is_some_and(|from| step > from) {
+            optimizer = fresh(&weights);
+        }
+        if let (Some(validations), Some(stored)) = (&mut validations, stored) {
+            let restored = validations.restore(&stored, &weights, device);
+            restored.map_err(|e| TrainError::checkpoint(file, e.to_string()))?;
+        }
     }
     let mut outputs = Outputs::open(folder.path.as_deref(), first)?;
     let dropout_seeds = Stream::new(config.seed, "dropout");
     let graph = device.clone().autodiff();
     let mut saved = Instant::now();
+    let mut done = first;
+    if let Some(validations) = validations
+        .as_mut()
+        .filter(|v| first == 0 && v.due(0, false, false))
+    {
+        validate(validations, 0, &weights, observer, &mut outputs)?;
+    }
+    let stopped =
+        |validations: &Option<Validations>| validations.as_ref().is_some_and(Validations::stopped);
 
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(PREFETCH);
+        let steps = if stopped(&validations) { first } else { steps };
         scope.spawn(move || {
             for step in first..steps {
                 let (epoch, step) = (step / per_epoch, step % per_epoch);
@@ -212,14 +313,19 @@ pub fn train<O: Objective>(
             let start = Instant::now();
             let mut seeds = dropout_seeds.at(step as u64);
             let mut mean = 0.0;
+            let regularisation = validations.as_ref().and_then(|v| v.regularisation());
             for _ in 0..parts {
                 let Ok(batch) = batches.recv() else {
                     return outputs.flush();
                 };
                 let batch = batch?;
                 let ctx = Context::training(&graph, objective.dropout(), seeds.next_u64())
-                    .mixed_precision(config.mixed_precision);
-                let tracked = weights.tracked(|name| objective.trains(name));
+                    .mixed_precision(config.mixed_precision)
+                    .with_regulated(regularisation.map_or(&[], |now| &now.dropouts));
+                let tracked = weights.tracked(|name| {
+                    let learning = objective.learning(name);
+                    learning.is_some_and(|learning| learning.from <= step)
+                });
                 let loss = objective.loss(&tracked, &batch, &ctx);
                 // The mean over all parts is what a batch of their size would give.
                 let loss = match parts {
@@ -230,8 +336,15 @@ pub fn train<O: Objective>(
                 mean += f64::from(loss.inner().into_scalar::<f32>());
             }
             let loss = mean;
-            let lr = schedule.at(step);
+            if let Some(now) = regularisation {
+                optimizer.config_mut().weight_decay = now.weight_decay;
+            }
+            let restarts = config.restarts_from.is_some_and(|from| step >= from);
+            let lr = schedule.at(if restarts { 0 } else { step });
             let norm = optimizer.update(&mut weights, lr);
+            if restarts {
+                optimizer = fresh(&weights);
+            }
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(TrainError::NotFinite {
                     step: step + 1,
@@ -239,8 +352,9 @@ pub fn train<O: Objective>(
                     norm,
                 });
             }
+            done = step + 1;
             let report = StepReport {
-                step: step + 1,
+                step: done,
                 steps,
                 epoch: step / per_epoch + 1,
                 loss,
@@ -251,24 +365,53 @@ pub fn train<O: Objective>(
             };
             outputs.write(&report)?;
             let stop = observer.step(&report) == Next::Stop;
-            let ends_epoch = (step + 1) % per_epoch == 0;
+            let ends_epoch = done.is_multiple_of(per_epoch);
+            if let Some(validations) = &mut validations
+                && validations.due(done, ends_epoch, done == steps)
+            {
+                validate(validations, done, &weights, observer, &mut outputs)?;
+            }
+            let stopped = stopped(&validations);
             let due = saved.elapsed() >= Duration::from_secs(config.checkpoint_every_s);
-            if let Some(file) = file.as_deref().filter(|_| ends_epoch || due || stop) {
+            if let Some(file) = file
+                .as_deref()
+                .filter(|_| ends_epoch || due || stop || stopped || done == steps)
+            {
                 outputs.flush()?;
-                checkpoint::save(file, &weights, &optimizer)?;
+                let validations = validations.as_ref().map(Validations::stored);
+                checkpoint::save(file, &weights, &optimizer, done, validations.transpose()?)?;
                 saved = Instant::now();
             }
             if stop {
-                return Err(TrainError::Stopped { step: step + 1 });
+                return Err(TrainError::Stopped { step: done });
             }
-            if ends_epoch && observer.epoch(report.epoch, &weights)? == Next::Stop {
+            if ends_epoch && observer.epoch(report.epoch, &weights)? == Next::Stop || stopped {
                 break;
             }
         }
         drop(batches);
         outputs.flush()
     })?;
-    Ok(weights)
+    Ok(Trained {
+        weights,
+        kept: validations.and_then(Validations::into_kept),
+        steps: done,
+    })
+}
+
+/// Asks for a validation of `weights` after `step` updates and writes down what followed.
+fn validate(
+    validations: &mut Validations,
+    step: usize,
+    weights: &Weights,
+    observer: &mut dyn Observer,
+    outputs: &mut Outputs,
+) -> Result<(), TrainError> {
+    let Some(found) = observer.validate(step, weights)? else {
+        return Ok(());
+    };
+    validations.take(step, found, weights)?;
+    outputs.validation(step, found, validations.regularisation())
 }
 
 /// Log and events of a run with a folder.
@@ -305,6 +448,32 @@ impl Outputs {
                 step,
                 scalars.into_iter().chain([("epoch", report.epoch as f64)]),
             )?;
+        }
+        Ok(())
+    }
+
+    fn validation(
+        &mut self,
+        step: usize,
+        found: Validated,
+        regularisation: Option<&Regularisation>,
+    ) -> Result<(), TrainError> {
+        if let Some((log, events)) = &mut self.0 {
+            let step = step as u64;
+            let values: Vec<(&str, f64)> = [
+                ("validation_loss", Some(found.loss)),
+                ("validation_metric", found.metric),
+                ("weight_decay", regularisation.map(|r| r.weight_decay)),
+                (
+                    "dropout",
+                    regularisation.and_then(|r| r.dropouts.last().copied()),
+                ),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+            events.scalars(step, values.iter().copied())?;
+            log.write("validation", step, values)?;
         }
         Ok(())
     }

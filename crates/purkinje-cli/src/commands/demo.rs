@@ -119,6 +119,7 @@ fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTabl
             &Network::Clear(encoder.clone()),
             store,
             &store.info().preprocess,
+            1,
             &device,
             |n| bar.add(n),
         );

@@ -12,11 +12,8 @@ use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::Pretraining;
-use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Source as _, StoreTokens};
-use purkinje_train::{
-    Decay, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train,
-};
+use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -235,6 +232,7 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
             &mut watch,
         )
         .into_diagnostic()?
+        .weights
     };
     let last = watch.finish();
     let clear = model.with_weights(weights);
@@ -319,16 +317,8 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
                 batch: 64,
                 quality: String::new(),
                 train: TrainConfig {
-                    epochs: 25,
                     lr: if name == "tiny" { 1e-3 } else { 5e-4 },
-                    min_lr: 1e-5,
-                    warmup_epochs: 2,
-                    decay: Decay::Cosine,
-                    accumulate: 1,
-                    seed: 0,
-                    optimizer: AdamwConfig::pretrain(),
-                    mixed_precision: false,
-                    checkpoint_every_s: 300,
+                    ..TrainConfig::default()
                 },
                 clear,
                 preprocess: None,
@@ -388,7 +378,7 @@ fn from_file<C: DeserializeOwned>(path: &Path) -> Result<C> {
 }
 
 /// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
-fn begin<C: DeserializeOwned + Serialize + PartialEq>(
+pub fn begin<C: DeserializeOwned + Serialize + PartialEq>(
     out: &Path,
     resume: bool,
     config: &C,

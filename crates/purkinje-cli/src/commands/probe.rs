@@ -13,7 +13,7 @@ use purkinje_record::LeadSet;
 use purkinje_store::{QualityFilter, Store};
 
 use crate::device::DeviceName;
-use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
+use crate::judge::{Features, HugStart, Judged, PENALTIES, Protocol, Task, judge};
 use crate::model::{self, LoadedModel, Network};
 use crate::output;
 use crate::progress::Progress;
@@ -40,8 +40,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "linear", value_parser = parse_head)]
     pub head: Vec<Head>,
     /// Inverse penalties of the linear head; several are tried on validation data.
-    #[arg(long, value_delimiter = ',', default_value = "0.001,0.01,0.05,0.1,1")]
+    #[arg(long, value_delimiter = ',', default_values_t = PENALTIES)]
     pub c: Vec<f64>,
+    /// HuBERT-ECG: the vector of a recording is the mean over so many crops of five seconds, spread evenly.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub crops: usize,
     /// Epochs of the HUG head.
     #[arg(long, default_value_t = 50)]
     pub epochs: usize,
@@ -94,7 +97,9 @@ pub fn run(args: Args) -> Result<()> {
     let random = model.network.random_twin(u64::from(args.seed), &device);
     let features = |encoder: &Network, what: &'static str| {
         let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(encoder, &store, &contract, &device, |n| bar.add(n));
+        let crops = args.crops;
+        let features =
+            Features::compute(encoder, &store, &contract, crops, &device, |n| bar.add(n));
         bar.finish();
         features
     };

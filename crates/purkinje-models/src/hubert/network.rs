@@ -91,6 +91,25 @@ impl Hubert {
         &mut self.config
     }
 
+    /// The dropout probabilities that dynamic regularisation changes (specification 11.1): after the feature projection, in and
+    /// before the layers, after the activation. That on attention weights never changes.
+    pub fn regulated(&self) -> Vec<f64> {
+        let c = &self.config;
+        [c.feat_proj_dropout, c.hidden_dropout, c.activation_dropout]
+            .map(f64::from)
+            .to_vec()
+    }
+
+    /// The same network with others in the places of [`regulated`](Hubert::regulated); as it is if they are not three.
+    pub fn with_regulated(mut self, dropouts: &[f64]) -> Self {
+        if let [projection, hidden, activation] = *dropouts {
+            self.config.feat_proj_dropout = projection as f32;
+            self.config.hidden_dropout = hidden as f32;
+            self.config.activation_dropout = activation as f32;
+        }
+        self
+    }
+
     /// Its parameters.
     pub fn weights(&self) -> &Weights {
         &self.weights

@@ -22,6 +22,7 @@ pub struct Context {
     dropout: Cell<f32>,
     seed: u64,
     site: Cell<u64>,
+    regulated: Rc<[f64]>,
     trace: Option<Trace>,
 }
 
@@ -43,6 +44,7 @@ impl Context {
             dropout: Cell::new(0.0),
             seed: 0,
             site: Cell::new(0),
+            regulated: Rc::new([]),
             trace: None,
         }
     }
@@ -55,6 +57,19 @@ impl Context {
             seed,
             ..Self::inference(device)
         }
+    }
+
+    /// With dropout probabilities that change while a network learns, in an order of the network's own.
+    pub fn with_regulated(self, dropouts: &[f64]) -> Self {
+        Context {
+            regulated: dropouts.into(),
+            ..self
+        }
+    }
+
+    /// Dropout probabilities that change while a network learns; empty where none does.
+    pub fn regulated(&self) -> &[f64] {
+        &self.regulated
     }
 
     /// Plain tensor operations even where fused kernels exist: the reference that other devices run.

@@ -71,7 +71,7 @@ pub use mimic_reports::{
     DERI_MIN_WORDS, clean_report, d_beta_clean, d_beta_released_report, d_beta_report, deri_report,
 };
 pub use mitdb::MitBih;
-pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021};
+pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021, scored_names};
 pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use ptbdb::PtbDb;
 pub use published_splits::{published_split, published_split_names, published_split_sets};

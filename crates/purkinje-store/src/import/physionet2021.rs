@@ -138,6 +138,14 @@ fn all_classes() -> Vec<(LabelClass, Vec<String>)> {
         .collect()
 }
 
+/// The names of the scored classes, in the order of [`ChallengeWeights::published`]; those of equal diagnoses are joined by `|`.
+pub fn scored_names() -> Vec<String> {
+    scored_classes()
+        .into_iter()
+        .map(|(class, _)| class.name)
+        .collect()
+}
+
 /// The scored classes: names and codes of equal diagnoses are joined by `|`, as in the table of weights.
 fn scored_classes() -> Vec<(LabelClass, Vec<String>)> {
     ChallengeWeights::published()

@@ -253,7 +253,8 @@ impl Run<'_> {
             &self.device,
             &mut watch,
         )
-        .into_diagnostic()?;
+        .into_diagnostic()?
+        .chosen();
         if let Some(report) = watch.finish() {
             output::print(&format!(
                 "iteration {number}, step {} of {}: loss {:.4}\n",
@@ -529,11 +530,9 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
                     min_lr: 0.0,
                     warmup_epochs: 0,
                     decay: Decay::Linear,
-                    accumulate: 1,
                     seed: 42,
                     optimizer: AdamwConfig::hubert(),
-                    mixed_precision: false,
-                    checkpoint_every_s: 300,
+                    ..TrainConfig::default()
                 },
                 hubert,
             }
