@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     EvalError,
     error::check_length,
-    metrics::{Confusion, Ranking, Sweep, exact_matches},
+    metrics::{Confusion, Ranking, SingleClass, Sweep, exact_matches, macro_mean},
     rng::CounterRng,
 };
 
@@ -158,6 +158,7 @@ pub(crate) fn intervals(
     labels: &[bool],
     thresholds: &[f32],
     patients: &Patients,
+    single_class: SingleClass,
     options: &BootstrapOptions,
 ) -> Result<Intervals, EvalError> {
     options.check()?;
@@ -197,7 +198,7 @@ pub(crate) fn intervals(
         }
         let (per_class, means) = row.split_at_mut(METRICS * classes.len());
         for (metric, mean) in means[..METRICS].iter_mut().enumerate() {
-            *mean = defined_mean(per_class.iter().skip(metric).step_by(METRICS));
+            *mean = mean_of(per_class.iter().skip(metric).step_by(METRICS), single_class);
         }
         let total = |of: &[u64]| -> f64 {
             let sum: u64 = of.iter().zip(weights).map(|(n, &w)| n * u64::from(w)).sum();
@@ -296,7 +297,7 @@ pub fn paired_difference<P: Hash + Eq>(
         }
         let (per_class, means) = row.split_at_mut(2 * classes);
         for (metric, mean) in means.iter_mut().enumerate() {
-            *mean = defined_mean(per_class.iter().skip(metric).step_by(2));
+            *mean = mean_of(per_class.iter().skip(metric).step_by(2), SingleClass::Skip);
         }
     };
     let mut observed = vec![0.0; width];
@@ -366,11 +367,9 @@ fn class_metrics(entries: &[Entry], weights: &[u32]) -> [f64; METRICS] {
     ]
 }
 
-fn defined_mean<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
-    let (sum, count) = values
-        .filter(|value| !value.is_nan())
-        .fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-    sum / f64::from(count)
+fn mean_of<'a>(values: impl Iterator<Item = &'a f64>, single_class: SingleClass) -> f64 {
+    let defined = values.map(|value| Some(*value).filter(|value| !value.is_nan()));
+    macro_mean(defined, single_class).value.unwrap_or(f64::NAN)
 }
 
 /// Values of every resample, `[resamples, width]`; NaN where undefined.
@@ -527,6 +526,7 @@ mod tests {
             &labels,
             &[0.5; 3],
             &Patients::new(&patients),
+            SingleClass::Skip,
             &options,
         )
         .unwrap()
@@ -544,7 +544,15 @@ mod tests {
                 unit,
                 ..Default::default()
             };
-            let found = intervals(&rankings, &scores, &labels, &[20.0], &patients, &options);
+            let found = intervals(
+                &rankings,
+                &scores,
+                &labels,
+                &[20.0],
+                &patients,
+                SingleClass::Skip,
+                &options,
+            );
             found.unwrap().classes[0].undefined_resamples
         };
         assert!(undefined(Unit::Patients) > 200);
@@ -622,6 +630,7 @@ mod tests {
                 &labels,
                 &[0.5],
                 &Patients::new(&ids),
+                SingleClass::Skip,
                 &BootstrapOptions::default(),
             )
             .unwrap();
@@ -652,6 +661,7 @@ mod tests {
             &labels,
             &[0.5],
             &Patients::new(&ids),
+            SingleClass::Skip,
             &BootstrapOptions {
                 resamples: 4000,
                 ..Default::default()
@@ -709,6 +719,7 @@ mod tests {
                 &labels,
                 &[0.5],
                 &Patients::new(&["a", "b", "c", "d", "e"]),
+                SingleClass::Skip,
                 &BootstrapOptions {
                     resamples,
                     ..Default::default()

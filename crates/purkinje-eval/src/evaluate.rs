@@ -159,6 +159,7 @@ pub fn evaluate_split<P: Hash + Eq>(
         labels,
         &options.thresholds,
         &patients,
+        options.single_class,
         &options.bootstrap,
     )?;
 
@@ -325,6 +326,22 @@ mod tests {
         options.bootstrap.level = 0.95;
         options.thresholds.push(0.5);
         assert!(run(&options).is_err());
+    }
+
+    #[test]
+    fn intervals_follow_the_policy_of_their_mean() {
+        let mut options = EvaluateOptions::new(["AF", "LBBB"]);
+        options.single_class = SingleClass::Zero;
+        let (scores, labels) = (
+            [0.9, 0.2, 0.8, 0.6, 0.1, 0.3],
+            [true, false, false, false, true, false],
+        );
+        let found = evaluate_split(&scores, &labels, &[0, 1, 2], &options).unwrap();
+        let auroc = &found.macro_mean.auroc;
+        let interval = auroc.interval.unwrap();
+        // AF alone is at most 1: half of that is the most the mean of both can be.
+        assert_eq!(auroc.value, Some(0.25));
+        assert!(interval.high <= 0.5, "{interval:?}");
     }
 
     #[test]
