@@ -312,6 +312,11 @@ struct Curve {
     points: Vec<CurvePoint>,
 }
 
+/// The file of a code book in the folder of a [`curve`].
+pub fn book_file(clusters: usize) -> String {
+    format!("code_book_{clusters}.safetensors")
+}
+
 /// Fits a code book for each of several numbers of clusters and measures it; `config.clusters` does not count.
 ///
 /// Books (`code_book_K.safetensors`) and figures (`curve.json`) go to `dir` as they are ready; points that are there
@@ -366,7 +371,7 @@ pub fn curve(
             clusters,
             ..config.clone()
         };
-        let file = format!("code_book_{clusters}.safetensors");
+        let file = book_file(clusters);
         let fitted = fit(features, &config, Some(&dir.join(&file)), observer)?;
         let quality = Quality::of(features, &fitted.book, quality)?;
         curve.points.push(CurvePoint {

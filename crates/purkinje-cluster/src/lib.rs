@@ -27,5 +27,7 @@ pub mod quality;
 
 pub use code_book::{CodeBook, Ensemble, MAX_BOOKS, MAX_CLUSTERS, MAX_WIDTH, Rows, normalise};
 pub use error::ClusterError;
-pub use fit::{BatchReport, CurvePoint, FitConfig, Fitted, MiniBatch, Observer, curve, fit};
+pub use fit::{
+    BatchReport, CurvePoint, FitConfig, Fitted, MiniBatch, Observer, book_file, curve, fit,
+};
 pub use init::plus_plus;

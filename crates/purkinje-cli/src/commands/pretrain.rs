@@ -158,13 +158,8 @@ fn training_rows(store: &Store, quality: &str) -> Result<Vec<usize>> {
     if rows.is_empty() {
         rows = (0..store.len()).collect();
     }
-    let quality: QualityFilter = quality.parse().into_diagnostic()?;
     let listed = rows.len();
-    let rate_hz = store.info().rate_hz;
-    rows.retain(|&row| {
-        let row = store.row(row);
-        row.is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok())
-    });
+    keep_good(store, &mut rows, quality)?;
     if rows.is_empty() {
         return Err(miette!(
             "none of the {listed} records for training in `{}` keeps the limits `{quality}`",
@@ -172,6 +167,29 @@ fn training_rows(store: &Store, quality: &str) -> Result<Vec<usize>> {
         ));
     }
     Ok(rows)
+}
+
+/// The validation part of a store, which may be empty; of records that keep the limits of `quality`.
+fn validation_rows(store: &Store, quality: &str) -> Result<Vec<usize>> {
+    let mut rows = store.indices(Split::Val);
+    keep_good(store, &mut rows, quality)?;
+    if rows.is_empty() {
+        return Err(miette!(
+            "`{}` has no records to validate on: prepare it with a validation part, or leave out --validate-every",
+            store.dir().display()
+        ));
+    }
+    Ok(rows)
+}
+
+fn keep_good(store: &Store, rows: &mut Vec<usize>, quality: &str) -> Result<()> {
+    let quality: QualityFilter = quality.parse().into_diagnostic()?;
+    let rate_hz = store.info().rate_hz;
+    rows.retain(|&row| {
+        let row = store.row(row);
+        row.is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok())
+    });
+    Ok(())
 }
 
 /// Pre-trains and saves; also used by the demo.

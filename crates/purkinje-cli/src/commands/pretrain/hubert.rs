@@ -10,7 +10,7 @@ use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, bail, miette};
 use purkinje_cluster::features::{Features, Writer};
 use purkinje_cluster::quality::{QualityConfig, Scope};
-use purkinje_cluster::{CodeBook, CurvePoint, Ensemble, FitConfig, curve};
+use purkinje_cluster::{CodeBook, CurvePoint, Ensemble, FitConfig, book_file, curve};
 use purkinje_figures::chart::{AxisScale, LineChart, Series};
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig};
@@ -20,15 +20,20 @@ use purkinje_signal::Preprocess;
 use purkinje_signal::descriptors::{AnalysisRate, Choices, Descriptors, Kind};
 use purkinje_signal::hubert_input::CROP_SAMPLES;
 use purkinje_store::{QualityFilter, Store};
+use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::hubert::{CodeTraining, CodedCrops, Codes};
 use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::schedule::epochs_for;
 use purkinje_train::source::{Source as _, StoreCrops};
-use purkinje_train::{Decay, RunFolder, TrainConfig, train};
+use purkinje_train::{
+    Decay, Keep, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, Validated,
+    ValidationConfig, train,
+};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Watch, begin};
+use super::{Watch, begin, training_rows, validation_rows};
 use crate::device::DeviceName;
 use crate::model::{LoadedModel, Network, hubert_crop};
 use crate::output::{self, NewFile};
@@ -39,6 +44,8 @@ use crate::{system, tokens};
 const CHUNK: usize = 64;
 /// Recordings of one pass through the network.
 const BATCH: usize = 16;
+/// Penalties of the weight decay that a patience is divided into (specification 11.1).
+const PENALTY_INTERVALS: usize = 4;
 const FEATURES: &str = "features";
 const BOOKS: &str = "code-books";
 const CODES: &str = "codes.npy";
@@ -74,9 +81,24 @@ pub struct HubertArgs {
     /// The layer whose states later iterations cluster [default: two thirds of the depth, 8 of 12].
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
-    /// Passes over the data in each iteration.
+    /// Passes over the data in each iteration [default: 20].
     #[arg(long)]
     epochs: Option<usize>,
+    /// Updates in each iteration, instead of passes; published: 80000, then 800000 (BASE) or 400000.
+    #[arg(long, conflicts_with = "epochs")]
+    updates: Option<usize>,
+    /// Share of hidden tokens in the loss; the rest is that of visible ones [default: 1].
+    #[arg(long)]
+    alpha: Option<f64>,
+    /// Updates between validations on the validation part of the store; published: 4000 [default: none].
+    #[arg(long, value_name = "N")]
+    validate_every: Option<usize>,
+    /// Validations without improvement of loss or accuracy after which an iteration stops; published: 10.
+    #[arg(long, value_name = "N", requires = "validate_every")]
+    patience: Option<usize>,
+    /// Weight decay and dropout rise at every quarter of the patience.
+    #[arg(long, requires = "patience")]
+    dynamic_regularisation: bool,
     /// Records of one step.
     #[arg(long)]
     batch: Option<usize>,
@@ -144,7 +166,11 @@ pub fn run(args: &HubertArgs) -> Result<()> {
     let run = Run {
         args,
         config: &config,
-        rows: rows(&store, &config.quality)?,
+        rows: long_enough(&store, training_rows(&store, &config.quality)?)?,
+        validation: match config.train.validation {
+            None => Vec::new(),
+            Some(_) => long_enough(&store, validation_rows(&store, &config.quality)?)?,
+        },
         contract: &contract,
         store: &store,
         device,
@@ -161,9 +187,8 @@ pub fn run(args: &HubertArgs) -> Result<()> {
     output::print(&format!("model in {}\n", folder.display()))
 }
 
-/// The training part, or all where there is none, without records that are too short for a crop.
-fn rows(store: &Store, quality: &str) -> Result<Vec<usize>> {
-    let mut rows = super::training_rows(store, quality)?;
+/// The rows that are long enough for a crop.
+fn long_enough(store: &Store, mut rows: Vec<usize>) -> Result<Vec<usize>> {
     let all = rows.len();
     let seconds = CROP_SAMPLES as f64 / Preprocess::hubert().rate_hz;
     let rate_hz = store.info().rate_hz;
@@ -187,6 +212,8 @@ struct Run<'a> {
     args: &'a HubertArgs,
     config: &'a RunConfig,
     rows: Vec<usize>,
+    /// What is validated on; empty if nothing is.
+    validation: Vec<usize>,
     contract: &'a Preprocess,
     store: &'a Store,
     device: Device,
@@ -218,12 +245,11 @@ impl Run<'_> {
                 &self.device,
             ),
         };
-        let codes = self.codes(&dir, clusters, before)?;
+        let fit = |features: &Features| self.books(&dir, clusters, features);
+        let codes = self.codes(&dir, clusters, before, &fit)?;
         let source = CodedCrops::new(self.crops()?, codes).into_diagnostic()?;
-        let train_config = TrainConfig {
-            seed: self.config.train.seed.wrapping_add(number as u64 - 1),
-            ..self.config.train.clone()
-        };
+        let validation = self.validation(&dir, clusters, before)?;
+        let train_config = self.train_config(number)?;
         let objective = CodeTraining::new(
             model.clone(),
             &source,
@@ -231,16 +257,24 @@ impl Run<'_> {
             self.config.alpha,
             train_config.seed,
         );
-        let steps = self.rows.len() / self.config.batch / train_config.accumulate.max(1);
+        let per_epoch = self.rows.len() / self.config.batch / train_config.accumulate.max(1);
+        let steps = match train_config.updates {
+            Some(updates) if !train_config.ends_with_epoch => updates,
+            _ => per_epoch * train_config.epochs,
+        };
         progress::note(format!(
-            "iteration {number}: {} parameters, {} records, code books of {clusters:?}, {} epochs of {steps} steps on {}",
+            "iteration {number}: {} parameters, {} records, code books of {clusters:?}, {steps} steps, {per_epoch} in an epoch, on {}",
             model.weights().count(),
             self.rows.len(),
-            train_config.epochs,
             self.args.device
         ));
         let keep = |_: &Weights, _: usize, _: &str| Ok(());
-        let mut watch = Watch::new("pre-train", steps * train_config.epochs, None, &keep);
+        let mut watch = Validating {
+            watch: Watch::new("pre-train", steps, None, &keep),
+            model: &model,
+            source: validation.as_ref(),
+            device: &self.device,
+        };
         let folder = RunFolder {
             path: Some(dir.clone()),
             resume: true,
@@ -255,7 +289,7 @@ impl Run<'_> {
         )
         .into_diagnostic()?
         .chosen();
-        if let Some(report) = watch.finish() {
+        if let Some(report) = watch.watch.finish() {
             output::print(&format!(
                 "iteration {number}, step {} of {}: loss {:.4}\n",
                 report.step, report.steps, report.loss
@@ -266,14 +300,64 @@ impl Run<'_> {
         Ok(model)
     }
 
+    /// Schedule and optimizer of an iteration.
+    fn train_config(&self, number: usize) -> Result<TrainConfig> {
+        let mut config = self.config.train.clone();
+        config.seed = config.seed.wrapping_add(number as u64 - 1);
+        if let (Compat::Released, Some(updates)) = (self.config.hubert.compat, config.updates) {
+            let batches = self.rows.len() / self.config.batch;
+            let epochs = epochs_for(updates, batches, config.accumulate, true);
+            (config.epochs, _) = epochs.into_diagnostic()?;
+            config.ends_with_epoch = true;
+        }
+        Ok(config)
+    }
+
+    /// The validation part with its code words, if the run validates and the store has one. The books are those of the
+    /// training part.
+    fn validation(
+        &self,
+        dir: &Path,
+        clusters: &[usize],
+        before: Option<&Hubert>,
+    ) -> Result<Option<CodedCrops<'_>>> {
+        if self.config.train.validation.is_none() || self.validation.is_empty() {
+            return Ok(None);
+        }
+        let part = Run {
+            rows: self.validation.clone(),
+            validation: Vec::new(),
+            device: self.device.clone(),
+            ..*self
+        };
+        let fitted = |_: &Features| {
+            let folder = dir.join(BOOKS);
+            let books = clusters
+                .iter()
+                .map(|&count| CodeBook::load(&folder.join(book_file(count))).into_diagnostic());
+            Ensemble::new(books.collect::<Result<_>>()?).into_diagnostic()
+        };
+        let dir = dir.join("validation");
+        fs::create_dir_all(&dir).map_err(|error| output::cannot_write(&dir, error))?;
+        let codes = part.codes(&dir, clusters, before, &fitted)?;
+        let (samples, decimation) = hubert_crop(&self.config.hubert);
+        let crops = StoreCrops::new(self.store, part.rows, self.contract, samples, decimation);
+        let source = CodedCrops::new(crops.into_diagnostic()?, codes).into_diagnostic()?;
+        Ok(Some(source))
+    }
+
     fn save(&self, model: &Hubert, iterations: usize, folder: &Path) -> Result<()> {
+        let train = &self.config.train;
+        let length = match train.updates {
+            Some(updates) => format!("{updates} updates"),
+            None => format!("{} epochs", train.epochs),
+        };
         let made = format!(
-            "purkinje {} pretrain hubert: {} records of `{}`, {iterations} iterations of {} epochs, seed {}",
+            "purkinje {} pretrain hubert: {} records of `{}`, {iterations} iterations of {length}, seed {}",
             env!("CARGO_PKG_VERSION"),
             self.rows.len(),
             self.store.info().name,
-            self.config.train.epochs,
-            self.config.train.seed
+            train.seed
         );
         let network = Network::Hubert(model.clone());
         LoadedModel::encoder(network, self.contract.clone()).save(folder, &made)
@@ -285,16 +369,21 @@ impl Run<'_> {
         StoreCrops::new(self.store, rows, self.contract, samples, decimation).into_diagnostic()
     }
 
-    /// The code words of all records: those there are, or made from features.
-    fn codes(&self, dir: &Path, clusters: &[usize], before: Option<&Hubert>) -> Result<Codes> {
+    /// The code words of all records: those there are, or made from features, with the books that `books` finds for them.
+    fn codes(
+        &self,
+        dir: &Path,
+        clusters: &[usize],
+        before: Option<&Hubert>,
+        books: &dyn Fn(&Features) -> Result<Ensemble>,
+    ) -> Result<Codes> {
         let (samples, decimation) = hubert_crop(&self.config.hubert);
         let flat = (samples * self.contract.leads.len()).div_ceil(decimation.unwrap_or(1));
         let tokens = self.config.hubert.tokens(flat);
         let path = dir.join(CODES);
         if !path.is_file() {
             let features = self.features(dir, tokens, before)?;
-            let books = self.books(dir, clusters, &features)?;
-            self.write_codes(&path, &features, &books)?;
+            self.write_codes(&path, &features, &books(&features)?)?;
         }
         if !self.args.keep_features {
             let features = dir.join(FEATURES);
@@ -462,6 +551,50 @@ impl Run<'_> {
     }
 }
 
+/// Watches a run and validates it: all tokens visible, loss and accuracy over all of them (specification, section 9).
+struct Validating<'a> {
+    watch: Watch<'a>,
+    model: &'a Hubert,
+    source: Option<&'a CodedCrops<'a>>,
+    device: &'a Device,
+}
+
+impl Observer for Validating<'_> {
+    fn step(&mut self, report: &StepReport) -> Next {
+        self.watch.step(report)
+    }
+
+    fn validate(
+        &mut self,
+        _step: usize,
+        weights: &Weights,
+    ) -> Result<Option<Validated>, TrainError> {
+        let Some(source) = self.source else {
+            return Ok(None);
+        };
+        let model = self.model.with_weights(weights.clone());
+        let ctx = Context::inference(self.device);
+        let (mut loss, mut accuracy) = (0.0, 0.0);
+        let all: Vec<usize> = (0..source.len()).collect();
+        for chunk in all.chunks(BATCH) {
+            let (mut inputs, mut codes) = (Vec::new(), Vec::new());
+            for &index in chunk {
+                let (input, own) = source.input(index)?;
+                inputs.push(input);
+                codes.extend(own);
+            }
+            let batch = HubertBatch::new(model.config(), &inputs)?;
+            let found = model.validate_codes(&batch, &codes, &ctx);
+            loss += found.0 * chunk.len() as f64;
+            accuracy += found.1 * chunk.len() as f64;
+        }
+        Ok(Some(Validated {
+            loss: loss / all.len() as f64,
+            metric: Some(accuracy / all.len() as f64),
+        }))
+    }
+}
+
 /// The figures of code books.
 fn table(points: &[CurvePoint]) -> String {
     let header = [
@@ -551,8 +684,36 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
     if let Some(filter) = &args.quality {
         config.quality = filter.to_string();
     }
+    config.alpha = args.alpha.unwrap_or(config.alpha);
+    if !(0.0..=1.0).contains(&config.alpha) {
+        bail!("--alpha {}: expected a share from 0 to 1", config.alpha);
+    }
+    let behaviour = match config.hubert.compat {
+        Compat::Paper => Behaviour::Paper,
+        Compat::Released => Behaviour::ReleasedPretrain,
+    };
     let run = &mut config.train;
-    run.epochs = args.epochs.unwrap_or(run.epochs);
+    if let Some(epochs) = args.epochs {
+        run.epochs = epochs;
+        run.updates = None;
+    }
+    run.updates = args.updates.or(run.updates);
+    if let Some(every) = args.validate_every {
+        run.validation = Some(ValidationConfig {
+            every: Some(every),
+            keep: match behaviour {
+                Behaviour::Paper => Keep::Best,
+                _ => Keep::LastImprovement,
+            },
+            stopping: args.patience.map(|patience| StoppingConfig {
+                patience,
+                intervals: PENALTY_INTERVALS,
+                dynamic_regularisation: args.dynamic_regularisation,
+                behaviour,
+            }),
+            ..ValidationConfig::default()
+        });
+    }
     run.lr = args.lr.unwrap_or(run.lr);
     run.seed = args.seed.unwrap_or(run.seed);
     run.accumulate = args.accumulate.unwrap_or(run.accumulate);
