@@ -87,7 +87,21 @@ fn data_sets_are_prepared_by_their_names() {
     prepared("code-15", "data/code-15", &[], 3);
     prepared("code-15", "data/code-15", &["--keep-padding"], 3);
     prepared("code-test", "data/layouts/code-test", &[], 3);
-    prepared("sami-trop", "data/layouts/sami-trop", &[], 3);
+    let named = |info: &Value| -> Vec<String> {
+        let sets = info["label_sets"].as_array().unwrap();
+        sets.iter()
+            .map(|set| set["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (_dir, usual) = prepared("sami-trop", "data/layouts/sami-trop", &[], 3);
+    assert_eq!(named(&usual), ["death", "normal_ecg", "death-2y"]);
+    let (_dir, other) = prepared(
+        "sami-trop",
+        "data/layouts/sami-trop",
+        &["--horizon-years", "0.5"],
+        3,
+    );
+    assert_eq!(named(&other), ["death", "normal_ecg", "death-0.5y"]);
     prepared("sph", "data/layouts/sph", &[], 2);
 }
 

@@ -11,6 +11,7 @@
 //! - [`metrics`] holds the definitions (AUROC, average precision, F1, calibration, ...).
 //! - [`multi_class`] judges classes that exclude each other, [`challenge`] gives the score of the Challenge of 2020/21,
 //!   [`crops`] joins the scores of several crops of a recording.
+//! - [`survival`] compares scores with times to an event, of which some were not waited for.
 //! - [`bootstrap`] resamples patients, never records, for 95 % intervals and paired differences.
 //! - [`probe`] fits the linear probe, the protocol's way of judging an encoder.
 //! - [`fraction`] draws label fractions as the published programs do.
@@ -34,6 +35,7 @@ pub mod multi_class;
 pub mod probe;
 pub mod report;
 mod rng;
+pub mod survival;
 
 pub use error::EvalError;
 pub use evaluate::{

@@ -452,7 +452,20 @@ fn code_15_has_its_labels_numbers_and_real_tracings() {
         (Some("185323"), Some(46.0))
     );
     assert_eq!((one.sex.as_deref(), one.entry), (Some("male"), Some(0)));
-    assert!(catalogue.remarks.is_empty(), "{:?}", catalogue.remarks);
+    // 358121 was seen alive after 3.8 years, 1594286 after 1.3, 795649 died after 1.2, and of 438277 nothing is known.
+    for (id, within_follow_up, within_two_years) in [
+        ("358121", Some(vec![]), Some(vec![])),
+        ("1594286", Some(vec![]), None),
+        ("795649", Some(vec!["death"]), Some(vec!["death-2y"])),
+        ("438277", None, None),
+    ] {
+        assert_eq!(labels(&catalogue, id, "death"), within_follow_up, "{id}");
+        assert_eq!(labels(&catalogue, id, "death-2y"), within_two_years, "{id}");
+    }
+    let [remark] = catalogue.remarks.as_slice() else {
+        panic!("{:?}", catalogue.remarks);
+    };
+    assert!(remark.starts_with("1 of 7 exams"), "{remark}");
 
     let twelve = LeadSet::standard_12();
     let short = source.read(&catalogue, one, &twelve).unwrap();
@@ -590,6 +603,21 @@ fn sami_trop_goes_by_the_order_of_its_rows_and_takes_the_folds_of_hubert() {
     let catalogue = source.catalogue().unwrap();
     assert_eq!(labels(&catalogue, "100726", "death"), Some(vec!["death"]));
     assert_eq!(labels(&catalogue, "101191", "death"), Some(vec![]));
+    let within = |years: Option<f32>| {
+        let options = ImportOptions {
+            horizon_years: years,
+            ..ImportOptions::default()
+        };
+        let source = importer("sami-trop", root.clone(), &options).unwrap();
+        let catalogue = source.catalogue().unwrap();
+        let set = format!("death-{}y", years.unwrap_or(2.0));
+        ["100726", "101191", "999"]
+            .map(|id| labels(&catalogue, id, &set).map(|classes| classes.len()))
+    };
+    // Died after 1.5 years; alive after 2.1 and 2.0.
+    assert_eq!(within(None), [Some(1), Some(0), None]);
+    assert_eq!(within(Some(1.0)), [Some(0), Some(0), Some(0)]);
+    assert_eq!(within(Some(2.5)), [Some(1), None, None]);
     assert_eq!(
         labels(&catalogue, "101191", "normal_ecg"),
         Some(vec!["normal_ecg"])

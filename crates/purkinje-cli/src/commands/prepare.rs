@@ -69,6 +69,9 @@ struct SourceArgs {
     /// Keep the zeros around tracings that are stored in arrays of one length
     #[arg(long)]
     keep_padding: bool,
+    /// code-15, sami-trop: years within which a death counts in the label set `death-2y`, which is called by them [default: 2]
+    #[arg(long, value_name = "YEARS")]
+    horizon_years: Option<f32>,
     /// folder: a table of labels, patients, parts or reports, CSV or Parquet with a column `id` or `path`
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -168,6 +171,7 @@ impl SourceArgs {
             min_likelihood: self.min_likelihood,
             min_report_words: self.min_report_words,
             keep_padding: self.keep_padding,
+            horizon_years: self.horizon_years,
             table,
             patient_salt: self.patient_salt.as_deref().map(read_salt).transpose()?,
         })

@@ -9,6 +9,7 @@ use purkinje_record::{LeadSet, RecordError, Recording};
 
 use super::error::ImportError;
 use super::exams::{ExamColumns, VALUES};
+use super::mortality::{DEFAULT_HORIZON_YEARS, add_mortality};
 use super::published::Whole;
 use super::table::{Table, identifier};
 use super::tracings::{TracingFiles, read_mat};
@@ -47,8 +48,9 @@ const PUBLISHED_AUC: [(&str, f64); 4] = [
 
 /// CODE-15%: `exams.csv` and the parts `exams_partN.hdf5`, in the same folder or one below.
 ///
-/// Ids are `exam_id`s, in the order of the files. Label sets are `abnormalities` (1dAVb, RBBB, LBBB, SB, ST, AF) and
-/// `normal_ecg`; values are `death` (0 or 1), `follow_up_years` and `predicted_age`, blank where the table is. Samples are
+/// Ids are `exam_id`s, in the order of the files. Label sets are `abnormalities` (1dAVb, RBBB, LBBB, SB, ST, AF),
+/// `normal_ecg`, `death` (within the follow-up, however long it was) and `death-2y` (within two years; unlabelled if that is not
+/// known); values are `death` (0 or 1), `follow_up_years` and `predicted_age`, blank where the table is. Samples are
 /// stored in units of 1e-4 V at 400 Hz, and zeros around a tracing are cut off. The leads are named by what the samples say:
 /// aVR, aVL and aVF by their relations to I and II. There are no published parts. An exam that no HDF5 file holds is taken from
 /// `tracings/code_15_ID.mat` if that is there.
@@ -57,6 +59,8 @@ pub struct Code15 {
     pub root: PathBuf,
     /// Keep the zeros around tracings.
     pub keep_padding: bool,
+    /// Horizon of `death-2y` in years; another gives it another name.
+    pub horizon_years: f32,
     files: TracingFiles,
 }
 
@@ -66,6 +70,7 @@ impl Code15 {
         Code15 {
             root: root.into(),
             keep_padding: false,
+            horizon_years: DEFAULT_HORIZON_YEARS,
             files: TracingFiles::default(),
         }
     }
@@ -142,6 +147,7 @@ impl Importer for Code15 {
                 labels: vec![
                     columns.abnormalities(&table, row, &ABNORMALITIES)?,
                     columns.normal(&table, row)?,
+                    columns.death(&table, row)?,
                 ],
                 ..columns.item(&table, row)?
             };
@@ -189,16 +195,24 @@ impl Importer for Code15 {
                 "{twice} tracings bear the number of an earlier one and were left out"
             ));
         }
+        let mut label_sets = vec![
+            LabelSet::from_names("abnormalities", ABNORMALITIES),
+            LabelSet::from_names("normal_ecg", ["normal_ecg"]),
+            LabelSet::from_names("death", ["death"]),
+        ];
+        add_mortality(
+            self.horizon_years,
+            &mut items,
+            &mut label_sets,
+            &mut remarks,
+        );
         if let Some(whole) = Whole::of(&items, PUBLISHED_EXAMS) {
             remarks.extend(whole.patients(PUBLISHED_PATIENTS).remarks());
         }
         Ok(Catalogue {
             name: "code-15".to_owned(),
             root: self.root.clone(),
-            label_sets: vec![
-                LabelSet::from_names("abnormalities", ABNORMALITIES),
-                LabelSet::from_names("normal_ecg", ["normal_ecg"]),
-            ],
+            label_sets,
             values: VALUES.map(str::to_owned).to_vec(),
             items,
             remarks,

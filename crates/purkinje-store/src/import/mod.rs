@@ -35,6 +35,7 @@ mod ludb;
 mod mimic_iv_ecg;
 mod mimic_reports;
 mod mitdb;
+mod mortality;
 mod physionet2021;
 mod ptb_xl;
 mod ptbdb;
@@ -71,6 +72,7 @@ pub use mimic_reports::{
     DERI_MIN_WORDS, clean_report, d_beta_clean, d_beta_released_report, d_beta_report, deri_report,
 };
 pub use mitdb::MitBih;
+pub use mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};
 pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021, scored_names};
 pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use ptbdb::PtbDb;

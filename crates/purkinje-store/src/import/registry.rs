@@ -6,6 +6,7 @@ use purkinje_record::{Lead, LeadSet};
 use purkinje_signal::Preprocess;
 
 use super::error::ImportError;
+use super::mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};
 use super::{
     Code15, CodeTest, Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih,
     Physionet2021, PtbDb, PtbXl, PtbXlRate, SamiTrop, Sph, hubert, mitdb, published_split_names,
@@ -40,6 +41,8 @@ pub struct ImportOptions {
     pub min_report_words: Option<usize>,
     /// Keep the zeros around tracings that are stored in arrays of one length.
     pub keep_padding: bool,
+    /// Years within which a death counts in the label set `death-2y`, which is called by them (CODE-15 %, SaMi-Trop).
+    pub horizon_years: Option<f32>,
     /// Labels, patients, parts and reports of a folder.
     pub table: Option<LabelTable>,
     /// Keeps records of one patient together by the salted hashes of the identifiers in their files (folder).
@@ -101,8 +104,8 @@ const DATA_SETS: &[DataSet] = &[
         name: "code-15",
         about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
         preset: "clear",
-        options: &["keep_padding"],
-        label_sets: &["abnormalities", "normal_ecg"],
+        options: &["keep_padding", "horizon_years"],
+        label_sets: &["abnormalities", "normal_ecg", "death", "death-2y"],
     },
     DataSet {
         name: "code-test",
@@ -123,8 +126,8 @@ const DATA_SETS: &[DataSet] = &[
         name: "sami-trop",
         about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
         preset: "clear",
-        options: &["split", "keep_padding"],
-        label_sets: &["death", "normal_ecg"],
+        options: &["split", "keep_padding", "horizon_years"],
+        label_sets: &["death", "normal_ecg", "death-2y"],
     },
     DataSet {
         name: "sph",
@@ -263,6 +266,7 @@ pub fn importer(
         "code-15" => {
             let mut source = Code15::new(root);
             source.keep_padding = options.keep_padding;
+            source.horizon_years = set.horizon_years(options)?;
             Box::new(source)
         }
         "code-test" => {
@@ -273,6 +277,7 @@ pub fn importer(
         "sami-trop" => {
             let mut source = SamiTrop::new(root);
             source.keep_padding = options.keep_padding;
+            source.horizon_years = set.horizon_years(options)?;
             source.hubert_fold = split.and_then(hubert::fold_of);
             Box::new(source)
         }
@@ -314,6 +319,15 @@ impl DataSet {
         }
     }
 
+    fn horizon_years(&self, options: &ImportOptions) -> Result<f32, ImportError> {
+        let years = options.horizon_years.unwrap_or(DEFAULT_HORIZON_YEARS);
+        if years > 0.0 && years <= MAX_HORIZON_YEARS {
+            return Ok(years);
+        }
+        let expected = format!("more than 0 and at most {MAX_HORIZON_YEARS} years");
+        Err(self.refuse("horizon_years", &years.to_string(), &expected))
+    }
+
     fn refuse(&self, option: &'static str, found: &str, expected: &str) -> ImportError {
         ImportError::Option {
             data_set: self.name.to_owned(),
@@ -334,10 +348,11 @@ impl ImportOptions {
             min_likelihood,
             min_report_words,
             keep_padding,
+            horizon_years,
             table,
             patient_salt,
         } = self;
-        let given: [(&'static str, Option<String>); 7] = [
+        let given: [(&'static str, Option<String>); 8] = [
             ("rate_hz", rate_hz.map(|rate| rate.to_string())),
             ("split", split.clone()),
             ("min_likelihood", min_likelihood.map(|min| min.to_string())),
@@ -346,6 +361,10 @@ impl ImportOptions {
                 min_report_words.map(|words| words.to_string()),
             ),
             ("keep_padding", keep_padding.then(|| "true".to_owned())),
+            (
+                "horizon_years",
+                horizon_years.map(|years| years.to_string()),
+            ),
             (
                 "table",
                 table.as_ref().map(|table| table.path.display().to_string()),
@@ -510,6 +529,16 @@ mod tests {
             },
         );
         assert!(found.contains("100 or 500"), "{found}");
+        for years in [0.0, -2.0, f32::NAN, 101.0] {
+            let found = error(
+                "sami-trop",
+                ImportOptions {
+                    horizon_years: Some(years),
+                    ..usual()
+                },
+            );
+            assert!(found.contains("at most 100 years"), "{found}");
+        }
         let found = error(
             "ptb-xl",
             ImportOptions {

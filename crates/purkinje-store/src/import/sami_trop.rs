@@ -9,6 +9,7 @@ use super::code::unusual_order;
 use super::error::ImportError;
 use super::exams::{ExamColumns, VALUES};
 use super::hubert;
+use super::mortality::{DEFAULT_HORIZON_YEARS, add_mortality};
 use super::published::Whole;
 use super::table::Table;
 use super::tracings::TracingFiles;
@@ -20,8 +21,8 @@ const PUBLISHED_EXAMS: usize = 1631;
 
 /// SaMi-Trop: `exams.csv` and `exams.hdf5`, ECGs of patients with chronic Chagas disease.
 ///
-/// Ids are `exam_id`s. The label set `death` is whether the patient died within the follow-up, `normal_ecg` whether the ECG is
-/// called normal; values are `death`, `follow_up_years` and `predicted_age`. Rows of the table and tracings belong together by
+/// Ids are `exam_id`s. The label set `death` is whether the patient died within the follow-up, however long it was, `death-2y`
+/// whether within two years (unlabelled if that is not known), `normal_ecg` whether the ECG is called normal; values are `death`, `follow_up_years` and `predicted_age`. Rows of the table and tracings belong together by
 /// their order, or by `exam_id` where the HDF5 file has it. Unit, rate, padding and leads as in CODE-15%.
 pub struct SamiTrop {
     /// The folder of `exams.csv`.
@@ -30,6 +31,8 @@ pub struct SamiTrop {
     pub keep_padding: bool,
     /// Fold of HuBERT-ECG whose parts are taken, 0 to 3 (train and test only); without, exams are divided at random.
     pub hubert_fold: Option<usize>,
+    /// Horizon of `death-2y` in years; another gives it another name.
+    pub horizon_years: f32,
     files: TracingFiles,
 }
 
@@ -40,6 +43,7 @@ impl SamiTrop {
             root: root.into(),
             keep_padding: false,
             hubert_fold: None,
+            horizon_years: DEFAULT_HORIZON_YEARS,
             files: TracingFiles::default(),
         }
     }
@@ -101,16 +105,23 @@ impl Importer for SamiTrop {
         let mut remarks: Vec<String> = unusual_order(&path, &tracings).into_iter().collect();
         let name = |item: &Item| split_name(item);
         remarks.extend(unlike_published(&items));
+        let mut label_sets = vec![
+            LabelSet::from_names("death", ["death"]),
+            LabelSet::from_names("normal_ecg", ["normal_ecg"]),
+        ];
+        add_mortality(
+            self.horizon_years,
+            &mut items,
+            &mut label_sets,
+            &mut remarks,
+        );
         if let Some(fold) = self.hubert_fold {
             remarks.extend(hubert::divide("sami-trop", fold, &mut items, name)?);
         }
         Ok(Catalogue {
             name: "sami-trop".to_owned(),
             root: self.root.clone(),
-            label_sets: vec![
-                LabelSet::from_names("death", ["death"]),
-                LabelSet::from_names("normal_ecg", ["normal_ecg"]),
-            ],
+            label_sets,
             values: VALUES.map(str::to_owned).to_vec(),
             items,
             remarks,
