@@ -142,6 +142,56 @@ fn contributions_of_leads_add_up_to_the_logit() {
 }
 
 #[test]
+fn outputs_are_named_by_the_published_orders() {
+    let made = Made::get();
+    let golden = |name: &str| data(&format!("golden-data/hubert-ecg/{name}"));
+    let import = |file: &Path, labels: &str, out: &Path| {
+        run!(
+            "import-checkpoint",
+            "hubert",
+            file,
+            "--heads",
+            "2",
+            "--labels",
+            labels,
+            "--out",
+            out
+        )
+    };
+    // Five outputs, as the superclasses of PTB-XL have; `ptbxl_diag_superclass` is their name in the published tables.
+    let five = golden("classification-label-embedding/hf");
+    for name in ["ptbxl-super", "ptbxl_diag_superclass"] {
+        let out = made.at(name);
+        ok(import(&five, name, &out));
+        let said = json(&ok(run!("predict", "--model", &out, record())));
+        let names: Vec<&str> = said[0]["labels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|label| label["name"].as_str().unwrap())
+            .collect();
+        // By the table, not by the alphabet (`superdiagnostic` is CLEAR's order).
+        assert_eq!(names, ["NORM", "HYP", "STTC", "CD", "MI"]);
+    }
+    let never = made.at("never-named");
+    let refused = |file: &Path, labels: &str| failed(import(file, labels, &never));
+    let error = refused(&five, "cardio-learning");
+    assert!(
+        error.contains("5 outputs") && error.contains("names 164"),
+        "{error}"
+    );
+    let six = golden("classification-linear/checkpoint.pt");
+    let error = refused(&six, "ribeiro");
+    assert!(
+        error.contains("was not published") && error.contains("SB, AF, ST (CODE test set)"),
+        "{error}"
+    );
+    let error = refused(&six, "ptbxl");
+    assert!(error.contains("ptbxl-super, "), "{error}");
+    assert!(!never.exists());
+}
+
+#[test]
 fn heads_are_fitted_judged_saved_and_exported() {
     let made = Made::get();
     let (store, encoder) = (made.at("store"), made.at("encoder"));

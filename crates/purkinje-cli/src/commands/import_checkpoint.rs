@@ -16,6 +16,7 @@ use purkinje_models::hug::Head;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
+use purkinje_train::recipes::{self, RecipeError};
 use serde_json::{Map, Value};
 
 use crate::model::{self, LoadedModel, Network};
@@ -56,7 +57,8 @@ struct HubertArgs {
     /// Preprocessing of the recordings it was trained on
     #[arg(long, value_name = "NAME", default_value = "hubert", value_parser = super::preset)]
     preset: Preprocess,
-    /// What the outputs mean: labels.json, a text file with a name a line, STORE:TASK, or `superdiagnostic`
+    /// What the outputs mean: the published order of a data set by its name (`cardio-learning`, `ptbxl-super`, ...), labels.json, a
+    /// text file with a name a line, STORE:TASK, or `superdiagnostic`, which is CLEAR's order
     #[arg(long, value_name = "LABELS")]
     labels: Option<String>,
 }
@@ -109,7 +111,8 @@ fn hubert(args: HubertArgs) -> miette::Result<()> {
         Some((head, classes)) => (Some(head), Some(classes)),
         None => (None, None),
     };
-    let labels = labels(args.labels.as_deref(), classes, &mut notes).wrap_err_with(place)?;
+    let labels =
+        labels(args.labels.as_deref(), classes, published, &mut notes).wrap_err_with(place)?;
     let device = Device::flex();
     let mut weights = Weights::default();
     for (name, tensor) in read.state {
@@ -172,7 +175,13 @@ fn clear(args: ClearArgs) -> miette::Result<()> {
         Stage::Linear => Some(Head::Linear),
         Stage::Hug => Some(Head::Hug),
     };
-    let labels = labels(args.labels.as_deref(), layout.classes, &mut notes).wrap_err_with(place)?;
+    let labels = labels(
+        args.labels.as_deref(),
+        layout.classes,
+        superdiagnostic,
+        &mut notes,
+    )
+    .wrap_err_with(place)?;
     let mut expected = config.parameters();
     if let Some(head) = head {
         expected.extend(head.parameters(config.embed_dim, layout.classes.unwrap_or(0)));
@@ -258,9 +267,13 @@ fn config(
     Ok(config)
 }
 
+/// Labels that a system's models are published with, by a name.
+type ByName = fn(&str) -> miette::Result<Labels>;
+
 fn labels(
     given: Option<&str>,
     classes: Option<usize>,
+    by_name: ByName,
     notes: &mut Vec<String>,
 ) -> miette::Result<Option<Labels>> {
     let Some(classes) = classes else {
@@ -270,7 +283,7 @@ fn labels(
         return Ok(None);
     };
     let labels = match given {
-        Some(given) => read_labels(given)?,
+        Some(given) => read_labels(given, by_name)?,
         None => {
             notes.push(format!(
                 "What the {classes} outputs mean is not known; `--labels` names them."
@@ -280,7 +293,7 @@ fn labels(
     };
     if labels.classes.len() != classes {
         bail!(
-            "the checkpoint has {classes} outputs, but `--labels {}` names {}",
+            "the checkpoint has {classes} outputs, but `--labels {}` names {}; nothing was written",
             given.unwrap_or_default(),
             labels.classes.len()
         );
@@ -288,7 +301,7 @@ fn labels(
     Ok(Some(labels))
 }
 
-fn read_labels(given: &str) -> miette::Result<Labels> {
+fn read_labels(given: &str, by_name: ByName) -> miette::Result<Labels> {
     let path = Path::new(given);
     if path.is_file() {
         let text = std::fs::read_to_string(path)
@@ -311,10 +324,31 @@ fn read_labels(given: &str) -> miette::Result<Labels> {
         let set = store.label_set(task).into_diagnostic()?;
         return Ok(named(task, store.info().label_sets[set].class_names()));
     }
+    by_name(given)
+}
+
+/// The one order that is known of CLEAR's published models.
+fn superdiagnostic(given: &str) -> miette::Result<Labels> {
     if given == "superdiagnostic" {
         return Ok(named(given, SUPERDIAGNOSTIC.map(str::to_owned)));
     }
     bail!("`--labels {given}` is neither a file, nor STORE:TASK, nor `superdiagnostic`")
+}
+
+/// The orders of HuBERT-ECG's published models.
+fn published(given: &str) -> miette::Result<Labels> {
+    if given == "superdiagnostic" {
+        return superdiagnostic(given);
+    }
+    match recipes::output_names(given) {
+        Ok(names) => Ok(named(given, names)),
+        Err(error @ RecipeError::Unknown { .. }) => Err(error).into_diagnostic().wrap_err_with(|| {
+            format!("`--labels {given}` is neither a file, nor STORE:TASK, nor `superdiagnostic`, nor a published data set")
+        }),
+        Err(error) => Err(error).into_diagnostic().wrap_err_with(|| {
+            format!("`--labels {given}` names no labels; give a text file with a name a line")
+        }),
+    }
 }
 
 fn named(task: &str, names: impl IntoIterator<Item = String>) -> Labels {

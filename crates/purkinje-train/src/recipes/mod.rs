@@ -164,6 +164,19 @@ pub enum RecipeError {
         /// The start asked for.
         start: Start,
     },
+    /// What the outputs of the published models mean is not known.
+    #[error(
+        "the order of the {outputs} outputs of `{name}` was not published{}; name them yourself, in the order of the head",
+        .orders.map(|orders| format!(", and its data are published in two orders: {orders}")).unwrap_or_default()
+    )]
+    NoOrder {
+        /// The data set.
+        name: String,
+        /// Outputs of its models.
+        outputs: usize,
+        /// The orders that would be possible, if there are several.
+        orders: Option<&'static str>,
+    },
     /// A table that cannot be read.
     #[error("{table}, line {line}: {problem}")]
     Table {
@@ -211,6 +224,34 @@ pub fn names() -> Result<Vec<String>, RecipeError> {
     Ok(names)
 }
 
+/// What the outputs of the published models of a data set mean, in their order, whatever size and start; names as in [`recipe`].
+///
+/// Two classes that exclude each other are published under the name of the second: `death` is the outputs `no death`, `death`.
+///
+/// # Errors
+/// [`RecipeError::Unknown`]; [`RecipeError::NoOrder`] for the two data sets whose tables were not published.
+pub fn output_names(name: &str) -> Result<Vec<String>, RecipeError> {
+    let wanted = short_name(name);
+    let Some(recipe) = all()?.iter().find(|recipe| recipe.name == wanted) else {
+        return Err(RecipeError::Unknown {
+            name: name.to_owned(),
+            known: names()?,
+        });
+    };
+    let names: Vec<String> = recipe.labels.iter().map(|l| l.name.clone()).collect();
+    match (recipe.task, names.as_slice()) {
+        (TaskType::MultiClass, [second]) if recipe.outputs == 2 => {
+            Ok(vec![format!("no {second}"), second.clone()])
+        }
+        _ if names.len() == recipe.outputs => Ok(names),
+        _ => Err(RecipeError::NoOrder {
+            outputs: recipe.outputs,
+            orders: (wanted == "ribeiro").then_some(RIBEIRO_ORDERS),
+            name: wanted,
+        }),
+    }
+}
+
 /// All published runs, in the order of the table.
 ///
 /// # Errors
@@ -231,6 +272,9 @@ pub fn all() -> Result<&'static [Recipe], RecipeError> {
 const LR: f64 = 1e-5;
 /// Share of their steps that warm up.
 const WARMUP_SHARE: f64 = 0.08;
+
+/// The abnormalities of Ribeiro as its data are published.
+const RIBEIRO_ORDERS: &str = "1dAVb, RBBB, LBBB, SB, ST, AF (exams of CODE-15 %) and 1dAVb, RBBB, LBBB, SB, AF, ST (CODE test set)";
 
 /// `ptbxl_diag_superclass` is `ptbxl-super`.
 fn short_name(name: &str) -> String {
@@ -480,6 +524,38 @@ mod tests {
         assert_eq!((joint.labels.len(), joint.dropout()), (164, 0.1));
         let same = recipe("ptbxl_diag_superclass", Size::Base, Start::Finetune).unwrap();
         assert_eq!(same, found);
+    }
+
+    #[test]
+    fn outputs_have_the_published_names_or_say_why_not() {
+        let found = output_names("ptbxl_diag_superclass").unwrap();
+        assert_eq!(found, ["NORM", "HYP", "STTC", "CD", "MI"]);
+        assert_eq!(output_names("samitrop").unwrap(), ["no death", "death"]);
+        assert_eq!(output_names("cardio-learning").unwrap().len(), 164);
+        let mut without = Vec::new();
+        for name in names().unwrap() {
+            let outputs = |recipe: &&Recipe| recipe.name == name;
+            let outputs = all().unwrap().iter().find(outputs).unwrap().outputs;
+            match output_names(&name) {
+                Ok(found) => assert_eq!(found.len(), outputs, "{name}"),
+                Err(error) => without.push(error.to_string()),
+            }
+        }
+        let [clinical, ribeiro] = without.as_slice() else {
+            panic!("{without:?}");
+        };
+        assert!(
+            clinical.contains("7 outputs of `clinical-dataset` was not published;"),
+            "{clinical}"
+        );
+        assert!(
+            ribeiro.contains("two orders: 1dAVb, RBBB, LBBB, SB, ST, AF"),
+            "{ribeiro}"
+        );
+        assert!(matches!(
+            output_names("ptbxl"),
+            Err(RecipeError::Unknown { .. })
+        ));
     }
 
     #[test]
