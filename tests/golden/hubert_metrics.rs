@@ -147,7 +147,7 @@ fn challenge(case: &Case, io: &mut Io, findings: &mut Findings) -> Result<(), St
             .map(str::to_owned)
             .collect())
     };
-    let table = ChallengeWeights::read(&case.dir.join("challenge_weights.csv"));
+    let table = ChallengeWeights::read(&case.path("challenge_weights.csv"));
     let table = table.map_err(|e| e.to_string())?;
     let columns: Vec<String> = table
         .codes

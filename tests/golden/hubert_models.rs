@@ -1,5 +1,7 @@
 //! HuBERT-ECG: hidden states, losses, gradients, heads and training trajectories of the original program.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Gradients, Tensor};
 use purkinje_models::checkpoint::{self, HubertLayout};
 use purkinje_models::hubert::{
@@ -232,7 +234,8 @@ fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
     checkpoints(case, findings)?;
     let model = Hubert::new(config(case)?, weights(case)?).map_err(|e| e.to_string())?;
     let (steps, updates) = (io.shape("losses")?[0], io.shape("lr_used")?[0]);
-    let run = Run::of(&io, steps / updates)?;
+    given_to_the_optimizer(case, findings, |_| true)?;
+    let run = Run::of(case, &io, steps / updates)?;
     let step = |weights: &Weights, step: usize, ctx: &Context| {
         let batch = batch(
             model.config(),
@@ -245,7 +248,7 @@ fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let model = model.with_weights(weights.clone());
         Ok(model.predict_codes(&batch, &codes, &masking, 1.0, ctx).loss)
     };
-    run.replay(findings, &io, model.weights().clone(), |_| true, step)
+    run.replay(findings, model.weights().clone(), |_| true, step)
 }
 
 fn finetune_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -253,8 +256,12 @@ fn finetune_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
     checkpoints(case, findings)?;
     let model = classifier(case)?;
     let own = model.encoder().config().clone();
-    let freezing = freezing(&case.json("trainable.json")?);
-    let run = Run::of(&io, 1)?;
+    let trainable = case.json("trainable.json")?;
+    let freezing = freezing(&trainable);
+    backbone(case, findings, &model)?;
+    unchanged(findings, &io, &trainable, &model);
+    given_to_the_optimizer(case, findings, |name| freezing.trains(name, &own))?;
+    let run = Run::of(case, &io, 1)?;
     let step = |weights: &Weights, step: usize, ctx: &Context| {
         let mask = format!("step{step}.attention_mask");
         let batch = batch(
@@ -270,25 +277,107 @@ fn finetune_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
         loss(&io, &format!("step{step}.labels"), logits)
     };
     let start = model.encoder().weights().clone();
-    run.replay(
-        findings,
-        &io,
-        start,
-        |name| freezing.trains(name, &own),
-        step,
-    )
+    run.replay(findings, start, |name| freezing.trains(name, &own), step)
+}
+
+/// Where the case has the pre-trained model that fine-tuning began with: the encoder is its, bit for bit.
+fn backbone(case: &Case, findings: &mut Findings, model: &HubertClassifier) -> Result<(), String> {
+    let file = "backbone.safetensors";
+    if !case.has(file) {
+        return Ok(());
+    }
+    let options = checkpoint::ImportOptions {
+        heads: Some(model.encoder().config().num_attention_heads),
+        ..checkpoint::ImportOptions::default()
+    };
+    let found = checkpoint::import_as::<HubertLayout>(&case.path(file), &options);
+    let found = found.map_err(|e| e.to_string())?;
+    findings.exact(&format!("{file}: unused"), found.report.unused.len(), 0);
+    for (name, _, data) in model.encoder().weights().to_host() {
+        let head = name.starts_with("classifier.") || name.starts_with("label_embedding.");
+        match found.state.get(&name) {
+            Some(tensor) if !head => {
+                findings.exact_all(&format!("{file}: {name}"), &tensor.data, &data);
+            }
+            // Hides nothing in fine-tuning, so that it may be absent.
+            None if head || name == "masked_spec_embed" => {}
+            _ => findings.exact(&format!("{file}: holds {name}"), !head, head),
+        }
+    }
+    Ok(())
+}
+
+/// The parameters that are said to be unchanged are those of which no final values are stored.
+fn unchanged(findings: &mut Findings, io: &Tensors, trainable: &Value, model: &HubertClassifier) {
+    let Some(listed) = trainable["unchanged"].as_array() else {
+        return;
+    };
+    let listed = listed.iter().filter_map(Value::as_str);
+    let mut listed: Vec<&str> = listed
+        .map(|n| n.strip_prefix("hubert_ecg.").unwrap_or(n))
+        .collect();
+    let weights = model.encoder().weights();
+    let stored = |name: &str| {
+        ["", "hubert_ecg."]
+            .iter()
+            .any(|p| io.has(&format!("final.{p}{name}")))
+    };
+    let mut found: Vec<&str> = weights
+        .iter()
+        .map(|p| p.name.as_str())
+        .filter(|name| !stored(name))
+        .collect();
+    listed.sort_unstable();
+    found.sort_unstable();
+    findings.exact_all("unchanged parameters", &found, &listed);
+}
+
+/// The training script gave its optimizer as many parameters as train here.
+fn given_to_the_optimizer(
+    case: &Case,
+    findings: &mut Findings,
+    trains: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    if !case.has("checkpoint.pt") {
+        return Ok(());
+    }
+    let file = script_file(case, "checkpoint.pt")?;
+    let state = file
+        .optimizer
+        .as_ref()
+        .ok_or("checkpoint.pt: no optimizer")?;
+    let given: usize = state.groups.iter().map(|group| group.params.len()).sum();
+    let ours = file.state.names().filter(|name| trains(name)).count();
+    findings.exact("checkpoint.pt: parameters of the optimizer", given, ours);
+    Ok(())
+}
+
+/// A file of the training script, with its optimizer.
+fn script_file(case: &Case, file: &str) -> Result<checkpoint::Imported<HubertLayout>, String> {
+    let options = checkpoint::ImportOptions {
+        pth: checkpoint::PthOptions {
+            optimizer: true,
+            ..checkpoint::PthOptions::default()
+        },
+        ..checkpoint::ImportOptions::default()
+    };
+    checkpoint::import_as(&case.path(file), &options).map_err(|e| e.to_string())
 }
 
 /// A recorded run: its optimizer, its learning rates, and how many batches make an update.
-struct Run {
+struct Run<'a> {
+    case: &'a Case,
+    io: &'a Tensors,
     rates: Vec<f64>,
     together: usize,
     losses: usize,
 }
 
-impl Run {
-    fn of(io: &Tensors, together: usize) -> Result<Self, String> {
+impl<'a> Run<'a> {
+    fn of(case: &'a Case, io: &'a Tensors, together: usize) -> Result<Self, String> {
         Ok(Run {
+            case,
+            io,
             rates: io.f64("lr_used")?,
             together,
             losses: io.shape("losses")?[0],
@@ -299,13 +388,12 @@ impl Run {
     fn replay(
         &self,
         findings: &mut Findings,
-        io: &Tensors,
         mut weights: Weights,
         trains: impl Fn(&str) -> bool,
         step: impl Fn(&Weights, usize, &Context) -> Result<Tensor<1>, String>,
     ) -> Result<(), String> {
-        let ctx = context(true);
-        self.schedule(findings)?;
+        let (io, ctx) = (self.io, context(true));
+        let schedule = self.schedule(findings)?;
         let before = weights.to_host();
         let mut optimizer = Adamw::new(
             &weights,
@@ -323,11 +411,14 @@ impl Run {
             }
         }
         close(findings, io, "losses", &losses, Tolerance::absolute(1e-5))?;
+        self.after(findings, &weights, &optimizer, schedule.as_ref(), &trains)?;
         for ((name, _, before), (_, _, after)) in before.into_iter().zip(weights.to_host()) {
             let stored = [format!("final.{name}"), format!("final.hubert_ecg.{name}")];
             match stored.iter().find(|name| io.has(name)) {
                 // Its exact gradient is zero: its updates are amplified rounding.
-                Some(_) if name.ends_with("k_proj.bias") => {}
+                Some(stored) if name.ends_with("k_proj.bias") => {
+                    findings.exact(stored, after.len(), io.f32(stored)?.len());
+                }
                 Some(stored) => close(findings, io, stored, &after, STEPS)?,
                 None => findings.exact(&format!("frozen {name}"), before == after, true),
             }
@@ -335,20 +426,154 @@ impl Run {
         Ok(())
     }
 
+    /// The training script's file after the run holds the weights, the moments of every parameter, the counters and the next
+    /// learning rate that we have now.
+    fn after(
+        &self,
+        findings: &mut Findings,
+        weights: &Weights,
+        optimizer: &Adamw,
+        schedule: Option<&LinearSchedule>,
+        trains: impl Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        let file = "checkpoint_after.pt";
+        if !self.case.has(file) {
+            return Ok(());
+        }
+        let found = script_file(self.case, file)?;
+        let state = found.optimizer.ok_or(format!("{file}: no optimizer"))?;
+        findings.exact(
+            &format!("{file}: complete"),
+            found.report.is_complete(),
+            true,
+        );
+        let double = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let moments: BTreeMap<&str, _> = weights
+            .iter()
+            .zip(optimizer.moments())
+            .map(|(parameter, moments)| (parameter.name.as_str(), moments))
+            .collect();
+        let ours: BTreeMap<String, Vec<f32>> = weights
+            .to_host()
+            .into_iter()
+            .map(|(name, _, values)| (name, values))
+            .collect();
+        findings.exact(&format!("{file}: tensors"), found.state.len(), ours.len());
+        // Parameters that train, in their order.
+        let mut index = 0;
+        for (name, tensor) in found.state.iter() {
+            let own = ours
+                .get(name)
+                .ok_or(format!("{file}: no parameter `{name}`"))?;
+            let rounding = name.ends_with("k_proj.bias");
+            for stored in [format!("final.{name}"), format!("final.hubert_ecg.{name}")] {
+                if self.io.has(&stored) {
+                    let label = format!("{file} and {stored}");
+                    findings.exact_all(&label, &tensor.data, self.io.f32(&stored)?);
+                }
+            }
+            if !rounding {
+                let (own, theirs) = (double(own), double(&tensor.data));
+                findings.close_all(&format!("{file}: {name}"), &own, &theirs, STEPS);
+            }
+            if !trains(name) {
+                continue;
+            }
+            let gathered = state.parameters.get(&index);
+            index += 1;
+            let Some(Some([first, second])) = moments.get(name) else {
+                findings.fail(format!("{file}: our optimizer has nothing for `{name}`"));
+                continue;
+            };
+            let (first, second) = (host(first.clone())?, host(second.clone())?);
+            let Some(gathered) = gathered else {
+                // No gradient ever reached it.
+                let idle = first.iter().chain(&second).all(|v| *v == 0.0);
+                findings.exact(&format!("{file}: {name} has no moments"), idle, true);
+                continue;
+            };
+            findings.exact(
+                &format!("{file}: steps of {name}"),
+                gathered.step,
+                optimizer.steps(),
+            );
+            if rounding {
+                continue;
+            }
+            for (what, own, theirs) in [
+                ("exp_avg", &first, &gathered.exp_avg),
+                ("exp_avg_sq", &second, &gathered.exp_avg_sq),
+            ] {
+                let (own, theirs) = (double(own), double(&theirs.data));
+                findings.close_all(
+                    &format!("{file}: {what} of {name}"),
+                    &own,
+                    &theirs,
+                    RELATIVE,
+                );
+            }
+        }
+        let last = state.parameters.keys().last().map_or(0, |last| last + 1);
+        findings.exact(
+            &format!("{file}: parameters of the optimizer"),
+            last <= index,
+            true,
+        );
+        let ours = AdamwConfig::hubert();
+        for group in &state.groups {
+            findings.exact(
+                &format!("{file}: betas"),
+                group.betas,
+                [ours.beta1, ours.beta2],
+            );
+            findings.exact(&format!("{file}: eps"), group.eps, ours.eps);
+            findings.exact(
+                &format!("{file}: decay"),
+                group.weight_decay,
+                ours.weight_decay,
+            );
+        }
+        let entries = Value::Object(found.entries);
+        let done = (self.losses as u64, self.rates.len() as u64);
+        let steps = &entries["global_step"];
+        findings.exact(
+            &format!("{file}: global_step"),
+            steps.as_u64(),
+            Some(done.0),
+        );
+        let scheduler = &entries["lr_scheduler_state_dict"];
+        let updates = scheduler["last_epoch"].as_u64();
+        findings.exact(&format!("{file}: last_epoch"), updates, Some(done.1));
+        if let Some(schedule) = schedule {
+            let next = schedule.at(self.rates.len());
+            let stored = scheduler["_last_lr"][0].as_f64().unwrap_or(f64::NAN);
+            let close = Tolerance::relative(1e-9);
+            findings.close(&format!("{file}: _last_lr"), next, stored, close);
+            for group in &state.groups {
+                findings.close(&format!("{file}: lr"), next, group.lr, close);
+            }
+        }
+        for number in ["best_val_loss", "patience_count"] {
+            let is_number = entries[number].as_f64().is_some();
+            findings.exact(&format!("{file}: {number} is a number"), is_number, true);
+        }
+        Ok(())
+    }
+
     /// The recorded rates are those of a linear warm-up and decay: the first two rates give warm-up and height, the
     /// last one the length.
-    fn schedule(&self, findings: &mut Findings) -> Result<(), String> {
+    fn schedule(&self, findings: &mut Findings) -> Result<Option<LinearSchedule>, String> {
         let top = self.rates.iter().copied().fold(0.0, f64::max);
         let peak = self.rates.iter().position(|r| *r == top).unwrap_or(0);
         let (Some(&next), true) = (self.rates.get(peak + 1), self.rates[0] == 0.0) else {
-            return Ok(());
+            return Ok(None);
         };
         let total = peak as f64 + top / (top - next);
         let schedule = LinearSchedule::new(top, total.round() as usize, peak);
         let schedule = schedule.map_err(|e| e.to_string())?;
         let found: Vec<f64> = (0..self.rates.len()).map(|i| schedule.at(i)).collect();
         findings.close_all("lr_used", &found, &self.rates, Tolerance::relative(1e-9));
-        Ok(())
+        Ok(Some(schedule))
     }
 }
 
@@ -366,13 +591,14 @@ fn checkpoints(case: &Case, findings: &mut Findings) -> Result<(), String> {
         "hf/pytorch_model.bin",
     ];
     for file in files {
-        let path = case.dir.join(file);
-        if !path.exists() {
+        if !case.dir.join(file).exists() {
             continue;
         }
-        let options = checkpoint::ImportOptions::default();
-        let found = checkpoint::import_as::<HubertLayout>(&path, &options);
-        let found = found.map_err(|e| e.to_string())?;
+        if file.starts_with("hf") && case.has("hf/config.json") {
+            case.path("hf/config.json");
+        }
+        let found = script_file(case, file)?;
+        script_entries(file, &found.entries, &own, outputs, findings);
         let names: Vec<&str> = found
             .report
             .mapped
@@ -424,6 +650,34 @@ fn checkpoints(case: &Case, findings: &mut Findings) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// What a training script's file says about its model beside the configuration.
+fn script_entries(
+    file: &str,
+    entries: &serde_json::Map<String, Value>,
+    config: &HubertConfig,
+    outputs: Option<usize>,
+    findings: &mut Findings,
+) {
+    if let Some(sizes) = entries.get("pretraining_vocab_sizes") {
+        let sizes: Vec<u64> = sizes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_u64)
+            .collect();
+        let own: Vec<u64> = config.vocab_sizes.iter().map(|size| *size as u64).collect();
+        findings.exact_all(&format!("{file}: pretraining_vocab_sizes"), &sizes, &own);
+    }
+    if let Some(stored) = entries.get("finetuning_vocab_size") {
+        let label = format!("{file}: finetuning_vocab_size");
+        findings.exact(
+            &label,
+            stored.as_u64(),
+            outputs.map(|outputs| outputs as u64),
+        );
+    }
 }
 
 fn config(case: &Case) -> Result<HubertConfig, String> {

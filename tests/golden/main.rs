@@ -34,7 +34,10 @@ type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 type Kinds = &'static [(&'static str, Check)];
 
 /// Systems all of whose kinds are checked: a case of another kind fails. Of the others it is skipped, and said so.
-const COMPLETE: &[&str] = &["clear-hug"];
+const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg"];
+
+/// Systems of whose cases a check must read every file and look at every tensor.
+const READ_WHOLE: &[&str] = &["hubert-ecg"];
 
 /// For each system that exists here, the kinds of case it is checked with.
 const SYSTEMS: &[(&str, &[Kinds])] = &[
@@ -126,6 +129,14 @@ fn report(case: &Case, check: Option<Check>) -> bool {
     };
     if let Err(problem) = outcome {
         findings.fail(problem);
+    }
+    if findings.failures().is_empty() && READ_WHOLE.contains(&case.system.as_str()) {
+        match case.unread() {
+            Err(problem) => findings.fail(problem),
+            Ok(unread) => unread
+                .iter()
+                .for_each(|name| findings.fail(format!("`{name}` is looked at by no check"))),
+        }
     }
     if findings.compared() == 0 && findings.failures().is_empty() {
         findings.fail("nothing was compared".to_owned());

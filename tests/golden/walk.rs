@@ -1,8 +1,10 @@
 //! Finding cases and loading what is in them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -18,13 +20,21 @@ pub struct Case {
     pub system: String,
     /// What kind of case it is.
     pub kind: String,
+    looked_at: LookedAt,
 }
+
+/// The files of a case that a check read, and of those read by tensor the tensors that it did not look at.
+type LookedAt = Rc<RefCell<BTreeMap<String, Option<BTreeSet<String>>>>>;
+
+/// A file about a case, not of it.
+const ABOUT: &str = "README.md";
 
 /// The tensors of one file, by name.
 #[derive(Clone, Debug)]
 pub struct Tensors {
     file: String,
     arrays: BTreeMap<String, Array>,
+    looked_at: LookedAt,
 }
 
 /// One tensor, row-major.
@@ -74,6 +84,7 @@ impl Case {
             name,
             system: String::new(),
             kind: String::new(),
+            looked_at: LookedAt::default(),
         };
         let json = case.json("case.json")?;
         let text = |key: &str| {
@@ -107,15 +118,47 @@ impl Case {
         Ok(names)
     }
 
+    /// The path of a file of the case, which counts as read.
+    pub fn path(&self, file: &str) -> PathBuf {
+        let mut files = self.looked_at.borrow_mut();
+        files.entry(file.to_owned()).or_default();
+        self.dir.join(file)
+    }
+
+    /// The files of the case that nobody read so far, and the tensors that nobody looked at.
+    pub fn unread(&self) -> Result<Vec<String>, String> {
+        let looked_at = self.looked_at.borrow();
+        let mut unread = Vec::new();
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(below) = waiting.pop() {
+            let dir = self.dir.join(&below);
+            let problem = |e: std::io::Error| format!("{}: {e}", dir.display());
+            for entry in fs::read_dir(&dir).map_err(problem)? {
+                let own = below.join(entry.map_err(problem)?.file_name());
+                let name = own.display().to_string();
+                if self.dir.join(&own).is_dir() {
+                    waiting.push(own);
+                } else if let Some(tensors) = looked_at.get(&name) {
+                    let tensors = tensors.iter().flatten();
+                    unread.extend(tensors.map(|tensor| format!("{name}: {tensor}")));
+                } else if name != ABOUT {
+                    unread.push(name);
+                }
+            }
+        }
+        unread.sort();
+        Ok(unread)
+    }
+
     /// A JSON file of the case.
     pub fn json(&self, file: &str) -> Result<Value, String> {
-        let text = fs::read(self.dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+        let text = fs::read(self.path(file)).map_err(|e| format!("{file}: {e}"))?;
         serde_json::from_slice(&text).map_err(|e| format!("{file}: {e}"))
     }
 
     /// A safetensors file of the case; `file` may lead into a neighbouring case (`../records/x.safetensors`).
     pub fn tensors(&self, file: &str) -> Result<Tensors, String> {
-        let bytes = fs::read(self.dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+        let bytes = fs::read(self.path(file)).map_err(|e| format!("{file}: {e}"))?;
         let stored = SafeTensors::deserialize(&bytes).map_err(|e| format!("{file}: {e}"))?;
         let arrays = stored
             .iter()
@@ -126,10 +169,16 @@ impl Case {
                 let shape = view.shape().to_vec();
                 Ok((name.to_owned(), Array { shape, data }))
             })
-            .collect::<Result<_, String>>()?;
+            .collect::<Result<BTreeMap<_, _>, String>>()?;
+        let mut files = self.looked_at.borrow_mut();
+        files
+            .entry(file.to_owned())
+            .or_default()
+            .get_or_insert_with(|| arrays.keys().cloned().collect());
         Ok(Tensors {
             file: file.to_owned(),
             arrays,
+            looked_at: Rc::clone(&self.looked_at),
         })
     }
 }
@@ -145,16 +194,24 @@ impl Tensors {
         self.arrays.contains_key(name)
     }
 
-    /// The tensor of this name.
+    /// The tensor of this name, which counts as looked at.
     pub fn get(&self, name: &str) -> Result<&Array, String> {
-        self.arrays
-            .get(name)
-            .ok_or_else(|| format!("{}: no tensor `{name}`", self.file))
+        let mut files = self.looked_at.borrow_mut();
+        if let Some(unread) = files.get_mut(&self.file).and_then(Option::as_mut) {
+            unread.remove(name);
+        }
+        self.find(name)
     }
 
     /// Its dimensions.
     pub fn shape(&self, name: &str) -> Result<&[usize], String> {
-        Ok(&self.get(name)?.shape)
+        Ok(&self.find(name)?.shape)
+    }
+
+    fn find(&self, name: &str) -> Result<&Array, String> {
+        self.arrays
+            .get(name)
+            .ok_or_else(|| format!("{}: no tensor `{name}`", self.file))
     }
 
     /// A float32 tensor.
