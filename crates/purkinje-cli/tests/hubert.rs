@@ -186,6 +186,17 @@ fn outputs_are_named_by_the_published_orders() {
         error.contains("was not published") && error.contains("SB, AF, ST (CODE test set)"),
         "{error}"
     );
+    // A folder that says its outputs are numbers.
+    let numbers = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(five.join(name), numbers.path().join(name)).unwrap();
+    }
+    let config = numbers.path().join("config.json");
+    let mut fields = json(&std::fs::read_to_string(&config).unwrap());
+    fields["task_type"] = "regression".into();
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let error = refused(numbers.path(), "ptbxl-super");
+    assert!(error.contains("predicts numbers"), "{error}");
     let error = refused(&six, "ptbxl");
     assert!(error.contains("ptbxl-super, "), "{error}");
     assert!(!never.exists());

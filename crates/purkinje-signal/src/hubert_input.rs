@@ -21,8 +21,11 @@ pub const DECIMATION: usize = 5;
 pub struct HubertInput {
     /// Lead after lead, `[lead * time]`.
     pub signal: Vec<f32>,
-    /// For every sample whether it lies between the first and the last column with any value other than 0.
+    /// For every sample whether it lies between the first and the last column with any value other than 0, after decimation
+    /// as in the published program: the filter rings into zeros, so that padding is not seen (HuBERT-ECG specification, 13.2).
     pub attention: Vec<bool>,
+    /// The same before decimation: whether the sample that each one stands for is real and no padding.
+    pub real: Vec<bool>,
 }
 
 /// Why a row gives no input.
@@ -106,11 +109,19 @@ impl HubertInputs {
             .map(|value| value.to_f64())
             .collect();
         fill_with_mean(&mut flat);
-        if let Some(decimator) = &self.decimator {
-            flat = decimator.apply(&flat)?;
-        }
+        let mut real = attention(&flat, leads);
+        let attention = match &self.decimator {
+            None => real.clone(),
+            Some(decimator) => {
+                flat = decimator.apply(&flat)?;
+                // Every so many samples one stays, the first of them.
+                real = real.into_iter().step_by(decimator.factor()).collect();
+                attention(&flat, leads)
+            }
+        };
         Ok(HubertInput {
-            attention: attention(&flat, leads),
+            attention,
+            real,
             signal: flat.into_iter().map(|value| value as f32).collect(),
         })
     }
@@ -220,6 +231,29 @@ mod tests {
         assert_eq!(
             (silent.signal, silent.attention),
             (vec![0.0; 8], vec![false; 8])
+        );
+    }
+
+    #[test]
+    fn padding_is_seen_before_decimation_and_not_after_as_released() {
+        // The last fifth of every lead is zeros.
+        let rows: Vec<f64> = (0..12 * 2500)
+            .map(|k| match k % 2500 < 2000 {
+                true => (k as f64 * 0.01).sin() + 0.3,
+                false => 0.0,
+            })
+            .collect();
+        let inputs = HubertInputs::new(Some(DECIMATION)).unwrap();
+        let input = inputs.crop(&rows, 12, 0, 2500).unwrap();
+        let expected: Vec<bool> = (0..6000).map(|k| k % 500 < 400).collect();
+        assert_eq!(input.real, expected);
+        assert_eq!(input.attention, [true; 6000]);
+        let whole = HubertInputs::new(None).unwrap();
+        let input = whole.crop(&rows, 12, 0, 2500).unwrap();
+        assert_eq!(input.real, input.attention);
+        assert_eq!(
+            input.attention.iter().filter(|real| **real).count(),
+            12 * 2000
         );
     }
 

@@ -107,6 +107,13 @@ fn hubert(args: HubertArgs) -> miette::Result<()> {
     let mut notes = read.notes;
     output::print(&format!("{}\n", read.report))?;
     refuse_incomplete(&read.report, &args.file)?;
+    if read.args.get("task_type").and_then(Value::as_str) == Some("regression") {
+        bail!(
+            help = "import the encoder that it was made from instead",
+            "`{}` is a model that predicts numbers (`task_type` regression); heads here give labels, nothing was written",
+            args.file.display()
+        );
+    }
     let (head, classes) = match read.layout.classifier {
         Some((head, classes)) => (Some(head), Some(classes)),
         None => (None, None),

@@ -524,6 +524,13 @@ mod tests {
         assert_eq!((joint.labels.len(), joint.dropout()), (164, 0.1));
         let same = recipe("ptbxl_diag_superclass", Size::Base, Start::Finetune).unwrap();
         assert_eq!(same, found);
+        // One published command misspells the metric.
+        assert!(all().unwrap().iter().all(|r| r.target_metric == "auroc"));
+        // The published commands of the four folds of this run all name fold 0.
+        let joint = recipe("cardio_learning", Size::Large, Start::Scratch).unwrap();
+        let folds: Vec<Option<usize>> = joint.tests.iter().map(|test| test.fold).collect();
+        assert_eq!(joint.runs, 4);
+        assert_eq!(folds[1..], [Some(1), Some(2), Some(3)]);
     }
 
     #[test]
