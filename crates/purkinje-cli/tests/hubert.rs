@@ -298,6 +298,27 @@ fn heads_are_fitted_judged_saved_and_exported() {
     assert!(error.contains("linear, mlp or label-embedding"), "{error}");
 }
 
+/// HuBERT-ECG specification 13.17: the published program cannot resume, least of all with a head of two layers.
+#[test]
+fn fine_tuning_with_two_layers_resumes_to_the_same_bits() {
+    let made = Made::get();
+    let out = made.at("two-layers");
+    let tune = |more: &[&str]| {
+        let mut args: Vec<std::ffi::OsString> = vec!["finetune".into(), "--model".into()];
+        args.extend([made.at("encoder").into(), "--data".into()]);
+        args.extend([made.at("store").into(), "--out".into(), out.clone().into()]);
+        let fixed = "--task superdiagnostic --head mlp --trainable last-1 --epochs 1 --batch 8 --resamples 20";
+        args.extend(fixed.split(' ').chain(more.iter().copied()).map(Into::into));
+        common::command(&args).output().unwrap()
+    };
+    ok(tune(&[]));
+    let weights = || std::fs::read(out.join("model/model.safetensors")).unwrap();
+    let whole = weights();
+    std::fs::remove_dir_all(out.join("model")).unwrap();
+    ok(tune(&["--resume"]));
+    assert!(weights() == whole);
+}
+
 #[test]
 fn pre_training_goes_through_its_iterations_and_resumes_to_the_same_bits() {
     let made = Made::get();
