@@ -495,8 +495,10 @@ impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Scored<
     }
 }
 
-/// What else a task is judged by: the Challenge score where at least two of its classes are scored, the concordance of a single
-/// label about death with the time of follow-up.
+/// Classes of a task that the Challenge must score for its score to say something, if they are not most of them.
+const CHALLENGE_CLASSES: usize = 10;
+
+/// What else a task is judged by: the Challenge score, where the Challenge scores most of its classes or ten.
 pub fn other_figures(
     task: &Task,
     scores: &[f32],
@@ -505,7 +507,7 @@ pub fn other_figures(
     let mut figures = Vec::new();
     let challenge = ChallengeScore::published(&task.classes);
     let scored = challenge.scored().count();
-    if scored >= 2 {
+    if scored >= 2 && (scored >= CHALLENGE_CLASSES || 2 * scored > task.classes.len()) {
         let limits = thresholds.iter().cycle();
         let calls: Vec<bool> = scores.iter().zip(limits).map(|(s, t)| s > t).collect();
         let score = challenge.of(&task.test.labels, &calls).into_diagnostic()?;

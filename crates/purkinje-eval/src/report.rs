@@ -161,9 +161,10 @@ impl fmt::Display for ResultTable {
             "exact match",
         ];
         let mut lines = vec![header.map(str::to_owned).to_vec()];
+        lines[0].extend(first.other.iter().map(|(figure, _)| figure.clone()));
         for (name, result) in self.results() {
             let metrics = &result.metrics;
-            lines.push(vec![
+            let mut line = vec![
                 name,
                 result.head.clone(),
                 format!(
@@ -175,14 +176,14 @@ impl fmt::Display for ResultTable {
                 text(&metrics.macro_mean.auprc),
                 text(&metrics.macro_mean.f1),
                 text(&metrics.exact_match),
-            ]);
+            ];
+            line.extend(first.other.iter().map(|(figure, _)| {
+                let own = result.other.iter().find(|(name, _)| name == figure);
+                own.map_or("-".to_owned(), |(_, value)| format!("{value:.3}"))
+            }));
+            lines.push(line);
         }
         f.write_str(&aligned(&lines))?;
-        for (name, result) in self.results() {
-            for (figure, value) in &result.other {
-                writeln!(f, "{figure}, {}: {value:.3}", name.trim())?;
-            }
-        }
         if metrics.bootstrap.resamples > 0 {
             writeln!(
                 f,
@@ -399,10 +400,8 @@ mod tests {
         assert!(lines[4].starts_with("  random weights"));
         // AF orders 3 of 4 pairs, LBBB 2.5 of 4.
         assert!(lines[4][auroc..].starts_with("0.688 ["), "{shown}");
-        assert_eq!(
-            lines[6],
-            "Challenge score (2 classes), random weights: 0.250"
-        );
+        let challenge = lines[1].find("Challenge score").unwrap();
+        assert_eq!(&lines[4][challenge..], "0.250");
         assert_eq!(table.per_class().lines().count(), 4);
         assert_eq!(
             class_table(&table.rows()[0].trained.metrics)

@@ -282,6 +282,7 @@ fn short_name(name: &str) -> String {
         "ptbxl_diag_superclass" => "ptbxl-super".to_owned(),
         "ptbxl_diag_subclass" => "ptbxl-sub".to_owned(),
         "cardiolearning" | "cardio_learning" => "cardio-learning".to_owned(),
+        "samitrop" => "sami-trop".to_owned(),
         name => name.replace('_', "-"),
     }
 }

@@ -1,0 +1,305 @@
+//! Fine-tuning by published recipes: schedule, validation, early stopping, crops, classes that exclude each other.
+
+mod common;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use common::{command, data, failed, json, ok, ptb_xl, record, run};
+
+struct Made(TempDir);
+
+impl Made {
+    /// A small published encoder, and a store for it.
+    fn new(store: &[&str]) -> Made {
+        let made = Made(tempfile::tempdir().unwrap());
+        let weights = data("golden-data/hubert-ecg/encoder-100hz/weights.safetensors");
+        ok(run!(
+            "import-checkpoint",
+            "hubert",
+            weights,
+            "--heads",
+            "2",
+            "--out",
+            made.at("encoder")
+        ));
+        let mut args = vec!["prepare"];
+        args.extend(store);
+        let out = made.at("store");
+        args.extend(["--preset", "hubert", "--out", out.to_str().unwrap()]);
+        ok(command(&args).output().unwrap());
+        made
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn finetune(&self, out: &str, more: &[&str]) -> std::process::Output {
+        let (model, store, out) = (self.at("encoder"), self.at("store"), self.at(out));
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let mut args = vec![
+            "finetune".to_owned(),
+            "--data".into(),
+            path(&store),
+            "--out".into(),
+            path(&out),
+            "--resamples".into(),
+            "20".into(),
+        ];
+        if !more.contains(&"--size") {
+            args.extend(["--model".to_owned(), path(&model)]);
+        }
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        command(&args).output().unwrap()
+    }
+
+    fn config(&self, run: &str) -> toml::Table {
+        let text = std::fs::read_to_string(self.at(run).join("config.toml")).unwrap();
+        text.parse().unwrap()
+    }
+
+    fn validations(&self, run: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.at(run).join("trained/log.jsonl")).unwrap();
+        let lines = log.lines().map(json);
+        lines.filter(|line| line["event"] == "validation").collect()
+    }
+}
+
+#[test]
+fn a_recipe_is_followed_and_its_rest_can_be_said() {
+    let fixture = ptb_xl();
+    let made = Made::new(&["ptb-xl", fixture.to_str().unwrap()]);
+    let short = ["--updates", "6", "--validate-every", "2", "--batch", "8"];
+    let mut args = vec!["--task", "superdiagnostic", "--recipe", "ptbxl-super"];
+    args.extend(short);
+    let said = ok(made.finetune(
+        "paper",
+        &["--compat", "paper"]
+            .iter()
+            .chain(&args)
+            .copied()
+            .collect::<Vec<_>>(),
+    ));
+    assert!(
+        said.contains("linear fine-tuned") && said.contains("linear from scratch"),
+        "{said}"
+    );
+    assert!(
+        said.contains("specificity") && said.contains("resamples of patients"),
+        "{said}"
+    );
+    let config = made.config("paper");
+    let train = &config["train"];
+    let of = |table: &toml::Value, key: &str| table[key].clone();
+    // Table 11.2: rate 1e-5, patience 8, no dynamic regularisation, multiplier -2, convolutions frozen, maximum over crops.
+    assert_eq!(of(train, "lr").as_float(), Some(1e-5));
+    assert_eq!(of(train, "updates").as_integer(), Some(6));
+    assert_eq!(config["dropout"].as_float(), Some(0.0));
+    assert_eq!(config["trainable"].as_str(), Some("last-3"));
+    assert_eq!(config["aggregation"].as_str(), Some("max"));
+    assert_eq!(config["class_weights"].as_bool(), Some(true));
+    let stopping = &train["validation"]["stopping"];
+    assert_eq!(of(stopping, "patience").as_integer(), Some(8));
+    assert_eq!(of(stopping, "behaviour").as_str(), Some("paper"));
+    let steps: Vec<u64> = made
+        .validations("paper")
+        .iter()
+        .map(|v| v["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [2, 4, 6]);
+    let results = std::fs::read_to_string(made.at("paper/results.json")).unwrap();
+    let chosen = json(&results)[0][0]["trained"]["selection"]["chosen"].clone();
+    assert!(chosen.as_str().unwrap().starts_with("update "), "{chosen}");
+
+    // The published weights' own behaviour is the default for them: dropout and intervals as published.
+    let said = ok(made.finetune(
+        "released",
+        &[&args[..], &["--dynamic-regularisation"]].concat(),
+    ));
+    assert!(
+        said.contains("resamples of records by their labels"),
+        "{said}"
+    );
+    let config = made.config("released");
+    assert_eq!(config["compat"].as_str(), Some("released"));
+    let dropout = |run: &str| {
+        let found = made.validations(run);
+        found
+            .iter()
+            .map(|v| v["dropout"].as_f64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    // That of the head starts at 0.1 in both.
+    assert!(dropout("released")[0] >= 0.099);
+    assert_eq!(
+        config["train"]["validation"]["stopping"]["behaviour"].as_str(),
+        Some("released_finetune")
+    );
+    assert_eq!(config["half"].as_bool(), Some(true));
+
+    let error = failed(made.finetune("again", &["--task", "superdiagnostic", "--recipe", "ptbxl"]));
+    assert!(
+        error.contains("no recipe `ptbxl`") && error.contains("ptbxl-rhythm"),
+        "{error}"
+    );
+    let error = failed(made.finetune(
+        "again",
+        &["--task", "superdiagnostic", "--recipe", "sami-trop"],
+    ));
+    assert!(error.contains("one label"), "{error}");
+    let error = failed(made.finetune("paper", &args));
+    assert!(error.contains("already holds a run"), "{error}");
+}
+
+#[test]
+fn frozen_blocks_wait_and_patience_ends_a_run() {
+    let fixture = ptb_xl();
+    let made = Made::new(&["ptb-xl", fixture.to_str().unwrap()]);
+    let said = made.finetune(
+        "run",
+        &[
+            "--task",
+            "rhythm",
+            "--updates",
+            "40",
+            "--validate-every",
+            "1",
+            "--patience",
+            "2",
+            "--batch",
+            "8",
+            "--lr",
+            "0.000000001",
+            "--freeze-until",
+            "3",
+            "--layerdrop",
+            "0.1",
+            "--compat",
+            "paper",
+            "--baseline",
+            "probe",
+            "--crops",
+            "2",
+            "--aggregation",
+            "mean",
+        ],
+    );
+    let notes = String::from_utf8(said.stderr.clone()).unwrap();
+    assert!(
+        notes.contains("validation did not improve any more"),
+        "{notes}"
+    );
+    let said = ok(said);
+    assert!(
+        said.contains("linear fine-tuned") && !said.contains("from scratch"),
+        "{said}"
+    );
+    // The first is the best there can be at such a rate.
+    assert_eq!(made.validations("run").len(), 3);
+}
+
+/// SaMi-Trop's recipe: one label as two classes that exclude each other, no validation part.
+#[test]
+fn one_label_is_learnt_as_two_classes_and_served_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = ptb_xl().join("records100");
+    let mut table = String::from("record,split,death\n");
+    let mut names: Vec<String> = Vec::new();
+    for entry in walk(&records) {
+        let name = entry.file_stem().unwrap().to_str().unwrap().to_owned();
+        if entry.extension().is_some_and(|e| e == "hea") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    for (i, name) in names.iter().enumerate() {
+        let part = if i % 4 == 3 { "test" } else { "train" };
+        writeln!(table, "{name},{part},{}", usize::from(i % 3 == 0)).unwrap();
+    }
+    let labels = dir.path().join("labels.csv");
+    std::fs::write(&labels, table).unwrap();
+    let made = Made::new(&[
+        "folder",
+        records.to_str().unwrap(),
+        "--table",
+        labels.to_str().unwrap(),
+        "--task",
+        "death",
+    ]);
+    let run = made.finetune(
+        "run",
+        &[
+            "--task",
+            "death",
+            "--recipe",
+            "sami-trop",
+            "--updates",
+            "4",
+            "--validate-every",
+            "2",
+            "--batch",
+            "8",
+            "--lr",
+            "0.001",
+            "--compat",
+            "paper",
+            "--crops",
+            "2",
+        ],
+    );
+    let notes = String::from_utf8(run.stderr.clone()).unwrap();
+    assert!(notes.contains("no validation part"), "{notes}");
+    let said = ok(run);
+    assert!(said.contains("1 classes"), "{said}");
+    assert_eq!(made.config("run")["two_classes"].as_bool(), Some(true));
+    let predicted = json(&ok(run!("predict", "--model", made.at("run"), record())));
+    let labels = predicted[0]["labels"].as_array().unwrap();
+    assert_eq!(
+        (labels.len(), labels[0]["name"].as_str()),
+        (1, Some("death"))
+    );
+
+    // As published: chosen on the records it learns from.
+    ok(made.finetune(
+        "released",
+        &[
+            "--task",
+            "death",
+            "--recipe",
+            "sami-trop",
+            "--updates",
+            "4",
+            "--validate-every",
+            "2",
+            "--batch",
+            "8",
+            "--compat",
+            "released",
+        ],
+    ));
+    assert_eq!(
+        made.config("released")["validated_on"].as_str(),
+        Some("training")
+    );
+    let results = std::fs::read_to_string(made.at("released/results.json")).unwrap();
+    assert_eq!(
+        json(&results)[0][0]["trained"]["selection"]["split"],
+        "train"
+    );
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(walk(&path)),
+            false => all.push(path),
+        }
+    }
+    all
+}
