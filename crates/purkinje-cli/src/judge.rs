@@ -7,6 +7,7 @@ use purkinje_eval::fraction::{BatchPlan, LabelFraction};
 use purkinje_eval::metrics::{SingleClass, labels_from, macro_auroc};
 use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
 use purkinje_eval::report::{ModelResult, Selection};
+use purkinje_eval::survival::concordance;
 use purkinje_eval::{EvaluateOptions, evaluate_split};
 use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
 use purkinje_models::encoder::Encoder;
@@ -138,6 +139,33 @@ fn patients_of(store: &Store, part: &Part) -> Result<Vec<String>> {
         .collect()
 }
 
+/// Years of follow-up and whether they ended in death, of a task about death where both are known of every row. The label
+/// `death` is that itself; death within a horizon is not.
+fn follow_up(store: &Store, name: &str, part: &Part) -> Result<Option<(Vec<f32>, Vec<bool>)>> {
+    let Some(years) = store
+        .value("follow_up_years")
+        .filter(|_| name.starts_with("death"))
+    else {
+        return Ok(None);
+    };
+    let death = store.value("death");
+    let (mut times, mut events) = (Vec::new(), Vec::new());
+    for (place, &row) in part.rows.iter().enumerate() {
+        let row = store.row(row).into_diagnostic()?;
+        let own = (name == "death").then(|| part.labels[place]);
+        let event = match death {
+            Some(death) => row.value(death).map(|dead| dead > 0.0),
+            None => own,
+        };
+        let (Some(time), Some(event)) = (row.value(years), event) else {
+            return Ok(None);
+        };
+        times.push(time);
+        events.push(event);
+    }
+    Ok(Some((times, events)))
+}
+
 /// Whether a patient is kept for validation where a data set has no part for it: one in ten, by the hash of the name.
 fn is_held_out(patient: &str) -> bool {
     let hash = blake3::hash(patient.as_bytes());
@@ -158,6 +186,8 @@ pub struct Task {
     pub test: Part,
     /// Patient (or record, where unknown) of each test row.
     pub patients: Vec<String>,
+    /// Of a task about death, years of follow-up of each test row and whether it ended in death.
+    pub follow_up: Option<(Vec<f32>, Vec<bool>)>,
 }
 
 impl Task {
@@ -212,6 +242,7 @@ impl Task {
             classes,
             train,
             validation,
+            follow_up: follow_up(store, name, &test)?,
             test,
             patients,
         })
@@ -498,7 +529,8 @@ impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Scored<
 /// Classes of a task that the Challenge must score for its score to say something, if they are not most of them.
 const CHALLENGE_CLASSES: usize = 10;
 
-/// What else a task is judged by: the Challenge score, where the Challenge scores most of its classes or ten.
+/// What else a task is judged by: the Challenge score, where the Challenge scores most of its classes or ten, and
+/// for one label about death the concordance with the time until then.
 pub fn other_figures(
     task: &Task,
     scores: &[f32],
@@ -512,6 +544,10 @@ pub fn other_figures(
         let calls: Vec<bool> = scores.iter().zip(limits).map(|(s, t)| s > t).collect();
         let score = challenge.of(&task.test.labels, &calls).into_diagnostic()?;
         figures.push((format!("Challenge score ({scored} classes)"), score));
+    }
+    if let (Some((times, events)), [_]) = (&task.follow_up, &task.classes[..]) {
+        let found = concordance(&scores, times, events).into_diagnostic()?;
+        figures.extend(found.index().map(|index| ("concordance".to_owned(), index)));
     }
     Ok(figures)
 }

@@ -207,7 +207,7 @@ fn frozen_blocks_wait_and_patience_ends_a_run() {
 fn one_label_is_learnt_as_two_classes_and_served_as_one() {
     let dir = tempfile::tempdir().unwrap();
     let records = ptb_xl().join("records100");
-    let mut table = String::from("record,split,death\n");
+    let mut table = String::from("record,split,death,follow_up_years\n");
     let mut names: Vec<String> = Vec::new();
     for entry in walk(&records) {
         let name = entry.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -218,7 +218,8 @@ fn one_label_is_learnt_as_two_classes_and_served_as_one() {
     names.sort();
     for (i, name) in names.iter().enumerate() {
         let part = if i % 4 == 3 { "test" } else { "train" };
-        writeln!(table, "{name},{part},{}", usize::from(i % 3 == 0)).unwrap();
+        let dead = usize::from(i % 3 == 0);
+        writeln!(table, "{name},{part},{dead},{}", 0.5 + i as f64).unwrap();
     }
     let labels = dir.path().join("labels.csv");
     std::fs::write(&labels, table).unwrap();
@@ -229,6 +230,8 @@ fn one_label_is_learnt_as_two_classes_and_served_as_one() {
         labels.to_str().unwrap(),
         "--task",
         "death",
+        "--column",
+        "value=follow_up_years",
     ]);
     let run = made.finetune(
         "run",
@@ -254,7 +257,10 @@ fn one_label_is_learnt_as_two_classes_and_served_as_one() {
     let notes = String::from_utf8(run.stderr.clone()).unwrap();
     assert!(notes.contains("no validation part"), "{notes}");
     let said = ok(run);
-    assert!(said.contains("1 classes"), "{said}");
+    assert!(
+        said.contains("1 classes") && said.contains("concordance"),
+        "{said}"
+    );
     assert_eq!(made.config("run")["two_classes"].as_bool(), Some(true));
     let predicted = json(&ok(run!("predict", "--model", made.at("run"), record())));
     let labels = predicted[0]["labels"].as_array().unwrap();
