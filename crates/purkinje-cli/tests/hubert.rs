@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use purkinje_models::checkpoint::{read_safetensors, write_safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -186,6 +188,35 @@ fn outputs_are_named_by_the_published_orders() {
         error.contains("was not published") && error.contains("SB, AF, ST (CODE test set)"),
         "{error}"
     );
+    // Two outputs that exclude each other say one label: the logit is their difference.
+    let weights = golden("classification-linear/weights.safetensors");
+    let (mut state, _) = read_safetensors(&weights).unwrap();
+    for name in ["classifier.weight", "classifier.bias"] {
+        let mut tensor = state.get(name).unwrap().clone();
+        let row: usize = tensor.shape[1..].iter().product();
+        tensor.shape[0] = 2;
+        tensor.data.truncate(2 * row);
+        state.insert(name, tensor);
+    }
+    let two = made.at("two.safetensors");
+    write_safetensors(&two, &state, &HashMap::default()).unwrap();
+    let logits = |labels: &str, out: &str| -> Vec<f64> {
+        let (names, out) = (made.at("names.txt"), made.at(out));
+        std::fs::write(&names, "no\nyes\n").unwrap();
+        let labels = labels.replace("NAMES", names.to_str().unwrap());
+        ok(import(&two, &labels, &out));
+        let said = json(&ok(run!("predict", "--model", &out, record())));
+        let all = said[0]["labels"].as_array().unwrap().iter();
+        all.map(|label| label["logit"].as_f64().unwrap()).collect()
+    };
+    let both = logits("NAMES", "both");
+    let one = logits("sami-trop", "one");
+    assert_eq!((both.len(), one.len()), (2, 1));
+    assert!(
+        (one[0] - (both[1] - both[0])).abs() < 1e-5,
+        "{one:?} {both:?}"
+    );
+
     // A folder that says its outputs are numbers.
     let numbers = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors"] {

@@ -5,10 +5,18 @@
 /// Keeps the weight of a label without positives finite.
 const EPSILON: f64 = 1e-9;
 
-/// For labels that may occur together: for each one `(rows - positives) / (positives + 1e-9)`.
-///
-/// A label without positives gets about `rows * 1e9`, as in the original program; leave such labels out.
+/// For labels that may occur together: for each one `(rows - positives) / (positives + 1e-9)`. A label without positives
+/// gets 1, since no weight could be right for it.
 pub fn of_labels(positives: &[usize], rows: usize) -> Vec<f64> {
+    let mut weights = of_labels_released(positives, rows);
+    for (weight, _) in weights.iter_mut().zip(positives).filter(|(_, n)| **n == 0) {
+        *weight = 1.0;
+    }
+    weights
+}
+
+/// The same as the published program has them: a label without positives gets about `rows * 1e9`.
+pub fn of_labels_released(positives: &[usize], rows: usize) -> Vec<f64> {
     positives
         .iter()
         .map(|positives| {
@@ -67,7 +75,9 @@ mod tests {
         );
         assert_eq!(of_classes_released(&[2, 0, 1, 1]), [1.5, 3.0, 3.0]);
         assert!(of_classes(&[]).is_empty() && of_classes_released(&[]).is_empty());
-        let weights = of_labels(&[1, 4, 0], 4);
+        assert_eq!(of_labels(&[1, 4, 0], 4)[1..], [0.0, 1.0]);
+        let weights = of_labels_released(&[1, 4, 0], 4);
+        assert_eq!(of_labels(&[1, 4, 0], 4)[0], weights[0]);
         assert!(
             (weights[0] - 3.0).abs() < 1e-8 && weights[1] == 0.0 && (weights[2] - 4e9).abs() < 1.0
         );

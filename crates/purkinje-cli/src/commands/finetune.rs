@@ -614,13 +614,10 @@ impl Job<'_> {
         let counts: Vec<usize> = (0..classes)
             .map(|class| given(class).filter(|label| **label).count())
             .collect();
-        let mut weights = class_weights::of_labels(&counts, part.rows.len());
-        if !released {
-            // A label that never occurs in training has no weight that could be right.
-            for (weight, _) in weights.iter_mut().zip(&counts).filter(|(_, n)| **n == 0) {
-                *weight = 1.0;
-            }
-        }
+        let weights = match released {
+            true => class_weights::of_labels_released(&counts, part.rows.len()),
+            false => class_weights::of_labels(&counts, part.rows.len()),
+        };
         Loss::MultiLabel(plan.class_weights.then(|| single(&weights)))
     }
 
@@ -749,7 +746,7 @@ fn one_column(raw: &[f32], plan: &Plan) -> Vec<f32> {
 }
 
 /// A classifier of two classes as one of a single label, with the same probabilities.
-fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights> {
+pub(super) fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights> {
     let mut out = Weights::default();
     let last = ["classifier.2.", "classifier."]
         .into_iter()

@@ -118,12 +118,22 @@ fn hubert(args: HubertArgs) -> miette::Result<()> {
         Some((head, classes)) => (Some(head), Some(classes)),
         None => (None, None),
     };
-    let labels =
+    let mut labels =
         labels(args.labels.as_deref(), classes, published, &mut notes).wrap_err_with(place)?;
     let device = Device::flex();
     let mut weights = Weights::default();
     for (name, tensor) in read.state {
         weights.insert(name, &tensor.shape, tensor.data, &device);
+    }
+    let given = args.labels.as_deref().unwrap_or_default();
+    let two = recipes::says_one_of_two(given) && !Path::new(given).is_file();
+    if let (Some(labels), true) = (&mut labels, two) {
+        weights = super::finetune::one_of_two(&weights, &device).wrap_err_with(place)?;
+        labels.classes.remove(0);
+        notes.push(format!(
+            "Its two outputs exclude each other; they became one, `{}` against the other, with the same probabilities.",
+            labels.classes[0].name
+        ));
     }
     let config = HubertConfig {
         compat: args.compat,

@@ -252,6 +252,13 @@ pub fn output_names(name: &str) -> Result<Vec<String>, RecipeError> {
     }
 }
 
+/// Whether the published models of a data set have two outputs that exclude each other, which together say one label.
+pub fn says_one_of_two(name: &str) -> bool {
+    let wanted = short_name(name);
+    let two = |recipe: &Recipe| recipe.task == TaskType::MultiClass && recipe.outputs == 2;
+    all().is_ok_and(|all| all.iter().any(|r| r.name == wanted && two(r)))
+}
+
 /// All published runs, in the order of the table.
 ///
 /// # Errors
@@ -539,6 +546,7 @@ mod tests {
         let found = output_names("ptbxl_diag_superclass").unwrap();
         assert_eq!(found, ["NORM", "HYP", "STTC", "CD", "MI"]);
         assert_eq!(output_names("samitrop").unwrap(), ["no death", "death"]);
+        assert!(says_one_of_two("sami-trop") && !says_one_of_two("ptbxl-super"));
         assert_eq!(output_names("cardio-learning").unwrap().len(), 164);
         let mut without = Vec::new();
         for name in names().unwrap() {
@@ -572,6 +580,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("ptbxl-super, "), "{message}");
+        assert!(message.contains("sami-trop, "), "{message}");
         assert_eq!(names().unwrap().len(), 18);
         let scratch = recipe("clinical-dataset", Size::Base, Start::Scratch);
         assert!(matches!(scratch, Err(RecipeError::NotRun { .. })));
