@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use miette::{IntoDiagnostic, Result, miette};
 use purkinje_eval::challenge::ChallengeScore;
+use purkinje_eval::crops::{Aggregation, aggregate};
 use purkinje_eval::fraction::{BatchPlan, LabelFraction};
 use purkinje_eval::metrics::{SingleClass, labels_from, macro_auroc};
 use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions, fit_probe};
@@ -10,7 +11,7 @@ use purkinje_eval::report::{ModelResult, Selection};
 use purkinje_eval::survival::concordance;
 use purkinje_eval::{EvaluateOptions, evaluate_split};
 use purkinje_eval::{best_thresholds, bootstrap::BootstrapOptions};
-use purkinje_models::encoder::Encoder;
+use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_signal::Preprocess;
@@ -190,34 +191,65 @@ pub struct Task {
     pub follow_up: Option<(Vec<f32>, Vec<bool>)>,
 }
 
+/// One split of a label set, and its classes; of records that keep the limits of `quality`.
+fn part(
+    store: &Store,
+    name: &str,
+    split: Split,
+    quality: Option<&QualityFilter>,
+) -> Result<(Part, Vec<String>)> {
+    let rate_hz = store.info().rate_hz;
+    let kept = |row: usize| match quality {
+        None => true,
+        Some(quality) => store
+            .row(row)
+            .is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok()),
+    };
+    let mut labels = store.label_matrix_of(name, split).into_diagnostic()?;
+    labels.retain(kept);
+    if labels.rows.is_empty() {
+        return Err(miette!(
+            help = "prepare the store with splits, choose another task, or other limits on quality",
+            "store {}: task `{name}` has no record in split `{}`",
+            store.dir().display(),
+            split.name()
+        ));
+    }
+    let classes = labels.classes.clone();
+    let part = Part {
+        labels: labels_from(&labels.multi_hot).into_diagnostic()?,
+        rows: labels.rows,
+    };
+    Ok((part, classes))
+}
+
 impl Task {
+    /// A task with nothing but the split that is judged.
+    pub fn judged(
+        store: &Store,
+        name: &str,
+        split: Split,
+        quality: Option<&QualityFilter>,
+    ) -> Result<Task> {
+        let (test, classes) = part(store, name, split, quality)?;
+        let none = Part {
+            rows: Vec::new(),
+            labels: Vec::new(),
+        };
+        Ok(Task {
+            name: name.to_owned(),
+            classes,
+            train: none.clone(),
+            validation: none,
+            patients: patients_of(store, &test)?,
+            follow_up: follow_up(store, name, &test)?,
+            test,
+        })
+    }
+
     /// The label set `name` of a store; of records that keep the limits of `quality`, if there are any.
     pub fn load(store: &Store, name: &str, quality: Option<&QualityFilter>) -> Result<Task> {
-        let rate_hz = store.info().rate_hz;
-        let kept = |row: usize| match quality {
-            None => true,
-            Some(quality) => store
-                .row(row)
-                .is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok()),
-        };
-        let part = |split| -> Result<(Part, Vec<String>)> {
-            let mut labels = store.label_matrix_of(name, split).into_diagnostic()?;
-            labels.retain(kept);
-            if labels.rows.is_empty() {
-                return Err(miette!(
-                    help = "prepare the store with splits, choose another task, or other limits on quality",
-                    "store {}: task `{name}` has no record in split `{}`",
-                    store.dir().display(),
-                    split.name()
-                ));
-            }
-            let classes = labels.classes.clone();
-            let part = Part {
-                labels: labels_from(&labels.multi_hot).into_diagnostic()?,
-                rows: labels.rows,
-            };
-            Ok((part, classes))
-        };
+        let part = |split| part(store, name, split, quality);
         let (mut train, classes) = part(Split::Train)?;
         let (test, _) = part(Split::Test)?;
         let patients = patients_of(store, &test)?;
@@ -333,6 +365,48 @@ pub fn judge(features: &Features, task: &Task, model: &str, protocol: &Protocol)
 /// Sigmoid of logits.
 pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
+}
+
+/// Logits `[records, outputs]` of a classifier.
+pub fn outputs<C: Classify>(
+    model: &C,
+    rows: &[usize],
+    device: &Device,
+    input: impl Fn(usize) -> Result<<C::Encoder as Encoder>::Input, TrainError>,
+) -> Result<Vec<f32>, TrainError> {
+    let ctx = Context::inference(device);
+    let mut out = Vec::new();
+    for rows in rows.chunks(64) {
+        let inputs = rows.iter().map(|&row| input(row));
+        let batch = model
+            .encoder()
+            .batch(&inputs.collect::<Result<Vec<_>, _>>()?)?;
+        let logits = model.logits(&batch, &ctx).into_data().try_to_vec::<f32>();
+        out.extend(logits.map_err(|e| TrainError::Data(format!("logits: {e:?}")))?);
+    }
+    Ok(out)
+}
+
+/// Probabilities `[records, classes]` of a classifier, joined over crops of each record; `labels` makes logits of labels from
+/// its outputs.
+pub fn scores<C, S>(
+    model: &C,
+    source: &S,
+    rows: &[usize],
+    (crops, aggregation): (usize, Aggregation),
+    device: &Device,
+    labels: impl Fn(Vec<f32>) -> Vec<f32>,
+) -> Result<Vec<f32>, TrainError>
+where
+    C: Classify,
+    S: Source<Input = <C::Encoder as Encoder>::Input>,
+{
+    let mut all = Vec::new();
+    for crop in 0..crops {
+        let raw = outputs(model, rows, device, |row| source.one_of(row, crop, crops))?;
+        all.extend(probabilities(&labels(raw)));
+    }
+    aggregate(&all, crops, aggregation).map_err(|e| TrainError::Data(e.to_string()))
 }
 
 /// The probability of each class above which F1 is best, from the probabilities of the validation records.
@@ -546,7 +620,7 @@ pub fn other_figures(
         figures.push((format!("Challenge score ({scored} classes)"), score));
     }
     if let (Some((times, events)), [_]) = (&task.follow_up, &task.classes[..]) {
-        let found = concordance(&scores, times, events).into_diagnostic()?;
+        let found = concordance(scores, times, events).into_diagnostic()?;
         figures.extend(found.index().map(|index| ("concordance".to_owned(), index)));
     }
     Ok(figures)

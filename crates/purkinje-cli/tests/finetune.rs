@@ -141,6 +141,59 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     );
     assert_eq!(config["half"].as_bool(), Some(true));
 
+    // The same model on the same records has the same figures when it is judged again.
+    let figures = made.at("again.json");
+    let said = ok(run!(
+        "evaluate",
+        "--model",
+        made.at("paper"),
+        "--data",
+        made.at("store"),
+        "--task",
+        "superdiagnostic",
+        "--compat",
+        "paper",
+        "--crops",
+        config_crops(&made, "paper").to_string(),
+        "--resamples",
+        "20",
+        "--seed",
+        "0",
+        "--out",
+        &figures
+    ));
+    assert!(said.starts_with("superdiagnostic, test: "), "{said}");
+    let again = json(&std::fs::read_to_string(&figures).unwrap());
+    assert_eq!(
+        again["metrics"]["macro_mean"],
+        json(&results)[0][0]["trained"]["metrics"]["macro_mean"]
+    );
+    // Labels are matched by their names, whatever the task; what is not among them is said.
+    let other = run!(
+        "evaluate",
+        "--model",
+        made.at("paper"),
+        "--data",
+        made.at("store"),
+        "--task",
+        "diagnostic",
+        "--resamples",
+        "0"
+    );
+    let notes = String::from_utf8(other.stderr.clone()).unwrap();
+    assert!(notes.contains("are no labels of the model"), "{notes}");
+    assert!(ok(other).contains("NORM"));
+    let error = failed(run!(
+        "evaluate",
+        "--model",
+        made.at("paper"),
+        "--data",
+        made.at("store"),
+        "--task",
+        "rhythm"
+    ));
+    assert!(error.contains("no class of task `rhythm`"), "{error}");
+
     let error = failed(made.finetune("again", &["--task", "superdiagnostic", "--recipe", "ptbxl"]));
     assert!(
         error.contains("no recipe `ptbxl`") && error.contains("ptbxl-rhythm"),
@@ -153,6 +206,10 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     assert!(error.contains("one label"), "{error}");
     let error = failed(made.finetune("paper", &args));
     assert!(error.contains("already holds a run"), "{error}");
+}
+
+fn config_crops(made: &Made, run: &str) -> i64 {
+    made.config(run)["crops"].as_integer().unwrap()
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub mod tensorboard;
 mod training;
 mod validation;
 
-pub use classification::{Classification, LearningOf, Loss, Targets};
+pub use classification::{Classification, LearningOf, Loss, Targets, one_of_two};
 pub use error::TrainError;
 pub use objective::{Learning, Objective};
 pub use training::{Decay, Next, Observer, RunFolder, StepReport, TrainConfig, Trained, train};

@@ -9,7 +9,7 @@ use burn::tensor::{Device, TensorData};
 use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, bail, miette};
 use purkinje_eval::bootstrap::Unit;
-use purkinje_eval::crops::{Aggregation, aggregate, probabilities_released};
+use purkinje_eval::crops::{Aggregation, probabilities_released};
 use purkinje_eval::fraction::{BatchPlan, FractionMethod};
 use purkinje_eval::metrics::{SingleClass, macro_auroc};
 use purkinje_eval::report::{EncoderRows, ModelResult, ResultTable, Selection, class_table};
@@ -18,7 +18,7 @@ use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hubert::{self, Hubert, HubertClassifier, HubertConfig};
 use purkinje_models::hug::{self, Classifier};
-use purkinje_models::layers::{Context, Weights};
+use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Store};
@@ -29,15 +29,16 @@ use purkinje_train::recipes::{Size, Start, ValidatedOn};
 use purkinje_train::source::{Source, StoreCrops, StoreTokens};
 use purkinje_train::{
     Classification, Kept, Learning, LearningOf, Loss, Next, Observer, RunFolder, StepReport,
-    Targets, TrainError, Trained, Validated, train,
+    Targets, TrainError, Trained, Validated, one_of_two, train,
 };
 
 use self::plan::Plan;
+pub use self::plan::parse_aggregation;
 use super::{pretrain, probe};
 use crate::device::DeviceName;
 use crate::judge::{
     self, Features, HugStart, Judged, Part, Protocol, Task, evaluation, judge, other_figures,
-    probabilities, thresholds_of,
+    outputs, scores, thresholds_of,
 };
 use crate::model::{Head, LoadedModel, Network, hubert_crop};
 use crate::output;
@@ -530,7 +531,11 @@ impl Job<'_> {
             value: trained.kept.as_ref().and_then(|kept| kept.metric),
         };
         let model = classifier.with_weights(trained.chosen());
-        let scores = |part: &Part| self.scores(&model, source, part, plan).into_diagnostic();
+        let scores = |part: &Part| {
+            let one = |raw: Vec<f32>| one_column(&raw, plan);
+            let crops = (plan.crops, plan.aggregation);
+            scores(&model, source, &part.rows, crops, &self.device, one).into_diagnostic()
+        };
         let thresholds = match plan.half {
             true => vec![0.5; task.classes.len()],
             false => thresholds_of(&scores(&task.validation)?, task)?,
@@ -546,7 +551,7 @@ impl Job<'_> {
             evaluate_split(&test, &task.test.labels, &task.patients, &options).into_diagnostic()?;
         let mut weights = model.encoder().weights().clone();
         if plan.two_classes {
-            weights = one_of_two(&weights, &self.device)?;
+            weights = one_of_two(&weights, &self.device).into_diagnostic()?;
         }
         Ok(Judged {
             weights,
@@ -679,28 +684,6 @@ impl Job<'_> {
             metric: metric.value,
         })
     }
-
-    /// Probabilities `[records, classes]`, joined over the crops of the plan.
-    fn scores<C, S>(
-        &self,
-        model: &C,
-        source: &S,
-        part: &Part,
-        plan: &Plan,
-    ) -> Result<Vec<f32>, TrainError>
-    where
-        C: Classify,
-        S: Source<Input = <C::Encoder as Encoder>::Input>,
-    {
-        let mut all = Vec::new();
-        for crop in 0..plan.crops {
-            let raw = outputs(model, &part.rows, &self.device, |row| {
-                source.one_of(row, crop, plan.crops)
-            })?;
-            all.extend(probabilities(&one_column(&raw, plan)));
-        }
-        aggregate(&all, plan.crops, plan.aggregation).map_err(|e| TrainError::Data(e.to_string()))
-    }
 }
 
 /// One training within a command.
@@ -743,51 +726,6 @@ fn one_column(raw: &[f32], plan: &Plan) -> Vec<f32> {
             .map(|[no, yes]| yes - no)
             .collect(),
     }
-}
-
-/// A classifier of two classes as one of a single label, with the same probabilities.
-pub(super) fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights> {
-    let mut out = Weights::default();
-    let last = ["classifier.2.", "classifier."]
-        .into_iter()
-        .find(|prefix| weights.parameter(&format!("{prefix}weight")).is_some());
-    let last = last.ok_or_else(|| {
-        miette!("two classes that exclude each other need a linear or an mlp head")
-    })?;
-    for parameter in weights.iter() {
-        if !parameter.name.starts_with(last) {
-            out.put(parameter.clone());
-            continue;
-        }
-        let values = parameter.value.to_data().try_to_vec::<f32>();
-        let values = values.map_err(|e| miette!("{}: {e:?}", parameter.name))?;
-        let (no, yes) = values.split_at(values.len() / 2);
-        let difference = yes.iter().zip(no).map(|(yes, no)| yes - no).collect();
-        let mut shape = parameter.shape.clone();
-        shape[0] = 1;
-        out.insert(parameter.name.clone(), &shape, difference, device);
-    }
-    Ok(out)
-}
-
-/// Logits `[records, outputs]` of a classifier.
-fn outputs<C: Classify>(
-    model: &C,
-    rows: &[usize],
-    device: &Device,
-    input: impl Fn(usize) -> Result<<C::Encoder as Encoder>::Input, TrainError>,
-) -> Result<Vec<f32>, TrainError> {
-    let ctx = Context::inference(device);
-    let mut out = Vec::new();
-    for rows in rows.chunks(64) {
-        let inputs = rows.iter().map(|&row| input(row));
-        let batch = model
-            .encoder()
-            .batch(&inputs.collect::<Result<Vec<_>, _>>()?)?;
-        let logits = model.logits(&batch, &ctx).into_data().try_to_vec::<f32>();
-        out.extend(logits.map_err(|e| TrainError::Data(format!("logits: {e:?}")))?);
-    }
-    Ok(out)
 }
 
 struct Watch<'a, F> {

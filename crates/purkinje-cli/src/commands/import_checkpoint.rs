@@ -16,6 +16,7 @@ use purkinje_models::hug::Head;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
+use purkinje_train::one_of_two;
 use purkinje_train::recipes::{self, RecipeError};
 use serde_json::{Map, Value};
 
@@ -128,7 +129,9 @@ fn hubert(args: HubertArgs) -> miette::Result<()> {
     let given = args.labels.as_deref().unwrap_or_default();
     let two = recipes::says_one_of_two(given) && !Path::new(given).is_file();
     if let (Some(labels), true) = (&mut labels, two) {
-        weights = super::finetune::one_of_two(&weights, &device).wrap_err_with(place)?;
+        weights = one_of_two(&weights, &device)
+            .into_diagnostic()
+            .wrap_err_with(place)?;
         labels.classes.remove(0);
         notes.push(format!(
             "Its two outputs exclude each other; they became one, `{}` against the other, with the same probabilities.",

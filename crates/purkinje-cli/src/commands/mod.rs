@@ -4,6 +4,7 @@ mod completions;
 mod data_sets;
 mod demo;
 mod embed;
+mod evaluate;
 mod export_checkpoint;
 mod finetune;
 mod import_checkpoint;
@@ -39,6 +40,8 @@ pub enum Command {
     Probe(probe::Args),
     /// Train a classifier on labelled recordings
     Finetune(finetune::Args),
+    /// Judge a classifier as it is on labelled recordings
+    Evaluate(evaluate::Args),
     /// Write vectors of recordings, leads, beats or lead groups
     Embed(embed::Args),
     /// Give the labels of recordings with probabilities, and say why
@@ -64,6 +67,7 @@ impl Command {
             Command::Pretrain(args) => pretrain::run(args),
             Command::Probe(args) => probe::run(args),
             Command::Finetune(args) => finetune::run(args),
+            Command::Evaluate(args) => evaluate::run(args),
             Command::Embed(args) => embed::run(args),
             Command::Predict(args) => predict::run(args),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args),
