@@ -78,6 +78,14 @@ def make(name, data, exchange):
         from . import hubert_rows
 
         return hubert_rows.make(name, data, exchange)
+    if name.startswith("descriptors"):
+        from . import descriptors
+
+        return descriptors.Descriptors(name, data, exchange)
+    if name.startswith("kmeans_"):
+        from . import kmeans
+
+        return kmeans.Assign(name, data, exchange)
     return {
         "read_wfdb": ReadWfdb,
         "xqrs_100": lambda *a: Xqrs(*a, rate_hz=100),

@@ -6,6 +6,8 @@
 
 mod allocator;
 mod clear;
+mod cluster;
+mod descriptors;
 mod epoch;
 mod exchange;
 mod hubert;
