@@ -44,11 +44,22 @@ pub enum Rows {
 /// Divides every row of `[rows, width]` by its Euclidean length; rows of zeros stay.
 pub fn normalise(rows: &mut [f32], width: usize) {
     for row in rows.chunks_exact_mut(width.max(1)) {
-        let square: f64 = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+        // Sums side by side do not wait for each other.
+        let mut squares = [0.0; 8];
+        let (chunks, rest) = row.as_chunks::<8>();
+        for chunk in chunks {
+            for (sum, v) in squares.iter_mut().zip(chunk) {
+                *sum += f64::from(*v) * f64::from(*v);
+            }
+        }
+        for (sum, v) in squares.iter_mut().zip(rest) {
+            *sum += f64::from(*v) * f64::from(*v);
+        }
+        let square: f64 = squares.iter().sum();
         if square > 0.0 {
-            let length = square.sqrt();
+            let factor = 1.0 / square.sqrt();
             row.iter_mut()
-                .for_each(|v| *v = (f64::from(*v) / length) as f32);
+                .for_each(|v| *v = (f64::from(*v) * factor) as f32);
         }
     }
 }

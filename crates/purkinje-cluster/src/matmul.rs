@@ -2,8 +2,21 @@
 
 use gemm::{Parallelism, gemm};
 
-/// Rows whose products with all centres are held at once: with 1000 clusters 1 MB.
+/// Rows of one share of work. Without AVX-512 their products with all centres are held at once: with 1000 clusters 1 MB.
 pub(crate) const BLOCK_ROWS: usize = 256;
+
+/// Numbers of a vector of AVX-512.
+#[cfg(target_arch = "x86_64")]
+const LANES: usize = 16;
+/// Vectors of rows whose products with [`TILE`] centres stay in registers: 24 of 32 hold sums.
+#[cfg(target_arch = "x86_64")]
+const VECTORS: usize = 4;
+/// Rows at a time.
+#[cfg(target_arch = "x86_64")]
+const ROWS: usize = VECTORS * LANES;
+/// Centres at a time.
+#[cfg(target_arch = "x86_64")]
+const TILE: usize = 6;
 
 /// Centres with half their squared lengths.
 #[derive(Clone, Debug)]
@@ -42,6 +55,11 @@ impl<'a> Nearest<'a> {
     pub(crate) fn block(&self, rows: &[f32], labels: &mut [u32], scratch: &mut Scratch) {
         let (n, clusters) = (labels.len(), self.halves.len());
         assert_eq!(rows.len(), n * self.width, "as many rows as labels");
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the feature the function was compiled for.
+            return unsafe { self.block_avx512(rows, labels, &mut scratch.products) };
+        }
         // [cluster, row]: rows lie side by side, so that comparing vectorises over them.
         scratch.products.resize(clusters * n, 0.0);
         if n == 0 {
@@ -77,12 +95,6 @@ impl<'a> Nearest<'a> {
         scratch.best.resize(n, f32::INFINITY);
         #[cfg(target_arch = "x86_64")]
         {
-            if std::arch::is_x86_feature_detected!("avx512f") {
-                // SAFETY: the processor has the features the function was compiled for.
-                return unsafe {
-                    smallest_avx512(&scratch.products, &self.halves, &mut scratch.best, labels)
-                };
-            }
             if std::arch::is_x86_feature_detected!("avx2") {
                 // SAFETY: the processor has the features the function was compiled for.
                 return unsafe {
@@ -92,12 +104,131 @@ impl<'a> Nearest<'a> {
         }
         smallest(&scratch.products, &self.halves, &mut scratch.best, labels);
     }
+
+    /// [`Nearest::block`] in one pass: products are compared in the registers in which they were summed. Rows are turned
+    /// first, so that a vector holds one column of sixteen of them; centres are read as they lie.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn block_avx512(&self, rows: &[f32], labels: &mut [u32], turned: &mut Vec<f32>) {
+        use std::arch::x86_64::{
+            __m512, __m512i, _CMP_GT_OQ, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+            _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_set1_epi32, _mm512_set1_ps,
+            _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_ps,
+        };
+        let width = self.width;
+        turned.resize(width * ROWS, 0.0);
+        let chunks = rows.chunks(ROWS * width);
+        for (rows, labels) in chunks.zip(labels.chunks_mut(ROWS)) {
+            for (vector, rows) in rows.chunks(LANES * width).enumerate() {
+                turn_avx512(&mut turned[vector * LANES..], ROWS, rows, width);
+            }
+            let mut best: [__m512; VECTORS] = [_mm512_set1_ps(f32::NEG_INFINITY); VECTORS];
+            let mut nearest: [__m512i; VECTORS] = [_mm512_setzero_si512(); VECTORS];
+            for first in (0..self.halves.len()).step_by(TILE) {
+                // A last tile that is not whole repeats the last centre, which changes nothing.
+                let at = |i: usize| (first + i).min(self.halves.len() - 1);
+                let centers: [&[f32]; TILE] =
+                    std::array::from_fn(|i| &self.centers[at(i) * width..][..width]);
+                let mut sums = [[_mm512_setzero_ps(); VECTORS]; TILE];
+                for (k, columns) in turned.chunks_exact(ROWS).enumerate() {
+                    // SAFETY: `columns` holds VECTORS vectors; no alignment is asked for.
+                    let columns: [__m512; VECTORS] = std::array::from_fn(|v| unsafe {
+                        _mm512_loadu_ps(columns.as_ptr().add(v * LANES))
+                    });
+                    for (sums, center) in sums.iter_mut().zip(&centers) {
+                        // SAFETY: `turned` holds `width` times ROWS numbers, so k is below `width`, the length of each
+                        // centre.
+                        let center = _mm512_set1_ps(unsafe { *center.get_unchecked(k) });
+                        for (sum, column) in sums.iter_mut().zip(columns) {
+                            *sum = _mm512_fmadd_ps(center, column, *sum);
+                        }
+                    }
+                }
+                // Written out: in a loop the sums would go through memory.
+                macro_rules! compare {
+                    ($($i:literal)*) => {$(
+                        let half = _mm512_set1_ps(self.halves[at($i)]);
+                        let cluster = _mm512_set1_epi32(at($i) as i32);
+                        for v in 0..VECTORS {
+                            let score = _mm512_sub_ps(sums[$i][v], half);
+                            let nearer = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(score, best[v]);
+                            best[v] = _mm512_mask_mov_ps(best[v], nearer, score);
+                            nearest[v] = _mm512_mask_mov_epi32(nearest[v], nearer, cluster);
+                        }
+                    )*};
+                }
+                compare!(0 1 2 3 4 5);
+            }
+            for (labels, nearest) in labels.chunks_mut(LANES).zip(nearest) {
+                let mut all = [0u32; LANES];
+                // SAFETY: `all` holds one whole vector; no alignment is asked for.
+                unsafe { _mm512_storeu_si512(all.as_mut_ptr().cast(), nearest) };
+                labels.copy_from_slice(&all[..labels.len()]);
+            }
+        }
+    }
 }
 
+/// At most sixteen rows of `width` numbers as columns, which lie `stride` apart in `out`; for rows that are not there
+/// the last one stands.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn smallest_avx512(products: &[f32], halves: &[f32], best: &mut [f32], labels: &mut [u32]) {
-    smallest(products, halves, best, labels);
+fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
+    use std::arch::x86_64::{
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps, _mm512_shuffle_f32x4,
+        _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+        _mm512_unpacklo_ps,
+    };
+    let count = rows.len() / width;
+    assert!(count > 0 && out.len() >= (width - 1) * stride + LANES);
+    for first in (0..width).step_by(LANES) {
+        let here = LANES.min(width - first);
+        let mask = u16::MAX >> (LANES - here);
+        let tile: [__m512; LANES] = std::array::from_fn(|i| {
+            let at = i.min(count - 1) * width + first;
+            // What comes next is fetched while this is computed; an address beyond the rows does no harm.
+            _mm_prefetch::<_MM_HINT_T0>(rows.as_ptr().wrapping_add(at + ROWS * width).cast());
+            // SAFETY: the mask allows `here` numbers, which end within row min(i, count - 1) of `rows`; no alignment is
+            // asked for.
+            unsafe { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(at)) }
+        });
+        // Pairs, then fours of neighbouring rows within each quarter of a vector.
+        let pairs: [__m512; LANES] = std::array::from_fn(|i| match i % 2 {
+            0 => _mm512_unpacklo_ps(tile[i], tile[i + 1]),
+            _ => _mm512_unpackhi_ps(tile[i - 1], tile[i]),
+        });
+        let fours: [__m512; LANES] = std::array::from_fn(|i| {
+            let at = i / 4 * 4 + i % 4 / 2;
+            let (a, b) = (_mm512_castps_pd(pairs[at]), _mm512_castps_pd(pairs[at + 2]));
+            _mm512_castpd_ps(match i % 2 {
+                0 => _mm512_unpacklo_pd(a, b),
+                _ => _mm512_unpackhi_pd(a, b),
+            })
+        });
+        // Quarter q of `fours[4 g + c]` is rows 4 g .. 4 g + 3 of column 4 q + c: the quarters change places.
+        for c in 0..4 {
+            let (a, b) = (fours[c], fours[4 + c]);
+            let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+            let odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
+            let (a, b) = (fours[8 + c], fours[12 + c]);
+            let below_even = _mm512_shuffle_f32x4::<0x88>(a, b);
+            let below_odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
+            let columns = [
+                _mm512_shuffle_f32x4::<0x88>(even, below_even),
+                _mm512_shuffle_f32x4::<0x88>(odd, below_odd),
+                _mm512_shuffle_f32x4::<0xdd>(even, below_even),
+                _mm512_shuffle_f32x4::<0xdd>(odd, below_odd),
+            ];
+            for (q, column) in columns.into_iter().enumerate() {
+                let k = 4 * q + c;
+                if k < here {
+                    // SAFETY: first + k is below `width`, so that by the assertion above `out` holds sixteen numbers
+                    // from here on; no alignment is asked for.
+                    unsafe { _mm512_storeu_ps(out.as_mut_ptr().add((first + k) * stride), column) };
+                }
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
