@@ -54,11 +54,19 @@ impl Row for Assign {
         let (memory, products) = (read_rate(&self.rows), product_rate());
         let least = (bytes / memory).max(operations / products);
         let giga = 1e-9;
-        let unit = self.book.assign_on(&self.rows, Rows::UnitNorm).is_ok().then(|| {
-            fastest(|| {
-                black_box(self.book.assign_on(black_box(&self.rows), Rows::UnitNorm).is_ok());
-            })
-        })?;
+        let unit = self
+            .book
+            .assign_on(&self.rows, Rows::UnitNorm)
+            .is_ok()
+            .then(|| {
+                fastest(|| {
+                    black_box(
+                        self.book
+                            .assign_on(black_box(&self.rows), Rows::UnitNorm)
+                            .is_ok(),
+                    );
+                })
+            })?;
         Some(format!(
             "{:.1} GB/s of rows and {:.0} GFLOP/s; reading alone {:.1} GB/s, products alone {:.0} GFLOP/s: {:.0} % of what the {} allows; \
              rows brought to unit length first {:.3} ms",
@@ -67,7 +75,11 @@ impl Row for Assign {
             giga * memory,
             giga * products,
             100.0 * least / seconds,
-            if bytes / memory > operations / products { "memory" } else { "arithmetic" },
+            if bytes / memory > operations / products {
+                "memory"
+            } else {
+                "arithmetic"
+            },
             1e3 * unit,
         ))
     }
@@ -97,7 +109,10 @@ fn read_rate(values: &[f32]) -> f64 {
 /// Operations a second of a product of two square matrices, each thread its own.
 fn product_rate() -> f64 {
     let threads = rayon::current_num_threads();
-    let (a, b) = (vec![1.0f32; PRODUCT * PRODUCT], vec![0.5f32; PRODUCT * PRODUCT]);
+    let (a, b) = (
+        vec![1.0f32; PRODUCT * PRODUCT],
+        vec![0.5f32; PRODUCT * PRODUCT],
+    );
     let mut all = vec![0.0f32; threads * PRODUCT * PRODUCT];
     let seconds = fastest(|| {
         all.par_chunks_exact_mut(PRODUCT * PRODUCT).for_each(|c| {

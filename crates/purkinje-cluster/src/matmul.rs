@@ -175,9 +175,9 @@ impl<'a> Nearest<'a> {
 #[target_feature(enable = "avx512f")]
 fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
     use std::arch::x86_64::{
-        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps, _mm512_shuffle_f32x4,
-        _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-        _mm512_unpacklo_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd,
+        _mm512_maskz_loadu_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd,
+        _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
     let count = rows.len() / width;
     assert!(count > 0 && out.len() >= (width - 1) * stride + LANES);

@@ -5,9 +5,13 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{View, product, product_add, product_over, unwritten, written};
+use super::gemm::{View, product, product_add, product_over, unwritten, written, zeroed};
 use super::{Activation, NORM_BLOCK};
-use super::{block_rows, column_sums, in_order, simd};
+use super::{block_rows, column_sums, in_order, simd, tiles};
+
+/// Up to so many outputs in time a plain convolution is computed in tiles: for more, turning its kernels costs less than
+/// turning its input.
+const TILED_ROWS: usize = 768;
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -41,17 +45,17 @@ impl ConvShape {
     }
 
     /// Input channels of a group.
-    fn group_inputs(&self) -> usize {
+    pub(super) fn group_inputs(&self) -> usize {
         self.inputs / self.groups
     }
 
     /// Output channels of a group.
-    fn group_outputs(&self) -> usize {
+    pub(super) fn group_outputs(&self) -> usize {
         self.outputs / self.groups
     }
 
     /// Numbers under the kernel in one group.
-    fn reach(&self) -> usize {
+    pub(super) fn reach(&self) -> usize {
         self.kernel * self.group_inputs()
     }
 
@@ -120,6 +124,16 @@ pub(crate) fn conv1d(
     activation: Activation,
     keep: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
+    let few = shape.batch * shape.output_length() <= TILED_ROWS;
+    if simd::has_tiles() && (few || !shape.is_plain()) {
+        let finish = tiles::Finish {
+            bias: b,
+            activation,
+            drop: None,
+            keeps: keep,
+        };
+        return tiles::convolve(x, w, shape, finish);
+    }
     let (t, m, k) = (shape.output_length(), shape.outputs, shape.reach());
     let kernels = outputs_last(w, shape);
     let mut out = if shape.is_plain() {
@@ -390,7 +404,7 @@ pub(crate) fn channel_norm(
     let width = gamma.len();
     let size = length * width;
     let batch = x.len() / size;
-    let mut out = vec![0.0; x.len()];
+    let mut out = unwritten(x.len());
     let mut normed = keep.then(|| vec![0.0; x.len()]);
     let mut inverse_std = Vec::with_capacity(batch * width);
     for item in 0..batch {
@@ -421,13 +435,14 @@ pub(crate) fn channel_norm(
         match &mut normed {
             Some(normed) => blocks
                 .zip(normed[rows].par_chunks_mut(NORM_BLOCK * width))
-                .for_each(|((out, x), normed)| apply(out, Some(normed), x)),
-            None => blocks.for_each(|(out, x)| apply(out, None, x)),
+                .for_each(|((out, x), normed)| apply(zeroed(out), Some(normed), x)),
+            None => blocks.for_each(|(out, x)| apply(zeroed(out), None, x)),
         }
         inverse_std.extend(inverse);
     }
     ChannelNormed {
-        out,
+        // SAFETY: the blocks of all sequences cover `out` and each was written.
+        out: unsafe { written(out) },
         normed,
         inverse_std,
     }
@@ -488,12 +503,18 @@ pub(crate) fn weight_norm(v: &[f32], scale: &[f32]) -> (Vec<f32>, Vec<f32>) {
         .map(f32::sqrt)
         .collect();
     let factors: Vec<f32> = scale.iter().zip(&norms).map(|(g, n)| g / n).collect();
-    let zeros = vec![0.0; kernel];
-    let mut out = v.to_vec();
+    let mut out = unwritten(v.len());
     out.par_chunks_mut(NORM_BLOCK * kernel)
         .zip(v.par_chunks(NORM_BLOCK * kernel))
-        .for_each(|(out, v)| simd::norm_columns_backward(out, v, &factors, &zeros, &zeros));
-    (out, norms)
+        .for_each(|(out, v)| {
+            for (out, v) in out.chunks_exact_mut(kernel).zip(v.chunks_exact(kernel)) {
+                for ((out, v), factor) in out.iter_mut().zip(v).zip(&factors) {
+                    out.write(v * factor);
+                }
+            }
+        });
+    // SAFETY: the blocks cover `out`, and as `v` is a whole number of kernels each was written in full.
+    (unsafe { written(out) }, norms)
 }
 
 /// Gradients of [`weight_norm`]: kernels and scale.

@@ -44,6 +44,13 @@ pub(super) fn unwritten(count: usize) -> Vec<MaybeUninit<f32>> {
     out
 }
 
+/// The same memory, filled with zeros.
+pub(super) fn zeroed(out: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    out.fill(MaybeUninit::new(0.0));
+    // SAFETY: every element was just written.
+    unsafe { out.assume_init_mut() }
+}
+
 /// The results, once every element was written.
 ///
 /// # Safety

@@ -6,6 +6,7 @@
 mod conv;
 mod gemm;
 mod simd;
+mod tiles;
 
 use rayon::prelude::*;
 
@@ -13,7 +14,7 @@ pub(crate) use conv::{
     ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward, weight_norm,
     weight_norm_backward,
 };
-use gemm::{View, product, product_over, unwritten, written};
+use gemm::{View, product, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamwStep};
 
@@ -28,6 +29,8 @@ const FEW_ROWS: usize = 192;
 const COLUMNS: usize = 192;
 /// Rows of one block of a normalisation.
 const NORM_BLOCK: usize = 256;
+/// Rows of one block where rows do not sum up: few, so that a single recording is work for several threads.
+const ROW_BLOCK: usize = 24;
 /// Elements of one block of an element-wise update.
 const FLAT_BLOCK: usize = 1 << 16;
 
@@ -47,11 +50,20 @@ pub(crate) fn linear(
     let k = w.len() / m;
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
-    let block = block_rows(rows);
     let keeps = keep && activation == Activation::Gelu;
+    if simd::has_tiles() && rows <= FEW_ROWS {
+        let finish = tiles::Finish {
+            bias: b,
+            activation,
+            drop,
+            keeps,
+        };
+        return tiles::linear(x, w, m, finish);
+    }
     if rows <= FEW_ROWS && m >= FEW_ROWS {
         return linear_by_columns(x, w, b, activation, drop, keeps);
     }
+    let block = block_rows(rows);
     let mut out = unwritten(rows * m);
     let mut before = vec![0.0; if keeps { rows * m } else { 0 }];
     let mut befores: Vec<Option<&mut [f32]>> = before.chunks_mut(block * m).map(Some).collect();
@@ -229,29 +241,30 @@ pub(crate) fn layer_norm(
 ) -> Normed {
     let width = gamma.len();
     let drop = Drop::new(dropout, key);
-    let mut out = vec![0.0; x.len()];
-    let mut normed = vec![0.0; x.len()];
+    let (mut out, mut normed) = (unwritten(x.len()), unwritten(x.len()));
     let mut inverse_std = vec![0.0; x.len() / width];
-    out.par_chunks_mut(NORM_BLOCK * width)
-        .zip(normed.par_chunks_mut(NORM_BLOCK * width))
-        .zip(inverse_std.par_chunks_mut(NORM_BLOCK))
+    out.par_chunks_mut(ROW_BLOCK * width)
+        .zip(normed.par_chunks_mut(ROW_BLOCK * width))
+        .zip(inverse_std.par_chunks_mut(ROW_BLOCK))
         .enumerate()
         .for_each(|(i, ((out, normed), inverse_std))| {
-            let at = i * NORM_BLOCK * width;
+            let at = i * ROW_BLOCK * width;
             let n = out.len();
             simd::norm_rows(
-                out,
-                normed,
+                zeroed(out),
+                zeroed(normed),
                 inverse_std,
                 &x[at..at + n],
                 residual.map(|r| &r[at..at + n]),
                 gamma,
                 beta,
                 eps,
-                i * NORM_BLOCK,
+                i * ROW_BLOCK,
                 drop,
             );
         });
+    // SAFETY: the blocks cover both and each was written.
+    let (out, normed) = unsafe { (written(out), written(normed)) };
     Normed {
         out,
         normed,
@@ -413,11 +426,12 @@ pub(crate) fn attention(
         );
     // SAFETY: the tasks cover both and each part was written by its product.
     let (probabilities, by_head) = unsafe { (written(probabilities), written(by_head)) };
-    let mut out = vec![0.0; by_head.len()];
+    let mut out = unwritten(by_head.len());
     out.par_chunks_mut(t * heads * head)
         .zip(by_head.par_chunks(heads * t * head))
-        .for_each(|(out, by_head)| interleave(out, heads * head, 0, by_head, heads, head));
-    (out, probabilities)
+        .for_each(|(out, by_head)| interleave(zeroed(out), heads * head, 0, by_head, heads, head));
+    // SAFETY: the chunks cover `out` and each was written.
+    (unsafe { written(out) }, probabilities)
 }
 
 /// Gradient of [`attention`] with respect to the projections, in the form in which they came: one packed, or three.

@@ -206,18 +206,21 @@ fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
 }
 
 #[inline(always)]
-fn finish_linear_body<const FMA: bool>(
+#[allow(clippy::too_many_arguments)]
+fn finish_tile_body<const FMA: bool>(
     rows: &mut [f32],
     before: Option<&mut [f32]>,
+    width: usize,
     bias: &[f32],
     activation: Activation,
-    first_row: usize,
+    first: [usize; 2],
     drop: Option<Drop>,
 ) {
-    let width = bias.len();
-    for row in rows.chunks_exact_mut(width) {
-        for (x, b) in row.iter_mut().zip(bias) {
-            *x += b;
+    if !bias.is_empty() {
+        for row in rows.chunks_exact_mut(width) {
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x += b;
+            }
         }
     }
     if let Some(before) = before {
@@ -238,19 +241,134 @@ fn finish_linear_body<const FMA: bool>(
             }
         }
         if let Some(drop) = drop {
-            let key = drop.row_key(first_row + i);
+            let key = drop.row_key(first[0] + i);
             for (j, x) in row.iter_mut().enumerate() {
-                *x *= drop.factor(key, j);
+                *x *= drop.factor(key, first[1] + j);
             }
         }
     }
 }
 by_machine! {
-    /// Adds the bias, applies activation and dropout to `rows` in place, `[rows, bias.len()]`; `before` gets what the
-    /// activation is applied to.
-    pub(super) fn finish_linear / finish_linear_body(
-        rows: &mut [f32], before: Option<&mut [f32]>, bias: &[f32], activation: Activation, first_row: usize,
-        drop: Option<Drop>)
+    /// Adds the bias (where there is one), applies activation and dropout to `rows` in place, `[rows, width]`, a part
+    /// that begins at row and column `first` of the whole; `before` gets what the activation is applied to.
+    pub(super) fn finish_tile / finish_tile_body(
+        rows: &mut [f32], before: Option<&mut [f32]>, width: usize, bias: &[f32], activation: Activation,
+        first: [usize; 2], drop: Option<Drop>)
+}
+
+/// [`finish_tile`] for whole rows, `[rows, bias.len()]`.
+pub(super) fn finish_linear(
+    rows: &mut [f32],
+    before: Option<&mut [f32]>,
+    bias: &[f32],
+    activation: Activation,
+    first_row: usize,
+    drop: Option<Drop>,
+) {
+    let width = bias.len();
+    finish_tile(rows, before, width, bias, activation, [first_row, 0], drop);
+}
+
+/// Vectors of rows of the largest [`tile`]: 24 of 32 registers hold its sums.
+pub(super) const TILE_VECTORS: usize = 3;
+/// Columns of a [`tile`].
+pub(super) const TILE_COLUMNS: usize = 8;
+
+/// Whether [`tile`] is at hand.
+pub(super) fn has_tiles() -> bool {
+    cfg!(target_arch = "x86_64") && *LEVEL == Level::Avx512
+}
+
+/// Where the columns of a tile's rows begin: column k of row i is number `at[k] + i`.
+pub(super) struct Columns {
+    at: Vec<usize>,
+    most: usize,
+}
+
+impl Columns {
+    /// From the places of all columns.
+    pub(super) fn new(at: Vec<usize>) -> Self {
+        let most = at.iter().copied().max().unwrap_or(0);
+        Columns { at, most }
+    }
+}
+
+/// `out[j, i] = sum over k from first of w[j][k - first] x[at[k] + i]` for eight `j` and as many rows `i` as `vectors` (at
+/// most [`TILE_VECTORS`]) hold, or with `first` above 0 that on top of what is there. Only where [`has_tiles`].
+///
+/// # Panics
+/// For other sizes, and without AVX-512.
+pub(super) fn tile(
+    out: &mut [f32],
+    vectors: usize,
+    x: &[f32],
+    columns: &Columns,
+    first: usize,
+    w: [&[f32]; TILE_COLUMNS],
+) {
+    let depth = w[0].len();
+    let at = &columns.at[first..first + depth];
+    assert!(has_tiles() && w.iter().all(|w| w.len() == depth));
+    assert!(columns.most + vectors * LANES <= x.len());
+    assert!(out.len() >= TILE_COLUMNS * vectors * LANES);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has AVX-512 and the lengths are those that the functions ask for, all asserted above.
+    unsafe {
+        match vectors {
+            1 => tile_avx512::<1>(out, x, at, w, first > 0),
+            2 => tile_avx512::<2>(out, x, at, w, first > 0),
+            TILE_VECTORS => tile_avx512::<TILE_VECTORS>(out, x, at, w, first > 0),
+            _ => unreachable!("tiles have at most three vectors of rows"),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// # Safety
+/// `x` must hold V vectors from each of `at`, each of `w` as many numbers as `at`, `out` [`TILE_COLUMNS`] x V vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn tile_avx512<const V: usize>(
+    out: &mut [f32],
+    x: &[f32],
+    at: &[usize],
+    w: [&[f32]; TILE_COLUMNS],
+    add: bool,
+) {
+    use std::arch::x86_64::{
+        __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
+    };
+    let mut sums = [[_mm512_setzero_ps(); V]; TILE_COLUMNS];
+    if add {
+        for (j, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `out` holds all of the sums (the caller's promise).
+                *sum = unsafe { _mm512_loadu_ps(out.as_ptr().add((j * V + v) * LANES)) };
+            }
+        }
+    }
+    let w = w.map(<[f32]>::as_ptr);
+    let x = x.as_ptr();
+    for (k, at) in at.iter().enumerate() {
+        // SAFETY: `x` holds V vectors from here on (the caller's promise); no alignment is asked for.
+        let x: [__m512; V] =
+            std::array::from_fn(|v| unsafe { _mm512_loadu_ps(x.add(at + v * LANES)) });
+        for (sums, w) in sums.iter_mut().zip(w) {
+            // SAFETY: k is below the length of each of `w` (the caller's promise).
+            let w = _mm512_set1_ps(unsafe { *w.add(k) });
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = _mm512_fmadd_ps(w, x, *sum);
+            }
+        }
+    }
+    for (j, sums) in sums.into_iter().enumerate() {
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: `out` holds all of the sums (the caller's promise).
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add((j * V + v) * LANES), sum) };
+        }
+    }
 }
 
 #[inline(always)]

@@ -1,0 +1,386 @@
+//! Linear maps and convolutions in tiles that stay in registers, on machines with AVX-512.
+//!
+//! A vector holds one column of sixteen rows, so weights are read as they lie: nothing of them is packed or turned, by
+//! none of the threads. Rows are turned on the way into a tile, sums on the way out, where bias, activation and
+//! dropout follow while they are in the nearest cache. Every sum runs over its whole length in order: results depend
+//! neither on the number of threads nor on how the work is shared out.
+
+use rayon::prelude::*;
+
+use super::Activation;
+use super::conv::ConvShape;
+use super::gemm::{unwritten, written, zeroed};
+use super::simd::{self, Columns, Drop, LANES, TILE_COLUMNS, TILE_VECTORS};
+
+/// Rows of a tile.
+const TILE_ROWS: usize = TILE_VECTORS * LANES;
+/// Outputs that are finished together.
+const BLOCK: usize = 64;
+/// Products that are summed before the next outputs' turn: so many columns of a tile stay in the nearest cache.
+const DEPTH: usize = 128;
+/// Bytes of the turned rows of one share of work: they stay in the second cache while the weight passes by.
+const PANEL_BYTES: usize = 600_000;
+
+/// What follows the products.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// One number for each output, or none.
+    pub bias: &'a [f32],
+    pub activation: Activation,
+    pub drop: Option<Drop>,
+    /// Whether what the activation is applied to is kept.
+    pub keeps: bool,
+}
+
+/// `dropout(activation(x w^T + b))`: `x` `[rows, k]`, `w` `[m, k]` -> `[rows, m]`, and what is kept.
+pub(super) fn linear(
+    x: &[f32],
+    w: &[f32],
+    m: usize,
+    finish: Finish<'_>,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let k = w.len() / m;
+    let rows = x.len() / k;
+    assert!(w.len() == m * k && x.len() == rows * k);
+    let output = Output::new(rows, m, finish);
+    let columns_of = |wide: usize| Columns::new((0..k).map(|c| c * wide).collect());
+    let full = columns_of(TILE_ROWS);
+    let rest = columns_of((rows % TILE_ROWS).next_multiple_of(LANES));
+    let most = most_tiles(k);
+    shares(1, rows, m, most)
+        .into_par_iter()
+        .for_each_init(Memory::default, |memory, share| {
+            let panels = turn(&mut memory.panels, &x[share.first_row * k..], share.rows, k);
+            for (first, columns) in share.blocks() {
+                let starts = (0..share.rows).step_by(TILE_ROWS);
+                for (at, panel) in starts.zip(panels.chunks(TILE_ROWS * k)) {
+                    let n = TILE_ROWS.min(share.rows - at);
+                    let wide = panel.len() / k;
+                    let places = if wide == TILE_ROWS { &full } else { &rest };
+                    let rows = |j: usize| &w[(first + j) * k..][..k];
+                    sum(&mut memory.tiles.sums, wide, panel, places, columns, rows);
+                    output.put(
+                        &mut memory.tiles,
+                        wide,
+                        [n, columns],
+                        [share.first_row + at, first],
+                    );
+                }
+            }
+        });
+    output.done()
+}
+
+/// `activation(conv(x, w) + b)`: `x` `[batch, length, inputs]`, `w` `[outputs, inputs / groups, kernel]` -> `[batch, output
+/// length, outputs]`, and what is kept.
+pub(super) fn convolve(
+    x: &[f32],
+    w: &[f32],
+    shape: ConvShape,
+    finish: Finish<'_>,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let (t, m, k) = (shape.output_length(), shape.outputs, shape.reach());
+    let (ci, co) = (shape.group_inputs(), shape.group_outputs());
+    let stride = shape.stride;
+    assert!(w.len() == m * k && x.len() == shape.batch * shape.length * shape.inputs);
+    let (memory, slots) = turn_sequences(x, shape);
+    let (item, turned) = (shape.inputs * stride * slots, memory.get());
+    let places = (0..ci).flat_map(|c| {
+        (0..shape.kernel).map(move |tap| (c * stride + tap % stride) * slots + tap / stride)
+    });
+    let places = Columns::new(places.collect());
+    let output = Output::new(shape.batch * t, m, finish);
+    shares(shape.batch * shape.groups, t, co, most_tiles(ci * stride))
+        .into_par_iter()
+        .for_each_init(Memory::default, |memory, share| {
+            let (sequence, group) = (share.sequence / shape.groups, share.sequence % shape.groups);
+            let begin = sequence * item + group * ci * stride * slots;
+            let own = &turned[begin..begin + ci * stride * slots];
+            for (first, columns) in share.blocks() {
+                let first = group * co + first;
+                let end = share.first_row + share.rows;
+                for at in (share.first_row..end).step_by(TILE_ROWS) {
+                    let n = TILE_ROWS.min(end - at);
+                    let wide = n.next_multiple_of(LANES);
+                    let rows = |j: usize| &w[(first + j) * k..][..k];
+                    sum(
+                        &mut memory.tiles.sums,
+                        wide,
+                        &own[at..],
+                        &places,
+                        columns,
+                        rows,
+                    );
+                    output.put(
+                        &mut memory.tiles,
+                        wide,
+                        [n, columns],
+                        [sequence * t + at, first],
+                    );
+                }
+            }
+        });
+    output.done()
+}
+
+/// Memory of one thread, where vectors do not straddle lines of the cache.
+#[derive(Default)]
+struct Memory {
+    panels: Vec<f32>,
+    tiles: Tiles,
+}
+
+/// Sums of a block of outputs, and what they are turned and finished in.
+#[derive(Default)]
+struct Tiles {
+    sums: Tile,
+    tile: Tile,
+}
+
+#[repr(align(64))]
+struct Tile([f32; BLOCK * TILE_ROWS]);
+
+impl Default for Tile {
+    fn default() -> Self {
+        Tile([0.0; BLOCK * TILE_ROWS])
+    }
+}
+
+/// Some rows of one sequence and some of the outputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Share {
+    sequence: usize,
+    first_row: usize,
+    rows: usize,
+    first_column: usize,
+    columns: usize,
+}
+
+impl Share {
+    /// First output and number of outputs of each block.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        let end = self.first_column + self.columns;
+        let firsts = (self.first_column..end).step_by(BLOCK);
+        firsts.map(move |first| (first, BLOCK.min(end - first)))
+    }
+}
+
+/// Tiles of `k` columns that stay in the second cache together.
+fn most_tiles(k: usize) -> usize {
+    (PANEL_BYTES / (TILE_ROWS * k * size_of::<f32>())).max(1)
+}
+
+/// The work in parts of at most `most` tiles, as many as the threads can share evenly where there is enough.
+fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
+    let threads = rayon::current_num_threads();
+    let tiles = rows.div_ceil(TILE_ROWS);
+    let mut groups = tiles.div_ceil(most);
+    // Rows are shared out first: each part of the outputs turns the same rows again.
+    if sequences * groups < threads {
+        groups = tiles.min(threads.div_ceil(sequences.max(1)));
+    }
+    let blocks = m.div_ceil(BLOCK);
+    let mut splits = 1;
+    while splits < blocks.div_ceil(3) && !(sequences * groups * splits).is_multiple_of(threads) {
+        splits += 1;
+    }
+    let tall = tiles.div_ceil(groups.max(1)).max(1) * TILE_ROWS;
+    let wide = blocks.div_ceil(splits).max(1) * BLOCK;
+    let mut all = Vec::new();
+    for sequence in 0..sequences {
+        for first_row in (0..rows).step_by(tall) {
+            for first_column in (0..m).step_by(wide) {
+                all.push(Share {
+                    sequence,
+                    first_row,
+                    rows: tall.min(rows - first_row),
+                    first_column,
+                    columns: wide.min(m - first_column),
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Sums of a tile's rows for `columns` outputs, `[output, row]`, `wide` rows of which some may be there for nobody.
+fn sum<'w>(
+    sums: &mut Tile,
+    wide: usize,
+    x: &[f32],
+    places: &Columns,
+    columns: usize,
+    weights: impl Fn(usize) -> &'w [f32],
+) {
+    let k = weights(0).len();
+    for from in (0..k).step_by(DEPTH) {
+        let to = k.min(from + DEPTH);
+        for j in (0..columns).step_by(TILE_COLUMNS) {
+            // Beyond the last output the last is computed again.
+            let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
+            simd::tile(&mut sums.0[j * wide..], wide / LANES, x, places, from, w);
+        }
+    }
+}
+
+/// Where results go, `[rows, m]`.
+struct Output<'a> {
+    out: Vec<std::mem::MaybeUninit<f32>>,
+    before: Vec<std::mem::MaybeUninit<f32>>,
+    targets: [Target; 2],
+    rows: usize,
+    m: usize,
+    finish: Finish<'a>,
+}
+
+/// Where shares of work write, each its own rows and columns.
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+
+// SAFETY: shares write disjoint elements (see `Output::put`), and nothing is read before all are done.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl<'a> Output<'a> {
+    fn new(rows: usize, m: usize, finish: Finish<'a>) -> Self {
+        assert!(finish.bias.is_empty() || finish.bias.len() == m);
+        let mut out = unwritten(rows * m);
+        let mut before = unwritten(if finish.keeps { rows * m } else { 0 });
+        Output {
+            targets: [&mut out, &mut before].map(|v| Target(v.as_mut_ptr().cast())),
+            out,
+            before,
+            rows,
+            m,
+            finish,
+        }
+    }
+
+    /// Turns the sums of `n` rows and `columns` outputs, finishes them and writes them from row and column `first` on.
+    /// Every element must be put, and by one share only.
+    fn put(&self, tiles: &mut Tiles, wide: usize, [n, columns]: [usize; 2], first: [usize; 2]) {
+        assert!(first[0] + n <= self.rows && first[1] + columns <= self.m);
+        let (sums, tile) = (&mut tiles.sums.0, &mut tiles.tile.0);
+        simd::transpose(tile, columns, sums, wide, [columns, n]);
+        let tile = &mut tile[..n * columns];
+        let kept = &mut sums[..n * columns];
+        let Finish {
+            bias,
+            activation,
+            drop,
+            keeps,
+        } = self.finish;
+        let bias = bias.get(first[1]..first[1] + columns).unwrap_or_default();
+        let before = keeps.then_some(&mut *kept);
+        simd::finish_tile(tile, before, columns, bias, activation, first, drop);
+        let written: [&[f32]; 2] = [tile, kept];
+        for (target, from) in self
+            .targets
+            .iter()
+            .zip(written)
+            .take(1 + usize::from(keeps))
+        {
+            for (i, from) in from.chunks_exact(columns).enumerate() {
+                // SAFETY: by the assertion above the stretch lies in the target, which has rows x m elements and
+                // outlives `self`. Shares differ in rows or columns, so nobody else writes it meanwhile.
+                unsafe {
+                    let to = target.0.add((first[0] + i) * self.m + first[1]);
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, columns);
+                }
+            }
+        }
+    }
+
+    fn done(self) -> (Vec<f32>, Option<Vec<f32>>) {
+        // SAFETY: the shares cover all rows and columns, and each was put.
+        unsafe {
+            let before = self.finish.keeps.then(|| written(self.before));
+            (written(self.out), before)
+        }
+    }
+}
+
+/// `count` rows of `k` numbers as tiles `[k, rows of the tile]`, the last of them as narrow as whole vectors allow.
+fn turn<'m>(memory: &'m mut Vec<f32>, rows: &[f32], count: usize, k: usize) -> &'m [f32] {
+    let size = count.next_multiple_of(LANES) * k;
+    memory.resize(memory.len().max(size + LANES), 0.0);
+    let begin = aligned(memory.as_ptr());
+    let panels = &mut memory[begin..begin + size];
+    for (panel, at) in panels
+        .chunks_mut(TILE_ROWS * k)
+        .zip((0..count).step_by(TILE_ROWS))
+    {
+        let wide = panel.len() / k;
+        let n = wide.min(count - at);
+        simd::transpose(panel, wide, &rows[at * k..], k, [n, k]);
+        if n < wide {
+            panel.chunks_exact_mut(wide).for_each(|c| c[n..].fill(0.0));
+        }
+    }
+    panels
+}
+
+/// Numbers until the next line of the cache, at most [`LANES`].
+fn aligned(begin: *const f32) -> usize {
+    begin.align_offset(64).min(LANES)
+}
+
+/// Sequences, turned.
+struct Turned {
+    memory: Vec<std::mem::MaybeUninit<f32>>,
+    begin: usize,
+    size: usize,
+}
+
+impl Turned {
+    fn get(&self) -> &[f32] {
+        let whole = &self.memory[self.begin..self.begin + self.size];
+        // SAFETY: `turn_sequences` has written every element.
+        unsafe { whole.assume_init_ref() }
+    }
+}
+
+/// `[batch, channel, phase, slot]` and the number of slots: the sample under tap k of output i of a channel lies in phase
+/// k mod stride and slot i + k / stride. Zeros lie before and behind each sequence as its padding asks for and as far as
+/// whole tiles of outputs reach.
+fn turn_sequences(x: &[f32], shape: ConvShape) -> (Turned, usize) {
+    let (inputs, stride, before) = (shape.inputs, shape.stride, shape.padding[0]);
+    let slots = shape.output_length().next_multiple_of(TILE_ROWS) + shape.kernel / stride + 1;
+    // An odd number of vectors: channels must not all meet in the same sets of the cache.
+    let slots = (slots.div_ceil(LANES) | 1) * LANES;
+    let size = shape.batch * inputs * stride * slots;
+    let mut memory = unwritten(size + LANES);
+    let begin = aligned(memory.as_ptr().cast());
+    let channels = if inputs.is_multiple_of(LANES) {
+        LANES
+    } else {
+        inputs
+    };
+    let parts = inputs / channels;
+    memory[begin..begin + size]
+        .par_chunks_mut(channels * stride * slots)
+        .enumerate()
+        .for_each(|(part, out)| {
+            let out = zeroed(out);
+            let x = &x[part / parts * shape.length * inputs..][..shape.length * inputs];
+            for phase in 0..stride {
+                let empty = before.saturating_sub(phase).div_ceil(stride);
+                let first = empty * stride + phase - before;
+                let count = shape.length.saturating_sub(first).div_ceil(stride);
+                let count = count.min(slots.saturating_sub(empty));
+                if count > 0 {
+                    let x = &x[first * inputs + part % parts * channels..];
+                    let out = &mut out[phase * slots + empty..];
+                    let strides = (stride * slots, stride * inputs);
+                    simd::transpose(out, strides.0, x, strides.1, [count, channels]);
+                }
+            }
+        });
+    let turned = Turned {
+        memory,
+        begin,
+        size,
+    };
+    (turned, slots)
+}
