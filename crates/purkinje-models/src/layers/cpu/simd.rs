@@ -337,9 +337,10 @@ unsafe fn tile_avx512<const V: usize>(
     add: bool,
 ) {
     use std::arch::x86_64::{
-        __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_storeu_ps,
+        __m512, _MM_HINT_T1, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
     };
+    let depth = at.len();
     let mut sums = [[_mm512_setzero_ps(); V]; TILE_COLUMNS];
     if add {
         for (j, sums) in sums.iter_mut().enumerate() {
@@ -352,6 +353,13 @@ unsafe fn tile_avx512<const V: usize>(
     let w = w.map(<[f32]>::as_ptr);
     let x = x.as_ptr();
     for (k, at) in at.iter().enumerate() {
+        if k.is_multiple_of(LANES) {
+            // What the next call for these weights reads: so short stretches are not foreseen by the processor. An
+            // address behind the weights does no harm.
+            for w in w {
+                _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(k + depth).cast());
+            }
+        }
         // SAFETY: `x` holds V vectors from here on (the caller's promise); no alignment is asked for.
         let x: [__m512; V] =
             std::array::from_fn(|v| unsafe { _mm512_loadu_ps(x.add(at + v * LANES)) });
