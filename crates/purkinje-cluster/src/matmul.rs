@@ -116,7 +116,10 @@ impl<'a> Nearest<'a> {
             _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_ps,
         };
         let width = self.width;
-        turned.resize(width * ROWS, 0.0);
+        // Vectors that straddle lines of the cache are read at half the speed.
+        turned.resize(width * ROWS + LANES, 0.0);
+        let begin = turned.as_ptr().align_offset(64).min(LANES);
+        let turned = &mut turned[begin..begin + width * ROWS];
         let chunks = rows.chunks(ROWS * width);
         for (rows, labels) in chunks.zip(labels.chunks_mut(ROWS)) {
             for (vector, rows) in rows.chunks(LANES * width).enumerate() {

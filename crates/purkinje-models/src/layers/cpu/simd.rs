@@ -337,19 +337,11 @@ unsafe fn tile_avx512<const V: usize>(
     add: bool,
 ) {
     use std::arch::x86_64::{
-        __m512, _MM_HINT_T1, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
     let depth = at.len();
     let mut sums = [[_mm512_setzero_ps(); V]; TILE_COLUMNS];
-    if add {
-        for (j, sums) in sums.iter_mut().enumerate() {
-            for (v, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: `out` holds all of the sums (the caller's promise).
-                *sum = unsafe { _mm512_loadu_ps(out.as_ptr().add((j * V + v) * LANES)) };
-            }
-        }
-    }
     let w = w.map(<[f32]>::as_ptr);
     let x = x.as_ptr();
     for (k, at) in at.iter().enumerate() {
@@ -374,7 +366,16 @@ unsafe fn tile_avx512<const V: usize>(
     for (j, sums) in sums.into_iter().enumerate() {
         for (v, sum) in sums.into_iter().enumerate() {
             // SAFETY: `out` holds all of the sums (the caller's promise).
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add((j * V + v) * LANES), sum) };
+            unsafe {
+                let out = out.as_mut_ptr().add((j * V + v) * LANES);
+                // Stretches are summed on their own first: less is rounded off than in one long sum.
+                let sum = if add {
+                    _mm512_add_ps(_mm512_loadu_ps(out), sum)
+                } else {
+                    sum
+                };
+                _mm512_storeu_ps(out, sum);
+            }
         }
     }
 }

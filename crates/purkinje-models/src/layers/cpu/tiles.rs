@@ -2,7 +2,7 @@
 //!
 //! A vector holds one column of sixteen rows, so weights are read as they lie: nothing of them is packed or turned, by
 //! none of the threads. Rows are turned on the way into a tile, sums on the way out, where bias, activation and
-//! dropout follow while they are in the nearest cache. Every sum runs over its whole length in order: results depend
+//! dropout follow while they are in the nearest cache. Sums run in an order that depends on their length alone: results depend
 //! neither on the number of threads nor on how the work is shared out.
 
 use rayon::prelude::*;
