@@ -9,10 +9,6 @@ use super::gemm::{View, product, product_add, product_over, unwritten, written, 
 use super::{Activation, NORM_BLOCK};
 use super::{block_rows, column_sums, in_order, simd, tiles};
 
-/// Up to so many outputs in time a plain convolution is computed in tiles: for more, turning its kernels costs less than
-/// turning its input.
-const TILED_ROWS: usize = 768;
-
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvShape {
@@ -124,8 +120,7 @@ pub(crate) fn conv1d(
     activation: Activation,
     keep: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
-    let few = shape.batch * shape.output_length() <= TILED_ROWS;
-    if simd::has_tiles() && (few || !shape.is_plain()) {
+    if simd::has_tiles() && !shape.is_plain() {
         let finish = tiles::Finish {
             bias: b,
             activation,
