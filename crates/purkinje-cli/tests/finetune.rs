@@ -168,6 +168,27 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         again["metrics"]["macro_mean"],
         json(&results)[0][0]["trained"]["metrics"]["macro_mean"]
     );
+    // A recording alone has the probabilities that were judged: over crops, the largest is no smaller than the mean.
+    let predicted = |aggregation: &str| -> Vec<f64> {
+        let said = ok(run!(
+            "predict",
+            "--model",
+            made.at("paper"),
+            "--crops",
+            "3",
+            "--aggregation",
+            aggregation,
+            record()
+        ));
+        let said = json(&said);
+        let labels = said[0]["labels"].as_array().unwrap();
+        labels
+            .iter()
+            .map(|l| l["probability"].as_f64().unwrap())
+            .collect()
+    };
+    let (mean, max) = (predicted("mean"), predicted("max"));
+    assert!(mean.iter().zip(&max).all(|(mean, max)| mean <= max) && mean != max);
     // Labels are matched by their names, whatever the task; what is not among them is said.
     let other = run!(
         "evaluate",

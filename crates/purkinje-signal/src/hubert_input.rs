@@ -132,6 +132,13 @@ pub fn last_start(len: usize, samples: usize) -> Option<usize> {
     len.checked_sub(samples)
 }
 
+/// Where crop `crop` of `crops` begins, spread evenly over a row of `len` samples; 0 for a single one and for a row that is
+/// shorter than a crop of `samples`.
+pub fn crop_start(len: usize, samples: usize, crop: usize, crops: usize) -> usize {
+    let last = last_start(len, samples).unwrap_or(0);
+    crop * last / crops.saturating_sub(1).max(1)
+}
+
 /// Columns `start..start + count` of a flat input `[lead * time]`, flat again: a crop of test-time augmentation.
 ///
 /// # Errors

@@ -7,7 +7,9 @@ use purkinje_models::layers::Context;
 use purkinje_models::random::Stream;
 use purkinje_signal::Preprocess;
 use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
-use purkinje_signal::hubert_input::{self, HubertInputs, LONG_CROP_SAMPLES, last_start};
+use purkinje_signal::hubert_input::{
+    self, HubertInputs, LONG_CROP_SAMPLES, crop_start, last_start,
+};
 use purkinje_signal::preprocess::Remaining;
 use purkinje_store::{Row, Store};
 use rayon::prelude::*;
@@ -361,8 +363,8 @@ impl Source for StoreCrops<'_> {
         match &self.long_pieces {
             Some(stream) if crops > 1 => self.of_long_piece(index, crop, stream),
             _ => self.crop(index, |samples| {
-                let last = last_start(samples, self.samples).unwrap_or(0);
-                (crop * last / crops.saturating_sub(1).max(1), self.samples)
+                let start = crop_start(samples, self.samples, crop, crops);
+                (start, self.samples)
             }),
         }
     }

@@ -141,6 +141,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             model: &model,
             leads: args.leads.as_ref(),
             options: args.read.options(LeadChoice::Voltages),
+            crops: 1,
         },
         model: &model,
         stores: &stores,
@@ -275,7 +276,7 @@ impl<'a> Rows<'a> {
     fn seen(&self, row: usize) -> Result<Seen, TrainError> {
         Ok(match &self.source {
             Kind::Tokens(source) => Seen::Tokens(source.input(row)?),
-            Kind::Crops(source) => Seen::Crop(source.input(row)?),
+            Kind::Crops(source) => Seen::Crops(vec![source.input(row)?]),
         })
     }
 }
@@ -336,7 +337,7 @@ impl Job<'_> {
             Network::Hubert(hubert) => {
                 let inputs: Vec<HubertInput> = records
                     .iter()
-                    .filter_map(|r| r.seen.crop())
+                    .filter_map(|r| r.seen.crops().first())
                     .cloned()
                     .collect();
                 let batch = HubertBatch::new(hubert.config(), &inputs).map_err(misfit)?;

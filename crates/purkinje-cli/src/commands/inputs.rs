@@ -8,7 +8,7 @@ use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje_models::hubert::{HubertConfig, HubertInput};
 use purkinje_record::wfdb::Header;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
-use purkinje_signal::hubert_input::HubertInputs;
+use purkinje_signal::hubert_input::{HubertInputs, crop_start};
 use purkinje_signal::{BeatTokens, Preparer, Preprocess};
 
 use crate::model::{LoadedModel, Network, hubert_crop};
@@ -39,16 +39,16 @@ pub enum Seen {
     Beats(Box<View>, BeatTokens),
     /// CLEAR: the tokens alone, of a stored record.
     Tokens(BeatTokens),
-    /// HuBERT-ECG: the leads end to end.
-    Crop(HubertInput),
+    /// HuBERT-ECG: the leads end to end, of one crop or several.
+    Crops(Vec<HubertInput>),
 }
 
 impl Seen {
     /// Whether two recordings can be in one batch.
     pub fn is_like(&self, other: &Seen) -> bool {
-        match (self.tokens(), other.tokens(), self.crop(), other.crop()) {
+        match (self.tokens(), other.tokens(), self.crops(), other.crops()) {
             (Some(a), Some(b), ..) => a.lead_index == b.lead_index,
-            (.., Some(a), Some(b)) => a.samples.len() == b.samples.len(),
+            (.., [a, ..], [b, ..]) => a.samples.len() == b.samples.len(),
             _ => false,
         }
     }
@@ -57,7 +57,7 @@ impl Seen {
     pub fn tokens(&self) -> Option<&BeatTokens> {
         match self {
             Seen::Beats(_, tokens) | Seen::Tokens(tokens) => Some(tokens),
-            Seen::Crop(_) => None,
+            Seen::Crops(_) => None,
         }
     }
 
@@ -69,11 +69,11 @@ impl Seen {
         }
     }
 
-    /// The leads end to end.
-    pub fn crop(&self) -> Option<&HubertInput> {
+    /// The leads end to end, of each crop.
+    pub fn crops(&self) -> &[HubertInput] {
         match self {
-            Seen::Crop(crop) => Some(crop),
-            _ => None,
+            Seen::Crops(crops) => crops,
+            _ => &[],
         }
     }
 }
@@ -86,6 +86,8 @@ pub struct Reader<'a> {
     pub leads: Option<&'a WantedLeads>,
     /// What bare arrays do not say about themselves.
     pub options: OpenOptions,
+    /// HuBERT-ECG: crops of a recording, spread evenly; one is its beginning, as the published models are judged.
+    pub crops: usize,
 }
 
 impl Reader<'_> {
@@ -106,7 +108,7 @@ impl Reader<'_> {
         let contract = own.clone().with_leads(leads.clone());
         let seen = match &self.model.network {
             Network::Clear(_) => beats(&recording, &contract),
-            Network::Hubert(hubert) => crop(&recording, &contract, hubert.config()),
+            Network::Hubert(hubert) => crops(&recording, &contract, hubert.config(), self.crops),
         };
         let blake3 = hash_of(&recording.source.path).map_err(|error| error.to_string())?;
         Ok(Input {
@@ -129,11 +131,12 @@ fn beats(recording: &Recording, contract: &Preprocess) -> Result<Seen, String> {
     Ok(Seen::Beats(Box::new(view), tokens))
 }
 
-/// The first crop, as the published models are judged.
-fn crop(
+/// Crops at the places where those of a store are.
+fn crops(
     recording: &Recording,
     contract: &Preprocess,
     config: &HubertConfig,
+    crops: usize,
 ) -> Result<Seen, String> {
     let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
     let prepared = prepare(&preparer, recording, 0)?;
@@ -141,13 +144,16 @@ fn crop(
     let cutter = HubertInputs::new(decimation).map_err(|error| error.to_string())?;
     // Stored samples are single precision; a recording and its store give one input.
     let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
-    let cut = cutter
-        .crop(&rows, prepared.leads.len(), 0, samples)
-        .map_err(|error| error.to_string())?;
-    Ok(Seen::Crop(HubertInput {
-        samples: cut.signal,
-        real: None,
-    }))
+    let leads = prepared.leads.len();
+    let cut = (0..crops).map(|crop| {
+        let start = crop_start(rows.len() / leads, samples, crop, crops);
+        let cut = cutter.crop(&rows, leads, start, samples);
+        Ok(HubertInput {
+            samples: cut.map_err(|error| error.to_string())?.signal,
+            real: None,
+        })
+    });
+    Ok(Seen::Crops(cut.collect::<Result<_, String>>()?))
 }
 
 /// The recordings that paths name: files as they are, folders by what is in them.

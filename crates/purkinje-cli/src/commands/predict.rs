@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use miette::{IntoDiagnostic, bail, miette};
+use purkinje_eval::crops::{Aggregation, aggregate};
 use purkinje_figures::explain::{self, BeatAttention, Explanation};
 use purkinje_figures::paper::PaperOptions;
 use purkinje_figures::raster;
@@ -20,8 +21,10 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::ReadArgs;
+use super::finetune::parse_aggregation;
 use super::inputs::{self, Input, Reader};
 use crate::device::DeviceName;
+use crate::judge::probabilities;
 use crate::model::{Head, LoadedModel, Network, token_places};
 use crate::output::{self, Table, printable};
 use crate::progress::Progress;
@@ -60,6 +63,18 @@ pub struct Args {
         default_value_t = 3
     )]
     top: usize,
+    /// HuBERT-ECG: crops of five seconds of a recording, spread evenly [default: 1, the first]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        conflicts_with = "explain",
+        hide_default_value = true
+    )]
+    crops: usize,
+    /// How the probabilities of crops become one: mean or max
+    #[arg(long, default_value = "mean", value_parser = parse_aggregation)]
+    aggregation: Aggregation,
     /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
     #[arg(long, value_name = "LEADS")]
     leads: Option<WantedLeads>,
@@ -112,6 +127,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         model: &model,
         leads: args.leads.as_ref(),
         options: args.read.options(LeadChoice::Voltages),
+        crops: args.crops.max(1),
     };
     let paths: Vec<PathBuf> = args
         .records
@@ -143,7 +159,7 @@ pub fn run(args: Args) -> miette::Result<()> {
                 .count();
             let rest = inputs.split_off(alike);
             let batch = std::mem::replace(&mut inputs, rest);
-            for mut one in predict(&model, head, batch, args.explain.is_some(), &device)? {
+            for mut one in predict(&model, head, batch, &args, &device)? {
                 if let Some(dir) = &args.explain {
                     let classes = match &chosen[..] {
                         [] => most_probable(&one.logits, args.top),
@@ -184,9 +200,10 @@ fn predict(
     model: &LoadedModel,
     head: Head,
     inputs: Vec<Input>,
-    explained: bool,
+    args: &Args,
     device: &Device,
 ) -> miette::Result<Vec<Prediction>> {
+    let explained = args.explain.is_some();
     let misfit = |error: BatchError| {
         miette!(
             "a batch that begins with `{}`: {error}",
@@ -205,13 +222,18 @@ fn predict(
             clear_logits(clear, head, &batch, &inputs, explained, &ctx)?
         }
         (Network::Hubert(hubert), Head::Hubert(head)) => {
-            let crops: Vec<HubertInput> = inputs
-                .iter()
-                .filter_map(|input| input.seen.crop())
-                .cloned()
-                .collect();
-            let batch = HubertBatch::new(hubert.config(), &crops).map_err(misfit)?;
-            hubert_logits(hubert, head, &batch, &inputs, explained, &ctx)?
+            let (mut all, mut reasons) = (Vec::new(), Vec::new());
+            for crop in 0..args.crops.max(1) {
+                let crops = inputs
+                    .iter()
+                    .filter_map(|input| input.seen.crops().get(crop));
+                let crops: Vec<HubertInput> = crops.cloned().collect();
+                let batch = HubertBatch::new(hubert.config(), &crops).map_err(misfit)?;
+                let found = hubert_logits(hubert, head, &batch, &inputs, explained, &ctx)?;
+                all.extend(found.0);
+                reasons = found.1;
+            }
+            (joined(all, args)?, reasons)
         }
         // Checked when the model was loaded.
         _ => bail!("the head belongs to another system"),
@@ -232,6 +254,24 @@ fn predict(
             pictures: Vec::new(),
         })
         .collect())
+}
+
+/// The logits of joined probabilities, from those of each crop `[crop, record, label]`.
+fn joined(logits: Vec<f32>, args: &Args) -> miette::Result<Vec<f32>> {
+    if args.crops <= 1 {
+        return Ok(logits);
+    }
+    // The largest probability has the largest logit.
+    if args.aggregation == Aggregation::Max {
+        return aggregate(&logits, args.crops, Aggregation::Max).into_diagnostic();
+    }
+    let mean = aggregate(&probabilities(&logits), args.crops, Aggregation::Mean);
+    let logit = |p: f32| {
+        (p / (1.0 - p).max(f32::MIN_POSITIVE))
+            .max(f32::MIN_POSITIVE)
+            .ln()
+    };
+    Ok(mean.into_diagnostic()?.into_iter().map(logit).collect())
 }
 
 /// Logits `[records, labels]`, and the reasons of each record where they are asked for.

@@ -1,6 +1,6 @@
 //! Running the program, for the tests of this folder.
 
-#![allow(dead_code)] // Every test program uses a part.
+#![allow(dead_code, unused_macros, unused_imports)] // Every test program uses a part.
 
 use std::collections::BTreeMap;
 use std::fs;
