@@ -115,8 +115,7 @@ impl Network {
         }
     }
 
-    /// What its behaviour follows.
-    pub fn compat(&self) -> Compat {
+    fn compat(&self) -> Compat {
         match self {
             Network::Clear(clear) => clear.config().compat,
             Network::Hubert(hubert) => hubert.config().compat,

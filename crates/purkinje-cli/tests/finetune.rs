@@ -115,10 +115,14 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     let chosen = json(&results)[0][0]["trained"]["selection"]["chosen"].clone();
     assert!(chosen.as_str().unwrap().starts_with("update "), "{chosen}");
 
-    // The published weights' own behaviour is the default for them: dropout and intervals as published.
+    // Dropout and intervals as published.
     let said = ok(made.finetune(
         "released",
-        &[&args[..], &["--dynamic-regularisation"]].concat(),
+        &[
+            &args[..],
+            &["--dynamic-regularisation", "--compat", "released"],
+        ]
+        .concat(),
     ));
     assert!(
         said.contains("resamples of records by their labels"),
@@ -151,8 +155,6 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         made.at("store"),
         "--task",
         "superdiagnostic",
-        "--compat",
-        "paper",
         "--crops",
         config_crops(&made, "paper").to_string(),
         "--resamples",

@@ -265,6 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn crops_are_spread_evenly_over_the_recording() {
+        let starts = |len, crops| -> Vec<usize> {
+            (0..crops)
+                .map(|c| crop_start(len, 2500, c, crops))
+                .collect()
+        };
+        assert_eq!(starts(5000, 1), [0]);
+        assert_eq!(starts(5000, 3), [0, 1250, 2500]);
+        assert_eq!(starts(2500, 2), [0, 0]);
+        assert_eq!(starts(100, 2), [0, 0]);
+    }
+
+    #[test]
     fn impossible_crops_are_refused() {
         let inputs = HubertInputs::new(Some(DECIMATION)).unwrap();
         let rows = [0.5f32; 60];

@@ -37,7 +37,7 @@ pub struct TrainConfig {
     /// Share of the updates during which the rate rises, before a straight line.
     #[serde(default = "LinearSchedule::default_warmup")]
     pub warmup_share: f64,
-    /// Updates of a straight line; those of `epochs` if absent. The run ends with them, whatever `epochs` says.
+    /// Updates of the schedule; those of `epochs` if absent. The run ends with them, whatever `epochs` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<usize>,
     /// The run ends with its last epoch all the same, at a rate of 0 beyond the line: the published pre-training of
@@ -118,18 +118,17 @@ impl Schedule {
 }
 
 fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainError> {
+    let updates = config.updates.unwrap_or(config.epochs * per_epoch);
     Ok(match config.decay {
-        Decay::Cosine => Schedule::Cosine(CosineSchedule::from_epochs(
+        Decay::Cosine => Schedule::Cosine(CosineSchedule::new(
             config.lr,
             config.min_lr,
-            config.epochs,
-            per_epoch,
-            config.warmup_epochs,
-            None,
+            updates,
+            (config.warmup_epochs * per_epoch).min(updates),
         )?),
         Decay::Linear => Schedule::Linear(LinearSchedule::with_share(
             config.lr,
-            config.updates.unwrap_or(config.epochs * per_epoch),
+            updates,
             config.warmup_share,
         )?),
     })

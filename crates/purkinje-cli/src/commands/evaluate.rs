@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long)]
     half: bool,
     /// What is meant, or what the published program does: crops of a drawn piece of ten seconds, labels of one kind count as 0,
-    /// resamples of records by their labels [default: that of the model].
+    /// resamples of records by their labels [default: paper].
     #[arg(long, value_parser = super::compat)]
     compat: Option<Compat>,
     /// Leads to use; default: those of the model.
@@ -93,7 +93,7 @@ pub fn run(args: Args) -> Result<()> {
     let all = Task::judged(&store, &args.task, args.split, args.quality.as_ref())?;
     let (task, columns) = common(all, labels)?;
 
-    let compat = args.compat.unwrap_or(model.network.compat());
+    let compat = args.compat.unwrap_or_default();
     let found = predict(
         &args,
         &model,

@@ -73,7 +73,7 @@ pub struct Args {
     /// Size the recipe was published for: small, base or large [default: that of the model].
     #[arg(long, value_name = "SIZE", value_parser = plan::parse_size, requires = "recipe")]
     recipe_size: Option<Size>,
-    /// What is meant, or what the published program does around the network [default: that of the model].
+    /// What is meant, or what the published program does, around the network [default: paper].
     #[arg(long, value_parser = super::compat)]
     compat: Option<Compat>,
     /// CLEAR: hug or linear; HuBERT-ECG: linear, mlp or label-embedding [default: the first].

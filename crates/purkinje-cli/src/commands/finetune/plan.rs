@@ -82,11 +82,7 @@ impl Plan {
             true => Start::Scratch,
             false => Start::Finetune,
         };
-        let compat = args.compat.unwrap_or(match args.scratch {
-            true => Compat::Paper,
-            false => network.compat(),
-        });
-        let mut plan = Plan::defaults(args, network, start, compat);
+        let mut plan = Plan::defaults(args, network, start, args.compat.unwrap_or_default());
         if let Some(name) = &args.recipe {
             let Network::Hubert(hubert) = network else {
                 bail!("`--recipe`: the published recipes are HuBERT-ECG's, the model is CLEAR's");
