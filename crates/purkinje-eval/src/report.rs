@@ -209,48 +209,55 @@ impl fmt::Display for ResultTable {
     }
 }
 
-/// The metrics of one result as text: a line per class, then the means.
+/// The metrics of one result as text: how well each class is ranked, then what is decided at its threshold, a line per class and
+/// one for the means each.
 pub fn class_table(metrics: &TaskMetrics) -> String {
+    let mean = &metrics.macro_mean;
+    let mut ranking = vec![
+        ["class", "positives", "AUROC", "AUPRC"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let header = [
         "class",
-        "positives",
-        "AUROC",
-        "AUPRC",
+        "threshold",
         "F1",
         "precision",
         "sensitivity",
         "specificity",
-        "threshold",
     ];
-    let mut lines = vec![header.map(str::to_owned).to_vec()];
+    let mut decisions = vec![header.map(str::to_owned).to_vec()];
     for class in &metrics.classes {
-        lines.push(vec![
+        ranking.push(vec![
             class.class.clone(),
             format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
             text(&class.auroc),
             text(&class.auprc),
+        ]);
+        decisions.push(vec![
+            class.class.clone(),
+            format!("{:.3}", class.threshold),
             text(&class.f1),
             text(&class.precision),
             text(&class.recall),
             text(&class.specificity),
-            format!("{:.3}", class.threshold),
         ]);
     }
-    let mean = &metrics.macro_mean;
-    let mut line = vec!["mean of classes".to_owned(), String::new()];
-    line.extend(
-        [
-            &mean.auroc,
-            &mean.auprc,
-            &mean.f1,
-            &mean.precision,
-            &mean.recall,
-            &mean.specificity,
-        ]
-        .map(text),
-    );
-    lines.push(line);
-    aligned(&lines)
+    let line = |values: &[&Estimate]| -> Vec<String> {
+        let first = ["mean of classes".to_owned(), String::new()];
+        first
+            .into_iter()
+            .chain(values.iter().map(|value| text(value)))
+            .collect()
+    };
+    ranking.push(line(&[&mean.auroc, &mean.auprc]));
+    decisions.push(line(&[
+        &mean.f1,
+        &mean.precision,
+        &mean.recall,
+        &mean.specificity,
+    ]));
+    format!("{}\n{}", aligned(&ranking), aligned(&decisions))
 }
 
 /// `0.912 [0.897, 0.925]`, or `-` where undefined.
@@ -407,7 +414,7 @@ mod tests {
             class_table(&table.rows()[0].trained.metrics)
                 .lines()
                 .count(),
-            5
+            5 + 1 + 5
         );
     }
 
