@@ -100,6 +100,20 @@ impl Network {
         }
     }
 
+    /// Checks that a number of crops can be taken.
+    ///
+    /// # Errors
+    /// For more than one of CLEAR, which sees whole recordings as heartbeats, and for none.
+    pub fn check_crops(&self, crops: usize) -> miette::Result<()> {
+        match (self, crops) {
+            (_, 0) => Err(miette!("`--crops 0`: expected at least 1")),
+            (Network::Clear(_), 2..) => Err(miette!(
+                "`--crops {crops}`: a CLEAR model sees the heartbeats of the whole recording, crops are HuBERT-ECG's; leave the option out"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The system, as commands and configurations call it.
     pub fn system(&self) -> &'static str {
         match self {

@@ -231,6 +231,45 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     assert!(error.contains("already holds a run"), "{error}");
 }
 
+/// What a system does not have is refused before anything is trained.
+#[test]
+fn options_of_the_other_system_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    ok(run!("prepare", "ptb-xl", ptb_xl(), "--out", at("store")));
+    ok(run!(
+        "pretrain",
+        "clear",
+        "--data",
+        at("store"),
+        "--epochs",
+        "0",
+        "--out",
+        at("run")
+    ));
+    for (option, value) in [
+        ("--layerdrop", "0.1"),
+        ("--crops", "2"),
+        ("--recipe", "cpsc"),
+    ] {
+        let error = failed(run!(
+            "finetune",
+            "--model",
+            at("run"),
+            "--data",
+            at("store"),
+            "--task",
+            "superdiagnostic",
+            option,
+            value,
+            "--out",
+            at("tuned")
+        ));
+        assert!(error.contains(option) && error.contains("CLEAR"), "{error}");
+    }
+    assert!(!at("tuned").exists());
+}
+
 fn config_crops(made: &Made, run: &str) -> i64 {
     made.config(run)["crops"].as_integer().unwrap()
 }

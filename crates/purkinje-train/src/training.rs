@@ -275,8 +275,7 @@ pub fn train<O: Objective>(
             optimizer = fresh(&weights);
         }
         if let (Some(validations), Some(stored)) = (&mut validations, stored) {
-            let restored = validations.restore(&stored, &weights, device);
-            restored.map_err(|e| TrainError::checkpoint(file, e.to_string()))?;
+            validations.restore(&stored, &weights, device)?;
         }
     }
     let mut outputs = Outputs::open(folder.path.as_deref(), first)?;

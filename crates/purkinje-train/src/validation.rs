@@ -115,13 +115,22 @@ impl Validations {
         stored: &str,
         like: &Weights,
         device: &Device,
-    ) -> Result<(), serde_json::Error> {
-        self.state = serde_json::from_str(stored)?;
-        // Weights of a later validation than the checkpoint knows of will be found once more.
+    ) -> Result<(), TrainError> {
+        self.state = serde_json::from_str(stored)
+            .map_err(|e| TrainError::Data(format!("what validations had decided: {e}")))?;
         if let (Some((step, _)), Some(file)) = (self.state.kept, &self.file) {
             let mut weights = like.clone();
-            let found = checkpoint::load_weights(file, &mut weights, device);
-            self.kept = found.ok().filter(|found| *found == step).map(|_| weights);
+            let found = checkpoint::load_weights(file, &mut weights, device)?;
+            if found < step {
+                return Err(TrainError::checkpoint(
+                    file,
+                    format!(
+                        "it holds the weights after {found} updates, expected those after {step}"
+                    ),
+                ));
+            }
+            // Weights of a later validation than the checkpoint knows of will be found once more.
+            self.kept = (found == step).then_some(weights);
         }
         Ok(())
     }
@@ -145,7 +154,7 @@ impl Validations {
         step: usize,
         found: Validated,
         weights: &Weights,
-    ) -> Result<Option<Verdict>, TrainError> {
+    ) -> Result<(), TrainError> {
         let metric = found.metric.filter(|m| m.is_finite());
         // The start is a candidate, not an improvement.
         let verdict = match &mut self.state.stopping {
@@ -167,7 +176,7 @@ impl Validations {
             self.kept = Some(weights.clone());
         }
         self.state.stopped = verdict == Some(Verdict::Stop);
-        Ok(verdict)
+        Ok(())
     }
 
     pub(crate) fn into_kept(self) -> Option<Kept> {

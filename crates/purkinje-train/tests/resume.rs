@@ -216,6 +216,10 @@ fn validation_stops_a_run_and_a_resumed_one_at_the_same_step() {
     let again = again.unwrap();
     assert!(seen.is_empty() && again.steps == 8);
     assert_eq!(again.kept.unwrap().step, kept.step);
+    // Chosen weights that are gone are not silently replaced by the last.
+    std::fs::remove_file(dir.path().join("best.safetensors")).unwrap();
+    let error = run(&dir, true, usize::MAX).0.unwrap_err().to_string();
+    assert!(error.contains("best.safetensors"), "{error}");
     for at in [1, 4, 6, 7] {
         let dir = tempfile::tempdir().unwrap();
         assert!(run(&dir, false, at).0.is_err());
@@ -299,7 +303,7 @@ fn released_blocks_start_with_fresh_moments() {
     let before = trained(8, 8, None);
     assert_eq!(changed(&before, true), 0);
     assert!(changed(&before, false) > 0);
-    // Released at the seventh of eight updates: the first step of fresh moments is as large as the rate.
+    // Released at the seventh of eight updates.
     let after = trained(8, 6, None);
     assert!(changed(&after, true) > 0);
     let released = trained(8, 6, Some(6));

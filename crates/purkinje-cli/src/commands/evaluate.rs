@@ -81,11 +81,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    if args.crops == 0 {
-        bail!("`--crops 0`: expected at least 1");
-    }
     let device = args.device.open()?;
     let model = LoadedModel::load(&args.model, &device)?;
+    model.network.check_crops(args.crops)?;
     let (head, labels) = model.labelled()?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());

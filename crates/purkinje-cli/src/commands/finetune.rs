@@ -113,8 +113,8 @@ pub struct Args {
     /// Updates, instead of passes.
     #[arg(long, conflicts_with = "epochs")]
     updates: Option<usize>,
-    /// HuBERT-ECG: share of the updates during which the learning rate rises.
-    #[arg(long, value_name = "SHARE", help = format!("HuBERT-ECG: share of the updates during which the rate rises [default: {}]", plan::WARMUP))]
+    /// HuBERT-ECG: share of the updates during which the learning rate rises [default: 0.08].
+    #[arg(long, value_name = "SHARE")]
     warmup_share: Option<f64>,
     /// Peak learning rate [default: 5e-4 for CLEAR, whose published heads use 5e-3; 1e-4 for HuBERT-ECG, published 1e-5].
     #[arg(long)]
@@ -193,7 +193,7 @@ pub fn run(args: Args) -> Result<()> {
         store: &store,
         contract: &contract,
         task: &task,
-        head: head_of(&model.network, Some(&plan.head))?,
+        head: head_of(&model.network, &plan.head)?,
         args: &args,
         device,
     };
@@ -266,18 +266,18 @@ fn start(args: &Args, device: &Device) -> Result<(LoadedModel, String)> {
 }
 
 /// The head of that name for a network.
-fn head_of(network: &Network, name: Option<&str>) -> Result<Head> {
+fn head_of(network: &Network, name: &str) -> Result<Head> {
     const HIDDEN: usize = 512;
     Ok(match (network, name) {
-        (Network::Clear(_), None | Some("hug")) => Head::Clear(hug::Head::Hug),
-        (Network::Clear(_), Some("linear")) => Head::Clear(hug::Head::Linear),
-        (Network::Hubert(_), None | Some("linear")) => Head::Hubert(hubert::Head::Linear),
-        (Network::Hubert(_), Some("mlp")) => Head::Hubert(hubert::Head::Mlp {
+        (Network::Clear(_), "hug") => Head::Clear(hug::Head::Hug),
+        (Network::Clear(_), "linear") => Head::Clear(hug::Head::Linear),
+        (Network::Hubert(_), "linear") => Head::Hubert(hubert::Head::Linear),
+        (Network::Hubert(_), "mlp") => Head::Hubert(hubert::Head::Mlp {
             hidden: HIDDEN,
             activation: hubert::HeadActivation::default(),
         }),
-        (Network::Hubert(_), Some("label-embedding")) => Head::Hubert(hubert::Head::LabelEmbedding),
-        (network, Some(other)) => bail!(
+        (Network::Hubert(_), "label-embedding") => Head::Hubert(hubert::Head::LabelEmbedding),
+        (network, other) => bail!(
             "`--head {other}`: a {} model takes {}",
             network.system(),
             match network {

@@ -116,6 +116,7 @@ struct Stretch {
 pub fn run(args: Args) -> miette::Result<()> {
     let device = args.device.open()?;
     let model = LoadedModel::load(&args.model, &device)?;
+    model.network.check_crops(args.crops)?;
     let (head, labels) = model.labelled()?;
     if args.explain.is_some() && !is_affine(head) {
         bail!(
@@ -127,7 +128,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         model: &model,
         leads: args.leads.as_ref(),
         options: args.read.options(LeadChoice::Voltages),
-        crops: args.crops.max(1),
+        crops: args.crops,
     };
     let paths: Vec<PathBuf> = args
         .records
@@ -223,7 +224,7 @@ fn predict(
         }
         (Network::Hubert(hubert), Head::Hubert(head)) => {
             let (mut all, mut reasons) = (Vec::new(), Vec::new());
-            for crop in 0..args.crops.max(1) {
+            for crop in 0..args.crops {
                 let crops = inputs
                     .iter()
                     .filter_map(|input| input.seen.crops().get(crop));

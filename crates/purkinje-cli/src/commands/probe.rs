@@ -81,6 +81,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let model = LoadedModel::load(&args.model, &args.device.open()?)?;
+    model.network.check_crops(args.crops)?;
     let store = Store::open(&args.data).into_diagnostic()?;
     let leads = args.leads.clone().unwrap_or(model.preprocess.leads.clone());
     let contract = model.check_store(&store, &leads, args.any_preprocessing)?;

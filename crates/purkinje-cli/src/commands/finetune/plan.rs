@@ -11,7 +11,6 @@ use purkinje_record::LeadSet;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::recipes::{Recipe, Size, Start, TaskType, Trained, ValidatedOn, recipe};
-use purkinje_train::schedule::LinearSchedule;
 use purkinje_train::{Decay, Keep, TrainConfig, ValidationConfig};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +30,8 @@ pub struct Plan {
     pub task: String,
     /// Model that gives weights, or just the sizes.
     pub model: Option<PathBuf>,
+    /// Size of a network without a model.
+    pub size: Option<String>,
     /// Pre-trained weights or random ones.
     pub start: Start,
     /// The published run it follows.
@@ -92,7 +93,7 @@ impl Plan {
             plan.follow(found.into_diagnostic()?, config, classes)?;
         }
         plan.apply(args);
-        plan.check()?;
+        plan.check(args, network)?;
         Ok(plan)
     }
 
@@ -138,6 +139,7 @@ impl Plan {
             data: args.data.clone(),
             task: args.task.clone(),
             model: args.model.clone(),
+            size: args.size.clone(),
             start,
             recipe: args.recipe.clone(),
             compat,
@@ -280,9 +282,27 @@ impl Plan {
         }
     }
 
-    fn check(&self) -> Result<()> {
-        if self.crops == 0 || self.batch == 0 {
-            bail!("`--crops` and `--batch`: expected at least 1");
+    fn check(&self, args: &Args, network: &Network) -> Result<()> {
+        network.check_crops(self.crops)?;
+        if self.batch == 0 {
+            bail!("`--batch 0`: expected at least 1");
+        }
+        let given = [
+            ("--freeze-until", args.freeze_until.is_some()),
+            ("--layer-wise", args.layer_wise),
+            ("--layerdrop", args.layerdrop.is_some()),
+            ("--dropout-multiplier", args.dropout_multiplier.is_some()),
+            ("--fixed-crop", args.fixed_crop),
+            ("--warmup-share", args.warmup_share.is_some()),
+        ];
+        if let (Network::Clear(_), Some((name, _))) = (network, given.iter().find(|(_, on)| *on)) {
+            bail!("`{name}` is for HuBERT-ECG, the model is CLEAR's; leave it out");
+        }
+        // Said before the run and not after it.
+        if self.two_classes && self.head == "label-embedding" {
+            bail!(
+                "`--head label-embedding`: this recipe learns two classes that exclude each other, which takes a linear or an mlp head"
+            );
         }
         if self.layerdrop.is_some_and(|p| !(0.0..1.0).contains(&p)) {
             bail!("`--layerdrop`: expected a probability below 1");
@@ -335,6 +355,3 @@ pub fn parse_aggregation(text: &str) -> Result<Aggregation, String> {
         _ => Err("expected mean or max".into()),
     }
 }
-
-/// The default share of updates that warm up.
-pub const WARMUP: f64 = LinearSchedule::WARMUP;
