@@ -162,40 +162,6 @@ pub fn hubert_crop(config: &HubertConfig) -> (usize, Option<usize>) {
     (purkinje_signal::hubert_input::CROP_SAMPLES, decimation)
 }
 
-/// Where a token of HuBERT-ECG lies in a recording.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TokenPlace {
-    /// The lead its middle lies in.
-    pub lead: usize,
-    /// Where it begins and ends, in seconds of the crop of that lead; what lies in a neighbour is left out.
-    pub time_s: (f64, f64),
-}
-
-/// The places of all tokens of `leads` leads.
-pub fn token_places(config: &HubertConfig, leads: usize) -> Vec<TokenPlace> {
-    let (samples, decimation) = hubert_crop(config);
-    let rate_hz = purkinje_signal::Preprocess::hubert().rate_hz;
-    let factor = decimation.unwrap_or(1);
-    let flat = (samples * leads).div_ceil(factor);
-    let per_lead = flat as f64 / leads as f64;
-    let (reach, step) = config.reach();
-    (0..config.tokens(flat))
-        .map(|token| {
-            let start = (token * step) as f64;
-            let end = start + reach as f64;
-            let lead = ((0.5 * (start + end) / per_lead) as usize).min(leads.saturating_sub(1));
-            let seconds = |at: f64| {
-                let own = at - lead as f64 * per_lead;
-                own.clamp(0.0, per_lead) * factor as f64 / rate_hz
-            };
-            TokenPlace {
-                lead,
-                time_s: (seconds(start), seconds(end)),
-            }
-        })
-        .collect()
-}
-
 /// An encoder, alone or with a head.
 #[derive(Clone, Debug)]
 pub struct LoadedModel {
@@ -252,6 +218,7 @@ impl LoadedModel {
         leads: &LeadSet,
     ) -> Self {
         let labels = Labels {
+            reference: None,
             task: task.to_owned(),
             classes: classes
                 .iter()
@@ -440,21 +407,6 @@ impl LoadedModel {
             .collect()
     }
 
-    /// BLAKE3 of the file of weights, in hex.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn hash(&self) -> miette::Result<String> {
-        let folder = self.folder.as_deref().unwrap_or(Path::new("."));
-        let path = folder.join("model.safetensors");
-        let mut hasher = blake3::Hasher::new();
-        std::fs::File::open(&path)
-            .and_then(|file| hasher.update_reader(file).map(|_| ()))
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot read `{}`", path.display()))?;
-        Ok(hasher.finalize().to_hex().to_string())
-    }
-
     fn place(&self) -> String {
         match &self.folder {
             Some(folder) => format!("`{}`", folder.display()),
@@ -572,7 +524,6 @@ mod tests {
         let (head, labels) = read.labelled().unwrap();
         assert_eq!(head, Head::Clear(hug::Head::Hug));
         assert_eq!(labels.classes[1].threshold, Some(0.25));
-        assert_eq!(read.hash().unwrap().len(), 64);
 
         // A linear head on it leaves nothing of the HUG behind.
         let mut linear = Weights::default();
@@ -593,22 +544,6 @@ mod tests {
                 .all(|name| !name.starts_with("moe."))
         );
         assert!(model.labelled().is_ok());
-    }
-
-    #[test]
-    fn tokens_lie_where_their_middle_is() {
-        let places = token_places(&HubertConfig::base(), 12);
-        assert_eq!(places.len(), 93);
-        assert_eq!((places[0].lead, places[0].time_s), (0, (0.0, 0.82)));
-        assert_eq!((places[1].lead, places[1].time_s), (0, (0.64, 1.46)));
-        // 448..530: 52 samples in the first lead.
-        assert_eq!((places[7].lead, places[7].time_s), (0, (4.48, 5.0)));
-        assert_eq!((places[8].lead, places[8].time_s), (1, (0.12, 0.94)));
-        assert_eq!((places[92].lead, places[92].time_s.1), (11, 4.70));
-        for lead in 0..12 {
-            let own = places.iter().filter(|place| place.lead == lead).count();
-            assert!((7..=8).contains(&own), "{lead}: {own}");
-        }
     }
 
     #[test]

@@ -21,6 +21,44 @@ impl fmt::Display for ReaderGone {
 impl std::error::Error for ReaderGone {}
 impl Diagnostic for ReaderGone {}
 
+/// An error of the library as the program shows it, with its advice.
+#[derive(Debug)]
+struct Shown(purkinje::Error);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shown {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl Diagnostic for Shown {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = self.0.help()?;
+        Some(Box::new(help))
+    }
+}
+
+/// Errors of the library become reports.
+pub trait Show<T> {
+    /// The same with a report as its error.
+    ///
+    /// # Errors
+    /// Those there were.
+    fn shown(self) -> miette::Result<T>;
+}
+
+impl<T, E: Into<purkinje::Error>> Show<T> for Result<T, E> {
+    fn shown(self) -> miette::Result<T> {
+        self.map_err(|error| Shown(error.into()).into())
+    }
+}
+
 /// Writes to standard output.
 ///
 /// # Errors

@@ -37,9 +37,44 @@ pub fn suspended<T>(f: impl FnOnce() -> T) -> T {
     BARS.suspend(f)
 }
 
+/// What the library tells while it works: bars or lines, notes, and whether Ctrl-C was pressed.
+pub struct Bars;
+
+impl purkinje::Reporter for Bars {
+    fn begin(&self, what: &str, total: usize, unit: &'static str) -> Box<dyn purkinje::Progress> {
+        Box::new(Progress::new(what, total, unit))
+    }
+
+    fn note(&self, text: &str) {
+        note(text);
+    }
+
+    fn stop_requested(&self) -> bool {
+        crate::system::stop_requested()
+    }
+}
+
+impl purkinje::Progress for Progress {
+    fn resume(&self, done: usize) {
+        Progress::resume(self, done);
+    }
+
+    fn add(&self, more: usize) {
+        Progress::add(self, more);
+    }
+
+    fn message(&self, text: &str) {
+        Progress::message(self, text);
+    }
+
+    fn finish(&self) {
+        Progress::finish(self);
+    }
+}
+
 /// Progress of one piece of work.
 pub struct Progress {
-    what: &'static str,
+    what: String,
     unit: &'static str,
     show: Show,
 }
@@ -61,7 +96,8 @@ struct Lines {
 
 impl Progress {
     /// `what` is done to `total` `unit`s ("prepare", 21799, "records").
-    pub fn new(what: &'static str, total: usize, unit: &'static str) -> Self {
+    pub fn new(what: impl Into<String>, total: usize, unit: &'static str) -> Self {
+        let what = what.into();
         let total = total as u64;
         let show = if quiet() {
             Show::Nothing
@@ -71,7 +107,7 @@ impl Progress {
                 ProgressDrawTarget::stderr_with_hz(5),
             ));
             bar.set_style(style(unit));
-            bar.set_prefix(what);
+            bar.set_prefix(what.clone());
             bar.enable_steady_tick(Duration::from_millis(500));
             Show::Bar(bar)
         } else {
@@ -113,7 +149,7 @@ impl Progress {
                 lines.done += more as u64;
                 if lines.last.elapsed() >= LINE_EVERY {
                     lines.last = Instant::now();
-                    eprintln!("{}", lines.line(self.what, self.unit));
+                    eprintln!("{}", lines.line(&self.what, self.unit));
                 }
             }
         }
@@ -139,7 +175,7 @@ impl Progress {
             Show::Lines(lines) => {
                 let lines = lock(lines);
                 if lines.started.elapsed() >= LINE_EVERY {
-                    eprintln!("{}", lines.line(self.what, self.unit));
+                    eprintln!("{}", lines.line(&self.what, self.unit));
                 }
             }
         }

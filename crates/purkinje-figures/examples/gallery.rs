@@ -131,7 +131,8 @@ fn invented_explanation(recording: &Recording, tokens: &[(usize, usize, usize)])
     let leads = recording.leads.leads();
     let mut explanation = Explanation {
         class: "SR (sinus rhythm)".into(),
-        bias: -0.42,
+        base: -0.42,
+        reference: explain::Reference::MeanRecording { records: 313 },
         contributions: leads
             .iter()
             .enumerate()
@@ -148,7 +149,7 @@ fn invented_explanation(recording: &Recording, tokens: &[(usize, usize, usize)])
                         lead: lead.clone(),
                         start,
                         end,
-                        weight: ((i * 5 + beat * 7) % 11) as f64 / 60.0,
+                        shares: ((i * 5 + beat * 7) % 11) as f64 / 4.0,
                     })
             })
             .collect(),

@@ -1,9 +1,10 @@
 //! Why a model gave a class its probability, on ECG paper.
 //!
-//! Where the head of a model is affine in the features of the leads (CLEAR-HUG: the mean of seven
-//! affine group vectors followed by a linear layer), a logit is the bias plus one term per lead,
-//! exactly. The picture shows those terms as bars beside the leads, their sums over the lead groups
-//! (limb I-III, augmented aVR-aVF, chest V1-V6), and each beat's attention as shading behind it.
+//! Where the head of a model is affine in the features of the leads (the mean of seven affine group
+//! vectors followed by a linear layer, for instance), a logit is that of a reference recording plus
+//! one term per lead, exactly. The picture shows those terms as bars beside the leads, their sums
+//! over the lead groups (limb I-III, augmented aVR-aVF, chest V1-V6), and as shading the beats that
+//! are attended to more than others.
 
 use purkinje_record::{Lead, Recording};
 
@@ -19,12 +20,27 @@ pub struct Explanation {
     pub class: String,
     /// Its probability.
     pub probability: f64,
-    /// The part of the logit that belongs to no lead.
-    pub bias: f64,
-    /// What each lead adds to the logit. The logit is the bias plus all of these.
+    /// The logit of the recording that this one is compared with.
+    pub base: f64,
+    /// Which recording that is.
+    pub reference: Reference,
+    /// What each lead adds to the base. The logit is the base plus all of these.
     pub contributions: Vec<(Lead, f64)>,
     /// Attention of beats, per lead.
     pub attention: Vec<BeatAttention>,
+}
+
+/// What an explanation compares a recording with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reference {
+    /// One whose features are all zero, which no recording has: what each lead adds says little about this recording.
+    #[default]
+    Zero,
+    /// The mean of so many records of the training split: what each lead adds is what sets this recording apart.
+    MeanRecording {
+        /// How many.
+        records: usize,
+    },
 }
 
 /// How much one beat of one lead is attended to.
@@ -36,8 +52,9 @@ pub struct BeatAttention {
     pub start: usize,
     /// One past the last sample of the beat.
     pub end: usize,
-    /// Weight, at least 0; the largest of a picture is drawn darkest.
-    pub weight: f64,
+    /// Its attention in equal shares, at least 0: 1 is what every beat would get if all were attended to alike. Up to
+    /// that nothing is shaded.
+    pub shares: f64,
 }
 
 /// A group of leads and what it adds to a logit.
@@ -50,9 +67,9 @@ pub struct GroupContribution {
 }
 
 impl Explanation {
-    /// The logit: bias plus every contribution.
+    /// The logit: the base plus every contribution.
     pub fn logit(&self) -> f64 {
-        self.bias
+        self.base
             + self
                 .contributions
                 .iter()
@@ -100,8 +117,10 @@ const HEADER_MM: f64 = 40.0;
 const GUTTER_MM: f64 = 50.0;
 const BAR_MIDDLE_MM: f64 = BORDER_MM + 36.0;
 const BAR_HALF_MM: f64 = 11.0;
-/// Opacity of the beat with the largest weight: dark enough to see, light enough to see through.
+/// Opacity of the darkest beat: dark enough to see, light enough to see through.
 const DARKEST: f64 = 0.5;
+/// Equal shares of attention of the darkest beat, unless one has more: nearly even attention stays nearly invisible.
+const DARKEST_SHARES: f64 = 3.0;
 
 /// Draws the explanation of one prediction: one row per lead, as `options` says for the window,
 /// speed, gain and filter; its layout is not used.
@@ -123,22 +142,27 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
     let sheet = Sheet::new(recording, rows, trace_mm.max(125.0), &plan);
 
     let width_mm = sheet.right + BORDER_MM;
-    let largest_weight = largest(explanation.attention.iter().map(|beat| beat.weight));
+    let most_shares = largest(explanation.attention.iter().map(|beat| beat.shares));
     let mut body = Svg::new(width_mm, sheet.bottom, "");
     sheet.draw_grid(&mut body);
-    draw_attention(&mut body, recording, &sheet, explanation, largest_weight);
+    draw_attention(&mut body, recording, &sheet, explanation, most_shares);
     sheet.draw_calibration(&mut body);
     let clipped = sheet.draw_traces(&mut body);
     draw_contributions(&mut body, recording, &sheet, explanation);
 
-    let mut notes = vec![
-        "Bars: what a lead adds to the logit.".to_owned(),
-        "Groups: sums over their leads.".to_owned(),
-    ];
-    if largest_weight > 0.0 {
+    let mut notes = vec![match explanation.reference {
+        Reference::MeanRecording { records } => format!(
+            "Bars: how a lead moves the logit away from that of the mean of {records} training records."
+        ),
+        Reference::Zero => "Bars: what a lead adds to the logit of an all-zero input, as no mean recording is stored \
+                            with this model; they do not say what sets this recording apart."
+            .to_owned(),
+    }];
+    notes.push("Groups: sums over their leads.".to_owned());
+    if most_shares > 0.0 {
         notes.push(format!(
-            "Shading: attention of a beat, darkest {}.",
-            text::plain(largest_weight, 3)
+            "Shading: beats attended to more than an equal share, at most {} times.",
+            text::plain(most_shares, 2)
         ));
     }
     let absent: Vec<String> = explanation
@@ -168,14 +192,15 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
         &format!("{} in {}", explanation.class, recording.id),
     );
     svg.describe(&format!(
-        "Probability {}, logit {}: bias {} and lead contributions.",
+        "Probability {}, logit {}: {} {} and lead contributions.",
         text::number(explanation.probability, 3),
         text::number(explanation.logit(), 3),
-        text::number(explanation.bias, 3)
+        base_name(explanation.reference),
+        text::number(explanation.base, 3)
     ));
     svg.add(Element::rect(0.0, 0.0, width_mm, height_mm).fill("#ffffff"));
     draw_title(&mut svg, recording, &sheet, &view, &options, explanation);
-    draw_groups(&mut svg, &sheet, explanation, largest_weight);
+    draw_groups(&mut svg, &sheet, explanation, most_shares);
     svg.append(body);
     for (i, line) in lines.iter().enumerate() {
         let y = sheet.bottom + 5.0 + i as f64 * 4.0;
@@ -191,9 +216,9 @@ fn draw_attention(
     recording: &Recording,
     sheet: &Sheet<'_>,
     explanation: &Explanation,
-    largest_weight: f64,
+    most_shares: f64,
 ) {
-    if largest_weight <= 0.0 {
+    if most_shares <= 1.0 {
         return;
     }
     svg.open(
@@ -222,7 +247,8 @@ fn draw_attention(
                     .get(i + 1)
                     .and_then(|after| meet(beat, after))
                     .unwrap_or(beat.end);
-                let opacity = DARKEST * beat.weight / largest_weight;
+                let opacity =
+                    DARKEST * (beat.shares - 1.0) / (most_shares.max(DARKEST_SHARES) - 1.0);
                 if opacity.is_nan() || opacity < 0.005 {
                     continue;
                 }
@@ -349,9 +375,10 @@ fn draw_title(
         .map(|(_, value)| value)
         .sum();
     let sum = format!(
-        "logit {} = bias {} {} leads {}",
+        "logit {} = {} {} {} leads {}",
         text::number(explanation.logit(), 3),
-        text::number(explanation.bias, 3),
+        base_name(explanation.reference),
+        text::number(explanation.base, 3),
         if from_leads < 0.0 { "\u{2212}" } else { "+" },
         text::number(from_leads.abs(), 3),
     );
@@ -374,7 +401,7 @@ fn draw_title(
 }
 
 /// The lead groups side by side, and the key to the colours.
-fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, largest_weight: f64) {
+fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, most_shares: f64) {
     let groups = explanation.groups();
     let largest = largest(groups.iter().map(|group| group.value.abs()));
     const KEY_MM: f64 = 62.0;
@@ -400,7 +427,7 @@ fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, larg
         svg.add(Element::text(left + 4.0, 33.3, 2.8, Anchor::Start, name).fill(color::INK));
         left += 16.0;
     }
-    if largest_weight > 0.0 {
+    if most_shares > 1.0 {
         for step in 1..=4 {
             svg.add(
                 Element::rect(left + (step - 1) as f64 * 2.5, 30.8, 2.5, 3.0)
@@ -409,6 +436,13 @@ fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, larg
             );
         }
         svg.add(Element::text(left + 11.0, 33.3, 2.8, Anchor::Start, "attention").fill(color::INK));
+    }
+}
+
+fn base_name(reference: Reference) -> &'static str {
+    match reference {
+        Reference::Zero => "zero input",
+        Reference::MeanRecording { .. } => "mean recording",
     }
 }
 
@@ -435,13 +469,14 @@ mod tests {
                 lead: Lead::V2,
                 start: beat * 100,
                 end: beat * 100 + 120,
-                weight: beat as f64,
+                shares: 1.0 + beat as f64,
             })
             .collect();
         let explanation = Explanation {
             class: "atrial <fibrillation>".into(),
             probability: 0.93,
-            bias: -0.5,
+            base: -0.5,
+            reference: Reference::MeanRecording { records: 313 },
             contributions,
             attention,
         };
@@ -449,12 +484,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_bias_sum_to_the_logit() {
+    fn groups_and_base_sum_to_the_logit() {
         let (_, explanation) = example();
         let groups = explanation.groups();
         assert_eq!(groups.len(), 3);
         let sum: f64 = groups.iter().map(|group| group.value).sum();
-        assert!((explanation.bias + sum - explanation.logit()).abs() < 1e-12);
+        assert!((explanation.base + sum - explanation.logit()).abs() < 1e-12);
         assert!((explanation.logit() - 4.0).abs() < 1e-12);
     }
 
@@ -462,14 +497,42 @@ mod tests {
     fn the_sum_is_stated_and_every_lead_has_its_bar() {
         let (recording, explanation) = example();
         let text = draw(&recording, &PaperOptions::default(), &explanation).to_string();
-        assert!(text.contains("logit 4.000 = bias \u{2212}0.500 + leads 4.500"));
+        assert!(text.contains("logit 4.000 = mean recording \u{2212}0.500 + leads 4.500"));
         assert!(text.contains("atrial &lt;fibrillation&gt;"));
         // Twelve leads and three groups.
         assert_eq!(text.matches("class=\"contribution\"").count(), 15);
     }
 
     #[test]
-    fn shading_follows_the_weights_and_never_overlaps() {
+    fn nearly_even_attention_is_nearly_invisible() {
+        let (recording, mut explanation) = example();
+        let most = |explanation: &Explanation| {
+            let text = draw(&recording, &PaperOptions::default(), explanation).to_string();
+            let opacities = text.split("fill-opacity=\"").skip(5);
+            let number = |rest: &str| rest.split('"').next()?.parse::<f64>().ok();
+            opacities.filter_map(number).fold(0.0, f64::max)
+        };
+        explanation
+            .attention
+            .iter_mut()
+            .for_each(|beat| beat.shares = 1.0);
+        assert_eq!(most(&explanation), 0.0);
+        explanation.attention[1].shares = 1.1;
+        assert!(most(&explanation) < 0.03, "{}", most(&explanation));
+    }
+
+    #[test]
+    fn what_it_is_compared_with_is_said() {
+        let (recording, mut explanation) = example();
+        let draw = |e: &Explanation| draw(&recording, &PaperOptions::default(), e).to_string();
+        assert!(draw(&explanation).contains("mean of 313 training"));
+        explanation.reference = Reference::Zero;
+        let text = draw(&explanation);
+        assert!(text.contains("= zero input \u{2212}0.500") && text.contains("no mean recording"));
+    }
+
+    #[test]
+    fn shading_follows_the_shares_and_never_overlaps() {
         let (recording, explanation) = example();
         let text = draw(&recording, &PaperOptions::default(), &explanation).to_string();
         let group = text.split("class=\"attention\">").nth(1).unwrap();
@@ -478,7 +541,7 @@ mod tests {
             let value = rect.split(&format!(" {name}=\"")).nth(1).unwrap();
             value.split('"').next().unwrap().parse().unwrap()
         };
-        // The beat of weight 0 is not drawn.
+        // The beat of an equal share is not drawn.
         let rects: Vec<&str> = group.lines().filter(|l| l.contains("<rect")).collect();
         assert_eq!(rects.len(), 3);
         let opacities: Vec<f64> = rects.iter().map(|r| number(r, "fill-opacity")).collect();
@@ -499,7 +562,7 @@ mod tests {
         let (recording, mut explanation) = example();
         let limb = recording.select(&"limb".parse().unwrap()).unwrap();
         explanation.contributions[0].1 = f64::NAN;
-        explanation.attention[0].weight = f64::NAN;
+        explanation.attention[0].shares = f64::NAN;
         let text = draw(&limb, &PaperOptions::default(), &explanation).to_string();
         assert!(text.contains("Not in the recording: V1 +0.500"));
         assert!(!text.contains("NaN"));

@@ -342,12 +342,13 @@ proptest! {
         let explanation = explain::Explanation {
             class: words.unwrap_or_default(),
             probability: start_s,
-            bias: window_s,
+            base: window_s,
+            reference: explain::Reference::Zero,
             contributions: recording.leads.leads().iter().map(|l| (l.clone(), speed)).collect(),
             attention: tokens
                 .iter()
                 .map(|&(start, _, end)| explain::BeatAttention {
-                    lead: recording.leads.leads()[0].clone(), start, end, weight: speed,
+                    lead: recording.leads.leads()[0].clone(), start, end, shares: speed,
                 })
                 .collect(),
         };

@@ -11,7 +11,7 @@ use crate::layers::{Context, Weights};
 /// A network that turns recordings into vectors.
 pub trait Encoder: Clone + Send + Sync {
     /// What it sees of one recording.
-    type Input: Clone + Send + Sync;
+    type Input: Clone + Send + Sync + 'static;
     /// Several of them, as the network takes them.
     type Batch: Send + Sync;
 

@@ -373,6 +373,7 @@ fn published(given: &str) -> miette::Result<Labels> {
 
 fn named(task: &str, names: impl IntoIterator<Item = String>) -> Labels {
     Labels {
+        reference: None,
         task: task.to_owned(),
         classes: names
             .into_iter()

@@ -8,7 +8,6 @@ mod evaluate;
 mod export_checkpoint;
 mod finetune;
 mod import_checkpoint;
-mod inputs;
 mod inspect;
 mod predict;
 mod prepare;
@@ -19,6 +18,8 @@ mod store_export;
 mod store_report;
 
 use clap::{Args, Subcommand};
+use miette::WrapErr as _;
+use purkinje::Registry;
 use purkinje_models::compat::Compat;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje_signal::Preprocess;
@@ -58,7 +59,7 @@ pub enum Command {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> miette::Result<()> {
+    pub fn run(self, registry: &Registry) -> miette::Result<()> {
         match self {
             Command::Inspect(args) => inspect::run(args),
             Command::Prepare(args) => prepare::run(args),
@@ -68,8 +69,8 @@ impl Command {
             Command::Probe(args) => probe::run(args),
             Command::Finetune(args) => finetune::run(args),
             Command::Evaluate(args) => evaluate::run(args),
-            Command::Embed(args) => embed::run(args),
-            Command::Predict(args) => predict::run(args),
+            Command::Embed(args) => embed::run(args, registry),
+            Command::Predict(args) => predict::run(args, registry),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args),
             Command::ExportCheckpoint(args) => export_checkpoint::run(args),
             Command::Demo(args) => demo::run(args),
@@ -149,6 +150,26 @@ pub fn failure_limit(text: &str) -> Result<purkinje_store::FailureLimit, String>
             .parse()
             .map(FailureLimit::Count)
             .map_err(|_| wrong()),
+    }
+}
+
+/// Says which recordings could not be used, and whether that is too many.
+///
+/// # Errors
+/// When more failed than `allowed`.
+pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Result<()> {
+    if let ([only], 1) = (failures, records) {
+        miette::bail!("{only}");
+    }
+    for failure in failures {
+        crate::progress::note(format_args!("left out: {failure}"));
+    }
+    match failures.first() {
+        Some(first) if failures.len() > allowed => Err(miette::miette!("{first}")).wrap_err(format!(
+            "{} of {records} recordings cannot be used, more than the {allowed} allowed (`--max-failed`)",
+            failures.len()
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -43,6 +43,28 @@ pub struct Labels {
     pub task: String,
     /// One entry for each output, in order.
     pub classes: Vec<LabelClass>,
+    /// What explanations compare a recording with; absent in folders made before version 0.2 and for heads whose logits
+    /// are no sums over leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+}
+
+/// The mean recording of the training split, as far as explanations need it: what each lead of it adds to each logit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Records it is the mean of.
+    pub records: usize,
+    /// The leads, in order, separated by spaces.
+    pub leads: String,
+    /// `[leads, classes]`, in logits.
+    pub contributions: Vec<f64>,
+}
+
+impl Reference {
+    /// Whether it speaks of these leads and of as many numbers.
+    pub fn fits(&self, leads: &str, values: usize) -> bool {
+        self.leads == leads && self.contributions.len() == values
+    }
 }
 
 /// One output of a classifier.
@@ -333,6 +355,7 @@ mod tests {
             weights,
             preprocess: json!({"rate_hz": 100, "leads": ["I", "II"], "filter": "band-pass 0.67-40 Hz"}),
             labels: Some(Labels {
+                reference: None,
                 task: "ptb-xl/super".to_owned(),
                 classes: vec![
                     class("normal", Some("NORM"), Some(0.25)),

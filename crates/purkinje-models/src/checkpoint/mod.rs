@@ -33,7 +33,7 @@ use std::collections::HashMap;
 
 pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
-pub use folder::{FolderContents, LabelClass, Labels, ModelFolder};
+pub use folder::{FolderContents, LabelClass, Labels, ModelFolder, Reference};
 pub use hubert::HubertLayout;
 pub use import::{ImportOptions, Imported, canonical_as, export, export_as, import, import_as};
 pub use keys::{Layout, Stage, canonical, default_heads, detect, published};

@@ -41,6 +41,16 @@ pub enum HeadActivation {
     Sigmoid,
 }
 
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Head::Linear => "linear",
+            Head::Mlp { .. } => "two-layer",
+            Head::LabelEmbedding => "label-embedding",
+        })
+    }
+}
+
 impl Head {
     /// Its parameters for encoder width `d`, in state-dict order.
     pub fn parameters(self, d: usize, outputs: usize) -> Vec<(String, Vec<usize>)> {

@@ -1,4 +1,4 @@
-//! The table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
+//! A table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -8,18 +8,21 @@ use arrow_array::builder::{
     FixedSizeListBuilder, Float32Builder, Float64Builder, Int32Builder, StringBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use miette::{IntoDiagnostic, bail, miette};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 use purkinje_signal::Preprocess;
 use serde_json::{Map, Value, json};
 
-use super::{Per, is_npy};
-use crate::output::{NewFile, cannot_write, json, write_file};
+use super::Embedded;
+use crate::files::{NewFile, write_file};
+use crate::model::Model;
+use crate::system::{Level, Place};
+use crate::{Error, Result};
 
 /// Lines of a row group.
 const GROUP_LINES: usize = 4096;
@@ -27,57 +30,33 @@ const GROUP_LINES: usize = 4096;
 const NPY_HEADER: usize = 128;
 
 /// What a table says about itself.
-pub struct About {
-    /// What has a vector.
-    pub per: Per,
-    /// Numbers of a vector.
-    pub width: usize,
-    /// What was done to the recordings.
-    pub preprocess: Preprocess,
+struct About {
+    level: Level,
+    width: usize,
+    preprocess: Preprocess,
     /// The model as it was named.
-    pub model: String,
+    model: String,
     /// BLAKE3 of its weights.
-    pub model_blake3: String,
+    model_blake3: String,
 }
 
-/// One vector with where it comes from.
-pub struct Line<'a> {
-    /// The recording.
-    pub id: &'a str,
-    /// Its file.
-    pub source: &'a str,
-    /// BLAKE3 of its files, or of the shard it is stored in.
-    pub blake3: &'a str,
-    /// The lead, for leads, beats and tokens.
-    pub lead: Option<&'a str>,
-    /// Number of the beat in its lead, or of the token in the recording.
-    pub number: Option<i32>,
-    /// The R-peak of the beat, or the start of the token in its lead, in seconds from the start of what the model sees.
-    pub time_s: Option<f64>,
-    /// The lead group.
-    pub group: Option<&'a str>,
-    /// The vector.
-    pub vector: &'a [f32],
-}
-
-impl<'a> Line<'a> {
-    /// The vector of a recording.
-    pub fn new(id: &'a str, source: &'a str, blake3: &'a str, vector: &'a [f32]) -> Self {
-        Line {
-            id,
-            source,
-            blake3,
-            lead: None,
-            number: None,
-            time_s: None,
-            group: None,
-            vector,
+impl Level {
+    /// Columns that say where in the recording a vector belongs: a number and a time.
+    fn columns(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Level::Beat => Some(("beat", "r_peak_s")),
+            Level::Token => Some(("token", "start_s")),
+            _ => None,
         }
+    }
+
+    fn has_leads(self) -> bool {
+        !matches!(self, Level::Recording | Level::Group)
     }
 }
 
 /// A table under construction: whole when finished, nothing otherwise.
-pub struct Sink {
+pub struct Table {
     about: About,
     path: PathBuf,
     rows: usize,
@@ -97,28 +76,42 @@ enum Kind {
     },
 }
 
-impl Sink {
-    /// Begins the table; the name says which kind.
+fn parquet_error(path: &Path, error: &ParquetError) -> Error {
+    Error::invalid(format!("cannot write `{}`: {error}", path.display()))
+}
+
+impl Table {
+    /// Begins a table of vectors of `model`, which the user calls `named`, at `level`; the name says which kind:
+    /// `.parquet`, or `.npy` with the other columns beside it in `.npy.json`.
     ///
     /// # Errors
-    /// For another name than `.parquet` or `.npy`, or where nothing can be written.
-    pub fn begin(path: &Path, about: About) -> miette::Result<Self> {
-        let parquet = path
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
-        if !parquet && !is_npy(path) {
-            bail!(
+    /// For another name, or where nothing can be written.
+    pub fn begin(path: &Path, model: &Model, named: &Path, level: Level) -> Result<Self> {
+        let ends_in = |ending: &str| {
+            let own = path.extension();
+            own.is_some_and(|own| own.eq_ignore_ascii_case(ending))
+        };
+        if !ends_in("parquet") && !ends_in("npy") {
+            return Err(Error::invalid(format!(
                 "`{}`: expected a name that ends in .parquet or .npy",
                 path.display()
-            );
+            )));
         }
+        let about = About {
+            level,
+            width: model.width(),
+            preprocess: model.preprocess().clone(),
+            model: named.display().to_string(),
+            model_blake3: model.hash().unwrap_or_default().to_owned(),
+        };
+        let cannot = |error| Error::file("write", path, error);
         let mut file = NewFile::begin(path)?;
-        let own = file.file().try_clone().map_err(|e| cannot_write(path, e))?;
-        let kind = if parquet {
+        let own = file.file().try_clone().map_err(cannot)?;
+        let kind = if ends_in("parquet") {
             let columns = Columns::new(&about);
             let writer =
                 ArrowWriter::try_new(own, columns.schema.clone(), Some(properties(&about)?))
-                    .into_diagnostic()?;
+                    .map_err(|error| parquet_error(path, &error))?;
             Kind::Parquet {
                 file,
                 writer: Box::new(writer),
@@ -126,16 +119,15 @@ impl Sink {
             }
         } else {
             let mut writer = BufWriter::new(own);
-            writer
-                .write_all(&npy_header(0, about.width))
-                .map_err(|e| cannot_write(path, e))?;
+            let header = npy_header(0, about.width);
+            writer.write_all(&header).map_err(cannot)?;
             Kind::Npy {
                 file,
                 writer,
                 lines: Vec::new(),
             }
         };
-        Ok(Sink {
+        Ok(Table {
             about,
             path: path.to_owned(),
             rows: 0,
@@ -148,28 +140,35 @@ impl Sink {
         self.rows
     }
 
-    /// Adds a vector.
+    /// Adds the vectors of a recording.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn line(&mut self, line: &Line<'_>) -> miette::Result<()> {
+    /// When they cannot be written.
+    pub fn add(&mut self, record: &Embedded) -> Result<()> {
+        for (place, vector) in record.vectors() {
+            self.line(record, place, vector)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, record: &Embedded, place: &Place, vector: &[f32]) -> Result<()> {
         self.rows += 1;
         match &mut self.kind {
             Kind::Parquet {
                 writer, columns, ..
             } => {
-                columns.push(line);
+                columns.push(record, place, vector);
                 if columns.lines == GROUP_LINES {
-                    writer.write(&columns.take()?).into_diagnostic()?;
+                    let written = writer.write(&columns.take(&self.path)?);
+                    written.map_err(|error| parquet_error(&self.path, &error))?;
                 }
             }
             Kind::Npy { writer, lines, .. } => {
-                for value in line.vector {
-                    writer
-                        .write_all(&value.to_le_bytes())
-                        .map_err(|e| cannot_write(&self.path, e))?;
+                for value in vector {
+                    let written = writer.write_all(&value.to_le_bytes());
+                    written.map_err(|error| Error::file("write", &self.path, error))?;
                 }
-                lines.push(columns_of(self.about.per, line));
+                lines.push(columns_of(self.about.level, record, place));
             }
         }
         Ok(())
@@ -179,8 +178,8 @@ impl Sink {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(self) -> miette::Result<()> {
-        let Sink {
+    pub fn finish(self) -> Result<()> {
+        let Table {
             about,
             path,
             rows,
@@ -192,10 +191,11 @@ impl Sink {
                 mut writer,
                 mut columns,
             } => {
+                let cannot = |error: ParquetError| parquet_error(&path, &error);
                 if columns.lines > 0 {
-                    writer.write(&columns.take()?).into_diagnostic()?;
+                    writer.write(&columns.take(&path)?).map_err(cannot)?;
                 }
-                writer.close().into_diagnostic()?;
+                writer.close().map_err(cannot)?;
                 file.finish()
             }
             Kind::Npy {
@@ -203,18 +203,19 @@ impl Sink {
                 writer,
                 lines,
             } => {
-                let mut inner = writer
-                    .into_inner()
-                    .map_err(|e| cannot_write(&path, e.into_error()))?;
+                let cannot = |error| Error::file("write", &path, error);
+                let mut inner = writer.into_inner().map_err(|e| cannot(e.into_error()))?;
                 inner
                     .seek(SeekFrom::Start(0))
                     .and_then(|_| inner.write_all(&npy_header(rows, about.width)))
-                    .map_err(|e| cannot_write(&path, e))?;
+                    .map_err(cannot)?;
                 let mut beside = facts(&about)?;
                 beside.insert("width".to_owned(), json!(about.width));
                 beside.insert("rows".to_owned(), Value::Array(lines));
                 let name = path.with_extension("npy.json");
-                write_file(&name, json(&beside)?.as_bytes())?;
+                let text = serde_json::to_vec_pretty(&beside);
+                let text = text.map_err(|error| Error::invalid(error.to_string()))?;
+                write_file(&name, &text)?;
                 file.finish()
             }
         }
@@ -224,7 +225,7 @@ impl Sink {
 /// The columns of a row group.
 struct Columns {
     schema: SchemaRef,
-    per: Per,
+    level: Level,
     lines: usize,
     id: StringBuilder,
     lead: StringBuilder,
@@ -241,14 +242,14 @@ impl Columns {
         let width = i32::try_from(about.width).unwrap_or(i32::MAX);
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
-        if about.per != Per::Recording && about.per != Per::Group {
+        if about.level.has_leads() {
             fields.push(Field::new("lead", DataType::Utf8, false));
         }
-        if let Some((number, time_s)) = about.per.places() {
+        if let Some((number, time_s)) = about.level.columns() {
             fields.push(Field::new(number, DataType::Int32, false));
             fields.push(Field::new(time_s, DataType::Float64, false));
         }
-        if about.per == Per::Group {
+        if about.level == Level::Group {
             fields.push(Field::new("group", DataType::Utf8, false));
         }
         fields.extend([
@@ -262,7 +263,7 @@ impl Columns {
         ]);
         Columns {
             schema: Arc::new(Schema::new(fields)),
-            per: about.per,
+            level: about.level,
             lines: 0,
             id: StringBuilder::new(),
             lead: StringBuilder::new(),
@@ -275,63 +276,63 @@ impl Columns {
         }
     }
 
-    fn push(&mut self, line: &Line<'_>) {
+    fn push(&mut self, record: &Embedded, place: &Place, vector: &[f32]) {
         self.lines += 1;
-        self.id.append_value(line.id);
-        self.lead.append_value(line.lead.unwrap_or_default());
-        self.number.append_value(line.number.unwrap_or_default());
-        self.time_s.append_value(line.time_s.unwrap_or_default());
-        self.group.append_value(line.group.unwrap_or_default());
-        self.source.append_value(line.source);
-        self.blake3.append_value(line.blake3);
-        self.vector.values().append_slice(line.vector);
+        self.id.append_value(&record.id);
+        let lead = place.lead.as_ref().map_or("", |lead| lead.name());
+        self.lead.append_value(lead);
+        // A recording has no more beats or tokens than fit into 31 bits.
+        let number = place.number.and_then(|number| i32::try_from(number).ok());
+        self.number.append_value(number.unwrap_or_default());
+        self.time_s.append_value(place.time_s.unwrap_or_default());
+        self.group.append_value(place.group.unwrap_or_default());
+        self.source.append_value(&record.source);
+        self.blake3.append_value(&record.source_blake3);
+        self.vector.values().append_slice(vector);
         self.vector.append(true);
     }
 
-    fn take(&mut self) -> miette::Result<RecordBatch> {
+    fn take(&mut self, path: &Path) -> Result<RecordBatch> {
         self.lines = 0;
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.id.finish())];
         let (lead, number) = (self.lead.finish(), self.number.finish());
         let (time_s, group) = (self.time_s.finish(), self.group.finish());
-        if self.per != Per::Recording && self.per != Per::Group {
+        if self.level.has_leads() {
             arrays.push(Arc::new(lead));
         }
-        if self.per.places().is_some() {
+        if self.level.columns().is_some() {
             arrays.push(Arc::new(number));
             arrays.push(Arc::new(time_s));
         }
-        if self.per == Per::Group {
+        if self.level == Level::Group {
             arrays.push(Arc::new(group));
         }
         arrays.push(Arc::new(self.source.finish()));
         arrays.push(Arc::new(self.blake3.finish()));
         arrays.push(Arc::new(self.vector.finish()));
-        RecordBatch::try_new(self.schema.clone(), arrays).into_diagnostic()
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays);
+        batch.map_err(|error: ArrowError| {
+            Error::invalid(format!("cannot write `{}`: {error}", path.display()))
+        })
     }
 }
 
-fn facts(about: &About) -> miette::Result<Map<String, Value>> {
-    let per = match about.per {
-        Per::Recording => "recording",
-        Per::Lead => "lead",
-        Per::Beat => "beat",
-        Per::Group => "group",
-        Per::Token => "token",
-    };
-    let facts = json!({
-        "program": format!("purkinje {}", env!("CARGO_PKG_VERSION")),
-        "per": per,
-        "model": about.model,
-        "model_blake3": about.model_blake3,
-        "preprocess": serde_json::to_value(&about.preprocess).into_diagnostic()?,
-    });
-    match facts {
-        Value::Object(facts) => Ok(facts),
-        _ => Err(miette!("the facts about the table are no object")),
+fn facts(about: &About) -> Result<Map<String, Value>> {
+    let mut facts = Map::new();
+    let program = format!("purkinje {}", env!("CARGO_PKG_VERSION"));
+    for (name, value) in [
+        ("program", json!(program)),
+        ("per", json!(about.level)),
+        ("model", json!(about.model)),
+        ("model_blake3", json!(about.model_blake3)),
+        ("preprocess", crate::network::json(&about.preprocess)?),
+    ] {
+        facts.insert(name.to_owned(), value);
     }
+    Ok(facts)
 }
 
-fn properties(about: &About) -> miette::Result<WriterProperties> {
+fn properties(about: &About) -> Result<WriterProperties> {
     let facts = facts(about)?
         .into_iter()
         .map(|(key, value)| {
@@ -355,22 +356,23 @@ fn properties(about: &About) -> miette::Result<WriterProperties> {
         .build())
 }
 
-fn columns_of(per: Per, line: &Line<'_>) -> Value {
-    let (number, time_s) = per.places().unwrap_or(("number", "time_s"));
+fn columns_of(level: Level, record: &Embedded, place: &Place) -> Value {
+    let (number, time_s) = level.columns().unwrap_or(("number", "time_s"));
+    let lead = place.lead.as_ref().map(|lead| lead.name());
     let mut columns = Map::new();
-    columns.insert("id".to_owned(), json!(line.id));
+    columns.insert("id".to_owned(), json!(record.id));
     for (name, value) in [
-        ("lead", json!(line.lead)),
-        (number, json!(line.number)),
-        (time_s, json!(line.time_s)),
-        ("group", json!(line.group)),
+        ("lead", json!(lead)),
+        (number, json!(place.number)),
+        (time_s, json!(place.time_s)),
+        ("group", json!(place.group)),
     ] {
         if !value.is_null() {
             columns.insert(name.to_owned(), value);
         }
     }
-    columns.insert("source".to_owned(), json!(line.source));
-    columns.insert("source_blake3".to_owned(), json!(line.blake3));
+    columns.insert("source".to_owned(), json!(record.source));
+    columns.insert("source_blake3".to_owned(), json!(record.source_blake3));
     Value::Object(columns)
 }
 

@@ -1,0 +1,176 @@
+//! The heartbeats of a recording: where they are and what of them a network of heartbeats sees.
+
+use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
+use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
+
+use crate::prepared::prepare;
+
+/// A prepared recording cut at its R-peaks.
+pub struct Cut {
+    /// R-peaks, in samples after preprocessing; none where nothing was recorded.
+    pub r_peaks: Vec<usize>,
+    /// The lead they were found in; `None` where evenly spaced positions stand in.
+    pub found_in: Option<Lead>,
+    /// The tokens; `None` where the largest sample is exactly 0.
+    pub tokens: Option<BeatTokens>,
+}
+
+/// Finds the R-peaks of prepared samples and cuts the tokens around them.
+///
+/// # Errors
+/// A sentence, when `contract` gives another rate than heartbeats are cut at, or a lead has no tokens.
+pub fn cut(prepared: &Prepared, contract: &Preprocess) -> Result<Cut, String> {
+    if contract.rate_hz != RATE_HZ {
+        return Err(format!(
+            "heartbeats are cut at {RATE_HZ} Hz, but the preprocessing gives {} Hz; choose one for 100 Hz",
+            contract.rate_hz
+        ));
+    }
+    let mut tokenizer = Tokenizer::new(&contract.leads).map_err(|error| error.to_string())?;
+    let rows = &prepared.rows;
+    let (r_peaks, found_in) = match tokenizer.detect(rows).map_err(|e| e.to_string())? {
+        Detection::Found { r_peaks, lead } => (r_peaks, Some(lead)),
+        Detection::EvenlySpaced { r_peaks } => (r_peaks, None),
+        Detection::Silent => (Vec::new(), None),
+    };
+    let cut = tokenizer.cut(rows, &r_peaks).map_err(|e| e.to_string())?;
+    Ok(Cut {
+        tokens: (!r_peaks.is_empty()).then_some(BeatTokens {
+            detected: found_in.is_some(),
+            ..cut
+        }),
+        r_peaks,
+        found_in,
+    })
+}
+
+/// What a network of heartbeats sees of one recording, for people to look at.
+pub struct View {
+    /// What was done, with the leads that were used.
+    pub contract: Preprocess,
+    /// Where the model begins to look, in seconds of the recording.
+    pub start_s: f64,
+    /// The samples after preprocessing.
+    pub prepared: Prepared,
+    /// The tokens; `None` where the largest sample is exactly 0.
+    pub tokens: Option<BeatTokens>,
+    /// Heartbeats, in time.
+    pub beats: Vec<BeatSpan>,
+    /// The lead the R-peaks were found in; `None` where evenly spaced positions stand in.
+    pub found_in: Option<Lead>,
+}
+
+/// One heartbeat in seconds of the recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BeatSpan {
+    /// Its R-peak.
+    pub peak_s: f64,
+    /// Start and end of its token; `None` for a beat that has no token.
+    pub token_s: Option<(f64, f64)>,
+}
+
+impl View {
+    /// Prepares a recording by `contract`, from `start_s` on, and cuts it.
+    ///
+    /// # Errors
+    /// A sentence saying why the model would refuse the recording.
+    pub fn of(recording: &Recording, contract: &Preprocess, start_s: f64) -> Result<View, String> {
+        let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
+        let first = (start_s * recording.rate_hz).round() as usize;
+        let prepared = prepare(&preparer, recording, first)?;
+        let cut = cut(&prepared, contract)?;
+        let spans = spans(prepared.rows.len() / prepared.leads.len(), &cut.r_peaks);
+        let start_s = first as f64 / recording.rate_hz;
+        let seconds = |sample: usize| start_s + sample as f64 / RATE_HZ;
+        let beats = cut
+            .r_peaks
+            .iter()
+            .enumerate()
+            .map(|(beat, &peak)| BeatSpan {
+                peak_s: seconds(peak),
+                token_s: spans
+                    .get(beat)
+                    .map(|&(start, end)| (seconds(start), seconds(end))),
+            });
+        Ok(View {
+            contract: contract.clone(),
+            start_s,
+            beats: beats.collect(),
+            tokens: cut.tokens,
+            prepared,
+            found_in: cut.found_in,
+        })
+    }
+
+    /// Places for tokens in all leads.
+    pub fn places(&self) -> usize {
+        BEATS_PER_LEAD * self.contract.leads.len()
+    }
+
+    /// Those of them that hold no heartbeat.
+    pub fn padding(&self) -> usize {
+        match &self.tokens {
+            Some(cut) => cut.padding.iter().filter(|&&pad| pad).count(),
+            None => self.places(),
+        }
+    }
+
+    /// The prepared samples as a recording of its own, to be drawn, without values before [`start_s`](Self::start_s).
+    pub fn recording(&self, original: &Recording) -> Recording {
+        let leads = self.prepared.leads.clone();
+        let before = vec![f32::NAN; (self.start_s * RATE_HZ).round() as usize];
+        let samples = self
+            .prepared
+            .rows
+            .chunks_exact((self.prepared.rows.len() / leads.len()).max(1))
+            .flat_map(|row| before.iter().copied().chain(row.iter().map(|&v| v as f32)))
+            .collect();
+        // `prepared` holds as many samples for each of its leads, and there is at least one lead.
+        let mut recording = Recording::new(original.id.clone(), leads, RATE_HZ, samples)
+            .expect("prepared rows have one length");
+        recording.source = original.source.clone();
+        recording.patient = original.patient.clone();
+        recording
+    }
+}
+
+/// First sample and one past the last of each token, for R-peaks of a recording of `len` samples: read off a ramp cut
+/// by the tokenizer itself, so that there is one rule for borders.
+pub fn spans(len: usize, r_peaks: &[usize]) -> Vec<(usize, usize)> {
+    let ramp: Vec<f64> = (1..=len).map(|sample| sample as f64).collect();
+    let lead = LeadSet::new(vec![Lead::II]);
+    // Cannot fail: one standard lead, and R-peaks that were accepted before.
+    let Some(cut) = Tokenizer::new(&lead)
+        .ok()
+        .and_then(|tokenizer| tokenizer.cut(&ramp, r_peaks).ok())
+    else {
+        return Vec::new();
+    };
+    cut.samples
+        .chunks_exact(TOKEN_SAMPLES)
+        .zip(&cut.padding)
+        .filter(|(_, pad)| !**pad)
+        .map(|(token, _)| {
+            let places = || token.iter().filter(|&&v| v > 0.0).map(|&v| v as usize);
+            // A token holds at least its R-peak.
+            (places().min().unwrap_or(1) - 1, places().max().unwrap_or(0))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_are_those_of_the_tokens() {
+        // As in the tests of the tokenizer: 48 samples before the first R-peak, then midpoints.
+        assert_eq!(
+            spans(1000, &[200, 280, 360]),
+            [(152, 240), (240, 320), (320, 408)]
+        );
+        assert_eq!(spans(1000, &[10]), [(0, 58)]);
+        assert_eq!(spans(100, &[]), []);
+    }
+}

@@ -1,0 +1,308 @@
+//! Why a model gave a label its probability.
+//!
+//! Where a head is affine in what the leads contribute, a logit is a sum over leads, exactly. What each lead adds says
+//! something only beside what it adds in other recordings, so the sum is taken against the mean recording of the training
+//! split, which is stored with the head ([`Reference`]): the base is the logit of that recording, and the parts are what
+//! sets this one apart.
+
+use std::sync::Arc;
+
+use purkinje_figures::explain::{self as figure, BeatAttention};
+use purkinje_figures::paper::PaperOptions;
+use purkinje_figures::{Svg, raster};
+use purkinje_models::checkpoint::{Labels, Reference};
+use purkinje_models::compat::Compat;
+use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use serde::Serialize;
+
+use crate::inputs::Input;
+use crate::model::Model;
+use crate::network::Seen;
+use crate::predict::{LabelPrediction, PredictOptions, Prediction};
+use crate::reporter::{Reporter, go_on};
+use crate::system::Stretch;
+use crate::{Error, Result};
+
+/// Training records that a mean recording is taken over, at most; they are spread evenly over the training split.
+const REFERENCE_RECORDS: usize = 1024;
+/// Records of one pass.
+const BATCH: usize = 32;
+
+/// How the logits of one recording come about.
+#[derive(Clone, Debug)]
+pub struct Reasons {
+    leads: LeadSet,
+    /// The logit of the reference, of each label.
+    pub(crate) base: Vec<f64>,
+    /// The records of the mean recording that is the reference; `None` for all zeros.
+    records: Option<usize>,
+    /// `[leads, labels]`.
+    contributions: Vec<f64>,
+    attention: Vec<Stretch>,
+}
+
+impl Reasons {
+    pub(crate) fn of(model: &Model, labels: &Labels, seen: &[&Seen]) -> Result<Vec<Reasons>> {
+        let (network, device) = (model.network(), model.device());
+        let parts = network.contributions(seen, device)?;
+        let attention = network.attention(seen, device)?;
+        let classes = parts.bias.len();
+        let Some(first) = seen.first() else {
+            return Ok(Vec::new());
+        };
+        let leads = first.leads.len();
+        let reference = labels.reference.as_ref();
+        let reference = reference.filter(|r| r.fits(&first.leads.to_string(), leads * classes));
+        let base: Vec<f64> = (0..classes)
+            .map(|class| {
+                let mean = reference.map_or(0.0, |r| {
+                    r.contributions.iter().skip(class).step_by(classes).sum()
+                });
+                f64::from(parts.bias[class]) + mean
+            })
+            .collect();
+        let records = parts.contributions.chunks_exact(leads * classes);
+        let reasons = records
+            .zip(seen)
+            .zip(attention)
+            .map(|((own, seen), attention)| {
+                let mean = |i: usize| reference.map_or(0.0, |r| r.contributions[i]);
+                let parts = own.iter().enumerate();
+                Reasons {
+                    leads: seen.leads.clone(),
+                    base: base.clone(),
+                    records: reference.map(|reference| reference.records),
+                    contributions: parts.map(|(i, &part)| f64::from(part) - mean(i)).collect(),
+                    attention,
+                }
+            });
+        Ok(reasons.collect())
+    }
+
+    /// What each lead adds to the base of a label.
+    pub(crate) fn of_label(&self, label: usize) -> impl Iterator<Item = (&Lead, f64)> {
+        let labels = self.base.len();
+        let leads = self.leads.leads().iter().enumerate();
+        leads.map(move |(lead, name)| (name, self.contributions[lead * labels + label]))
+    }
+}
+
+/// Why one label got its probability.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// The recording.
+    pub id: String,
+    /// The label.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
+    /// Its logit.
+    pub logit: f32,
+    /// The logit of the recording this one is compared with.
+    pub base: f64,
+    /// That is the mean of so many records of the training split; `None` for a recording whose features are all zero,
+    /// where no mean is stored with the model.
+    pub reference_records: Option<usize>,
+    /// What each lead adds to the base: they sum to the logit.
+    pub contributions: Vec<(Lead, f64)>,
+    /// What the network attends to, in equal shares.
+    pub attention: Vec<Attended>,
+    #[serde(skip)]
+    recording: Option<Arc<Recording>>,
+}
+
+/// A stretch of a lead that is attended to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attended {
+    /// The lead.
+    pub lead: Lead,
+    /// Start and end, in seconds from the start of what the model sees.
+    pub time_s: (f64, f64),
+    /// Its attention: 1 is what it would have if all places were attended to alike.
+    pub shares: f64,
+}
+
+impl Explanation {
+    pub(crate) fn new(of: &Prediction, label: &LabelPrediction, reasons: &Reasons) -> Self {
+        let place = of.labels.iter().position(|own| std::ptr::eq(own, label));
+        let place = place.unwrap_or_default();
+        let leads = reasons.leads.leads();
+        let attention = reasons.attention.iter().map(|stretch| Attended {
+            lead: leads[stretch.lead].clone(),
+            time_s: stretch.time_s,
+            shares: f64::from(stretch.weight / stretch.uniform),
+        });
+        Explanation {
+            id: of.id.clone(),
+            label: label.name.clone(),
+            probability: label.probability,
+            logit: label.logit,
+            base: reasons.base[place],
+            reference_records: reasons.records,
+            contributions: reasons
+                .of_label(place)
+                .map(|(lead, part)| (lead.clone(), part))
+                .collect(),
+            attention: attention.collect(),
+            recording: of.recording.clone(),
+        }
+    }
+
+    /// The base and all contributions: the logit, up to rounding.
+    pub fn sum(&self) -> f64 {
+        self.base + self.contributions.iter().map(|(_, part)| part).sum::<f64>()
+    }
+
+    /// The explanation on ECG paper.
+    ///
+    /// # Errors
+    /// When the recording is not at hand (it came from a store) or lacks a lead.
+    pub fn svg(&self) -> Result<Svg> {
+        let recording = self.recording.as_ref().ok_or_else(|| {
+            Error::invalid(format!(
+                "`{}` came from a store; explanations are drawn on recordings",
+                self.id
+            ))
+        })?;
+        let leads = LeadSet::new(
+            self.contributions
+                .iter()
+                .map(|(lead, _)| lead.clone())
+                .collect(),
+        );
+        let recording = recording
+            .select(&leads)
+            .map_err(|lead| Error::invalid(format!("`{}` has no lead {lead}", self.id)))?;
+        let sample = |time_s: f64| (time_s * recording.rate_hz).round() as usize;
+        let attention = self.attention.iter().map(|stretch| BeatAttention {
+            lead: stretch.lead.clone(),
+            start: sample(stretch.time_s.0),
+            end: sample(stretch.time_s.1),
+            shares: stretch.shares,
+        });
+        let drawn = figure::Explanation {
+            class: self.label.clone(),
+            probability: self.probability,
+            base: self.base,
+            reference: match self.reference_records {
+                Some(records) => figure::Reference::MeanRecording { records },
+                None => figure::Reference::Zero,
+            },
+            contributions: self.contributions.clone(),
+            attention: attention.collect(),
+        };
+        Ok(figure::draw(&recording, &PaperOptions::default(), &drawn))
+    }
+
+    /// The same as PNG.
+    ///
+    /// # Errors
+    /// As [`svg`](Explanation::svg).
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let png = raster::png(&self.svg()?, raster::CRISP_DPI / 2.0);
+        png.map_err(|error| Error::invalid(error.to_string()))
+    }
+}
+
+impl Model {
+    /// Why a label of a recording got its probability.
+    ///
+    /// # Errors
+    /// When the model has no such label, its logits are no sums over leads, or the recording cannot be used.
+    pub fn explain(&self, recording: &Recording, label: &str) -> Result<Explanation> {
+        let place = self.label(label)?;
+        let options = PredictOptions {
+            explain: true,
+            ..PredictOptions::new()
+        };
+        let input = Input::Recording(Arc::new(recording.clone()));
+        let mut predictions = self.predict_all([input], options)?;
+        let prediction = predictions.next().unwrap_or(Err(Error::Stopped))?;
+        prediction
+            .explanation(place)
+            .ok_or_else(|| Error::invalid(format!("`{}` was not explained", prediction.id)))
+    }
+
+    /// The position of a label.
+    ///
+    /// # Errors
+    /// When the model does not know it; names those it knows.
+    pub fn label(&self, name: &str) -> Result<usize> {
+        let labels = self.labelled()?;
+        let found = labels.classes.iter().position(|class| class.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = labels.classes.iter().map(|c| c.name.as_str()).collect();
+            Error::invalid(format!(
+                "`{name}` is no label of the model, which knows {}",
+                known.join(", ")
+            ))
+        })
+    }
+
+    /// Checks that logits of the model can be explained.
+    ///
+    /// # Errors
+    /// When its head is none whose logits are sums over leads.
+    pub fn check_explains(&self) -> Result<()> {
+        if self.explains() {
+            return Ok(());
+        }
+        let head = self
+            .network()
+            .head_name()
+            .unwrap_or_else(|| "missing".to_owned());
+        Err(self.registry().unsupported(
+            format!("an explanation (logits of a {head} head are no sums over leads)"),
+            self.about(),
+            |about| about.name != self.about().name,
+        ))
+    }
+
+    /// The mean recording of training rows under the head of this model, to be stored with it: over at most 1,024 of
+    /// them, spread evenly. `None` where logits are no sums over leads.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn reference(
+        &self,
+        store: &Store,
+        rows: &[usize],
+        contract: &Preprocess,
+        reporter: &dyn Reporter,
+    ) -> Result<Option<Reference>> {
+        if !self.explains() || rows.is_empty() {
+            return Ok(None);
+        }
+        let step = rows.len().div_ceil(REFERENCE_RECORDS);
+        let chosen: Vec<usize> = rows.iter().copied().step_by(step).collect();
+        let all = self
+            .network()
+            .rows(store, chosen.clone(), contract, Compat::Paper, 0)?;
+        let mut sum: Vec<f64> = Vec::new();
+        let places: Vec<usize> = (0..chosen.len()).collect();
+        for places in places.chunks(BATCH) {
+            go_on(reporter)?;
+            let seen: Vec<Seen> = places
+                .iter()
+                .map(|&place| all.see(place, 1))
+                .collect::<Result<_>>()?;
+            let seen: Vec<&Seen> = seen.iter().collect();
+            let parts = self.network().contributions(&seen, self.device())?;
+            let each = parts.contributions.len() / seen.len();
+            sum.resize(each, 0.0);
+            for record in parts.contributions.chunks_exact(each) {
+                sum.iter_mut()
+                    .zip(record)
+                    .for_each(|(s, p)| *s += f64::from(*p));
+            }
+        }
+        let records = chosen.len();
+        Ok(Some(Reference {
+            records,
+            leads: contract.leads.to_string(),
+            contributions: sum.iter().map(|s| s / records as f64).collect(),
+        }))
+    }
+}

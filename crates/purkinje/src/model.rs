@@ -1,0 +1,560 @@
+//! A model: a network with the preprocessing it expects and the labels it knows, on a device.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use purkinje_models::checkpoint::{FolderContents, LabelClass, Labels, ModelCard, ModelFolder};
+use purkinje_models::layers::Weights;
+use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use serde_json::{Map, Value, json};
+
+use crate::error::During as _;
+use crate::leads::WantedLeads;
+use crate::network::{Network, json as to_json, state_dict};
+use crate::prepared::agree;
+use crate::registry::Registry;
+use crate::system::{About, Level};
+use crate::{Device, Error, Result};
+
+/// The layout of `config.json` that this version writes and reads.
+const CONFIG_VERSION: u32 = 1;
+
+/// A model that was loaded or made: an encoder, alone or with a head for labels.
+///
+/// It holds everything in memory: it goes on working when its files are replaced, and clones are cheap. All work takes
+/// `&self`, so one model serves many threads.
+#[derive(Clone)]
+pub struct Model {
+    folder: Option<PathBuf>,
+    hash: Option<String>,
+    network: Arc<dyn Network>,
+    labels: Option<Labels>,
+    preprocess: Preprocess,
+    device: Device,
+    registry: Registry,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("folder", &self.folder)
+            .field("system", &self.about().name)
+            .field("head", &self.network.head_name())
+            .field("device", &self.device.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Reads a model of a published system: `path` is its folder, or the folder of the run that made it.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or the parts do not fit together.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Model> {
+        Model::load_with(path, device, &Registry::default())
+    }
+
+    /// Reads a model of one of these systems.
+    ///
+    /// # Errors
+    /// As [`load`](Model::load).
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        device: &Device,
+        registry: &Registry,
+    ) -> Result<Model> {
+        let folder = folder_of(path.as_ref())?;
+        read(&folder, device, registry)
+            .during(|| format!("cannot load the model `{}`", folder.display()))
+    }
+
+    /// An encoder without a head, just made.
+    pub fn encoder(
+        network: Arc<dyn Network>,
+        preprocess: Preprocess,
+        device: &Device,
+        registry: &Registry,
+    ) -> Model {
+        Model {
+            folder: None,
+            hash: None,
+            network,
+            labels: None,
+            preprocess,
+            device: device.clone(),
+            registry: registry.clone(),
+        }
+    }
+
+    /// The same encoder with a head: `weights` holds the parameters of the head, among others or alone.
+    ///
+    /// # Errors
+    /// When the system has no head of this name, or a parameter is missing.
+    pub fn with_head(&self, head: &str, weights: &Weights, labels: Labels) -> Result<Model> {
+        Ok(Model {
+            folder: None,
+            hash: None,
+            network: self
+                .network
+                .with_head(head, labels.classes.len(), weights)?,
+            labels: Some(labels),
+            ..self.clone()
+        })
+    }
+
+    /// The same model for these leads.
+    #[must_use]
+    pub fn with_leads(self, leads: LeadSet) -> Model {
+        Model {
+            preprocess: self.preprocess.with_leads(leads),
+            ..self
+        }
+    }
+
+    /// The same model whose outputs mean something else.
+    ///
+    /// # Errors
+    /// When there are not as many.
+    pub fn with_labels(self, labels: Labels) -> Result<Model> {
+        if labels.classes.len() != self.network.outputs() {
+            return Err(Error::invalid(format!(
+                "the model has {} outputs, but {} labels were given",
+                self.network.outputs(),
+                labels.classes.len()
+            )));
+        }
+        Ok(Model {
+            labels: Some(labels),
+            ..self
+        })
+    }
+
+    /// The same encoder with random weights: what a pre-trained one is measured against.
+    #[must_use]
+    pub fn random_twin(&self, seed: u64) -> Model {
+        Model {
+            folder: None,
+            hash: None,
+            network: self.network.random_twin(seed, &self.device),
+            labels: None,
+            ..self.clone()
+        }
+    }
+
+    /// Where it was read from; `None` for one that was just made.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// BLAKE3 of its file of weights, in hex; `None` for one that was just made.
+    pub fn hash(&self) -> Option<&str> {
+        self.hash.as_deref()
+    }
+
+    /// Its system.
+    pub fn about(&self) -> &'static About {
+        self.network.about()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.network
+    }
+
+    /// Numbers in one vector.
+    pub fn width(&self) -> usize {
+        self.network.width()
+    }
+
+    /// What its outputs mean; `None` for an encoder without a head.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+
+    /// What is done to recordings before the network sees them.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The systems that were known when it was loaded.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The levels it has vectors at.
+    pub fn levels(&self) -> Vec<Level> {
+        self.network.levels()
+    }
+
+    /// Whether its logits can be explained.
+    pub fn explains(&self) -> bool {
+        self.network.explains()
+    }
+
+    /// What its outputs mean.
+    ///
+    /// # Errors
+    /// When it has no head.
+    pub fn labelled(&self) -> Result<&Labels> {
+        self.labels.as_ref().ok_or_else(|| {
+            Error::invalid(format!(
+                "the model {} is an encoder without a head for labels",
+                self.place()
+            ))
+            .with_help("`purkinje probe --out` and `purkinje finetune` make models with a head")
+        })
+    }
+
+    /// Checks that so many crops of a recording can be taken.
+    ///
+    /// # Errors
+    /// For none, and for more than one where the system sees whole recordings.
+    pub fn check_crops(&self, crops: usize) -> Result<()> {
+        match crops {
+            0 => Err(Error::invalid("`--crops 0`: expected at least 1")),
+            2.. if !self.about().crops => Err(self.registry.unsupported(
+                format!("{crops} crops of a recording"),
+                self.about(),
+                |about| about.crops,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the model has vectors at a level.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it has none.
+    pub fn check_level(&self, level: Level) -> Result<()> {
+        let levels = self.levels();
+        if levels.contains(&level) {
+            return Ok(());
+        }
+        let have: Vec<&str> = levels.iter().map(|level| level.name()).collect();
+        Err(self.registry.unsupported(
+            format!(
+                "vectors at the level `{level}` (this model has {})",
+                have.join(", ")
+            ),
+            self.about(),
+            |about| about.levels.contains(&level),
+        ))
+    }
+
+    /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is
+    /// possible (a warning only if `any_preprocessing`).
+    ///
+    /// # Errors
+    /// Names the first difference and what to do.
+    pub fn check_store(
+        &self,
+        store: &Store,
+        leads: &LeadSet,
+        any_preprocessing: bool,
+    ) -> Result<Preprocess> {
+        let wanted = WantedLeads::Named(leads.clone());
+        agree(store, &self.preprocess, Some(&wanted), any_preprocessing)
+    }
+
+    /// Writes the model folder `dir`, whole or not at all; `made` says in a sentence how the model came about.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save(&self, dir: &Path, made: &str) -> Result<()> {
+        let about = self.about();
+        let compat = to_json(&self.network.compat())?;
+        let mut config = Map::new();
+        config.insert("model_type".into(), json!(about.name));
+        config.insert("version".into(), json!(CONFIG_VERSION));
+        config.insert("compat".into(), compat.clone());
+        config.insert("head".into(), json!(self.network.head()?));
+        config.insert(about.name.into(), self.network.config()?);
+        let leads = self.preprocess.leads.len();
+        let title = about.title;
+        let description = match (self.network.head_name(), &self.labels) {
+            (Some(head), Some(labels)) => format!(
+                "{title} encoder of {leads}-lead recordings with a {head} head for {} labels (`{}`).",
+                labels.classes.len(),
+                labels.task
+            ),
+            _ => format!("{title} encoder of {leads}-lead recordings."),
+        };
+        let contents = FolderContents {
+            weights: &state_dict(self.network.weights()),
+            preprocess: to_json(&self.preprocess)?,
+            labels: self.labels.clone(),
+            card: ModelCard {
+                name: name_of(dir),
+                description,
+                compat: compat.as_str().unwrap_or_default().to_owned(),
+                how_made: vec![made.to_owned()],
+                ..ModelCard::default()
+            },
+            config: Value::Object(config),
+        };
+        ModelFolder::write(dir, &contents)
+            .during(|| format!("cannot save the model `{}`", dir.display()))
+    }
+
+    fn place(&self) -> String {
+        match &self.folder {
+            Some(folder) => format!("`{}`", folder.display()),
+            None => "that was just made".to_owned(),
+        }
+    }
+}
+
+/// Labels without codes.
+pub fn labels(task: &str, classes: &[String], thresholds: &[f32]) -> Labels {
+    let classes = classes.iter().enumerate().map(|(i, name)| LabelClass {
+        name: name.clone(),
+        code: None,
+        threshold: thresholds.get(i).map(|&t| f64::from(t)),
+    });
+    Labels {
+        task: task.to_owned(),
+        classes: classes.collect(),
+        reference: None,
+    }
+}
+
+fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
+    let weights_file = folder.join("model.safetensors");
+    let read = ModelFolder::read(folder)?;
+    let hash = hash_of(&weights_file)?;
+    let preprocess: Preprocess = serde_json::from_value(read.preprocess).map_err(|error| {
+        Error::invalid(format!(
+            "`preprocess.json` is not a preprocessing contract: {error}"
+        ))
+    })?;
+    let mut weights = Weights::default();
+    for (name, tensor) in read.weights {
+        weights.insert(name, &tensor.shape, tensor.data, device.inner());
+    }
+    let outputs = read
+        .labels
+        .as_ref()
+        .map_or(0, |labels| labels.classes.len());
+    let network = open(read.config, outputs, weights, registry)?;
+    let model = Model {
+        folder: Some(folder.to_owned()),
+        hash: Some(hash),
+        network,
+        labels: read.labels,
+        preprocess,
+        device: device.clone(),
+        registry: registry.clone(),
+    };
+    if model.network.head_name().is_some() {
+        model.labelled()?;
+    }
+    Ok(model)
+}
+
+fn open(
+    config: Value,
+    outputs: usize,
+    weights: Weights,
+    registry: &Registry,
+) -> Result<Arc<dyn Network>> {
+    let Value::Object(mut config) = config else {
+        return Err(Error::invalid("`config.json` is no object"));
+    };
+    let text = |key: &str| {
+        config
+            .get(key)
+            .map_or("absent".to_owned(), Value::to_string)
+    };
+    let name = config.get("model_type").and_then(Value::as_str);
+    let Some(system) = name.and_then(|name| registry.named(name)) else {
+        return Err(Error::invalid(format!(
+            "`config.json`: `model_type` is {}, expected one of {}; the folder holds a model of another program",
+            text("model_type"),
+            registry.names().join(", ")
+        ))
+        .with_help("published files become model folders by `purkinje import-checkpoint`"));
+    };
+    if config.get("version").and_then(Value::as_u64) != Some(u64::from(CONFIG_VERSION)) {
+        return Err(Error::invalid(format!(
+            "`config.json`: `version` is {}, this program reads {CONFIG_VERSION}; update the program or make the model again",
+            text("version")
+        )));
+    }
+    let name = system.about().name;
+    let own = config.remove(name).ok_or_else(|| {
+        Error::invalid(format!(
+            "`config.json` does not describe a {name} model: the field `{name}` is missing"
+        ))
+    })?;
+    let head = config.remove("head").filter(|head| !head.is_null());
+    system.open(own, head, outputs, weights)
+}
+
+/// BLAKE3 of a file, in hex.
+fn hash_of(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    std::fs::File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(|_| ()))
+        .map_err(|error| Error::file("read", path, error))?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn folder_of(path: &Path) -> Result<PathBuf> {
+    [path.to_owned(), path.join("model")]
+        .into_iter()
+        .find(|folder| folder.join("config.json").is_file())
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "`{}` holds no model: there is neither config.json nor model/config.json in it",
+                path.display()
+            ))
+            .with_help("name the folder of a model, or of the run that made it (`--out` of pretrain, finetune or import-checkpoint)")
+        })
+}
+
+/// `runs/a/model` is the model of the run `a`.
+fn name_of(dir: &Path) -> String {
+    let mut names = dir.components().rev().filter_map(|part| match part {
+        std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+        _ => None,
+    });
+    let last = names.next();
+    match last.as_deref() {
+        Some("model") => names.next().or(last),
+        _ => last,
+    }
+    .unwrap_or_else(|| "model".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Loaded;
+    use crate::systems::Clear;
+    use purkinje_models::clear::{self, ClearConfig};
+    use purkinje_models::hug::Head;
+
+    fn tiny() -> ClearConfig {
+        ClearConfig {
+            embed_dim: 16,
+            depth: 1,
+            heads: 2,
+            mlp_dim: 8,
+            decoder_embed_dim: 8,
+            decoder_depth: 1,
+            decoder_heads: 2,
+            ..ClearConfig::base()
+        }
+    }
+
+    fn encoder() -> Model {
+        let device = Device::cpu();
+        let network = Loaded::<Clear> {
+            encoder: clear::Clear::random(tiny(), 1, device.inner()),
+            head: None,
+        };
+        let registry = Registry::default();
+        Model::encoder(Arc::new(network), Preprocess::clear(), &device, &registry)
+    }
+
+    fn state(model: &Model) -> purkinje_models::checkpoint::StateDict {
+        state_dict(model.network().weights())
+    }
+
+    #[test]
+    fn a_saved_classifier_is_loaded_as_it_was() {
+        let device = Device::cpu();
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let mut weights = Weights::default();
+        Head::Hug.initialise(&mut weights, 16, 2, 5, device.inner());
+        let classes = ["A".to_owned(), "B".to_owned()];
+        let leads: LeadSet = "I,II".parse().unwrap();
+        let model = encoder().with_leads(leads.clone());
+        let model = model
+            .with_head("hug", &weights, labels("task", &classes, &[0.5, 0.25]))
+            .unwrap();
+        model.save(&run.join("model"), "by a test").unwrap();
+
+        let read = Model::load(&run, &device).unwrap();
+        assert_eq!(state(&read), state(&model));
+        assert_eq!(
+            read.network().config().unwrap(),
+            model.network().config().unwrap()
+        );
+        assert_eq!(read.preprocess().leads, leads);
+        assert_eq!(read.network().head_name().as_deref(), Some("hug"));
+        assert_eq!(read.labelled().unwrap().classes[1].threshold, Some(0.25));
+        assert_eq!(read.hash().unwrap().len(), 64);
+
+        // A linear head on it leaves nothing of the HUG behind.
+        let mut linear = Weights::default();
+        Head::Linear.initialise(&mut linear, 16, 3, 5, device.inner());
+        let names = ["A", "B", "C"].map(str::to_owned);
+        let model = read
+            .with_head("linear", &linear, labels("task", &names, &[]))
+            .unwrap();
+        assert!(state(&model).names().all(|name| !name.starts_with("moe.")));
+        assert!(model.labelled().is_ok());
+    }
+
+    #[test]
+    fn a_model_works_after_its_files_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        encoder().save(&path, "by a test").unwrap();
+        let model = Model::load(&path, &Device::cpu()).unwrap();
+        let before = state(&model);
+        std::fs::remove_dir_all(&path).unwrap();
+        assert_eq!(state(&model), before);
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&model);
+    }
+
+    #[test]
+    fn what_is_no_model_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = Device::cpu();
+        let error = Model::load(dir.path(), &device).unwrap_err().to_string();
+        assert!(error.contains("neither config.json nor"), "{error}");
+        let path = dir.path().join("m");
+        encoder().save(&path, "by a test").unwrap();
+        let config = std::fs::read_to_string(path.join("config.json")).unwrap();
+        for (from, to, expected) in [
+            ("\"clear\",", "\"bert\",", "`model_type` is \"bert\""),
+            ("\"version\": 1", "\"version\": 9", "`version` is 9"),
+            ("\"heads\": 2", "\"heads\": 3", "not a multiple of `heads`"),
+            ("\"depth\": 1", "\"depth\": 2", "layers.1"),
+        ] {
+            std::fs::write(path.join("config.json"), config.replacen(from, to, 1)).unwrap();
+            let error = Model::load(&path, &device).unwrap_err();
+            let mut chain = vec![error.to_string()];
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                chain.push(error.to_string());
+                cause = error.source();
+            }
+            assert!(chain.join(" ").contains(expected), "{chain:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_system_cannot_do_names_those_that_can() {
+        let model = encoder();
+        let error = model.check_crops(3).unwrap_err().to_string();
+        assert!(error.contains("HuBERT-ECG"), "{error}");
+        let error = model.check_level(Level::Token).unwrap_err().to_string();
+        assert!(
+            error.contains("HuBERT-ECG") && error.contains("beat"),
+            "{error}"
+        );
+        assert!(model.check_level(Level::Beat).is_ok());
+    }
+}

@@ -1,0 +1,388 @@
+//! A network of any system behind one object: what [`System`] says, without its types.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use purkinje_models::checkpoint::StateDict;
+use purkinje_models::compat::Compat;
+use purkinje_models::encoder::{Classify as _, Encoder};
+use purkinje_models::layers::{Context, Weights};
+use purkinje_record::LeadSet;
+use purkinje_signal::{Prepared, Preprocess};
+use purkinje_store::Store;
+use serde_json::Value;
+
+use crate::registry::Complete;
+use crate::system::{About, Level, LevelVectors, Parts, Rows, Sight, Stretch, System};
+use crate::{Device, Error, Result};
+
+/// What a network sees of a recording.
+pub struct Seen {
+    /// The leads it is given.
+    pub leads: LeadSet,
+    /// Crops of the recording.
+    pub crops: usize,
+    /// Whether the R-peaks that beats were cut at were found in the signal; `None` where no beats are cut.
+    pub beats_detected: Option<bool>,
+    /// A [`Sight`] of the system's input.
+    sight: Box<dyn Any + Send + Sync>,
+}
+
+/// The rows of a store as a network sees them.
+pub trait SeenRows: Sync {
+    /// What it sees of the row at `index` of those asked for, in so many crops.
+    ///
+    /// # Errors
+    /// When the row cannot be read or cut.
+    fn see(&self, index: usize, crops: usize) -> Result<Seen>;
+}
+
+/// A network of some system, alone or with a head; chosen once, where a model is loaded or made.
+///
+/// It is immutable and works through `&self`. What a system cannot do is [`Error::Unsupported`], or an empty list where
+/// capabilities are listed.
+pub trait Network: Send + Sync {
+    /// Its system.
+    fn about(&self) -> &'static About;
+
+    /// Its parameters, those of the head included.
+    fn weights(&self) -> &Weights;
+
+    /// Numbers in one vector.
+    fn width(&self) -> usize;
+
+    /// Whose behaviour it follows.
+    fn compat(&self) -> Compat;
+
+    /// Its hyper-parameters, as `config.json` holds them.
+    fn config(&self) -> Result<Value>;
+
+    /// Its head as `config.json` holds it; `None` for an encoder.
+    fn head(&self) -> Result<Option<Value>>;
+
+    /// What people call its head.
+    fn head_name(&self) -> Option<String>;
+
+    /// Labels of its head; 0 without one.
+    fn outputs(&self) -> usize;
+
+    /// An encoder of the same sizes with random weights.
+    fn random_twin(&self, seed: u64, device: &Device) -> Arc<dyn Network>;
+
+    /// The same encoder with the head of this name for so many labels, whose parameters are among `weights`.
+    ///
+    /// # Errors
+    /// When the system has no such head, or a parameter is missing.
+    fn with_head(&self, head: &str, outputs: usize, weights: &Weights) -> Result<Arc<dyn Network>>;
+
+    /// The names of the parameters of a linear head begin with this.
+    fn linear_prefix(&self) -> &'static str;
+
+    /// The levels it has vectors at.
+    fn levels(&self) -> Vec<Level>;
+
+    /// Whether its logits can be explained.
+    fn explains(&self) -> bool;
+
+    /// What it sees of a recording that was prepared by `contract`, in so many crops.
+    ///
+    /// # Errors
+    /// A sentence saying why it cannot be seen.
+    fn see(&self, prepared: &Prepared, contract: &Preprocess, crops: usize)
+    -> Result<Seen, String>;
+
+    /// What it sees of rows of a store; where the published program draws crops at random, from the stream of `seed` if it
+    /// is followed.
+    ///
+    /// # Errors
+    /// When the store does not lead to `contract`.
+    fn rows<'a>(
+        &self,
+        store: &'a Store,
+        rows: Vec<usize>,
+        contract: &Preprocess,
+        compat: Compat,
+        seed: u64,
+    ) -> Result<Box<dyn SeenRows + 'a>>;
+
+    /// Whether two recordings can be in one batch.
+    fn alike(&self, a: &Seen, b: &Seen) -> bool;
+
+    /// The vectors of recordings at a level.
+    ///
+    /// # Errors
+    /// When the recordings do not form a batch, or there are no vectors at this level.
+    fn embed(&self, seen: &[&Seen], level: Level, device: &Device) -> Result<LevelVectors>;
+
+    /// Logits `[recordings, labels]` of one crop.
+    ///
+    /// # Errors
+    /// When the recordings do not form a batch, or there is no head.
+    fn logits(&self, seen: &[&Seen], crop: usize, device: &Device) -> Result<Vec<f32>>;
+
+    /// The logits of the first crop as sums over leads.
+    ///
+    /// # Errors
+    /// As [`logits`](Network::logits), and where [`explains`](Network::explains) is false.
+    fn contributions(&self, seen: &[&Seen], device: &Device) -> Result<Parts>;
+
+    /// What it attends to in the first crop.
+    ///
+    /// # Errors
+    /// When the recordings do not form a batch.
+    fn attention(&self, seen: &[&Seen], device: &Device) -> Result<Vec<Vec<Stretch>>>;
+}
+
+/// A network of the system `S`.
+pub struct Loaded<S: System> {
+    /// The network; its weights are those of the head too.
+    pub encoder: S::Encoder,
+    /// The head, and its outputs.
+    pub head: Option<(S::Head, usize)>,
+}
+
+type Input<S> = <<S as System>::Encoder as Encoder>::Input;
+type Batch<S> = <<S as System>::Encoder as Encoder>::Batch;
+
+impl<S: System> Loaded<S> {
+    /// The network with its head.
+    ///
+    /// # Errors
+    /// When it has none, or the head lacks a parameter.
+    pub fn classifier(&self) -> Result<S::Classifier> {
+        let (head, outputs) = self.head.ok_or_else(no_head)?;
+        Ok(S::classifier(self.encoder.clone(), head, outputs)?)
+    }
+
+    fn sights<'s>(&self, seen: &[&'s Seen]) -> Result<Vec<&'s Sight<Input<S>>>> {
+        let sights = seen.iter().map(|seen| seen.sight.downcast_ref());
+        let sights: Option<Vec<_>> = sights.collect();
+        sights.ok_or_else(|| {
+            Error::invalid(format!(
+                "the recordings were prepared for a network of another system than {}",
+                S::ABOUT.title
+            ))
+        })
+    }
+
+    fn batch(&self, sights: &[&Sight<Input<S>>], crop: usize) -> Result<Batch<S>> {
+        let inputs = sights.iter().filter_map(|sight| sight.crops.get(crop));
+        let inputs: Vec<Input<S>> = inputs.cloned().collect();
+        Ok(self.encoder.batch(&inputs)?)
+    }
+}
+
+fn no_head() -> Error {
+    Error::invalid("the model is an encoder without a head for labels")
+        .with_help("`purkinje probe --out` and `purkinje finetune` make models with a head")
+}
+
+/// The values of a tensor, row-major.
+///
+/// # Errors
+/// When the device cannot give them.
+pub fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_to_vec::<f32>()
+        .map_err(|error| Error::invalid(format!("the device did not give its results: {error:?}")))
+}
+
+/// Rows of a store for the system `S`.
+struct RowsOf<'a, S: System> {
+    leads: LeadSet,
+    rows: Rows<'a, S::Encoder>,
+}
+
+impl<S: System> SeenRows for RowsOf<'_, S> {
+    fn see(&self, index: usize, crops: usize) -> Result<Seen> {
+        let inputs = (0..crops).map(|crop| match crops {
+            1 => self.rows.input(index),
+            _ => self.rows.one_of(index, crop, crops),
+        });
+        Ok(seen::<S>(Sight {
+            leads: self.leads.clone(),
+            samples: 0,
+            crops: inputs.collect::<Result<Vec<Input<S>>, _>>()?,
+        }))
+    }
+}
+
+fn seen<S: System>(sight: Sight<Input<S>>) -> Seen {
+    Seen {
+        leads: sight.leads.clone(),
+        crops: sight.crops.len(),
+        beats_detected: sight.crops.first().and_then(S::beats_detected),
+        sight: Box::new(sight),
+    }
+}
+
+impl<S: Complete> Network for Loaded<S> {
+    fn about(&self) -> &'static About {
+        &S::ABOUT
+    }
+
+    fn weights(&self) -> &Weights {
+        self.encoder.weights()
+    }
+
+    fn width(&self) -> usize {
+        self.encoder.width()
+    }
+
+    fn compat(&self) -> Compat {
+        S::compat(S::config(&self.encoder))
+    }
+
+    fn config(&self) -> Result<Value> {
+        json(S::config(&self.encoder))
+    }
+
+    fn head(&self) -> Result<Option<Value>> {
+        self.head.map(|(head, _)| json(&head)).transpose()
+    }
+
+    fn head_name(&self) -> Option<String> {
+        self.head.map(|(head, _)| head.to_string())
+    }
+
+    fn outputs(&self) -> usize {
+        self.head.map_or(0, |(_, outputs)| outputs)
+    }
+
+    fn random_twin(&self, seed: u64, device: &Device) -> Arc<dyn Network> {
+        Arc::new(Loaded::<S> {
+            encoder: self.encoder.random_twin(seed, device.inner()),
+            head: None,
+        })
+    }
+
+    fn with_head(&self, head: &str, outputs: usize, weights: &Weights) -> Result<Arc<dyn Network>> {
+        let head = head_named::<S>(head)?;
+        let kept = S::kept_with_head(S::config(&self.encoder));
+        let mut all = self
+            .weights()
+            .subset(kept.iter().map(|(name, _)| name.as_str()));
+        for (name, _) in S::head_parameters(head, self.width(), outputs) {
+            if let Some(parameter) = weights.parameter(&name) {
+                all.put(parameter.clone());
+            }
+        }
+        let encoder = self.encoder.with_weights(all);
+        // Names what is missing.
+        S::classifier(encoder.clone(), head, outputs)?;
+        Ok(Arc::new(Loaded::<S> {
+            encoder,
+            head: Some((head, outputs)),
+        }))
+    }
+
+    fn linear_prefix(&self) -> &'static str {
+        S::LINEAR
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        S::levels(self.head.map(|(head, _)| head))
+    }
+
+    fn explains(&self) -> bool {
+        self.head.is_some_and(|(head, _)| S::explains(head))
+    }
+
+    fn see(
+        &self,
+        prepared: &Prepared,
+        contract: &Preprocess,
+        crops: usize,
+    ) -> Result<Seen, String> {
+        Ok(seen::<S>(Sight {
+            leads: contract.leads.clone(),
+            samples: prepared.rows.len() / prepared.leads.len().max(1),
+            crops: S::see(&self.encoder, prepared, contract, crops)?,
+        }))
+    }
+
+    fn rows<'a>(
+        &self,
+        store: &'a Store,
+        rows: Vec<usize>,
+        contract: &Preprocess,
+        compat: Compat,
+        seed: u64,
+    ) -> Result<Box<dyn SeenRows + 'a>> {
+        Ok(Box::new(RowsOf::<S> {
+            leads: contract.leads.clone(),
+            rows: S::rows(&self.encoder, store, rows, contract, compat, seed)?,
+        }))
+    }
+
+    fn alike(&self, a: &Seen, b: &Seen) -> bool {
+        match self.sights(&[a, b]).as_deref() {
+            Ok([a, b]) => match (a.crops.first(), b.crops.first()) {
+                (Some(a), Some(b)) => S::alike(a, b),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn embed(&self, seen: &[&Seen], level: Level, device: &Device) -> Result<LevelVectors> {
+        let sights = self.sights(seen)?;
+        let batch = self.batch(&sights, 0)?;
+        let ctx = Context::inference(device.inner());
+        S::embed(&self.encoder, &batch, &sights, level, &ctx)
+    }
+
+    fn logits(&self, seen: &[&Seen], crop: usize, device: &Device) -> Result<Vec<f32>> {
+        let batch = self.batch(&self.sights(seen)?, crop)?;
+        let ctx = Context::inference(device.inner());
+        values(self.classifier()?.logits(&batch, &ctx))
+    }
+
+    fn contributions(&self, seen: &[&Seen], device: &Device) -> Result<Parts> {
+        let (head, _) = self.head.ok_or_else(no_head)?;
+        let batch = self.batch(&self.sights(seen)?, 0)?;
+        let ctx = Context::inference(device.inner());
+        let leads = seen
+            .first()
+            .map_or_else(|| LeadSet::new(Vec::new()), |seen| seen.leads.clone());
+        S::contributions(&self.encoder, head, &batch, &leads, &ctx)
+    }
+
+    fn attention(&self, seen: &[&Seen], device: &Device) -> Result<Vec<Vec<Stretch>>> {
+        let sights = self.sights(seen)?;
+        let batch = self.batch(&sights, 0)?;
+        let ctx = Context::inference(device.inner());
+        S::attention(&self.encoder, &batch, &sights, &ctx)
+    }
+}
+
+/// The head of a name.
+///
+/// # Errors
+/// When the system has none of that name; names those it has.
+pub fn head_named<S: System>(name: &str) -> Result<S::Head> {
+    S::head(name).ok_or_else(|| {
+        Error::invalid(format!(
+            "`--head {name}`: a {} model takes {}",
+            S::ABOUT.title,
+            S::ABOUT.heads.join(", ")
+        ))
+    })
+}
+
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::invalid(format!("JSON: {error}")))
+}
+
+/// The weights of a network by their names, in host memory.
+pub fn state_dict(weights: &Weights) -> StateDict {
+    let host = weights.to_host();
+    host.into_iter()
+        .map(|(name, shape, data)| {
+            (
+                name,
+                purkinje_models::checkpoint::NamedTensor { shape, data },
+            )
+        })
+        .collect()
+}

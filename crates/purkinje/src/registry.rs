@@ -1,0 +1,179 @@
+//! The systems there are: one line each.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use purkinje_models::checkpoint::StateDict;
+use purkinje_models::compat::Compat;
+use purkinje_models::layers::Weights;
+use serde_json::Value;
+
+use crate::network::{Loaded, Network};
+use crate::system::{About, System};
+use crate::systems::{Clear, Hubert};
+use crate::{Device, Error, Result};
+
+/// A system with all its parts.
+pub trait Complete: System {}
+
+impl<S: System> Complete for S {}
+
+/// A system as an object.
+pub trait AnySystem: Send + Sync {
+    /// What it is.
+    fn about(&self) -> &'static About;
+
+    /// A network over weights: `config` and `head` as `config.json` holds them, the head for so many labels.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense or the weights do not fill the network.
+    fn open(
+        &self,
+        config: Value,
+        head: Option<Value>,
+        outputs: usize,
+        weights: Weights,
+    ) -> Result<Arc<dyn Network>>;
+
+    /// An encoder of a size by its name, with random weights.
+    ///
+    /// # Errors
+    /// When there is no such size.
+    fn random(
+        &self,
+        size: &str,
+        compat: Compat,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Arc<dyn Network>>;
+}
+
+struct Entry<S>(PhantomData<fn() -> S>);
+
+impl<S: Complete> AnySystem for Entry<S> {
+    fn about(&self) -> &'static About {
+        &S::ABOUT
+    }
+
+    fn open(
+        &self,
+        config: Value,
+        head: Option<Value>,
+        outputs: usize,
+        weights: Weights,
+    ) -> Result<Arc<dyn Network>> {
+        let name = S::ABOUT.name;
+        let wrong = |what: &str, problem: String| {
+            Error::invalid(format!("`config.json`, field `{what}`: {problem}"))
+        };
+        let config: S::Config =
+            serde_json::from_value(config).map_err(|error| wrong(name, error.to_string()))?;
+        S::validate(&config).map_err(|problem| wrong(name, problem))?;
+        let head: Option<S::Head> = head
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| wrong("head", error.to_string()))?;
+        let encoder = S::encoder(config, weights)?;
+        if let Some(head) = head {
+            // Names what is missing.
+            S::classifier(encoder.clone(), head, outputs)?;
+        }
+        Ok(Arc::new(Loaded::<S> {
+            encoder,
+            head: head.map(|head| (head, outputs)),
+        }))
+    }
+
+    fn random(
+        &self,
+        size: &str,
+        compat: Compat,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Arc<dyn Network>> {
+        let config = S::with_compat(sized::<S>(size)?, compat);
+        Ok(Arc::new(Loaded::<S> {
+            encoder: S::random(config, seed, device.inner()),
+            head: None,
+        }))
+    }
+}
+
+/// The configuration of a size by its name.
+///
+/// # Errors
+/// When there is no such size; names those there are.
+pub fn sized<S: System>(size: &str) -> Result<S::Config> {
+    S::size(size).ok_or_else(|| {
+        let names: Vec<&str> = S::ABOUT.sizes.iter().map(|size| size.name).collect();
+        Error::invalid(format!("--size {size}: expected {}", names.join(", ")))
+    })
+}
+
+/// The systems a program knows.
+#[derive(Clone)]
+pub struct Registry {
+    systems: Vec<Arc<dyn AnySystem>>,
+}
+
+impl Default for Registry {
+    /// The published systems.
+    fn default() -> Self {
+        Registry::empty().with::<Clear>().with::<Hubert>()
+    }
+}
+
+impl Registry {
+    /// No system at all.
+    pub fn empty() -> Self {
+        Registry {
+            systems: Vec::new(),
+        }
+    }
+
+    /// These systems and one more.
+    #[must_use]
+    pub fn with<S: Complete>(mut self) -> Self {
+        self.systems.push(Arc::new(Entry::<S>(PhantomData)));
+        self
+    }
+
+    /// All of them.
+    pub fn systems(&self) -> impl ExactSizeIterator<Item = &dyn AnySystem> {
+        self.systems.iter().map(|system| &**system)
+    }
+
+    /// The system of this name.
+    pub fn named(&self, name: &str) -> Option<&dyn AnySystem> {
+        self.systems().find(|system| system.about().name == name)
+    }
+
+    /// The names of all systems.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.systems().map(|system| system.about().name).collect()
+    }
+
+    /// The error of asking a system for what it cannot do: names those that can.
+    pub fn unsupported(
+        &self,
+        capability: impl Into<String>,
+        system: &About,
+        can: impl Fn(&About) -> bool,
+    ) -> Error {
+        Error::Unsupported {
+            capability: capability.into(),
+            system: system.title.to_owned(),
+            able: self
+                .systems()
+                .map(|system| system.about())
+                .filter(|about| can(about))
+                .map(|about| about.title.to_owned())
+                .collect(),
+        }
+    }
+
+    #[allow(unused)]
+    fn recognise(&self, _found: &StateDict) -> Option<&dyn AnySystem> {
+        None
+    }
+}
