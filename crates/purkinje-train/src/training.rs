@@ -1,6 +1,9 @@
 //! The training loop: steps, schedule, log, checkpoints, resumption.
 
-use std::path::{Path, PathBuf};
+mod config;
+mod outputs;
+
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -13,126 +16,11 @@ use crate::TrainError;
 use crate::checkpoint;
 use crate::early_stopping::Regularisation;
 use crate::objective::Objective;
-use crate::optimizer::{Adamw, AdamwConfig};
-use crate::run_log::RunLog;
-use crate::schedule::{CosineSchedule, LinearSchedule};
-use crate::tensorboard::EventWriter;
-use crate::validation::{Kept, Validated, ValidationConfig, Validations};
+use crate::optimizer::Adamw;
+use crate::validation::{Kept, Validated, Validations};
 
-/// How long and how fast to learn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Passes over the data.
-    pub epochs: usize,
-    /// Learning rate after warm-up.
-    pub lr: f64,
-    /// Learning rate the cosine falls towards.
-    pub min_lr: f64,
-    /// Passes during which the rate rises from 0, before a cosine.
-    pub warmup_epochs: usize,
-    /// How the rate falls.
-    #[serde(default)]
-    pub decay: Decay,
-    /// Share of the updates during which the rate rises, before a straight line.
-    #[serde(default = "LinearSchedule::default_warmup")]
-    pub warmup_share: f64,
-    /// Updates of the schedule; those of `epochs` if absent. The run ends with them, whatever `epochs` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updates: Option<usize>,
-    /// The run ends with its last epoch all the same, at a rate of 0 beyond the line: the published pre-training of
-    /// HuBERT-ECG.
-    #[serde(default)]
-    pub ends_with_epoch: bool,
-    /// From this update on, optimizer and schedule begin anew at every update: the published program of HuBERT-ECG where
-    /// parts are frozen at first (its specification, 13.13). At the rate of the first update, 0 with a warm-up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restarts_from: Option<usize>,
-    /// Batches whose gradients make one update.
-    #[serde(default = "one")]
-    pub accumulate: usize,
-    /// Seed of every random choice.
-    pub seed: u64,
-    /// Optimizer.
-    pub optimizer: AdamwConfig,
-    /// Matrix products in bfloat16 where the device has units for it.
-    pub mixed_precision: bool,
-    /// Seconds between checkpoints inside an epoch; one is always written at its end.
-    pub checkpoint_every_s: u64,
-    /// When the observer is asked to validate, and what follows from that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<ValidationConfig>,
-}
-
-impl Default for TrainConfig {
-    /// CLEAR's pre-training (CLEAR-HUG specification 6.1), for 25 epochs.
-    fn default() -> Self {
-        TrainConfig {
-            epochs: 25,
-            lr: 5e-4,
-            min_lr: 1e-5,
-            warmup_epochs: 2,
-            decay: Decay::Cosine,
-            warmup_share: LinearSchedule::WARMUP,
-            updates: None,
-            ends_with_epoch: false,
-            restarts_from: None,
-            accumulate: 1,
-            seed: 0,
-            optimizer: AdamwConfig::pretrain(),
-            mixed_precision: false,
-            checkpoint_every_s: 300,
-            validation: None,
-        }
-    }
-}
-
-fn one() -> usize {
-    1
-}
-
-/// How a learning rate falls after its warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// Along a cosine to `min_lr`: CLEAR-HUG.
-    #[default]
-    Cosine,
-    /// In a straight line to 0, after a share of all updates: HuBERT-ECG.
-    Linear,
-}
-
-/// A learning rate for each update.
-enum Schedule {
-    Cosine(CosineSchedule),
-    Linear(LinearSchedule),
-}
-
-impl Schedule {
-    fn at(&self, step: usize) -> f64 {
-        match self {
-            Schedule::Cosine(schedule) => schedule.at(step),
-            Schedule::Linear(schedule) => schedule.at(step),
-        }
-    }
-}
-
-fn schedule(config: &TrainConfig, per_epoch: usize) -> Result<Schedule, TrainError> {
-    let updates = config.updates.unwrap_or(config.epochs * per_epoch);
-    Ok(match config.decay {
-        Decay::Cosine => Schedule::Cosine(CosineSchedule::new(
-            config.lr,
-            config.min_lr,
-            updates,
-            (config.warmup_epochs * per_epoch).min(updates),
-        )?),
-        Decay::Linear => Schedule::Linear(LinearSchedule::with_share(
-            config.lr,
-            updates,
-            config.warmup_share,
-        )?),
-    })
-}
+pub use self::config::{Decay, TrainConfig};
+use self::outputs::Outputs;
 
 /// Where a run writes and whether it continues.
 #[derive(Clone, Debug)]
@@ -202,10 +90,8 @@ pub trait Observer {
 /// Sees nothing.
 impl Observer for () {}
 
-/// Names of the files of a run.
+/// The checkpoint of a run.
 const CHECKPOINT: &str = "checkpoint.safetensors";
-const LOG: &str = "log.jsonl";
-const EVENTS: &str = "tensorboard";
 /// Batches assembled ahead of their step.
 const PREFETCH: usize = 2;
 
@@ -255,7 +141,7 @@ pub fn train<O: Objective>(
         Some(updates) if !config.ends_with_epoch => updates,
         _ => per_epoch * config.epochs,
     };
-    let schedule = schedule(config, per_epoch)?;
+    let schedule = config::schedule(config, per_epoch)?;
     let fresh =
         |weights: &Weights| Adamw::new(weights, |n| objective.learning(n), config.optimizer);
     let mut optimizer = fresh(&weights);
@@ -410,76 +296,4 @@ fn validate(
     };
     validations.take(step, found, weights)?;
     outputs.validation(step, found, validations.regularisation())
-}
-
-/// Log and events of a run with a folder.
-struct Outputs(Option<(RunLog, EventWriter)>);
-
-impl Outputs {
-    fn open(folder: Option<&Path>, resumed_at: usize) -> Result<Self, TrainError> {
-        let Some(folder) = folder else {
-            return Ok(Outputs(None));
-        };
-        std::fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, e))?;
-        let log = folder.join(LOG);
-        let log = if resumed_at > 0 {
-            RunLog::resume(&log, resumed_at as u64)?
-        } else {
-            RunLog::create(&log)?
-        };
-        let events = EventWriter::create(&folder.join(EVENTS), resumed_at as u64 + 1)?;
-        Ok(Outputs(Some((log, events))))
-    }
-
-    fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
-        if let Some((log, events)) = &mut self.0 {
-            let step = report.step as u64;
-            let scalars = [
-                ("loss", report.loss),
-                ("learning_rate", report.lr),
-                ("gradient_norm", report.gradient_norm),
-                ("records_per_s", report.records_per_s),
-            ];
-            events.scalars(step, scalars)?;
-            log.write(
-                "train",
-                step,
-                scalars.into_iter().chain([("epoch", report.epoch as f64)]),
-            )?;
-        }
-        Ok(())
-    }
-
-    fn validation(
-        &mut self,
-        step: usize,
-        found: Validated,
-        regularisation: Option<&Regularisation>,
-    ) -> Result<(), TrainError> {
-        if let Some((log, events)) = &mut self.0 {
-            let step = step as u64;
-            let values: Vec<(&str, f64)> = [
-                ("validation_loss", Some(found.loss)),
-                ("validation_metric", found.metric),
-                ("weight_decay", regularisation.map(|r| r.weight_decay)),
-                (
-                    "dropout",
-                    regularisation.and_then(|r| r.dropouts.last().copied()),
-                ),
-            ]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
-            events.scalars(step, values.iter().copied())?;
-            log.write("validation", step, values)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), TrainError> {
-        if let Some((_, events)) = &mut self.0 {
-            events.flush()?;
-        }
-        Ok(())
-    }
 }
