@@ -2,25 +2,21 @@
 
 mod config;
 mod outputs;
+mod run;
 
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use purkinje_models::layers::{Context, Weights};
-use purkinje_models::random::Stream;
+use purkinje_models::layers::Weights;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::checkpoint;
-use crate::early_stopping::Regularisation;
 use crate::objective::Objective;
-use crate::optimizer::Adamw;
 use crate::validation::{Kept, Validated, Validations};
 
 pub use self::config::{Decay, TrainConfig};
-use self::outputs::Outputs;
+use self::run::Run;
 
 /// Where a run writes and whether it continues.
 #[derive(Clone, Debug)]
@@ -90,8 +86,6 @@ pub trait Observer {
 /// Sees nothing.
 impl Observer for () {}
 
-/// The checkpoint of a run.
-const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Batches assembled ahead of their step.
 const PREFETCH: usize = 2;
 
@@ -123,177 +117,36 @@ impl Trained {
 /// longer finite.
 pub fn train<O: Objective>(
     objective: &O,
-    mut weights: Weights,
+    weights: Weights,
     config: &TrainConfig,
     folder: &RunFolder,
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainError> {
-    let parts = config.accumulate.max(1);
-    let batches_per_epoch = objective.steps_per_epoch();
-    let per_epoch = batches_per_epoch / parts;
-    if per_epoch == 0 {
-        return Err(TrainError::NoData {
-            batch: objective.batch_size() * parts,
-        });
-    }
-    let steps = match config.updates {
-        Some(updates) if !config.ends_with_epoch => updates,
-        _ => per_epoch * config.epochs,
-    };
-    let schedule = config::schedule(config, per_epoch)?;
-    let fresh =
-        |weights: &Weights| Adamw::new(weights, |n| objective.learning(n), config.optimizer);
-    let mut optimizer = fresh(&weights);
-    let mut validations = config.validation.clone().map(|validation| {
-        let start = Regularisation {
-            weight_decay: config.optimizer.weight_decay,
-            dropouts: objective.regulated(),
-        };
-        Validations::new(validation, start, folder.path.as_deref())
-    });
-    let file = folder.path.as_deref().map(|path| path.join(CHECKPOINT));
-    let mut first = 0;
-    if let Some(file) = file.as_deref().filter(|f| folder.resume && f.exists()) {
-        let (step, stored) = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
-        first = step;
-        if config.restarts_from.is_some_and(|from| step > from) {
-            optimizer = fresh(&weights);
-        }
-        if let (Some(validations), Some(stored)) = (&mut validations, stored) {
-            validations.restore(&stored, &weights, device)?;
-        }
-    }
-    let mut outputs = Outputs::open(folder.path.as_deref(), first)?;
-    let dropout_seeds = Stream::new(config.seed, "dropout");
-    let graph = device.clone().autodiff();
-    let mut saved = Instant::now();
-    let mut done = first;
-    if let Some(validations) = validations
-        .as_mut()
-        .filter(|v| first == 0 && v.due(0, false, false))
-    {
-        validate(validations, 0, &weights, observer, &mut outputs)?;
-    }
-    let stopped =
-        |validations: &Option<Validations>| validations.as_ref().is_some_and(Validations::stopped);
-
+    let mut run = Run::open(objective, weights, config, folder, device)?;
+    run.validate_start(observer)?;
+    let (updates, length) = (run.updates_left(), run.length());
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(PREFETCH);
-        let steps = if stopped(&validations) { first } else { steps };
+        let ahead = updates.clone();
         scope.spawn(move || {
-            for step in first..steps {
-                let (epoch, step) = (step / per_epoch, step % per_epoch);
-                for part in 0..parts {
-                    let batch = epoch * batches_per_epoch + step * parts + part;
-                    // A closed channel means that training ended early.
-                    if sender.send(objective.batch(batch)).is_err() {
-                        return;
-                    }
+            for batch in ahead.flat_map(|step| length.batches(step)) {
+                // A closed channel means that training ended early.
+                if sender.send(objective.batch(batch)).is_err() {
+                    return;
                 }
             }
         });
-        for step in first..steps {
-            let start = Instant::now();
-            let mut seeds = dropout_seeds.at(step as u64);
-            let mut mean = 0.0;
-            let regularisation = validations.as_ref().and_then(|v| v.regularisation());
-            for _ in 0..parts {
-                let Ok(batch) = batches.recv() else {
-                    return outputs.flush();
-                };
-                let batch = batch?;
-                let ctx = Context::training(&graph, objective.dropout(), seeds.next_u64())
-                    .mixed_precision(config.mixed_precision)
-                    .with_regulated(regularisation.map_or(&[], |now| &now.dropouts));
-                let tracked = weights.tracked(|name| {
-                    let learning = objective.learning(name);
-                    learning.is_some_and(|learning| learning.from <= step)
-                });
-                let loss = objective.loss(&tracked, &batch, &ctx);
-                // The mean over all parts is what a batch of their size would give.
-                let loss = match parts {
-                    1 => loss,
-                    _ => loss / parts as f64,
-                };
-                optimizer.gather(&tracked, loss.backward());
-                mean += f64::from(loss.inner().into_scalar::<f32>());
-            }
-            let loss = mean;
-            if let Some(now) = regularisation {
-                optimizer.config_mut().weight_decay = now.weight_decay;
-            }
-            let restarts = config.restarts_from.is_some_and(|from| step >= from);
-            let lr = schedule.at(if restarts { 0 } else { step });
-            let norm = optimizer.update(&mut weights, lr);
-            if restarts {
-                optimizer = fresh(&weights);
-            }
-            if !loss.is_finite() || !norm.is_finite() {
-                return Err(TrainError::NotFinite {
-                    step: step + 1,
-                    loss,
-                    norm,
-                });
-            }
-            done = step + 1;
-            let report = StepReport {
-                step: done,
-                steps,
-                epoch: step / per_epoch + 1,
-                loss,
-                lr,
-                gradient_norm: norm,
-                records_per_s: (objective.batch_size() * parts) as f64
-                    / start.elapsed().as_secs_f64(),
+        for step in updates {
+            let Some(report) = run.update(step, &batches)? else {
+                break;
             };
-            outputs.write(&report)?;
-            let stop = observer.step(&report) == Next::Stop;
-            let ends_epoch = done.is_multiple_of(per_epoch);
-            if let Some(validations) = &mut validations
-                && validations.due(done, ends_epoch, done == steps)
-            {
-                validate(validations, done, &weights, observer, &mut outputs)?;
-            }
-            let stopped = stopped(&validations);
-            let due = saved.elapsed() >= Duration::from_secs(config.checkpoint_every_s);
-            if let Some(file) = file
-                .as_deref()
-                .filter(|_| ends_epoch || due || stop || stopped || done == steps)
-            {
-                outputs.flush()?;
-                let validations = validations.as_ref().map(Validations::stored);
-                checkpoint::save(file, &weights, &optimizer, done, validations.transpose()?)?;
-                saved = Instant::now();
-            }
-            if stop {
-                return Err(TrainError::Stopped { step: done });
-            }
-            if ends_epoch && observer.epoch(report.epoch, &weights)? == Next::Stop || stopped {
+            if run.after(&report, observer)? == Next::Stop {
                 break;
             }
         }
         drop(batches);
-        outputs.flush()
+        run.flush()
     })?;
-    Ok(Trained {
-        weights,
-        kept: validations.and_then(Validations::into_kept),
-        steps: done,
-    })
-}
-
-/// Asks for a validation of `weights` after `step` updates and writes down what followed.
-fn validate(
-    validations: &mut Validations,
-    step: usize,
-    weights: &Weights,
-    observer: &mut dyn Observer,
-    outputs: &mut Outputs,
-) -> Result<(), TrainError> {
-    let Some(found) = observer.validate(step, weights)? else {
-        return Ok(());
-    };
-    validations.take(step, found, weights)?;
-    outputs.validation(step, found, validations.regularisation())
+    Ok(run.finish())
 }
