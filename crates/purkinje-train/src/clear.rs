@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::classification::Targets;
 use crate::losses::bce_with_logits;
+use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
 use crate::source::Source;
@@ -38,6 +39,10 @@ impl<'a, S: Source<Input = BeatTokens> + ?Sized> Pretraining<'a, S> {
 impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
     type Batch = (ClearBatch, Masking);
 
+    fn name(&self) -> &str {
+        "CLEAR's pre-training"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -55,9 +60,12 @@ impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
         Ok((batch, masking))
     }
 
-    fn loss(&self, weights: &Weights, (batch, masking): &Self::Batch, ctx: &Context) -> Tensor<1> {
+    fn losses(&self, weights: &Weights, (batch, masking): &Self::Batch, ctx: &Context) -> Losses {
         let model = self.model.with_weights(weights.clone());
-        model.reconstruct(batch, masking, ctx).loss
+        Losses::new(
+            "reconstruction",
+            model.reconstruct(batch, masking, ctx).loss,
+        )
     }
 
     fn dropout(&self) -> f32 {
@@ -133,6 +141,10 @@ impl<'a> HeadTraining<'a> {
 impl Objective for HeadTraining<'_> {
     type Batch = (Vec<f32>, Vec<f32>);
 
+    fn name(&self) -> &str {
+        "the training of a head"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -154,8 +166,9 @@ impl Objective for HeadTraining<'_> {
         Ok(batch)
     }
 
-    fn loss(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
-        bce_with_logits(self.logits(weights, vectors, ctx), labels)
+    fn losses(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Losses {
+        let loss = bce_with_logits(self.logits(weights, vectors, ctx), labels);
+        Losses::new("classification", loss)
     }
 
     fn dropout(&self) -> f32 {

@@ -5,13 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use burn::tensor::Tensor;
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 
 use crate::TrainError;
+use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
 use crate::source::{Source, StoreCrops};
@@ -148,6 +148,10 @@ pub struct CodeBatch {
 impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
     type Batch = CodeBatch;
 
+    fn name(&self) -> &str {
+        "HuBERT-ECG's pre-training"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -176,13 +180,12 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
         })
     }
 
-    fn loss(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Tensor<1> {
+    fn losses(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Losses {
         let model = self.model.with_weights(weights.clone());
         let model = model.with_regulated(ctx.regulated());
         let (signals, masking) = (&batch.signals, &batch.masking);
-        model
-            .predict_codes(signals, &batch.codes, masking, self.alpha, ctx)
-            .loss
+        let found = model.predict_codes(signals, &batch.codes, masking, self.alpha, ctx);
+        Losses::new("prediction", found.loss)
     }
 
     fn dropout(&self) -> f32 {

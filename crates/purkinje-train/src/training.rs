@@ -4,6 +4,7 @@ mod config;
 mod outputs;
 mod run;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -28,7 +29,7 @@ pub struct RunFolder {
 }
 
 /// One update, for progress displays.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct StepReport {
     /// Updates made, this one included.
     pub step: usize,
@@ -36,14 +37,58 @@ pub struct StepReport {
     pub steps: usize,
     /// Pass over the data, from 1.
     pub epoch: usize,
-    /// Loss before the update.
+    /// Loss before the update, the weighted sum of all terms.
     pub loss: f64,
+    /// The terms of the loss by name, without their weights; none where the loss is a single one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<(String, f64)>,
+    /// What else the objective measured, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<(String, f64)>,
     /// Learning rate of the update.
     pub lr: f64,
     /// Gradient norm before clipping.
     pub gradient_norm: f64,
     /// Records a second in this step, data included.
     pub records_per_s: f64,
+}
+
+impl StepReport {
+    /// The loss in words, with its terms where there are several: `1.2345 (contrastive 0.9, reconstruction 0.3345)`.
+    pub fn loss_text(&self) -> String {
+        let total = format!("{:.4}", self.loss);
+        if self.losses.is_empty() {
+            return total;
+        }
+        let terms = self.losses.iter();
+        let terms: Vec<String> = terms.map(|(name, v)| format!("{name} {v:.4}")).collect();
+        format!("{total} ({})", terms.join(", "))
+    }
+
+    /// What is logged of an update, by name.
+    fn scalars(&self) -> impl Iterator<Item = (&str, f64)> {
+        let own = [
+            ("loss", self.loss),
+            ("learning_rate", self.lr),
+            ("gradient_norm", self.gradient_norm),
+            ("records_per_s", self.records_per_s),
+        ];
+        own.into_iter().chain(self.named())
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&str, f64)> {
+        let named = self.losses.iter().chain(&self.metrics);
+        named.map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// A name that stands for two things in the log.
+    fn taken_name(&self) -> Option<&str> {
+        const ENTRY: [&str; 4] = ["event", "step", "time_s", "epoch"];
+        let mut seen = BTreeSet::from(ENTRY);
+        self.scalars()
+            .map(|(name, _)| name)
+            .find(|name| !seen.insert(*name))
+    }
 }
 
 /// Whether to go on after an epoch.

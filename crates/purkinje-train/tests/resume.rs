@@ -1,6 +1,6 @@
 //! A run that was interrupted anywhere ends with the weights of one that was not.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Masking};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
@@ -9,7 +9,7 @@ use purkinje_train::clear::Pretraining;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::run_log::read_run_log;
 use purkinje_train::{
-    Decay, Learning, Objective, Observer, RunFolder, TrainConfig, TrainError, Validated,
+    Decay, Learning, Losses, Objective, Observer, RunFolder, TrainConfig, TrainError, Validated,
     ValidationConfig, train,
 };
 
@@ -68,6 +68,10 @@ struct Killed<'a, O> {
 impl<O: Objective> Objective for Killed<'_, O> {
     type Batch = O::Batch;
 
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.inner.steps_per_epoch()
     }
@@ -83,8 +87,8 @@ impl<O: Objective> Objective for Killed<'_, O> {
         self.inner.batch(step)
     }
 
-    fn loss(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Tensor<1> {
-        self.inner.loss(weights, batch, ctx)
+    fn losses(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Losses {
+        self.inner.losses(weights, batch, ctx)
     }
 
     fn dropout(&self) -> f32 {
@@ -238,6 +242,10 @@ struct Waiting<O>(O, usize);
 impl<O: Objective> Objective for Waiting<O> {
     type Batch = O::Batch;
 
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.0.steps_per_epoch()
     }
@@ -250,8 +258,8 @@ impl<O: Objective> Objective for Waiting<O> {
         self.0.batch(step)
     }
 
-    fn loss(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Tensor<1> {
-        self.0.loss(weights, batch, ctx)
+    fn losses(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Losses {
+        self.0.losses(weights, batch, ctx)
     }
 
     fn learning(&self, name: &str) -> Option<Learning> {

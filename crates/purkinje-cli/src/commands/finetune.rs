@@ -742,7 +742,8 @@ where
         self.bar.add(1);
         let best = self.best;
         let best = best.map_or(String::new(), |v| format!(", validation AUROC {v:.3}"));
-        self.bar.message(format!("loss {:.4}{best}", report.loss));
+        self.bar
+            .message(format!("loss {}{best}", report.loss_text()));
         if system::stop_requested() {
             Next::Stop
         } else {

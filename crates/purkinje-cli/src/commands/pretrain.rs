@@ -298,10 +298,12 @@ impl Observer for Watch<'_> {
         }
         self.done = report.step;
         self.bar.message(format!(
-            "epoch {} loss {:.4} {:.0} records/s",
-            report.epoch, report.loss, report.records_per_s
+            "epoch {} loss {} {:.0} records/s",
+            report.epoch,
+            report.loss_text(),
+            report.records_per_s
         ));
-        self.last = Some(*report);
+        self.last = Some(report.clone());
         if system::stop_requested() {
             Next::Stop
         } else {

@@ -34,18 +34,9 @@ impl Outputs {
     pub(super) fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
         if let Some((log, events)) = &mut self.0 {
             let step = report.step as u64;
-            let scalars = [
-                ("loss", report.loss),
-                ("learning_rate", report.lr),
-                ("gradient_norm", report.gradient_norm),
-                ("records_per_s", report.records_per_s),
-            ];
-            events.scalars(step, scalars)?;
-            log.write(
-                "train",
-                step,
-                scalars.into_iter().chain([("epoch", report.epoch as f64)]),
-            )?;
+            events.scalars(step, report.scalars())?;
+            let epoch = ("epoch", report.epoch as f64);
+            log.write("train", step, report.scalars().chain([epoch]))?;
         }
         Ok(())
     }

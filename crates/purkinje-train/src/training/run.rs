@@ -15,6 +15,7 @@ use super::{Next, Observer, RunFolder, StepReport, Trained};
 use crate::TrainError;
 use crate::checkpoint;
 use crate::early_stopping::Regularisation;
+use crate::named_losses::Means;
 use crate::objective::Objective;
 use crate::optimizer::Adamw;
 use crate::validation::Validations;
@@ -38,6 +39,12 @@ pub(super) struct Length {
 impl Length {
     fn of<O: Objective>(objective: &O, config: &TrainConfig) -> Result<Self, TrainError> {
         let parts = config.accumulate.max(1);
+        if parts > 1 && objective.needs_whole_batch() {
+            return Err(TrainError::WholeBatch {
+                objective: objective.name().to_owned(),
+                accumulate: parts,
+            });
+        }
         let batches_per_epoch = objective.steps_per_epoch();
         let per_epoch = batches_per_epoch / parts;
         if per_epoch == 0 {
@@ -63,6 +70,15 @@ impl Length {
         let first = epoch * self.batches_per_epoch + step * self.parts;
         first..first + self.parts
     }
+}
+
+/// What the batches of one update said, their means.
+#[derive(Default)]
+struct Said {
+    /// The total loss.
+    loss: f64,
+    losses: Means,
+    metrics: Means,
 }
 
 /// A run between two updates.
@@ -165,9 +181,10 @@ impl<'a, O: Objective> Run<'a, O> {
         let start = Instant::now();
         let regularisation = self.validations.as_ref().and_then(|v| v.regularisation());
         let regularisation = regularisation.cloned();
-        let Some(loss) = self.gather(step, batches, regularisation.as_ref())? else {
+        let Some(said) = self.gather(step, batches, regularisation.as_ref())? else {
             return Ok(None);
         };
+        let loss = said.loss;
         if let Some(now) = regularisation {
             self.optimizer.config_mut().weight_decay = now.weight_decay;
         }
@@ -186,27 +203,36 @@ impl<'a, O: Objective> Run<'a, O> {
         }
         self.done = step + 1;
         let records = self.objective.batch_size() * self.length.parts;
-        Ok(Some(StepReport {
+        let report = StepReport {
             step: self.done,
             steps: self.length.steps,
             epoch: step / self.length.per_epoch + 1,
             loss,
+            losses: said.losses.finish(),
+            metrics: said.metrics.finish(),
             lr,
             gradient_norm: norm,
             records_per_s: records as f64 / start.elapsed().as_secs_f64(),
-        }))
+        };
+        match report.taken_name() {
+            Some(name) => Err(TrainError::Name {
+                objective: self.objective.name().to_owned(),
+                name: name.to_owned(),
+            }),
+            None => Ok(Some(report)),
+        }
     }
 
-    /// Gathers the gradients of the batches of one update; returns the loss.
+    /// Gathers the gradients of the batches of one update.
     fn gather(
         &mut self,
         step: usize,
         batches: &Receiver<Result<O::Batch, TrainError>>,
         regularisation: Option<&Regularisation>,
-    ) -> Result<Option<f64>, TrainError> {
+    ) -> Result<Option<Said>, TrainError> {
         let (objective, parts) = (self.objective, self.length.parts);
         let mut seeds = self.dropout_seeds.at(step as u64);
-        let mut mean = 0.0;
+        let mut said = Said::default();
         for _ in 0..parts {
             let Ok(batch) = batches.recv() else {
                 return Ok(None);
@@ -219,16 +245,18 @@ impl<'a, O: Objective> Run<'a, O> {
                 let learning = objective.learning(name);
                 learning.is_some_and(|learning| learning.from <= step)
             });
-            let loss = objective.loss(&tracked, &batch, &ctx);
+            let losses = objective.losses(&tracked, &batch, &ctx);
             // The mean over all parts is what a batch of their size would give.
             let loss = match parts {
-                1 => loss,
-                _ => loss / parts as f64,
+                1 => losses.total(),
+                _ => losses.total() / parts as f64,
             };
             self.optimizer.gather(&tracked, loss.backward());
-            mean += f64::from(loss.inner().into_scalar::<f32>());
+            said.loss += f64::from(loss.inner().into_scalar::<f32>());
+            said.losses.add(losses.values());
+            said.metrics.add(losses.metrics().iter().cloned());
         }
-        Ok(Some(mean))
+        Ok(Some(said))
     }
 
     /// Logs an update, tells the observer, validates and writes a checkpoint where one is due.
