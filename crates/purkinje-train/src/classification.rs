@@ -9,7 +9,7 @@ use crate::losses::{bce_with_logits, bce_with_logits_weighted, cross_entropy};
 use crate::named_losses::Losses;
 use crate::objective::{Learning, Objective};
 use crate::order::EpochOrder;
-use crate::source::Source;
+use crate::source::{Look, Source};
 
 /// Labels of a set of records.
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ where
         let rows = self.order.records_of(step);
         let inputs = rows
             .iter()
-            .map(|&r| self.source.drawn(self.targets.records[r], step))
+            .map(|&r| self.source.see(self.targets.records[r], Look::Step(step)))
             .collect::<Result<Vec<_>, _>>()?;
         let labels = rows
             .iter()

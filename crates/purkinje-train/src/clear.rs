@@ -14,7 +14,7 @@ use crate::losses::bce_with_logits;
 use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
-use crate::source::Source;
+use crate::source::{Look, Source};
 
 /// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
 pub struct Pretraining<'a, S: ?Sized> {
@@ -53,7 +53,9 @@ impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
         let records = self.order.records_of(step);
-        let inputs: Result<Vec<_>, _> = records.iter().map(|&i| self.source.input(i)).collect();
+        let look = Look::Step(step);
+        let inputs = records.iter().map(|&i| self.source.see(i, look));
+        let inputs: Result<Vec<_>, _> = inputs.collect();
         let batch = ClearBatch::new(&inputs?)?;
         let mut stream = self.masks.at(step as u64);
         let masking = Masking::random(self.model.config(), &batch, &mut stream);

@@ -1,5 +1,7 @@
 //! HuBERT-ECG's pre-training as an objective, and what of a classifier trains (HuBERT-ECG specification, section 11).
 
+mod cutter;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,7 +16,9 @@ use crate::TrainError;
 use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
-use crate::source::{Source, StoreCrops};
+use crate::source::{Look, Source};
+
+pub use self::cutter::{HubertCutter, StoreCrops};
 
 /// The leads of a record end to end, and its code words `[code books, tokens]`.
 pub type Coded = (HubertInput, Vec<u32>);
@@ -49,8 +53,10 @@ impl Source for CodedCrops<'_> {
         self.crops.len()
     }
 
-    fn input(&self, index: usize) -> Result<Coded, TrainError> {
-        Ok((self.crops.input(index)?, self.codes.of(index)?))
+    /// The code words are those of the beginning, so that is what is seen however a network looks.
+    fn see(&self, index: usize, _look: Look) -> Result<Coded, TrainError> {
+        let input = self.crops.see(index, Look::Whole)?;
+        Ok((input, self.codes.of(index)?))
     }
 }
 
@@ -164,7 +170,7 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
         let config = self.model.config();
         let (mut inputs, mut codes) = (Vec::new(), Vec::new());
         for index in self.order.records_of(step) {
-            let (input, own) = self.source.input(index)?;
+            let (input, own) = self.source.see(index, Look::Step(step))?;
             check_codes(config, &input, &own, index)?;
             inputs.push(input);
             codes.extend(own);
@@ -308,7 +314,7 @@ mod tests {
             6
         }
 
-        fn input(&self, index: usize) -> Result<Coded, TrainError> {
+        fn see(&self, index: usize, _look: Look) -> Result<Coded, TrainError> {
             let phase = index as f32;
             let samples = (0..1440).map(|i| (0.05 * i as f32 + phase).sin()).collect();
             let codes = (0..22).map(|t| (index as u32 + t) % 5).collect();

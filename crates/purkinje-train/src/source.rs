@@ -1,5 +1,6 @@
 //! What networks see of stored records, and what a frozen encoder makes of it.
 
+mod cut;
 mod rows;
 mod signals;
 mod tokens;
@@ -11,8 +12,9 @@ use rayon::prelude::*;
 
 use crate::TrainError;
 
+pub use self::cut::{Cut, Look, SignalCutter, Window};
 pub use self::rows::source_rate_hz;
-pub use self::signals::StoreCrops;
+pub use self::signals::{StoreSignals, as_stored};
 pub use self::tokens::StoreTokens;
 
 /// What a network sees of a set of records, any one at any time.
@@ -28,28 +30,11 @@ pub trait Source: Sync {
         self.len() == 0
     }
 
-    /// What the network sees of record `index`.
+    /// What the network sees of record `index` when it looks so.
     ///
     /// # Errors
     /// When the record cannot be read or cut.
-    fn input(&self, index: usize) -> Result<Self::Input, TrainError>;
-
-    /// What it sees of record `index` in a step of training: another crop in every step, where crops are drawn.
-    ///
-    /// # Errors
-    /// As [`input`](Source::input).
-    fn drawn(&self, index: usize, _step: usize) -> Result<Self::Input, TrainError> {
-        self.input(index)
-    }
-
-    /// What it sees of record `index` in one of `crops` crops of test-time augmentation, counted from 0; the record itself
-    /// where nothing is cropped.
-    ///
-    /// # Errors
-    /// As [`input`](Source::input).
-    fn one_of(&self, index: usize, _crop: usize, _crops: usize) -> Result<Self::Input, TrainError> {
-        self.input(index)
-    }
+    fn see(&self, index: usize, look: Look) -> Result<Self::Input, TrainError>;
 }
 
 impl<I: Clone + Sync> Source for [I] {
@@ -59,7 +44,7 @@ impl<I: Clone + Sync> Source for [I] {
         <[I]>::len(self)
     }
 
-    fn input(&self, index: usize) -> Result<I, TrainError> {
+    fn see(&self, index: usize, _look: Look) -> Result<I, TrainError> {
         Ok(self[index].clone())
     }
 }
@@ -85,7 +70,8 @@ pub fn frozen_vectors<E: Encoder>(
     for records in records.chunks(BATCH) {
         let mut sum: Option<Tensor<3>> = None;
         for crop in 0..crops {
-            let inputs = records.par_iter().map(|&i| source.one_of(i, crop, crops));
+            let look = Look::Crop { k: crop, n: crops };
+            let inputs = records.par_iter().map(|&i| source.see(i, look));
             let inputs: Result<Vec<_>, _> = inputs.collect();
             let batch = encoder.batch(&inputs?)?;
             let vectors = encoder.vectors(&batch, &Context::inference(device));

@@ -17,7 +17,8 @@ use purkinje_signal::beats::RATE_HZ;
 use purkinje_signal::{BeatTokens, Preprocess};
 use purkinje_store::{FailureLimit, QualityFilter, Store};
 use purkinje_train::TrainError;
-use purkinje_train::source::{Source as _, StoreCrops, StoreTokens};
+use purkinje_train::hubert::{HubertCutter, StoreCrops};
+use purkinje_train::source::{Look, Source as _, StoreTokens};
 use rayon::prelude::*;
 
 use super::ReadArgs;
@@ -264,7 +265,8 @@ impl<'a> Rows<'a> {
             Network::Clear(_) => Kind::Tokens(Box::new(StoreTokens::new(store, rows, contract)?)),
             Network::Hubert(hubert) => {
                 let (samples, decimation) = hubert_crop(hubert.config());
-                Kind::Crops(StoreCrops::new(store, rows, contract, samples, decimation)?)
+                let cutter = HubertCutter::new(samples, decimation)?;
+                Kind::Crops(StoreCrops::new(store, rows, contract, cutter)?)
             }
         };
         Ok(Rows {
@@ -275,8 +277,8 @@ impl<'a> Rows<'a> {
 
     fn seen(&self, row: usize) -> Result<Seen, TrainError> {
         Ok(match &self.source {
-            Kind::Tokens(source) => Seen::Tokens(source.input(row)?),
-            Kind::Crops(source) => Seen::Crops(vec![source.input(row)?]),
+            Kind::Tokens(source) => Seen::Tokens(source.see(row, Look::Whole)?),
+            Kind::Crops(source) => Seen::Crops(vec![source.see(row, Look::Whole)?]),
         })
     }
 }

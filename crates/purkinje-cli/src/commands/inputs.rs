@@ -8,8 +8,9 @@ use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje_models::hubert::{HubertConfig, HubertInput};
 use purkinje_record::wfdb::Header;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
-use purkinje_signal::hubert_input::{HubertInputs, crop_start};
 use purkinje_signal::{BeatTokens, Preparer, Preprocess};
+use purkinje_train::hubert::HubertCutter;
+use purkinje_train::source::{Cut, Look};
 
 use crate::model::{LoadedModel, Network, hubert_crop};
 use crate::tokens::{View, WantedLeads, prepare};
@@ -141,19 +142,13 @@ fn crops(
     let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
     let prepared = prepare(&preparer, recording, 0)?;
     let (samples, decimation) = hubert_crop(config);
-    let cutter = HubertInputs::new(decimation).map_err(|error| error.to_string())?;
+    let cutter = HubertCutter::new(samples, decimation).map_err(|error| error.to_string())?;
     // Stored samples are single precision; a recording and its store give one input.
     let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
     let leads = prepared.leads.len();
-    let cut = (0..crops).map(|crop| {
-        let start = crop_start(rows.len() / leads, samples, crop, crops);
-        let cut = cutter.crop(&rows, leads, start, samples);
-        Ok(HubertInput {
-            samples: cut.map_err(|error| error.to_string())?.signal,
-            real: None,
-        })
-    });
-    Ok(Seen::Crops(cut.collect::<Result<_, String>>()?))
+    let cut = (0..crops).map(|k| cutter.cut(&rows, leads, 0, Look::Crop { k, n: crops }));
+    let cut = cut.collect::<Result<_, _>>();
+    Ok(Seen::Crops(cut.map_err(|error| error.to_string())?))
 }
 
 /// The recordings that paths name: files as they are, folders by what is in them.

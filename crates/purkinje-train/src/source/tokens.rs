@@ -4,8 +4,8 @@ use purkinje_signal::Preprocess;
 use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
 use purkinje_store::Store;
 
-use super::Source;
 use super::rows::Rows;
+use super::{Look, Source};
 use crate::TrainError;
 
 /// The records of a store as CLEAR's tokens, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that
@@ -41,7 +41,7 @@ impl Source for StoreTokens<'_> {
         self.rows.rows.len()
     }
 
-    fn input(&self, index: usize) -> Result<BeatTokens, TrainError> {
+    fn see(&self, index: usize, _look: Look) -> Result<BeatTokens, TrainError> {
         let row = self.rows.row(index)?;
         let stored_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
         let Some(left) = &self.rows.left else {
