@@ -21,7 +21,8 @@ use purkinje_train::hubert::{HubertCutter, StoreCrops};
 use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::source::{Look, Source, StoreTokens, frozen_vectors};
 use purkinje_train::{
-    Observer, RunFolder, Targets, TrainConfig, TrainError, Validated, ValidationConfig, train,
+    Observer, RunFolder, Schedule, Span, Targets, TrainConfig, TrainError, Validated,
+    ValidationConfig, train,
 };
 
 use crate::model::{Network, hubert_crop};
@@ -548,8 +549,7 @@ fn hug(
     );
     let config = TrainConfig {
         epochs: protocol.epochs,
-        lr,
-        warmup_epochs: protocol.epochs / 10,
+        schedule: Schedule::cosine(lr, 1e-5, Span::Epochs(protocol.epochs / 10)),
         seed: protocol.seed,
         optimizer: AdamwConfig::finetune(),
         checkpoint_every_s: u64::MAX,

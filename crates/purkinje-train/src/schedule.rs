@@ -1,13 +1,15 @@
-//! Learning-rate and weight-decay schedules: linear warm-up, then half a cosine ([`CosineSchedule`]) or a straight line
-//! ([`LinearSchedule`]).
+//! Schedules of learning rates: what a configuration says ([`Schedule`]), the rates of a run ([`Rates`]), and the curves of
+//! the published programs.
 
 mod cosine;
 mod linear;
+mod rates;
 
 use thiserror::Error;
 
 pub use self::cosine::CosineSchedule;
 pub use self::linear::LinearSchedule;
+pub use self::rates::{Decay, Rates, Schedule, Span};
 
 /// A schedule that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -33,10 +35,19 @@ pub enum ScheduleError {
         /// Steps in all.
         total_steps: usize,
     },
+    /// A fraction of a run that is none.
+    #[error("A length of {found} of the run is no fraction; expected a number from 0 to 1.")]
+    Fraction {
+        /// The number found.
+        found: f64,
+    },
+    /// Restarts without a period.
+    #[error("The schedule restarts every 0 updates; give a period of at least 1 update.")]
+    Period,
     /// A rate that is no number.
     #[error("The schedule's {end} value is {found}, but it must be a finite number of at least 0.")]
     Value {
-        /// `base` or `final`.
+        /// What it is: `base`, `final`, `factor`, ...
         end: &'static str,
         /// The value found.
         found: f64,

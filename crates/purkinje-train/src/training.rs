@@ -3,6 +3,7 @@
 mod config;
 mod outputs;
 mod run;
+mod stored;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::TrainError;
 use crate::objective::Objective;
 use crate::validation::{Kept, Validated, Validations};
 
-pub use self::config::{Decay, TrainConfig};
+pub use self::config::TrainConfig;
 use self::run::Run;
 
 /// Where a run writes and whether it continues.

@@ -4,7 +4,8 @@ use burn::tensor::Device;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_train::run_log::read_run_log;
 use purkinje_train::{
-    Losses, Next, Objective, Observer, RunFolder, StepReport, TrainConfig, TrainError, train,
+    Losses, Next, Objective, Observer, RunFolder, Schedule, StepReport, TrainConfig, TrainError,
+    train,
 };
 
 /// Two numbers that are to be near to the number of the batch, and small.
@@ -69,7 +70,7 @@ fn run(toy: &Toy, accumulate: usize) -> Result<(Vec<StepReport>, tempfile::TempD
     weights.insert("w", &[2], vec![0.5, -1.0], &device);
     let config = TrainConfig {
         epochs: 1,
-        warmup_epochs: 0,
+        schedule: Schedule::constant(1e-3),
         accumulate,
         ..TrainConfig::default()
     };

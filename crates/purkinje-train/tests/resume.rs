@@ -9,8 +9,8 @@ use purkinje_train::clear::Pretraining;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::run_log::read_run_log;
 use purkinje_train::{
-    Decay, Learning, Losses, Objective, Observer, RunFolder, TrainConfig, TrainError, Validated,
-    ValidationConfig, train,
+    Learning, Losses, Objective, Observer, RunFolder, Schedule, Span, TrainConfig, TrainError,
+    Validated, ValidationConfig, train,
 };
 
 fn records() -> Vec<BeatTokens> {
@@ -49,9 +49,7 @@ fn model() -> Clear {
 fn config() -> TrainConfig {
     TrainConfig {
         epochs: 4,
-        lr: 1e-2,
-        min_lr: 1e-4,
-        warmup_epochs: 1,
+        schedule: Schedule::cosine(1e-2, 1e-4, Span::Epochs(1)),
         seed: 3,
         // After every step.
         checkpoint_every_s: 0,
@@ -101,7 +99,7 @@ fn resumed_runs_end_with_the_same_bits() {
     resumed(&config(), 12, &[1, 2, 5, 11]);
     // Three batches for each update.
     let parts = TrainConfig {
-        decay: Decay::Linear,
+        schedule: Schedule::linear(1e-2),
         accumulate: 3,
         ..config()
     };
@@ -286,9 +284,11 @@ fn released_blocks_start_with_fresh_moments() {
     let trained = |updates, from, restarts_from| {
         let objective = Waiting(Pretraining::new(model.clone(), &records[..], 2, 3), from);
         let config = TrainConfig {
-            decay: Decay::Linear,
+            schedule: Schedule {
+                warmup: Span::Fraction(0.25),
+                ..Schedule::linear(1e-2)
+            },
             updates: Some(updates),
-            warmup_share: 0.25,
             restarts_from,
             ..config()
         };

@@ -317,7 +317,7 @@ fn hubert_learning(plan: &Plan, config: &HubertConfig) -> Result<Box<LearningOf<
     let (all, linear) = (text == "all", text == "linear");
     let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
     let first = plan.frozen_until.unwrap_or(0);
-    let lr = plan.train.lr;
+    let lr = plan.train.schedule.lr;
     let layer_wise = plan.layer_wise;
     Ok(Box::new(move |name| {
         let trains = match freezing {

@@ -17,10 +17,6 @@ impl LinearSchedule {
     /// Share of the steps that published runs warm up in.
     pub const WARMUP: f64 = 0.08;
 
-    pub(crate) fn default_warmup() -> f64 {
-        Self::WARMUP
-    }
-
     /// A schedule with its highest value `base` after `warmup_steps` steps.
     ///
     /// # Errors

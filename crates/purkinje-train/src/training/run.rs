@@ -9,15 +9,15 @@ use burn::tensor::Device;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 
-use super::config::{self, Schedule, TrainConfig};
 use super::outputs::Outputs;
-use super::{Next, Observer, RunFolder, StepReport, Trained};
+use super::{Next, Observer, RunFolder, StepReport, TrainConfig, Trained};
 use crate::TrainError;
 use crate::checkpoint;
 use crate::early_stopping::Regularisation;
 use crate::named_losses::Means;
 use crate::objective::Objective;
 use crate::optimizer::Adamw;
+use crate::schedule::Rates;
 use crate::validation::Validations;
 
 /// The checkpoint of a run.
@@ -88,7 +88,7 @@ pub(super) struct Run<'a, O> {
     /// The device, as the graphs of training passes see it.
     graph: Device,
     length: Length,
-    schedule: Schedule,
+    rates: Rates,
     dropout_seeds: Stream,
     weights: Weights,
     optimizer: Adamw,
@@ -111,7 +111,7 @@ impl<'a, O: Objective> Run<'a, O> {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let length = Length::of(objective, config)?;
-        let schedule = config::schedule(config, length.per_epoch)?;
+        let rates = config.rates(length.per_epoch)?;
         let mut optimizer = fresh(objective, &weights, config);
         let mut validations = config.validation.clone().map(|validation| {
             let start = Regularisation {
@@ -140,7 +140,7 @@ impl<'a, O: Objective> Run<'a, O> {
             config,
             graph: device.clone().autodiff(),
             length,
-            schedule,
+            rates,
             dropout_seeds: Stream::new(config.seed, "dropout"),
             weights,
             optimizer,
@@ -189,7 +189,7 @@ impl<'a, O: Objective> Run<'a, O> {
             self.optimizer.config_mut().weight_decay = now.weight_decay;
         }
         let restarts = self.config.restarts_from.is_some_and(|from| step >= from);
-        let lr = self.schedule.at(if restarts { 0 } else { step });
+        let lr = self.rates.at(if restarts { 0 } else { step });
         let norm = self.optimizer.update(&mut self.weights, lr);
         if restarts {
             self.optimizer = fresh(self.objective, &self.weights, self.config);

@@ -26,7 +26,7 @@ use purkinje_train::optimizer::AdamwConfig;
 use purkinje_train::schedule::epochs_for;
 use purkinje_train::source::{Look, Source as _};
 use purkinje_train::{
-    Decay, Keep, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, Validated,
+    Keep, Next, Observer, RunFolder, Schedule, StepReport, TrainConfig, TrainError, Validated,
     ValidationConfig, train,
 };
 use rayon::prelude::*;
@@ -661,10 +661,7 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
                 train: TrainConfig {
                     epochs: 20,
                     // The published rate is for batches of 448 and hundreds of thousands of steps.
-                    lr: if args.size == "tiny" { 1e-3 } else { 5e-5 },
-                    min_lr: 0.0,
-                    warmup_epochs: 0,
-                    decay: Decay::Linear,
+                    schedule: Schedule::linear(if args.size == "tiny" { 1e-3 } else { 5e-5 }),
                     seed: 42,
                     optimizer: AdamwConfig::hubert(),
                     ..TrainConfig::default()
@@ -716,7 +713,7 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
             ..ValidationConfig::default()
         });
     }
-    run.lr = args.lr.unwrap_or(run.lr);
+    run.schedule.lr = args.lr.unwrap_or(run.schedule.lr);
     run.seed = args.seed.unwrap_or(run.seed);
     run.accumulate = args.accumulate.unwrap_or(run.accumulate);
     run.mixed_precision |= args.mixed_precision;
