@@ -18,7 +18,7 @@ use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::HeadTraining;
 use purkinje_train::hubert::{HubertCutter, StoreCrops};
-use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::source::{Look, Source, StoreTokens, frozen_vectors};
 use purkinje_train::{
     Observer, RunFolder, Schedule, Span, Targets, TrainConfig, TrainError, Validated,
@@ -551,7 +551,7 @@ fn hug(
         epochs: protocol.epochs,
         schedule: Schedule::cosine(lr, 1e-5, Span::Epochs(protocol.epochs / 10)),
         seed: protocol.seed,
-        optimizer: AdamwConfig::finetune(),
+        optimizer: OptimizerConfig::finetune(),
         checkpoint_every_s: u64::MAX,
         // The start takes part: for fitted experts it is the linear probe.
         validation: Some(ValidationConfig {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stored::Stored;
-use crate::optimizer::AdamwConfig;
+use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Rates, Schedule, ScheduleError, Span};
 use crate::validation::ValidationConfig;
 
@@ -30,7 +30,7 @@ pub struct TrainConfig {
     /// Seed of every random choice.
     pub seed: u64,
     /// Optimizer.
-    pub optimizer: AdamwConfig,
+    pub optimizer: OptimizerConfig,
     /// Matrix products in bfloat16 where the device has units for it.
     pub mixed_precision: bool,
     /// Seconds between checkpoints inside an epoch; one is always written at its end.
@@ -51,7 +51,7 @@ impl Default for TrainConfig {
             restarts_from: None,
             accumulate: 1,
             seed: 0,
-            optimizer: AdamwConfig::pretrain(),
+            optimizer: OptimizerConfig::pretrain(),
             mixed_precision: false,
             checkpoint_every_s: 300,
             validation: None,

@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::early_stopping::Regularisation;
 use crate::named_losses::Means;
 use crate::objective::Objective;
-use crate::optimizer::Adamw;
+use crate::optimizer::Optimizer;
 use crate::schedule::Rates;
 use crate::validation::Validations;
 
@@ -91,7 +91,7 @@ pub(super) struct Run<'a, O> {
     rates: Rates,
     dropout_seeds: Stream,
     weights: Weights,
-    optimizer: Adamw,
+    optimizer: Optimizer,
     validations: Option<Validations>,
     outputs: Outputs,
     checkpoint: Option<PathBuf>,
@@ -342,6 +342,6 @@ impl<'a, O: Objective> Run<'a, O> {
 }
 
 /// An optimizer at its start.
-fn fresh<O: Objective>(objective: &O, weights: &Weights, config: &TrainConfig) -> Adamw {
-    Adamw::new(weights, |name| objective.learning(name), config.optimizer)
+fn fresh<O: Objective>(objective: &O, weights: &Weights, config: &TrainConfig) -> Optimizer {
+    Optimizer::new(weights, |name| objective.learning(name), config.optimizer)
 }

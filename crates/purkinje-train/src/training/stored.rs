@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::TrainConfig;
-use crate::optimizer::AdamwConfig;
+use crate::optimizer::OptimizerConfig;
 use crate::schedule::{LinearSchedule, Schedule, Span};
 use crate::validation::ValidationConfig;
 
@@ -25,7 +25,7 @@ pub(super) struct Stored {
     #[serde(default = "one")]
     accumulate: usize,
     seed: u64,
-    optimizer: AdamwConfig,
+    optimizer: OptimizerConfig,
     mixed_precision: bool,
     checkpoint_every_s: u64,
     validation: Option<ValidationConfig>,

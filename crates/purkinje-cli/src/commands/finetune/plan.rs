@@ -9,7 +9,7 @@ use purkinje_models::compat::Compat;
 use purkinje_models::hubert::HubertConfig;
 use purkinje_record::LeadSet;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
-use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::recipes::{Recipe, Size, Start, TaskType, Trained, ValidatedOn, recipe};
 use purkinje_train::{Decay, Keep, Schedule, Span, TrainConfig, ValidationConfig};
 use serde::{Deserialize, Serialize};
@@ -121,15 +121,15 @@ impl Plan {
         let released = compat == Compat::Released;
         let train = match hubert {
             false => TrainConfig {
-                optimizer: AdamwConfig {
+                optimizer: OptimizerConfig {
                     clip_norm: Some(3.0),
-                    ..AdamwConfig::finetune()
+                    ..OptimizerConfig::finetune()
                 },
                 ..TrainConfig::default()
             },
             true => TrainConfig {
                 schedule: Schedule::linear(1e-4),
-                optimizer: AdamwConfig::hubert(),
+                optimizer: OptimizerConfig::hubert(),
                 ..TrainConfig::default()
             },
         };

@@ -22,7 +22,7 @@ use purkinje_signal::hubert_input::CROP_SAMPLES;
 use purkinje_store::{QualityFilter, Store};
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::hubert::{CodeTraining, CodedCrops, Codes, HubertCutter, StoreCrops};
-use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::schedule::epochs_for;
 use purkinje_train::source::{Look, Source as _};
 use purkinje_train::{
@@ -663,7 +663,7 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
                     // The published rate is for batches of 448 and hundreds of thousands of steps.
                     schedule: Schedule::linear(if args.size == "tiny" { 1e-3 } else { 5e-5 }),
                     seed: 42,
-                    optimizer: AdamwConfig::hubert(),
+                    optimizer: OptimizerConfig::hubert(),
                     ..TrainConfig::default()
                 },
                 hubert,
