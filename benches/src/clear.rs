@@ -10,7 +10,7 @@ use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use purkinje_signal::beats::BeatTokens;
 use purkinje_train::Learning;
-use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
 use crate::exchange::{Answer, Shared};
@@ -62,7 +62,7 @@ impl Row for Infer {
 /// Forward, backward, clipping and AdamW on sixteen recordings, as the trainer does them.
 pub struct PretrainStep {
     model: Clear,
-    optimizer: Adamw,
+    optimizer: Optimizer,
     inputs: Vec<BeatTokens>,
     noise: Vec<f32>,
     stream: Stream,
@@ -77,10 +77,10 @@ impl PretrainStep {
         let model = model(name, exchange, &device)?;
         let shared = shared_batch(name, exchange)?;
         Ok(PretrainStep {
-            optimizer: Adamw::new(
+            optimizer: Optimizer::new(
                 model.weights(),
                 |_| Some(Learning::default()),
-                AdamwConfig::pretrain(),
+                OptimizerConfig::pretrain(),
             ),
             model,
             inputs: tokens(&shared)?,

@@ -9,7 +9,7 @@ use purkinje_models::clear::ClearBatch;
 use purkinje_store::Store;
 use purkinje_store::legacy_random::numpy_permutation;
 use purkinje_train::TrainError;
-use purkinje_train::source::{Source as _, StoreTokens};
+use purkinje_train::source::{Look, Source as _, StoreTokens};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -27,7 +27,7 @@ pub fn run(path: &Path) -> Result<()> {
     let contract = store.info().preprocess.clone();
     let order: Vec<usize> = numpy_permutation(store.len(), 0);
     let tokens = StoreTokens::new(&store, order, &contract)?;
-    let first = (0..BATCH.min(tokens.len())).map(|index| tokens.input(index));
+    let first = (0..BATCH.min(tokens.len())).map(|index| tokens.see(index, Look::Whole));
     let first = first.collect::<std::result::Result<Vec<_>, TrainError>>()?;
     std::hint::black_box(ClearBatch::new(&first)?);
     let first_batch_s = start.elapsed().as_secs_f64();
@@ -40,7 +40,7 @@ pub fn run(path: &Path) -> Result<()> {
     let start = Instant::now();
     let detected = (0..tokens.len())
         .into_par_iter()
-        .map(|index| Ok(usize::from(tokens.input(index)?.detected)))
+        .map(|index| Ok(usize::from(tokens.see(index, Look::Whole)?.detected)))
         .try_reduce(|| 0, |a, b| Ok::<usize, TrainError>(a + b))?;
     let seconds = start.elapsed().as_secs_f64();
     let bytes: u64 = store.info().shards.iter().map(|shard| shard.bytes).sum();

@@ -9,7 +9,7 @@ use purkinje_models::layers::update::sum_squares;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use purkinje_train::Learning;
-use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
 use crate::exchange::{Answer, Shared};
@@ -60,7 +60,7 @@ impl Row for Infer {
 /// Forward, backward and AdamW on eight recordings, as the trainer does them; no layer is left out.
 pub struct PretrainStep {
     model: Hubert,
-    optimizer: Adamw,
+    optimizer: Optimizer,
     batch: HubertBatch,
     codes: Vec<u32>,
     hidden: Vec<bool>,
@@ -79,10 +79,10 @@ impl PretrainStep {
         let shared = shared_batch(name, exchange)?;
         let codes = shared.integers("codes")?.into_iter().map(u32::try_from);
         Ok(PretrainStep {
-            optimizer: Adamw::new(
+            optimizer: Optimizer::new(
                 model.weights(),
                 |_| Some(Learning::default()),
-                AdamwConfig::hubert(),
+                OptimizerConfig::hubert(),
             ),
             batch: HubertBatch::new(model.config(), &inputs(&shared)?)?,
             codes: codes.collect::<std::result::Result<_, _>>()?,

@@ -10,7 +10,7 @@ use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
 use purkinje_train::Learning;
 use purkinje_train::clear::Trainable;
 use purkinje_train::losses::bce_with_logits;
-use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 
@@ -290,7 +290,7 @@ fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
 
 /// A recorded run: its recipe and its random choices.
 struct Trajectory {
-    optimizer: AdamwConfig,
+    optimizer: OptimizerConfig,
     schedule: CosineSchedule,
     order: Vec<usize>,
     steps: usize,
@@ -304,7 +304,7 @@ impl Trajectory {
                 .ok_or_else(|| format!("config.json: no number `{key}`"))
         };
         let beta = |i: usize| config["betas"][i].as_f64().ok_or("config.json: no `betas`");
-        let optimizer = AdamwConfig {
+        let optimizer = OptimizerConfig {
             beta1: beta(0)?,
             beta2: beta(1)?,
             eps: number("eps")?,
@@ -354,7 +354,7 @@ impl Trajectory {
     ) -> Result<Weights, String> {
         let device = Device::flex();
         let ctx = Context::inference(&device.clone().autodiff());
-        let mut optimizer = Adamw::new(
+        let mut optimizer = Optimizer::new(
             &weights,
             |n| trains(n).then(Learning::default),
             self.optimizer,

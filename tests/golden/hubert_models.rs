@@ -12,7 +12,7 @@ use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_train::Learning;
 use purkinje_train::hubert::Freezing;
 use purkinje_train::losses::{bce_with_logits_weighted, cross_entropy};
-use purkinje_train::optimizer::{Adamw, AdamwConfig};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 use purkinje_train::schedule::LinearSchedule;
 use serde_json::Value;
 
@@ -395,10 +395,10 @@ impl<'a> Run<'a> {
         let (io, ctx) = (self.io, context(true));
         let schedule = self.schedule(findings)?;
         let before = weights.to_host();
-        let mut optimizer = Adamw::new(
+        let mut optimizer = Optimizer::new(
             &weights,
             |n| trains(n).then(Learning::default),
-            AdamwConfig::hubert(),
+            OptimizerConfig::hubert(),
         );
         let mut losses = Vec::new();
         for i in 0..self.losses {
@@ -432,7 +432,7 @@ impl<'a> Run<'a> {
         &self,
         findings: &mut Findings,
         weights: &Weights,
-        optimizer: &Adamw,
+        optimizer: &Optimizer,
         schedule: Option<&LinearSchedule>,
         trains: impl Fn(&str) -> bool,
     ) -> Result<(), String> {
@@ -519,7 +519,7 @@ impl<'a> Run<'a> {
             last <= index,
             true,
         );
-        let ours = AdamwConfig::hubert();
+        let ours = OptimizerConfig::hubert();
         for group in &state.groups {
             findings.exact(
                 &format!("{file}: betas"),

@@ -17,10 +17,12 @@ use purkinje_models::layers::{Context, Weights};
 use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::HeadTraining;
-use purkinje_train::optimizer::AdamwConfig;
-use purkinje_train::source::{Source, StoreCrops, StoreTokens, frozen_vectors};
+use purkinje_train::hubert::{HubertCutter, StoreCrops};
+use purkinje_train::optimizer::OptimizerConfig;
+use purkinje_train::source::{Look, Source, StoreTokens, frozen_vectors};
 use purkinje_train::{
-    Observer, RunFolder, Targets, TrainConfig, TrainError, Validated, ValidationConfig, train,
+    Observer, RunFolder, Schedule, Span, Targets, TrainConfig, TrainError, Validated,
+    ValidationConfig, train,
 };
 
 use crate::model::{Network, hubert_crop};
@@ -54,7 +56,7 @@ impl Features {
         match network {
             Network::Clear(clear) => {
                 let source = StoreTokens::new(store, rows, contract).into_diagnostic()?;
-                let first = source.input(0).into_diagnostic()?;
+                let first = source.see(0, Look::Whole).into_diagnostic()?;
                 let first = clear.batch(&[first]).into_diagnostic()?;
                 Ok(Features {
                     vectors: frozen_vectors(clear, &source, 1, device, progress)
@@ -65,8 +67,8 @@ impl Features {
             }
             Network::Hubert(hubert) => {
                 let (samples, decimation) = hubert_crop(hubert.config());
-                let source = StoreCrops::new(store, rows, contract, samples, decimation);
-                let source = source.into_diagnostic()?;
+                let cutter = HubertCutter::new(samples, decimation).into_diagnostic()?;
+                let source = StoreCrops::new(store, rows, contract, cutter).into_diagnostic()?;
                 Ok(Features {
                     vectors: frozen_vectors(hubert, &source, crops, device, progress)
                         .into_diagnostic()?,
@@ -402,8 +404,9 @@ where
     S: Source<Input = <C::Encoder as Encoder>::Input>,
 {
     let mut all = Vec::new();
-    for crop in 0..crops {
-        let raw = outputs(model, rows, device, |row| source.one_of(row, crop, crops))?;
+    for k in 0..crops {
+        let look = Look::Crop { k, n: crops };
+        let raw = outputs(model, rows, device, |row| source.see(row, look))?;
         all.extend(probabilities(&labels(raw)));
     }
     aggregate(&all, crops, aggregation).map_err(|e| TrainError::Data(e.to_string()))
@@ -546,10 +549,9 @@ fn hug(
     );
     let config = TrainConfig {
         epochs: protocol.epochs,
-        lr,
-        warmup_epochs: protocol.epochs / 10,
+        schedule: Schedule::cosine(lr, 1e-5, Span::Epochs(protocol.epochs / 10)),
         seed: protocol.seed,
-        optimizer: AdamwConfig::finetune(),
+        optimizer: OptimizerConfig::finetune(),
         checkpoint_every_s: u64::MAX,
         // The start takes part: for fitted experts it is the linear probe.
         validation: Some(ValidationConfig {

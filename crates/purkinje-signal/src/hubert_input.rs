@@ -28,10 +28,10 @@ pub struct HubertInput {
     pub real: Vec<bool>,
 }
 
-/// Why a row gives no input.
+/// Why rows give no crop.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum HubertInputError {
+pub enum CropError {
     /// The crop reaches beyond the end.
     #[error(
         "a crop of {samples} samples from sample {start} on: the row has {found} samples a lead; choose an earlier start, or leave the recording out"
@@ -80,34 +80,15 @@ impl HubertInputs {
     /// Plain crops start at 0; random ones anywhere from 0 to [`last_start`] inclusive.
     ///
     /// # Errors
-    /// See [`HubertInputError`].
+    /// See [`CropError`].
     pub fn crop<S: Sample>(
         &self,
         rows: &[S],
         leads: usize,
         start: usize,
         samples: usize,
-    ) -> Result<HubertInput, HubertInputError> {
-        if leads == 0 || !rows.len().is_multiple_of(leads) {
-            return Err(HubertInputError::Shape {
-                samples: rows.len(),
-                leads,
-            });
-        }
-        let found = rows.len() / leads;
-        let end = start.checked_add(samples).filter(|end| *end <= found);
-        let (Some(end), true) = (end, samples > 0) else {
-            return Err(HubertInputError::TooShort {
-                start,
-                samples,
-                found,
-            });
-        };
-        let mut flat: Vec<f64> = rows
-            .chunks_exact(found)
-            .flat_map(|row| &row[start..end])
-            .map(|value| value.to_f64())
-            .collect();
+    ) -> Result<HubertInput, CropError> {
+        let mut flat = stretch(rows, leads, start, samples)?;
         fill_with_mean(&mut flat);
         let mut real = attention(&flat, leads);
         let attention = match &self.decimator {
@@ -127,6 +108,35 @@ impl HubertInputs {
     }
 }
 
+/// Samples `start..start + samples` of every lead, `[lead, time]`.
+pub(crate) fn stretch<S: Sample>(
+    rows: &[S],
+    leads: usize,
+    start: usize,
+    samples: usize,
+) -> Result<Vec<f64>, CropError> {
+    if leads == 0 || !rows.len().is_multiple_of(leads) {
+        return Err(CropError::Shape {
+            samples: rows.len(),
+            leads,
+        });
+    }
+    let found = rows.len() / leads;
+    let end = start.checked_add(samples).filter(|end| *end <= found);
+    let (Some(end), true) = (end, samples > 0) else {
+        return Err(CropError::TooShort {
+            start,
+            samples,
+            found,
+        });
+    };
+    Ok(rows
+        .chunks_exact(found)
+        .flat_map(|row| &row[start..end])
+        .map(|value| value.to_f64())
+        .collect())
+}
+
 /// The last sample at which a crop may start; `None` when the row is shorter than the crop.
 pub fn last_start(len: usize, samples: usize) -> Option<usize> {
     len.checked_sub(samples)
@@ -142,15 +152,15 @@ pub fn crop_start(len: usize, samples: usize, crop: usize, crops: usize) -> usiz
 /// Columns `start..start + count` of a flat input `[lead * time]`, flat again: a crop of test-time augmentation.
 ///
 /// # Errors
-/// [`HubertInputError::Shape`] and [`HubertInputError::TooShort`].
+/// [`CropError::Shape`] and [`CropError::TooShort`].
 pub fn columns(
     flat: &[f32],
     leads: usize,
     start: usize,
     count: usize,
-) -> Result<Vec<f32>, HubertInputError> {
+) -> Result<Vec<f32>, CropError> {
     if leads == 0 || flat.is_empty() || !flat.len().is_multiple_of(leads) {
-        return Err(HubertInputError::Shape {
+        return Err(CropError::Shape {
             samples: flat.len(),
             leads,
         });
@@ -162,7 +172,7 @@ pub fn columns(
             .flat_map(|row| &row[start..end])
             .copied()
             .collect()),
-        None => Err(HubertInputError::TooShort {
+        None => Err(CropError::TooShort {
             start,
             samples: count,
             found,
@@ -189,7 +199,7 @@ pub fn fill_with_mean(values: &mut [f64]) {
 }
 
 /// From the first to the last column with any value other than 0, the same for all leads.
-fn attention(flat: &[f64], leads: usize) -> Vec<bool> {
+pub(crate) fn attention(flat: &[f64], leads: usize) -> Vec<bool> {
     let len = flat.len() / leads;
     let used = |column: &usize| (0..leads).any(|lead| flat[lead * len + column] != 0.0);
     let first = (0..len).find(used);

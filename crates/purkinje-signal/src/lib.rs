@@ -3,7 +3,7 @@
 //! - [`repair`] replaces missing samples, [`resample`] changes the rate, [`filter`] band-passes and decimates;
 //! - [`Preprocess`] names all of that as one serialisable value, the contract that travels with
 //!   every store and checkpoint, and applies it to a recording;
-//! - [`hubert_input`] crops, lays leads end to end and decimates, as HuBERT-ECG wants its input;
+//! - [`signal_input`] crops and decimates leads, [`hubert_input`] lays them end to end first, as HuBERT-ECG wants its input;
 //! - [`descriptors`] describes the pieces that its first iteration clusters;
 //! - [`r_peaks`] finds R-peaks, [`beats`] cuts a recording into heartbeat tokens;
 //! - [`quality`] says what is wrong with a recording before anybody trains on it.
@@ -22,6 +22,7 @@ pub mod quality;
 pub mod r_peaks;
 pub mod repair;
 pub mod resample;
+pub mod signal_input;
 mod simd;
 
 pub use beats::{BeatTokens, Tokenizer};

@@ -9,7 +9,7 @@ use purkinje_models::layers::{Parameter, Weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::TrainError;
-use crate::optimizer::Adamw;
+use crate::optimizer::Optimizer;
 
 /// Position in the run, under this key of the file's metadata.
 const STEPS: &str = "purkinje.optimizer_steps";
@@ -25,7 +25,7 @@ const PREFIXES: [&str; 3] = ["weights.", "exp_avg.", "exp_avg_sq."];
 pub fn save(
     path: &Path,
     weights: &Weights,
-    optimizer: &Adamw,
+    optimizer: &Optimizer,
     steps: usize,
     validations: Option<String>,
 ) -> Result<(), TrainError> {
@@ -95,7 +95,7 @@ fn write(
 pub fn load(
     path: &Path,
     weights: &mut Weights,
-    optimizer: &mut Adamw,
+    optimizer: &mut Optimizer,
     device: &Device,
 ) -> Result<(usize, Option<String>), TrainError> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;

@@ -6,9 +6,10 @@ use purkinje_models::layers::{Context, Weights};
 
 use crate::TrainError;
 use crate::losses::{bce_with_logits, bce_with_logits_weighted, cross_entropy};
+use crate::named_losses::Losses;
 use crate::objective::{Learning, Objective};
 use crate::order::EpochOrder;
-use crate::source::Source;
+use crate::source::{Look, Source};
 
 /// Labels of a set of records.
 #[derive(Clone, Debug)]
@@ -130,6 +131,10 @@ where
 {
     type Batch = (<C::Encoder as Encoder>::Batch, Vec<f32>);
 
+    fn name(&self) -> &str {
+        "the training of a classifier"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -142,7 +147,7 @@ where
         let rows = self.order.records_of(step);
         let inputs = rows
             .iter()
-            .map(|&r| self.source.drawn(self.targets.records[r], step))
+            .map(|&r| self.source.see(self.targets.records[r], Look::Step(step)))
             .collect::<Result<Vec<_>, _>>()?;
         let labels = rows
             .iter()
@@ -152,10 +157,11 @@ where
         Ok((self.model.encoder().batch(&inputs)?, labels))
     }
 
-    fn loss(&self, weights: &Weights, (batch, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
+    fn losses(&self, weights: &Weights, (batch, labels): &Self::Batch, ctx: &Context) -> Losses {
         let model = self.model.with_weights(weights.clone());
         let model = model.with_regulated(ctx.regulated());
-        self.loss.of(model.logits(batch, ctx), labels)
+        let loss = self.loss.of(model.logits(batch, ctx), labels);
+        Losses::new("classification", loss)
     }
 
     fn learning(&self, name: &str) -> Option<Learning> {

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::classification::Targets;
 use crate::losses::bce_with_logits;
+use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
-use crate::source::Source;
+use crate::source::{Look, Source};
 
 /// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
 pub struct Pretraining<'a, S: ?Sized> {
@@ -38,6 +39,10 @@ impl<'a, S: Source<Input = BeatTokens> + ?Sized> Pretraining<'a, S> {
 impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
     type Batch = (ClearBatch, Masking);
 
+    fn name(&self) -> &str {
+        "CLEAR's pre-training"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -48,16 +53,21 @@ impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
         let records = self.order.records_of(step);
-        let inputs: Result<Vec<_>, _> = records.iter().map(|&i| self.source.input(i)).collect();
+        let look = Look::Step(step);
+        let inputs = records.iter().map(|&i| self.source.see(i, look));
+        let inputs: Result<Vec<_>, _> = inputs.collect();
         let batch = ClearBatch::new(&inputs?)?;
         let mut stream = self.masks.at(step as u64);
         let masking = Masking::random(self.model.config(), &batch, &mut stream);
         Ok((batch, masking))
     }
 
-    fn loss(&self, weights: &Weights, (batch, masking): &Self::Batch, ctx: &Context) -> Tensor<1> {
+    fn losses(&self, weights: &Weights, (batch, masking): &Self::Batch, ctx: &Context) -> Losses {
         let model = self.model.with_weights(weights.clone());
-        model.reconstruct(batch, masking, ctx).loss
+        Losses::new(
+            "reconstruction",
+            model.reconstruct(batch, masking, ctx).loss,
+        )
     }
 
     fn dropout(&self) -> f32 {
@@ -133,6 +143,10 @@ impl<'a> HeadTraining<'a> {
 impl Objective for HeadTraining<'_> {
     type Batch = (Vec<f32>, Vec<f32>);
 
+    fn name(&self) -> &str {
+        "the training of a head"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -154,8 +168,9 @@ impl Objective for HeadTraining<'_> {
         Ok(batch)
     }
 
-    fn loss(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Tensor<1> {
-        bce_with_logits(self.logits(weights, vectors, ctx), labels)
+    fn losses(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Losses {
+        let loss = bce_with_logits(self.logits(weights, vectors, ctx), labels);
+        Losses::new("classification", loss)
     }
 
     fn dropout(&self) -> f32 {

@@ -38,6 +38,16 @@ pub enum TrainError {
         /// Batch size asked for.
         batch: usize,
     },
+    /// A name that a loss or metric cannot have.
+    #[error(
+        "{objective} names a loss or metric `{name}`, which the log has already; give it a name of its own"
+    )]
+    Name {
+        /// The objective.
+        objective: String,
+        /// The name found.
+        name: String,
+    },
     /// Divergence.
     #[error(
         "step {step}: loss {loss}, gradient norm {norm}: training diverged; lower the learning rate or check the data, the last checkpoint is intact"
@@ -66,6 +76,16 @@ pub enum TrainError {
     Stopped {
         /// Updates made.
         step: usize,
+    },
+    /// Gradients of parts of a batch, for a loss that is none of parts.
+    #[error(
+        "{objective} compares the records of a batch with each other, so a batch cannot be made of {accumulate} parts; set accumulate to 1, with a batch {accumulate} times as large if it fits into memory"
+    )]
+    WholeBatch {
+        /// The objective.
+        objective: String,
+        /// Batches of one update that were asked for.
+        accumulate: usize,
     },
     /// Weights of another model.
     #[error(transparent)]

@@ -1,20 +1,24 @@
 //! HuBERT-ECG's pre-training as an objective, and what of a classifier trains (HuBERT-ECG specification, section 11).
 
+mod cutter;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use burn::tensor::Tensor;
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 
 use crate::TrainError;
+use crate::named_losses::Losses;
 use crate::objective::Objective;
 use crate::order::EpochOrder;
-use crate::source::{Source, StoreCrops};
+use crate::source::{Look, Source};
+
+pub use self::cutter::{HubertCutter, StoreCrops};
 
 /// The leads of a record end to end, and its code words `[code books, tokens]`.
 pub type Coded = (HubertInput, Vec<u32>);
@@ -49,8 +53,10 @@ impl Source for CodedCrops<'_> {
         self.crops.len()
     }
 
-    fn input(&self, index: usize) -> Result<Coded, TrainError> {
-        Ok((self.crops.input(index)?, self.codes.of(index)?))
+    /// The code words are those of the beginning, so that is what is seen however a network looks.
+    fn see(&self, index: usize, _look: Look) -> Result<Coded, TrainError> {
+        let input = self.crops.see(index, Look::Whole)?;
+        Ok((input, self.codes.of(index)?))
     }
 }
 
@@ -148,6 +154,10 @@ pub struct CodeBatch {
 impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
     type Batch = CodeBatch;
 
+    fn name(&self) -> &str {
+        "HuBERT-ECG's pre-training"
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.order.steps()
     }
@@ -160,7 +170,7 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
         let config = self.model.config();
         let (mut inputs, mut codes) = (Vec::new(), Vec::new());
         for index in self.order.records_of(step) {
-            let (input, own) = self.source.input(index)?;
+            let (input, own) = self.source.see(index, Look::Step(step))?;
             check_codes(config, &input, &own, index)?;
             inputs.push(input);
             codes.extend(own);
@@ -176,13 +186,12 @@ impl<S: Source<Input = Coded> + ?Sized> Objective for CodeTraining<'_, S> {
         })
     }
 
-    fn loss(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Tensor<1> {
+    fn losses(&self, weights: &Weights, batch: &CodeBatch, ctx: &Context) -> Losses {
         let model = self.model.with_weights(weights.clone());
         let model = model.with_regulated(ctx.regulated());
         let (signals, masking) = (&batch.signals, &batch.masking);
-        model
-            .predict_codes(signals, &batch.codes, masking, self.alpha, ctx)
-            .loss
+        let found = model.predict_codes(signals, &batch.codes, masking, self.alpha, ctx);
+        Losses::new("prediction", found.loss)
     }
 
     fn dropout(&self) -> f32 {
@@ -305,7 +314,7 @@ mod tests {
             6
         }
 
-        fn input(&self, index: usize) -> Result<Coded, TrainError> {
+        fn see(&self, index: usize, _look: Look) -> Result<Coded, TrainError> {
             let phase = index as f32;
             let samples = (0..1440).map(|i| (0.05 * i as f32 + phase).sin()).collect();
             let codes = (0..22).map(|t| (index as u32 + t) % 5).collect();

@@ -10,6 +10,7 @@ pub mod early_stopping;
 mod error;
 pub mod hubert;
 pub mod losses;
+mod named_losses;
 mod objective;
 pub mod optimizer;
 mod order;
@@ -23,6 +24,8 @@ mod validation;
 
 pub use classification::{Classification, LearningOf, Loss, Targets, one_of_two};
 pub use error::TrainError;
+pub use named_losses::Losses;
 pub use objective::{Learning, Objective};
-pub use training::{Decay, Next, Observer, RunFolder, StepReport, TrainConfig, Trained, train};
+pub use schedule::{Decay, Schedule, Span};
+pub use training::{Next, Observer, RunFolder, StepReport, TrainConfig, Trained, train};
 pub use validation::{Keep, Kept, Validated, ValidationConfig};

@@ -1,9 +1,9 @@
 //! What the trainer knows about a system.
 
-use burn::tensor::Tensor;
 use purkinje_models::layers::{Context, Weights};
 
 use crate::TrainError;
+use crate::named_losses::Losses;
 
 /// Something to minimise: a system's pre-training or a classifier's training.
 ///
@@ -12,6 +12,9 @@ use crate::TrainError;
 pub trait Objective: Sync {
     /// What one step works on.
     type Batch: Send;
+
+    /// What it is called in messages.
+    fn name(&self) -> &str;
 
     /// Steps of one pass over the data.
     fn steps_per_epoch(&self) -> usize;
@@ -25,8 +28,14 @@ pub trait Objective: Sync {
     /// When a record cannot be read.
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError>;
 
-    /// The loss of a batch under `weights`.
-    fn loss(&self, weights: &Weights, batch: &Self::Batch, ctx: &Context) -> Tensor<1>;
+    /// The losses of a batch under `weights`; what is minimised is their weighted sum.
+    fn losses(&self, weights: &Weights, batch: &Self::Batch, ctx: &Context) -> Losses;
+
+    /// Whether a batch cannot be worked on in parts, because the loss compares its records with each other as
+    /// contrastive losses do. [`train`](crate::train) then refuses to accumulate gradients.
+    fn needs_whole_batch(&self) -> bool {
+        false
+    }
 
     /// How the parameter of that name learns, if it does.
     fn learning(&self, _name: &str) -> Option<Learning> {

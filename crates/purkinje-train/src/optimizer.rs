@@ -1,24 +1,30 @@
-//! AdamW with the published parameter groups and global-norm clipping (specification 6.3).
+//! Adam, its weight decay decoupled or L2, with the published parameter groups and global-norm clipping.
 
 use burn::tensor::{Gradients, Tensor};
-use purkinje_models::layers::update::{self, AdamwStep};
+use purkinje_models::layers::update::{self, AdamStep};
 use purkinje_models::layers::{Parameter, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Learning;
 
-/// Constants of AdamW.
+/// Constants of Adam, and which Adam it is. Without a word about the latter it is AdamW as PyTorch has it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdamwConfig {
+pub struct OptimizerConfig {
     /// Rate of the first moment.
     pub beta1: f64,
     /// Rate of the second moment.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay of matrices, tables and tokens.
+    /// Where that is added.
+    #[serde(default)]
+    pub epsilon: Epsilon,
+    /// Weight decay of matrices, tables and tokens.
     pub weight_decay: f64,
+    /// How it enters.
+    #[serde(default)]
+    pub decay: WeightDecay,
     /// Gradients with a larger Euclidean norm, over all parameters, are scaled down to it; no clipping if absent.
     pub clip_norm: Option<f64>,
     /// Decay biases, norms and scalars too.
@@ -26,22 +32,46 @@ pub struct AdamwConfig {
     pub decay_all: bool,
 }
 
-impl AdamwConfig {
+/// How weight decay enters an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightDecay {
+    /// The parameter shrinks by learning rate times decay before the update: AdamW.
+    #[default]
+    Decoupled,
+    /// The parameter times the decay is added to its gradient, after clipping: Adam.
+    L2,
+}
+
+/// Where epsilon enters an update: v is the second moment, t the number of the update, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Epsilon {
+    /// `sqrt(v / (1 - beta2^t)) + eps`: PyTorch.
+    #[default]
+    AfterCorrection,
+    /// `(sqrt(v) + eps) / sqrt(1 - beta2^t)`: D-BETA's framework.
+    BeforeCorrection,
+}
+
+impl OptimizerConfig {
     /// CLEAR pre-training (specification 6.1).
     pub fn pretrain() -> Self {
-        AdamwConfig {
+        OptimizerConfig {
             beta1: 0.9,
             beta2: 0.98,
             eps: 1e-8,
             weight_decay: 0.05,
             clip_norm: Some(3.0),
             decay_all: false,
+            epsilon: Epsilon::AfterCorrection,
+            decay: WeightDecay::Decoupled,
         }
     }
 
     /// Probing and fine-tuning (specification 6.2).
     pub fn finetune() -> Self {
-        AdamwConfig {
+        OptimizerConfig {
             beta2: 0.999,
             clip_norm: None,
             ..Self::pretrain()
@@ -50,13 +80,40 @@ impl AdamwConfig {
 
     /// HuBERT-ECG, all stages (HuBERT-ECG specification, section 11): everything is decayed, nothing clipped.
     pub fn hubert() -> Self {
-        AdamwConfig {
+        OptimizerConfig {
             beta1: 0.9,
             beta2: 0.98,
             eps: 1e-9,
             weight_decay: 0.01,
             clip_norm: None,
             decay_all: true,
+            ..Self::pretrain()
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// The constants of update `t`, from 1.
+    fn step(&self, lr: f64, weight_decay: f64, clip: f64, t: i32) -> AdamStep {
+        let (decay, l2) = match self.decay {
+            WeightDecay::Decoupled => (1.0 - lr * weight_decay, 0.0),
+            WeightDecay::L2 => (1.0, weight_decay),
+        };
+        let step = lr / (1.0 - self.beta1.powi(t));
+        let correction = (1.0 - self.beta2.powi(t)).sqrt();
+        let (step, second_scale) = match self.epsilon {
+            Epsilon::AfterCorrection => (step, 1.0 / correction),
+            Epsilon::BeforeCorrection => (step * correction, 1.0),
+        };
+        AdamStep {
+            decay: decay as f32,
+            l2: l2 as f32,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            step: step as f32,
+            second_scale: second_scale as f32,
+            eps: self.eps as f32,
+            clip: clip as f32,
         }
     }
 }
@@ -66,10 +123,10 @@ pub fn decays(parameter: &Parameter) -> bool {
     parameter.shape.len() > 1 && !parameter.name.ends_with(".bias")
 }
 
-/// AdamW over the parameters that train.
+/// Adam over the parameters that train.
 #[derive(Debug)]
-pub struct Adamw {
-    config: AdamwConfig,
+pub struct Optimizer {
+    config: OptimizerConfig,
     steps: u64,
     moments: Vec<Option<[Tensor<1>; 2]>>,
     /// How each parameter learns; nothing is known of those that never do.
@@ -78,15 +135,15 @@ pub struct Adamw {
     gathered: Vec<Option<Tensor<1>>>,
 }
 
-impl Adamw {
+impl Optimizer {
     /// An optimizer at step 0 for those parameters of `weights` that learn, as `learning` says of their names.
     pub fn new(
         weights: &Weights,
         learning: impl Fn(&str) -> Option<Learning>,
-        config: AdamwConfig,
+        config: OptimizerConfig,
     ) -> Self {
         let each = || weights.iter().map(|p| (learning(&p.name), &p.value));
-        Adamw {
+        Optimizer {
             config,
             steps: 0,
             moments: each()
@@ -98,7 +155,7 @@ impl Adamw {
     }
 
     /// The constants, to change the weight decay of a running optimizer.
-    pub fn config_mut(&mut self) -> &mut AdamwConfig {
+    pub fn config_mut(&mut self) -> &mut OptimizerConfig {
         &mut self.config
     }
 
@@ -147,7 +204,7 @@ impl Adamw {
         self.update(weights, lr)
     }
 
-    /// Updates `weights` with the gradients gathered since the last update; returns their norm as [`Adamw::step`].
+    /// Updates `weights` with the gradients gathered since the last update; returns their norm as [`Optimizer::step`].
     pub fn update(&mut self, weights: &mut Weights, lr: f64) -> f64 {
         let grads = std::mem::take(&mut self.gathered);
         let squares: f64 = grads.iter().flatten().map(update::sum_squares).sum();
@@ -172,16 +229,8 @@ impl Adamw {
                 true => c.weight_decay,
                 false => 0.0,
             };
-            let step = AdamwStep {
-                decay: (1.0 - lr * decay) as f32,
-                beta1: c.beta1 as f32,
-                beta2: c.beta2 as f32,
-                step: (lr / (1.0 - c.beta1.powi(t))) as f32,
-                second_scale: (1.0 / (1.0 - c.beta2.powi(t)).sqrt()) as f32,
-                eps: c.eps as f32,
-                clip: clip as f32,
-            };
-            update::adamw(&mut p.value, m, v, grad, step);
+            let step = c.step(lr, decay, clip, t);
+            update::adam(&mut p.value, m, v, grad, step);
         }
         norm
     }

@@ -1,6 +1,6 @@
 //! A run that was interrupted anywhere ends with the weights of one that was not.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Masking};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
@@ -9,8 +9,8 @@ use purkinje_train::clear::Pretraining;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::run_log::read_run_log;
 use purkinje_train::{
-    Decay, Learning, Objective, Observer, RunFolder, TrainConfig, TrainError, Validated,
-    ValidationConfig, train,
+    Learning, Losses, Objective, Observer, RunFolder, Schedule, Span, TrainConfig, TrainError,
+    Validated, ValidationConfig, train,
 };
 
 fn records() -> Vec<BeatTokens> {
@@ -49,9 +49,7 @@ fn model() -> Clear {
 fn config() -> TrainConfig {
     TrainConfig {
         epochs: 4,
-        lr: 1e-2,
-        min_lr: 1e-4,
-        warmup_epochs: 1,
+        schedule: Schedule::cosine(1e-2, 1e-4, Span::Epochs(1)),
         seed: 3,
         // After every step.
         checkpoint_every_s: 0,
@@ -68,6 +66,10 @@ struct Killed<'a, O> {
 impl<O: Objective> Objective for Killed<'_, O> {
     type Batch = O::Batch;
 
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.inner.steps_per_epoch()
     }
@@ -83,8 +85,8 @@ impl<O: Objective> Objective for Killed<'_, O> {
         self.inner.batch(step)
     }
 
-    fn loss(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Tensor<1> {
-        self.inner.loss(weights, batch, ctx)
+    fn losses(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Losses {
+        self.inner.losses(weights, batch, ctx)
     }
 
     fn dropout(&self) -> f32 {
@@ -97,7 +99,7 @@ fn resumed_runs_end_with_the_same_bits() {
     resumed(&config(), 12, &[1, 2, 5, 11]);
     // Three batches for each update.
     let parts = TrainConfig {
-        decay: Decay::Linear,
+        schedule: Schedule::linear(1e-2),
         accumulate: 3,
         ..config()
     };
@@ -238,6 +240,10 @@ struct Waiting<O>(O, usize);
 impl<O: Objective> Objective for Waiting<O> {
     type Batch = O::Batch;
 
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
     fn steps_per_epoch(&self) -> usize {
         self.0.steps_per_epoch()
     }
@@ -250,8 +256,8 @@ impl<O: Objective> Objective for Waiting<O> {
         self.0.batch(step)
     }
 
-    fn loss(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Tensor<1> {
-        self.0.loss(weights, batch, ctx)
+    fn losses(&self, weights: &Weights, batch: &O::Batch, ctx: &Context) -> Losses {
+        self.0.losses(weights, batch, ctx)
     }
 
     fn learning(&self, name: &str) -> Option<Learning> {
@@ -278,9 +284,11 @@ fn released_blocks_start_with_fresh_moments() {
     let trained = |updates, from, restarts_from| {
         let objective = Waiting(Pretraining::new(model.clone(), &records[..], 2, 3), from);
         let config = TrainConfig {
-            decay: Decay::Linear,
+            schedule: Schedule {
+                warmup: Span::Fraction(0.25),
+                ..Schedule::linear(1e-2)
+            },
             updates: Some(updates),
-            warmup_share: 0.25,
             restarts_from,
             ..config()
         };

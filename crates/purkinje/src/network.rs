@@ -10,6 +10,7 @@ use purkinje_models::layers::{Context, Weights};
 use purkinje_record::LeadSet;
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
+use purkinje_train::source::Look;
 use serde_json::Value;
 
 use crate::registry::Complete;
@@ -195,9 +196,9 @@ struct RowsOf<'a, S: System> {
 
 impl<S: System> SeenRows for RowsOf<'_, S> {
     fn see(&self, index: usize, crops: usize) -> Result<Seen> {
-        let inputs = (0..crops).map(|crop| match crops {
-            1 => self.rows.input(index),
-            _ => self.rows.one_of(index, crop, crops),
+        let inputs = (0..crops).map(|k| match crops {
+            1 => self.rows.see(index, Look::Whole),
+            n => self.rows.see(index, Look::Crop { k, n }),
         });
         Ok(seen::<S>(Sight {
             leads: self.leads.clone(),

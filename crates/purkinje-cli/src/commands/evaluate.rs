@@ -18,7 +18,8 @@ use purkinje_models::hug::Classifier;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Split, Store};
-use purkinje_train::source::{StoreCrops, StoreTokens};
+use purkinje_train::hubert::{HubertCutter, StoreCrops};
+use purkinje_train::source::StoreTokens;
 use serde_json::json;
 
 use super::finetune::parse_aggregation;
@@ -178,11 +179,11 @@ fn predict(
         }
         (Network::Hubert(hubert), Head::Hubert(head)) => {
             let (samples, decimation) = hubert_crop(hubert.config());
-            let source = StoreCrops::new(store, rows, contract, samples, decimation);
-            let mut source = source.into_diagnostic()?;
+            let mut cutter = HubertCutter::new(samples, decimation).into_diagnostic()?;
             if compat == Compat::Released {
-                source = source.from_long_pieces(args.seed);
+                cutter = cutter.from_long_pieces(args.seed);
             }
+            let source = StoreCrops::new(store, rows, contract, cutter).into_diagnostic()?;
             let model = HubertClassifier::new(hubert.clone(), head, labels).into_diagnostic()?;
             scores(&model, &source, part, crops, device, same)
         }

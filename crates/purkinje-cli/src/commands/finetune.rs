@@ -24,9 +24,9 @@ use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Store};
 use purkinje_train::class_weights;
 use purkinje_train::clear::Trainable;
-use purkinje_train::hubert::{Freezing, layer_wise_rate};
+use purkinje_train::hubert::{Freezing, HubertCutter, StoreCrops, layer_wise_rate};
 use purkinje_train::recipes::{Size, Start, ValidatedOn};
-use purkinje_train::source::{Source, StoreCrops, StoreTokens};
+use purkinje_train::source::{Look, Source, StoreTokens};
 use purkinje_train::{
     Classification, Kept, Learning, LearningOf, Loss, Next, Observer, RunFolder, StepReport,
     Targets, TrainError, Trained, Validated, one_of_two, train,
@@ -317,7 +317,7 @@ fn hubert_learning(plan: &Plan, config: &HubertConfig) -> Result<Box<LearningOf<
     let (all, linear) = (text == "all", text == "linear");
     let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
     let first = plan.frozen_until.unwrap_or(0);
-    let lr = plan.train.lr;
+    let lr = plan.train.schedule.lr;
     let layer_wise = plan.layer_wise;
     Ok(Box::new(move |name| {
         let trains = match freezing {
@@ -385,12 +385,9 @@ impl Job<'_> {
             }
             (Network::Hubert(hubert), Head::Hubert(head)) => {
                 let (samples, decimation) = hubert_crop(hubert.config());
-                let source = || {
-                    StoreCrops::new(self.store, rows.clone(), self.contract, samples, decimation)
-                        .into_diagnostic()
-                };
+                let cutter = HubertCutter::new(samples, decimation).into_diagnostic()?;
                 let released = plan.compat == Compat::Released;
-                let (mut training, mut judged) = (source()?, source()?);
+                let (mut training, mut judged) = (cutter.clone(), cutter);
                 if plan.random_crop {
                     training = training.random(seed);
                 }
@@ -402,6 +399,11 @@ impl Job<'_> {
                         judged = judged.random(seed.wrapping_add(1));
                     }
                 }
+                let source = |cutter| {
+                    StoreCrops::new(self.store, rows.clone(), self.contract, cutter)
+                        .into_diagnostic()
+                };
+                let (training, judged) = (source(training)?, source(judged)?);
                 let mut config = hubert.config().clone();
                 config.layerdrop = plan.layerdrop.map_or(config.layerdrop, |p| p as f32);
                 let learning = hubert_learning(plan, &config)?;
@@ -650,8 +652,8 @@ impl Job<'_> {
             part.labels.truncate(whole * classes);
         }
         let raw = outputs(model, &part.rows, &self.device, |row| match released {
-            true => source.drawn(row, step),
-            false => source.input(row),
+            true => source.see(row, Look::Step(step)),
+            false => source.see(row, Look::Whole),
         })?;
         let loss = match released {
             true => self.loss(&part, plan),
@@ -742,7 +744,8 @@ where
         self.bar.add(1);
         let best = self.best;
         let best = best.map_or(String::new(), |v| format!(", validation AUROC {v:.3}"));
-        self.bar.message(format!("loss {:.4}{best}", report.loss));
+        self.bar
+            .message(format!("loss {}{best}", report.loss_text()));
         if system::stop_requested() {
             Next::Stop
         } else {

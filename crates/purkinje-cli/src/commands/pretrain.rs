@@ -13,7 +13,9 @@ use purkinje_signal::Preprocess;
 use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::source::{Source as _, StoreTokens};
-use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, train};
+use purkinje_train::{
+    Next, Observer, RunFolder, Schedule, Span, StepReport, TrainConfig, TrainError, train,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -298,10 +300,12 @@ impl Observer for Watch<'_> {
         }
         self.done = report.step;
         self.bar.message(format!(
-            "epoch {} loss {:.4} {:.0} records/s",
-            report.epoch, report.loss, report.records_per_s
+            "epoch {} loss {} {:.0} records/s",
+            report.epoch,
+            report.loss_text(),
+            report.records_per_s
         ));
-        self.last = Some(*report);
+        self.last = Some(report.clone());
         if system::stop_requested() {
             Next::Stop
         } else {
@@ -335,7 +339,10 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
                 batch: 64,
                 quality: String::new(),
                 train: TrainConfig {
-                    lr: if name == "tiny" { 1e-3 } else { 5e-4 },
+                    schedule: Schedule {
+                        lr: if name == "tiny" { 1e-3 } else { 5e-4 },
+                        ..TrainConfig::default().schedule
+                    },
                     ..TrainConfig::default()
                 },
                 clear,
@@ -359,11 +366,13 @@ fn resolve(args: &ClearArgs, store: &Store) -> Result<RunConfig> {
     clear.mask_ratio = args.mask_ratio.unwrap_or(clear.mask_ratio);
     let run = &mut config.train;
     run.epochs = args.epochs.unwrap_or(run.epochs);
-    run.warmup_epochs = args
-        .warmup_epochs
-        .unwrap_or(run.warmup_epochs)
-        .min(run.epochs);
-    run.lr = args.lr.unwrap_or(run.lr);
+    if let Some(epochs) = args.warmup_epochs {
+        run.schedule.warmup = Span::Epochs(epochs);
+    }
+    if let Span::Epochs(epochs) = &mut run.schedule.warmup {
+        *epochs = run.epochs.min(*epochs);
+    }
+    run.schedule.lr = args.lr.unwrap_or(run.schedule.lr);
     run.seed = args.seed.unwrap_or(run.seed);
     run.mixed_precision |= args.mixed_precision;
     config.batch = args.batch.unwrap_or(config.batch);

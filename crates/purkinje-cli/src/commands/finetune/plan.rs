@@ -9,9 +9,9 @@ use purkinje_models::compat::Compat;
 use purkinje_models::hubert::HubertConfig;
 use purkinje_record::LeadSet;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
-use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::recipes::{Recipe, Size, Start, TaskType, Trained, ValidatedOn, recipe};
-use purkinje_train::{Decay, Keep, TrainConfig, ValidationConfig};
+use purkinje_train::{Decay, Keep, Schedule, Span, TrainConfig, ValidationConfig};
 use serde::{Deserialize, Serialize};
 
 use super::Args;
@@ -121,17 +121,15 @@ impl Plan {
         let released = compat == Compat::Released;
         let train = match hubert {
             false => TrainConfig {
-                lr: 5e-4,
-                optimizer: AdamwConfig {
+                optimizer: OptimizerConfig {
                     clip_norm: Some(3.0),
-                    ..AdamwConfig::finetune()
+                    ..OptimizerConfig::finetune()
                 },
                 ..TrainConfig::default()
             },
             true => TrainConfig {
-                lr: 1e-4,
-                decay: Decay::Linear,
-                optimizer: AdamwConfig::hubert(),
+                schedule: Schedule::linear(1e-4),
+                optimizer: OptimizerConfig::hubert(),
                 ..TrainConfig::default()
             },
         };
@@ -216,9 +214,9 @@ impl Plan {
             };
         }
         let train = &mut self.train;
-        train.lr = recipe.lr;
+        train.schedule.lr = recipe.lr;
         train.updates = Some(recipe.max_steps);
-        train.warmup_share = recipe.warmup_share;
+        train.schedule.warmup = Span::Fraction(recipe.warmup_share);
         if let Some(validation) = &mut train.validation {
             validation.every = Some(recipe.validation_interval);
             validation.stopping = Some(StoppingConfig {
@@ -257,10 +255,15 @@ impl Plan {
             train.updates = None;
         }
         train.updates = args.updates.or(train.updates);
-        train.warmup_epochs = train.epochs / 10;
-        train.warmup_share = args.warmup_share.unwrap_or(train.warmup_share);
-        train.lr = args.lr.unwrap_or(train.lr);
-        train.min_lr = train.lr.min(1e-5);
+        let schedule = &mut train.schedule;
+        schedule.lr = args.lr.unwrap_or(schedule.lr);
+        if let Decay::Cosine { end } = &mut schedule.decay {
+            *end = schedule.lr.min(1e-5);
+            schedule.warmup = Span::Epochs(train.epochs / 10);
+        }
+        if let Some(fraction) = args.warmup_share {
+            schedule.warmup = Span::Fraction(fraction);
+        }
         train.accumulate = args.accumulate.unwrap_or(train.accumulate);
         train.restarts_from = frozen_until.filter(|_| compat == Compat::Released);
         if let Some(validation) = &mut train.validation {
@@ -307,7 +310,11 @@ impl Plan {
         if self.layerdrop.is_some_and(|p| !(0.0..1.0).contains(&p)) {
             bail!("`--layerdrop`: expected a probability below 1");
         }
-        if !(0.0..=1.0).contains(&self.train.warmup_share) {
+        let fraction = match self.train.schedule.warmup {
+            Span::Fraction(fraction) => fraction,
+            _ => 0.0,
+        };
+        if !(0.0..=1.0).contains(&fraction) {
             bail!("`--warmup-share`: expected a share from 0 to 1");
         }
         let stopping = self.train.validation.as_ref().and_then(|v| v.stopping);

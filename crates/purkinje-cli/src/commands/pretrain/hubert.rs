@@ -21,12 +21,12 @@ use purkinje_signal::descriptors::{AnalysisRate, Choices, Descriptors, Kind};
 use purkinje_signal::hubert_input::CROP_SAMPLES;
 use purkinje_store::{QualityFilter, Store};
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
-use purkinje_train::hubert::{CodeTraining, CodedCrops, Codes};
-use purkinje_train::optimizer::AdamwConfig;
+use purkinje_train::hubert::{CodeTraining, CodedCrops, Codes, HubertCutter, StoreCrops};
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::schedule::epochs_for;
-use purkinje_train::source::{Source as _, StoreCrops};
+use purkinje_train::source::{Look, Source as _};
 use purkinje_train::{
-    Decay, Keep, Next, Observer, RunFolder, StepReport, TrainConfig, TrainError, Validated,
+    Keep, Next, Observer, RunFolder, Schedule, StepReport, TrainConfig, TrainError, Validated,
     ValidationConfig, train,
 };
 use rayon::prelude::*;
@@ -341,7 +341,8 @@ impl Run<'_> {
         fs::create_dir_all(&dir).map_err(|error| output::cannot_write(&dir, error))?;
         let codes = part.codes(&dir, clusters, before, &fitted)?;
         let (samples, decimation) = hubert_crop(&self.config.hubert);
-        let crops = StoreCrops::new(self.store, part.rows, self.contract, samples, decimation);
+        let cutter = HubertCutter::new(samples, decimation).into_diagnostic()?;
+        let crops = StoreCrops::new(self.store, part.rows, self.contract, cutter);
         let source = CodedCrops::new(crops.into_diagnostic()?, codes).into_diagnostic()?;
         Ok(Some(source))
     }
@@ -366,7 +367,8 @@ impl Run<'_> {
     fn crops(&self) -> Result<StoreCrops<'_>> {
         let (samples, decimation) = hubert_crop(&self.config.hubert);
         let rows = self.rows.clone();
-        StoreCrops::new(self.store, rows, self.contract, samples, decimation).into_diagnostic()
+        let cutter = HubertCutter::new(samples, decimation).into_diagnostic()?;
+        StoreCrops::new(self.store, rows, self.contract, cutter).into_diagnostic()
     }
 
     /// The code words of all records: those there are, or made from features, with the books that `books` finds for them.
@@ -463,7 +465,7 @@ impl Run<'_> {
     ) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(chunk.len());
         for part in chunk.chunks(BATCH) {
-            let inputs = part.par_iter().map(|&index| crops.input(index));
+            let inputs = part.par_iter().map(|&index| crops.see(index, Look::Whole));
             let inputs = inputs.collect::<Result<Vec<_>, _>>().into_diagnostic()?;
             let batch = HubertBatch::new(model.config(), &inputs).into_diagnostic()?;
             let ctx = Context::inference(&self.device);
@@ -579,7 +581,7 @@ impl Observer for Validating<'_> {
         for chunk in all.chunks(BATCH) {
             let (mut inputs, mut codes) = (Vec::new(), Vec::new());
             for &index in chunk {
-                let (input, own) = source.input(index)?;
+                let (input, own) = source.see(index, Look::Whole)?;
                 inputs.push(input);
                 codes.extend(own);
             }
@@ -659,12 +661,9 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
                 train: TrainConfig {
                     epochs: 20,
                     // The published rate is for batches of 448 and hundreds of thousands of steps.
-                    lr: if args.size == "tiny" { 1e-3 } else { 5e-5 },
-                    min_lr: 0.0,
-                    warmup_epochs: 0,
-                    decay: Decay::Linear,
+                    schedule: Schedule::linear(if args.size == "tiny" { 1e-3 } else { 5e-5 }),
                     seed: 42,
-                    optimizer: AdamwConfig::hubert(),
+                    optimizer: OptimizerConfig::hubert(),
                     ..TrainConfig::default()
                 },
                 hubert,
@@ -714,7 +713,7 @@ fn resolve(args: &HubertArgs) -> Result<RunConfig> {
             ..ValidationConfig::default()
         });
     }
-    run.lr = args.lr.unwrap_or(run.lr);
+    run.schedule.lr = args.lr.unwrap_or(run.schedule.lr);
     run.seed = args.seed.unwrap_or(run.seed);
     run.accumulate = args.accumulate.unwrap_or(run.accumulate);
     run.mixed_precision |= args.mixed_precision;

@@ -16,7 +16,7 @@ pub(crate) use conv::{
 };
 use gemm::{View, product, product_over, unwritten, written, zeroed};
 use simd::Drop;
-pub use simd::{Activation, AdamwStep};
+pub use simd::{Activation, AdamStep};
 
 /// Most rows of one block of a linear map.
 const LINEAR_BLOCK: usize = 2048;
@@ -532,13 +532,13 @@ fn interleave(
     }
 }
 
-/// One AdamW update in place.
-pub(crate) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: AdamwStep) {
+/// One update of Adam in place.
+pub(crate) fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: AdamStep) {
     p.par_chunks_mut(FLAT_BLOCK)
         .zip(m.par_chunks_mut(FLAT_BLOCK))
         .zip(v.par_chunks_mut(FLAT_BLOCK))
         .zip(grad.par_chunks(FLAT_BLOCK))
-        .for_each(|(((p, m), v), g)| simd::adamw(p, m, v, g, step));
+        .for_each(|(((p, m), v), g)| simd::adam(p, m, v, g, step));
 }
 
 /// Sum of squares.

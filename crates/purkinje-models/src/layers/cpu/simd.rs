@@ -882,18 +882,20 @@ by_machine! {
         grad: &mut [f32], probabilities: &[f32], width: usize, first_row: usize, drop: Option<Drop>)
 }
 
-/// The constants of one AdamW step for one tensor.
+/// The constants of one step of Adam for one tensor.
 #[derive(Clone, Copy, Debug)]
-pub struct AdamwStep {
-    /// 1 - lr * weight decay.
+pub struct AdamStep {
+    /// Decoupled weight decay: what the parameter is multiplied with, 1 - lr * weight decay.
     pub decay: f32,
+    /// L2 weight decay: how much of the parameter is added to its gradient.
+    pub l2: f32,
     /// First-moment rate.
     pub beta1: f32,
     /// Second-moment rate.
     pub beta2: f32,
-    /// lr / (1 - beta1^t).
+    /// lr / (1 - beta1^t); times sqrt(1 - beta2^t) where `eps` enters before the correction of the second moment.
     pub step: f32,
-    /// 1 / sqrt(1 - beta2^t).
+    /// 1 / sqrt(1 - beta2^t); 1 where `eps` enters before that correction.
     pub second_scale: f32,
     /// Added to the root.
     pub eps: f32,
@@ -902,15 +904,33 @@ pub struct AdamwStep {
 }
 
 #[inline(always)]
-fn adamw_body<const FMA: bool>(
+fn adam_body<const FMA: bool>(
     p: &mut [f32],
     m: &mut [f32],
     v: &mut [f32],
     grad: &[f32],
-    s: AdamwStep,
+    s: AdamStep,
+) {
+    // Two loops: the one without has nothing to do with the parameter before its end.
+    match s.l2 == 0.0 {
+        true => adam_loop::<FMA, false>(p, m, v, grad, s),
+        false => adam_loop::<FMA, true>(p, m, v, grad, s),
+    }
+}
+
+#[inline(always)]
+fn adam_loop<const FMA: bool, const L2: bool>(
+    p: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    grad: &[f32],
+    s: AdamStep,
 ) {
     for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(grad) {
-        let g = g * s.clip;
+        let mut g = g * s.clip;
+        if L2 {
+            g = fma::<FMA>(s.l2, *p, g);
+        }
         *m = fma::<FMA>(1.0 - s.beta1, g - *m, *m);
         *v = fma::<FMA>(g * g, 1.0 - s.beta2, *v * s.beta2);
         let root = fma::<FMA>(v.sqrt(), s.second_scale, s.eps);
@@ -918,8 +938,8 @@ fn adamw_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// One AdamW update in place (decoupled weight decay, bias-corrected).
-    pub(super) fn adamw / adamw_body(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], s: AdamwStep)
+    /// One bias-corrected update in place.
+    pub(super) fn adam / adam_body(p: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], s: AdamStep)
 }
 
 #[inline(always)]

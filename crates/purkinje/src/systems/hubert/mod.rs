@@ -10,11 +10,12 @@ use purkinje_models::hubert::{
 };
 use purkinje_models::layers::{Context, WeightError, Weights};
 use purkinje_record::LeadSet;
-use purkinje_signal::hubert_input::{CROP_SAMPLES, DECIMATION, HubertInputs, crop_start};
+use purkinje_signal::hubert_input::{CROP_SAMPLES, DECIMATION};
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::TrainError;
-use purkinje_train::source::StoreCrops;
+use purkinje_train::hubert::{HubertCutter, StoreCrops};
+use purkinje_train::source::{Cut as _, Look};
 
 use crate::Result;
 use crate::network::values;
@@ -139,19 +140,13 @@ impl System for Hubert {
         crops: usize,
     ) -> Result<Vec<HubertInput>, String> {
         let (samples, decimation) = crop(encoder.config());
-        let cutter = HubertInputs::new(decimation).map_err(|error| error.to_string())?;
+        let cutter = HubertCutter::new(samples, decimation).map_err(|error| error.to_string())?;
         // Stored samples are single precision; a recording and its store give one input.
         let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
         let leads = prepared.leads.len();
-        let cut = (0..crops).map(|crop| {
-            let start = crop_start(rows.len() / leads, samples, crop, crops);
-            let cut = cutter.crop(&rows, leads, start, samples);
-            Ok(HubertInput {
-                samples: cut.map_err(|error| error.to_string())?.signal,
-                real: None,
-            })
-        });
-        cut.collect()
+        let cut = (0..crops).map(|k| cutter.cut(&rows, leads, 0, Look::Crop { k, n: crops }));
+        let cut = cut.collect::<Result<_, _>>();
+        cut.map_err(|error| error.to_string())
     }
 
     fn rows<'a>(
@@ -163,11 +158,12 @@ impl System for Hubert {
         seed: u64,
     ) -> Result<Rows<'a, hubert::Hubert>, TrainError> {
         let (samples, decimation) = crop(encoder.config());
-        let source = StoreCrops::new(store, rows, contract, samples, decimation)?;
-        Ok(Box::new(match compat {
-            Compat::Paper => source,
-            Compat::Released => source.from_long_pieces(seed),
-        }))
+        let cutter = HubertCutter::new(samples, decimation)?;
+        let cutter = match compat {
+            Compat::Paper => cutter,
+            Compat::Released => cutter.from_long_pieces(seed),
+        };
+        Ok(Box::new(StoreCrops::new(store, rows, contract, cutter)?))
     }
 
     fn alike(a: &HubertInput, b: &HubertInput) -> bool {
