@@ -25,7 +25,8 @@ pub trait Objective: Sync {
     /// When a record cannot be read.
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError>;
 
-    /// The loss of a batch under `weights`.
+    /// The loss of a batch under `weights`. State that the pass hands back ([`Context::hand_back`]) is stored before the
+    /// next batch, also where several batches make one update.
     fn loss(&self, weights: &Weights, batch: &Self::Batch, ctx: &Context) -> Tensor<1>;
 
     /// How the parameter of that name learns, if it does.

@@ -325,6 +325,7 @@ pub fn train<O: Objective>(
                     learning.is_some_and(|learning| learning.from <= step)
                 });
                 let loss = objective.loss(&tracked, &batch, &ctx);
+                weights.store(ctx.take_handed_back())?;
                 // The mean over all parts is what a batch of their size would give.
                 let loss = match parts {
                     1 => loss,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
+use super::weights::HandedBack;
 use crate::random::Stream;
 
 /// What every layer of one forward pass shares.
@@ -24,6 +25,7 @@ pub struct Context {
     site: Cell<u64>,
     regulated: Rc<[f64]>,
     trace: Option<Trace>,
+    handed_back: Rc<RefCell<HandedBack>>,
 }
 
 /// Named intermediate values of a forward pass, row-major with their shapes.
@@ -46,6 +48,7 @@ impl Context {
             site: Cell::new(0),
             regulated: Rc::new([]),
             trace: None,
+            handed_back: Rc::default(),
         }
     }
 
@@ -117,6 +120,38 @@ impl Context {
 
     pub(crate) fn fused(&self) -> bool {
         self.fused
+    }
+
+    /// Whether this is a forward pass of training.
+    pub fn trains(&self) -> bool {
+        self.training
+    }
+
+    /// Hands back the value that the state `name` has after this layer, outside of the graph. A layer that is met again
+    /// in the same pass replaces what it handed back before, and starts from it ([`Context::latest`]). Nothing happens
+    /// outside of training.
+    pub fn hand_back(&self, name: &str, value: Tensor<1>) {
+        if !self.training {
+            return;
+        }
+        let value = value.inner();
+        let mut all = self.handed_back.borrow_mut();
+        match all.iter_mut().find(|(other, _)| other == name) {
+            Some((_, own)) => *own = value,
+            None => all.push((name.to_owned(), value)),
+        }
+    }
+
+    /// What was handed back under this name in this pass, if anything was.
+    pub fn latest(&self, name: &str) -> Option<Tensor<1>> {
+        let all = self.handed_back.borrow();
+        let own = all.iter().find(|(other, _)| other == name);
+        own.map(|(_, value)| value.clone())
+    }
+
+    /// Takes what this pass handed back, for [`Weights::store`](super::Weights::store).
+    pub fn take_handed_back(&self) -> HandedBack {
+        self.handed_back.take()
     }
 
     /// Probability and key of the next dropout site.

@@ -23,4 +23,4 @@ pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
 pub use dropout::dropout;
 pub use linear::{Activation, linear};
 pub use norm::{add_layer_norm, layer_norm};
-pub use weights::{Parameter, WeightError, Weights};
+pub use weights::{HandedBack, Parameter, WeightError, Weights};
