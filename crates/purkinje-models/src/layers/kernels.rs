@@ -97,13 +97,13 @@ pub(crate) trait Kernels: Backend {
 }
 
 /// The samples of a contiguous float32 tensor.
-fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     let start = tensor.layout().start_offset();
     let count = tensor.layout().num_elements();
     &tensor.storage::<f32>()[start..start + count]
 }
 
-fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
+pub(super) fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(data, shape))
 }
 

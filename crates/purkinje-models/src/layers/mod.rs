@@ -1,6 +1,8 @@
 //! Layers all systems share. On the CPU they run on fused kernels, elsewhere as plain tensor operations.
 
 mod attention;
+mod batch_norm;
+mod batch_norm_kernels;
 mod block;
 mod context;
 mod conv;
@@ -16,6 +18,7 @@ pub mod update;
 mod weights;
 
 pub use attention::{AttentionWeights, Projection, attention, attention_weights};
+pub use batch_norm::{BatchNorm, BatchNormWeights, batch_norm, conv1d_batch_norm};
 pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block};
 pub use context::{Context, Trace};
 pub(crate) use conv::kernel_norm;

@@ -3,6 +3,7 @@
 //!
 //! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
 
+mod column_norm;
 mod conv;
 mod gemm;
 mod simd;
@@ -10,10 +11,10 @@ mod tiles;
 
 use rayon::prelude::*;
 
-pub(crate) use conv::{
-    ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward, weight_norm,
-    weight_norm_backward,
+pub(crate) use column_norm::{
+    batch_norm, batch_norm_backward, batch_statistics, channel_norm, channel_norm_backward,
 };
+pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_norm_backward};
 use gemm::{View, product, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamwStep};
