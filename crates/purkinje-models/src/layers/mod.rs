@@ -23,7 +23,7 @@ pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block};
 pub use context::{Context, Trace};
 pub(crate) use conv::kernel_norm;
 pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
-pub use dropout::dropout;
+pub use dropout::{DropoutMask, dropout};
 pub use linear::{Activation, linear};
 pub use norm::{add_layer_norm, layer_norm};
 pub use weights::{HandedBack, Parameter, WeightError, Weights};
