@@ -28,7 +28,8 @@ pub trait Objective: Sync {
     /// When a record cannot be read.
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError>;
 
-    /// The losses of a batch under `weights`; what is minimised is their weighted sum.
+    /// The losses of a batch under `weights`; what is minimised is their weighted sum. State that the pass hands back
+    /// ([`Context::hand_back`]) is stored before the next batch, also where several batches make one update.
     fn losses(&self, weights: &Weights, batch: &Self::Batch, ctx: &Context) -> Losses;
 
     /// Whether a batch cannot be worked on in parts, because the loss compares its records with each other as

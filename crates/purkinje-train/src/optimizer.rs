@@ -136,13 +136,17 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer at step 0 for those parameters of `weights` that learn, as `learning` says of their names.
+    /// An optimizer at step 0 for those parameters of `weights` that learn, as `learning` says of their names. State of
+    /// the network is passed by.
     pub fn new(
         weights: &Weights,
         learning: impl Fn(&str) -> Option<Learning>,
         config: OptimizerConfig,
     ) -> Self {
-        let each = || weights.iter().map(|p| (learning(&p.name), &p.value));
+        let each = || {
+            let learning = |p: &Parameter| learning(&p.name).filter(|_| !p.state);
+            weights.iter().map(move |p| (learning(p), &p.value))
+        };
         Optimizer {
             config,
             steps: 0,
@@ -164,12 +168,12 @@ impl Optimizer {
         self.steps
     }
 
-    /// First and second moment of every parameter that trains, `None` for the others, in state-dict order.
+    /// First and second moment of every parameter that trains, `None` for the others and for state, in state-dict order.
     pub fn moments(&self) -> &[Option<[Tensor<1>; 2]>] {
         &self.moments
     }
 
-    /// Continues from stored moments, one entry for each parameter.
+    /// Continues from stored moments, one entry for each entry of the weights.
     pub fn restore(&mut self, steps: u64, moments: Vec<Option<[Tensor<1>; 2]>>) {
         self.steps = steps;
         self.moments = moments;

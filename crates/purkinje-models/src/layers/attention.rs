@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};
 
 use super::context::Context;
+use super::cpu::Drawn;
 use super::kernels::Kernels;
 use super::linear::{Activation, linear};
 
@@ -40,25 +41,32 @@ pub fn attention(
     heads: usize,
     ctx: &Context,
 ) -> Tensor<3> {
+    let [batch, length, _] = x.dims();
     let projected = project(x, w, ctx);
     let site = ctx.next_dropout();
     let mixed = if ctx.fused() {
         let none = || Tensor::<3>::zeros([0, 0, 0], ctx.device());
         let mask = mask.cloned().unwrap_or_else(none).into_dispatch();
+        let factors = site.factors([batch, heads, length, length], ctx);
+        let factors = factors
+            .unwrap_or_else(|| Tensor::zeros([0, 0, 0, 0], ctx.device()))
+            .into_dispatch();
+        let (p, key) = site.drawn();
+        let drawn = Drawn { p, key };
         let mixed = match projected {
             Projected::Packed(qkv) => {
-                Dispatch::attention(qkv.into_dispatch(), mask, heads, site.0, site.1)
+                Dispatch::attention(qkv.into_dispatch(), mask, factors, heads, drawn)
             }
             Projected::Separate(parts) => {
                 let [q, k, v] = parts.map(Tensor::into_dispatch);
-                Dispatch::attention_of_three(q, k, v, mask, heads, site.0, site.1)
+                Dispatch::attention_of_three(q, k, v, mask, factors, heads, drawn)
             }
         };
         Tensor::from_dispatch(mixed)
     } else {
         let (p, v) = probabilities(projected, mask, heads, ctx);
         let [batch, _, length, head] = v.dims();
-        let p = ctx.drop_composed(p, site);
+        let p = ctx.drop_composed(p, &site);
         ctx.matmul(p, v)
             .swap_dims(1, 2)
             .reshape([batch, length, heads * head])

@@ -1,12 +1,14 @@
 //! How a forward pass runs: on which device, with which kernels, with or without dropout.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 
+use super::dropout::{DropoutMask, Site};
+use super::weights::HandedBack;
 use crate::random::Stream;
 
 /// What every layer of one forward pass shares.
@@ -23,7 +25,10 @@ pub struct Context {
     seed: u64,
     site: Cell<u64>,
     regulated: Rc<[f64]>,
+    /// Masks not met so far, where they are recorded ones.
+    masks: Option<Rc<RefCell<VecDeque<DropoutMask>>>>,
     trace: Option<Trace>,
+    handed_back: Rc<RefCell<HandedBack>>,
 }
 
 /// Named intermediate values of a forward pass, row-major with their shapes.
@@ -45,7 +50,9 @@ impl Context {
             seed: 0,
             site: Cell::new(0),
             regulated: Rc::new([]),
+            masks: None,
             trace: None,
+            handed_back: Rc::default(),
         }
     }
 
@@ -65,6 +72,23 @@ impl Context {
             regulated: dropouts.into(),
             ..self
         }
+    }
+
+    /// Recorded masks in place of drawn ones, in the order in which dropout is applied: places whose probability is 0 take
+    /// none. Everything else of the pass is as it is with drawn masks. A part of the network that may be left out takes a
+    /// mask of one number.
+    ///
+    /// Layers panic when the masks are used up or do not have the shape of what is dropped.
+    pub fn with_dropout_masks(self, masks: impl IntoIterator<Item = DropoutMask>) -> Self {
+        Context {
+            masks: Some(Rc::new(RefCell::new(masks.into_iter().collect()))),
+            ..self
+        }
+    }
+
+    /// How many recorded masks no layer has taken so far.
+    pub fn masks_left(&self) -> usize {
+        self.masks.as_ref().map_or(0, |masks| masks.borrow().len())
     }
 
     /// Dropout probabilities that change while a network learns; empty where none does.
@@ -119,15 +143,58 @@ impl Context {
         self.fused
     }
 
-    /// Probability and key of the next dropout site.
-    pub(crate) fn next_dropout(&self) -> (f32, u64) {
+    /// Whether this is a forward pass of training.
+    pub fn trains(&self) -> bool {
+        self.training
+    }
+
+    /// Hands back the value that the state `name` has after this layer, outside of the graph. A layer that is met again
+    /// in the same pass replaces what it handed back before, and starts from it ([`Context::latest`]). Nothing happens
+    /// outside of training.
+    pub fn hand_back(&self, name: &str, value: Tensor<1>) {
+        if !self.training {
+            return;
+        }
+        let value = value.inner();
+        let mut all = self.handed_back.borrow_mut();
+        match all.iter_mut().find(|(other, _)| other == name) {
+            Some((_, own)) => *own = value,
+            None => all.push((name.to_owned(), value)),
+        }
+    }
+
+    /// What was handed back under this name in this pass, if anything was.
+    pub fn latest(&self, name: &str) -> Option<Tensor<1>> {
+        let all = self.handed_back.borrow();
+        let own = all.iter().find(|(other, _)| other == name);
+        own.map(|(_, value)| value.clone())
+    }
+
+    /// Takes what this pass handed back, for [`Weights::store`](super::Weights::store).
+    pub fn take_handed_back(&self) -> HandedBack {
+        self.handed_back.take()
+    }
+
+    /// The next place where dropout is applied.
+    pub(crate) fn next_dropout(&self) -> Site {
+        let p = self.dropout.get();
+        self.next_site(p)
+    }
+
+    fn next_site(&self, p: f32) -> Site {
         let site = self.site.get();
         self.site.set(site + 1);
-        (
-            self.dropout.get(),
-            self.seed
+        let recorded = self.masks.as_ref().filter(|_| p > 0.0).map(|masks| {
+            let mask = masks.borrow_mut().pop_front();
+            mask.unwrap_or_else(|| panic!("dropout is applied more often than masks were recorded"))
+        });
+        Site {
+            p,
+            key: self
+                .seed
                 .wrapping_add(site.wrapping_mul(0xd134_2543_de82_ef95)),
-        )
+            recorded,
+        }
     }
 
     /// Runs `part` with this probability of dropout, or none when nothing is trained.
@@ -143,21 +210,23 @@ impl Context {
         if !self.training || p == 0.0 {
             return false;
         }
-        let (_, key) = self.next_dropout();
-        Stream::new(key, "skipped part").uniform() < f64::from(p)
+        let site = self.next_site(p);
+        match site.recorded {
+            Some(mask) => !mask.keep.iter().all(|keep| *keep),
+            None => Stream::new(site.key, "skipped part").uniform() < f64::from(p),
+        }
     }
 
     /// The composed form of a dropout site.
-    pub(crate) fn drop_composed<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        (p, key): (f32, u64),
-    ) -> Tensor<D> {
-        if p == 0.0 {
+    pub(crate) fn drop_composed<const D: usize>(&self, x: Tensor<D>, site: &Site) -> Tensor<D> {
+        if site.p == 0.0 {
             return x;
         }
-        let keep = f64::from(1.0 - p);
-        self.device.seed(key);
+        if site.recorded.is_some() {
+            return site.drop_recorded(x, self);
+        }
+        let keep = f64::from(1.0 - site.p);
+        self.device.seed(site.key);
         let mask = Tensor::<D>::random(x.shape(), Distribution::Bernoulli(keep), &self.device);
         x * mask.div_scalar(keep)
     }

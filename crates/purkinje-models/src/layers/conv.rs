@@ -121,7 +121,7 @@ pub(crate) fn kernel_norm(direction: Tensor<3>) -> Tensor<3> {
         .sqrt()
 }
 
-fn activate(x: Tensor<3>, act: Activation) -> Tensor<3> {
+pub(super) fn activate(x: Tensor<3>, act: Activation) -> Tensor<3> {
     match act {
         Activation::Identity => x,
         Activation::Relu => activation::relu(x),
@@ -144,6 +144,9 @@ mod tests {
             (2, 30, 4, 6, 3, 1, [1, 1], 2, Activation::Identity),
             (2, 31, 4, 6, 7, 2, [3, 3], 1, Activation::Gelu),
             (1, 20, 3, 3, 2, 3, [1, 0], 3, Activation::Identity),
+            // The shortcuts of a residual network.
+            (3, 25, 6, 9, 1, 2, [0, 0], 1, Activation::Identity),
+            (2, 30, 6, 9, 3, 2, [1, 1], 3, Activation::Relu),
         ] {
             let shapes: [&[usize]; 3] = [
                 &[batch, length, inputs],

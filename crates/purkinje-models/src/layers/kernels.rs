@@ -14,7 +14,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
-use super::cpu::{self, Activation, AttentionShape, ConvShape, Projections};
+use super::cpu::{self, Activation, AttentionShape, ConvShape, Drawn, Projections};
 
 /// Fused layers. Shapes: the last dimension is the width, everything before it counts as rows.
 #[backend_extension(Flex, Autodiff)]
@@ -49,13 +49,14 @@ pub(crate) trait Kernels: Backend {
     ) -> FloatTensor<Self>;
 
     /// Multi-head attention on packed projections `[batch, length, 3 * width]`; `masks` `[n, length, length]` with n
-    /// 0, 1 or batch is added to the scores.
+    /// 0, 1 or batch is added to the scores. Dropout on the weights is drawn, or `factors` `[batch, heads, length, length]`
+    /// (empty where it is drawn) are what they are multiplied with.
     fn attention(
         qkv: FloatTensor<Self>,
         masks: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FloatTensor<Self>;
 
     /// [`Kernels::attention`] on queries, keys and values `[batch, length, width]` each.
@@ -64,9 +65,9 @@ pub(crate) trait Kernels: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         masks: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FloatTensor<Self>;
 
     /// Dropout alone.
@@ -97,13 +98,13 @@ pub(crate) trait Kernels: Backend {
 }
 
 /// The samples of a contiguous float32 tensor.
-fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     let start = tensor.layout().start_offset();
     let count = tensor.layout().num_elements();
     &tensor.storage::<f32>()[start..start + count]
 }
 
-fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
+pub(super) fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(data, shape))
 }
 
@@ -130,9 +131,9 @@ fn projections(held: &[FlexTensor], shape: AttentionShape) -> Projections<'_> {
 fn attention_forward(
     held: &[FlexTensor],
     masks: &FlexTensor,
+    factors: &FlexTensor,
     shape: AttentionShape,
-    dropout: f32,
-    key: u64,
+    drawn: Drawn,
 ) -> (FlexTensor, FlexTensor) {
     let AttentionShape {
         batch,
@@ -142,7 +143,8 @@ fn attention_forward(
         ..
     } = shape;
     let projections = projections(held, shape);
-    let (out, probabilities) = cpu::attention(projections, slice(masks), shape, dropout, key);
+    let (masks, factors) = (slice(masks), slice(factors));
+    let (out, probabilities) = cpu::attention(projections, masks, factors, shape, drawn);
     (
         tensor(out, Shape::new([batch, length, heads * head])),
         tensor(probabilities, Shape::new([batch, heads, length, length])),
@@ -222,13 +224,13 @@ impl Kernels for Flex {
     fn attention(
         qkv: FlexTensor,
         masks: FlexTensor,
+        factors: FlexTensor,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FlexTensor {
         let (held, masks) = ([qkv.to_contiguous()], masks.to_contiguous());
         let shape = attention_shape(&held, &masks, heads);
-        attention_forward(&held, &masks, shape, dropout, key).0
+        attention_forward(&held, &masks, &factors.to_contiguous(), shape, drawn).0
     }
 
     fn attention_of_three(
@@ -236,13 +238,13 @@ impl Kernels for Flex {
         k: FlexTensor,
         v: FlexTensor,
         masks: FlexTensor,
+        factors: FlexTensor,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FlexTensor {
         let (held, masks) = ([q, k, v].map(|t| t.to_contiguous()), masks.to_contiguous());
         let shape = attention_shape(&held, &masks, heads);
-        attention_forward(&held, &masks, shape, dropout, key).0
+        attention_forward(&held, &masks, &factors.to_contiguous(), shape, drawn).0
     }
 
     fn dropout(x: FlexTensor, dropout: f32, key: u64) -> FlexTensor {
@@ -421,9 +423,9 @@ struct AttentionBackward;
 struct AttentionState<const N: usize> {
     held: [FlexTensor; N],
     probabilities: FlexTensor,
+    factors: FlexTensor,
     shape: AttentionShape,
-    dropout: f32,
-    key: u64,
+    drawn: Drawn,
 }
 
 impl<const N: usize> Backward<Flex, N> for AttentionBackward {
@@ -436,9 +438,9 @@ impl<const N: usize> Backward<Flex, N> for AttentionBackward {
             slice(&grad),
             projections(&s.held, s.shape),
             slice(&s.probabilities),
+            slice(&s.factors),
             s.shape,
-            s.dropout,
-            s.key,
+            s.drawn,
         );
         for ((node, grad), held) in ops.parents.into_iter().zip(all).zip(&s.held) {
             if let Some(node) = node {
@@ -659,13 +661,13 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     fn attention(
         qkv: FloatTensor<Self>,
         masks: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FloatTensor<Self> {
         let nodes = [qkv.node()];
         let held = [qkv.into_primitive().to_contiguous()];
-        attend::<C, 1>(nodes, held, masks, heads, dropout, key)
+        attend::<C, 1>(nodes, held, masks, factors, heads, drawn)
     }
 
     fn attention_of_three(
@@ -673,13 +675,13 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         masks: FloatTensor<Self>,
+        factors: FloatTensor<Self>,
         heads: usize,
-        dropout: f32,
-        key: u64,
+        drawn: Drawn,
     ) -> FloatTensor<Self> {
         let nodes = [q.node(), k.node(), v.node()];
         let held = [q, k, v].map(|t| t.into_primitive().to_contiguous());
-        attend::<C, 3>(nodes, held, masks, heads, dropout, key)
+        attend::<C, 3>(nodes, held, masks, factors, heads, drawn)
     }
 
     fn dropout(x: FloatTensor<Self>, dropout: f32, key: u64) -> FloatTensor<Self> {
@@ -785,13 +787,13 @@ fn attend<C: CheckpointStrategy, const N: usize>(
     nodes: [NodeGuard; N],
     held: [FlexTensor; N],
     masks: FloatTensor<Autodiff<Flex, C>>,
+    factors: FloatTensor<Autodiff<Flex, C>>,
     heads: usize,
-    dropout: f32,
-    key: u64,
+    drawn: Drawn,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let masks = masks.into_primitive().to_contiguous();
+    let [masks, factors] = [masks, factors].map(|t| t.into_primitive().to_contiguous());
     let shape = attention_shape(&held, &masks, heads);
-    let (out, probabilities) = attention_forward(&held, &masks, shape, dropout, key);
+    let (out, probabilities) = attention_forward(&held, &masks, &factors, shape, drawn);
     match AttentionBackward
         .prepare::<C>(nodes)
         .compute_bound()
@@ -801,9 +803,9 @@ fn attend<C: CheckpointStrategy, const N: usize>(
             AttentionState {
                 held,
                 probabilities,
+                factors,
                 shape,
-                dropout,
-                key,
+                drawn,
             },
             out,
         ),

@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::context::Context;
 pub use super::cpu::Activation;
+use super::dropout::Site;
 use super::kernels::Kernels;
 
 /// `activation(x w^T + b)`, then dropout if `drop`; `x` `[.., k]`, `w` `[m, k]`, `b` `[m]` -> `[.., m]`.
@@ -16,10 +17,16 @@ pub fn linear<const D: usize>(
     drop: bool,
     ctx: &Context,
 ) -> Tensor<D> {
-    let site = if drop { ctx.next_dropout() } else { (0.0, 0) };
+    let site = if drop {
+        ctx.next_dropout()
+    } else {
+        Site::nowhere()
+    };
     if ctx.fused() {
         let (x, w, b) = (x.into_dispatch(), w.into_dispatch(), b.into_dispatch());
-        return Tensor::from_dispatch(Dispatch::linear(x, w, b, act, site.0, site.1));
+        let (p, key) = site.drawn();
+        let y = Tensor::from_dispatch(Dispatch::linear(x, w, b, act, p, key));
+        return site.drop_recorded(y, ctx);
     }
     let mut dims = x.dims();
     let k = dims[D - 1];
@@ -32,7 +39,7 @@ pub fn linear<const D: usize>(
         Activation::Gelu => activation::gelu(y),
     };
     dims[D - 1] = m;
-    ctx.drop_composed(y.reshape(dims), site)
+    ctx.drop_composed(y.reshape(dims), &site)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Layers all systems share. On the CPU they run on fused kernels, elsewhere as plain tensor operations.
 
 mod attention;
+mod batch_norm;
+mod batch_norm_kernels;
 mod block;
 mod context;
 mod conv;
@@ -16,11 +18,12 @@ pub mod update;
 mod weights;
 
 pub use attention::{AttentionWeights, Projection, attention, attention_weights};
+pub use batch_norm::{BatchNorm, BatchNormWeights, batch_norm, conv1d_batch_norm};
 pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block};
 pub use context::{Context, Trace};
 pub(crate) use conv::kernel_norm;
 pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
-pub use dropout::dropout;
+pub use dropout::{DropoutMask, dropout};
 pub use linear::{Activation, linear};
 pub use norm::{add_layer_norm, layer_norm};
-pub use weights::{Parameter, WeightError, Weights};
+pub use weights::{HandedBack, Parameter, WeightError, Weights};

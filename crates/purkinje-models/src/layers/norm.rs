@@ -38,17 +38,24 @@ pub fn add_layer_norm<const D: usize>(
 ) -> Tensor<D> {
     let site = ctx.next_dropout();
     if ctx.fused() {
+        let (p, key) = site.drawn();
         return Tensor::from_dispatch(Dispatch::add_layer_norm(
             x.into_dispatch(),
-            residual.into_dispatch(),
+            site.drop_recorded(residual, ctx).into_dispatch(),
             gamma.into_dispatch(),
             beta.into_dispatch(),
             eps,
-            site.0,
-            site.1,
+            p,
+            key,
         ));
     }
-    layer_norm(x + ctx.drop_composed(residual, site), gamma, beta, eps, ctx)
+    layer_norm(
+        x + ctx.drop_composed(residual, &site),
+        gamma,
+        beta,
+        eps,
+        ctx,
+    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,15 @@ pub(super) fn check<const D: usize>(
     shapes: &[&[usize]],
     f: impl Fn(&[Tensor<1>], &Context) -> Tensor<D>,
 ) {
+    check_in(false, shapes, f);
+}
+
+/// [`check`] in a pass that trains, without dropout, or one that does not.
+pub(super) fn check_in<const D: usize>(
+    training: bool,
+    shapes: &[&[usize]],
+    f: impl Fn(&[Tensor<1>], &Context) -> Tensor<D>,
+) {
     let device = Device::flex().autodiff();
     device.seed(3);
     let parameters: Vec<Tensor<1>> = shapes
@@ -20,7 +29,10 @@ pub(super) fn check<const D: usize>(
         })
         .collect();
     let mut runs = [false, true].map(|fused| {
-        let ctx = Context::inference(&device);
+        let ctx = match training {
+            true => Context::training(&device, 0.0, 0),
+            false => Context::inference(&device),
+        };
         let ctx = if fused { ctx } else { ctx.composed() };
         let leaves: Vec<_> = parameters
             .iter()

@@ -1,10 +1,11 @@
-//! Named parameters of a network, in the order of its published state dict.
+//! Named weights of a network, in the order of its published state dict: parameters, which an optimizer changes, and
+//! state, which forward passes of training hand back (the running statistics of batch normalisation).
 
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
-/// One parameter: stored flat, so that optimizers and checkpoints need not know ranks.
+/// One entry: stored flat, so that optimizers and checkpoints need not know ranks.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Name in the published state dict.
@@ -13,9 +14,17 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Values, row-major.
     pub value: Tensor<1>,
+    /// Whether it is state: never tracked, never changed by an optimizer, only by [`Weights::store`].
+    pub state: bool,
 }
 
-/// The parameters of a network by name.
+/// Values that a forward pass of training hands back, by name: see [`Context::hand_back`](super::Context::hand_back).
+pub type HandedBack = Vec<(String, Tensor<1>)>;
+
+/// The weights of a network by name.
+///
+/// Files hold parameters and state alike and do not mark which is which: a network declares its state when it is built
+/// ([`Weights::declare_state`]).
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
     list: Vec<Parameter>,
@@ -40,10 +49,27 @@ pub enum WeightError {
         /// The shape the configuration asks for.
         expected: Vec<usize>,
     },
+    /// A forward pass handed back what no optimizer may lose.
+    #[error(
+        "`{0}` was handed back by a forward pass but is a parameter: the network must declare it as state"
+    )]
+    NotState(String),
+    /// A forward pass handed back another number of values than there are.
+    #[error(
+        "{found} values were handed back for `{name}`, which has {expected}: the layer and the weights differ in size"
+    )]
+    Count {
+        /// Its name.
+        name: String,
+        /// The number of values handed back.
+        found: usize,
+        /// The number of values it has.
+        expected: usize,
+    },
 }
 
 impl Weights {
-    /// Adds a parameter; a second one of the same name replaces the first.
+    /// Adds a parameter; a second entry of the same name replaces the first.
     pub fn insert(
         &mut self,
         name: impl Into<String>,
@@ -51,18 +77,77 @@ impl Weights {
         data: Vec<f32>,
         device: &Device,
     ) {
-        let value = Tensor::from_data(
-            TensorData::new(data, Shape::new([shape.iter().product()])),
-            device,
-        );
         self.put(Parameter {
             name: name.into(),
             shape: shape.to_vec(),
-            value,
+            value: flat(data, shape, device),
+            state: false,
         });
     }
 
-    /// Adds a parameter of other weights; it replaces one of the same name.
+    /// Adds state; it replaces an entry of the same name.
+    pub fn insert_state(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        data: Vec<f32>,
+        device: &Device,
+    ) {
+        self.put(Parameter {
+            name: name.into(),
+            shape: shape.to_vec(),
+            value: flat(data, shape, device),
+            state: true,
+        });
+    }
+
+    /// Makes exactly these entries state and all others parameters: what a network does with weights from a file.
+    ///
+    /// # Errors
+    /// Names the first that is missing.
+    pub fn declare_state<'n>(
+        &mut self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<(), WeightError> {
+        for entry in &mut self.list {
+            entry.state = false;
+        }
+        for name in names {
+            let place = self.index.get(name).copied();
+            let place = place.ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+            self.list[place].state = true;
+        }
+        Ok(())
+    }
+
+    /// Stores what a forward pass of training handed back, in its order.
+    ///
+    /// # Errors
+    /// When a name is missing, is that of a parameter, or has another number of values; what came before it is stored.
+    pub fn store(&mut self, handed_back: HandedBack) -> Result<(), WeightError> {
+        for (name, value) in handed_back {
+            let place = self.index.get(&name).copied();
+            let Some(place) = place else {
+                return Err(WeightError::Missing(name));
+            };
+            let own = &mut self.list[place];
+            let [found, expected] = [value.dims()[0], own.value.dims()[0]];
+            if !own.state {
+                return Err(WeightError::NotState(name));
+            }
+            if found != expected {
+                return Err(WeightError::Count {
+                    name,
+                    found,
+                    expected,
+                });
+            }
+            own.value = value;
+        }
+        Ok(())
+    }
+
+    /// Adds an entry of other weights; it replaces one of the same name.
     pub fn put(&mut self, parameter: Parameter) {
         match self.index.get(&parameter.name) {
             Some(&i) => self.list[i] = parameter,
@@ -73,7 +158,7 @@ impl Weights {
         }
     }
 
-    /// The parameters of these names, in their order, as far as they are here.
+    /// The entries of these names, in their order, as far as they are here.
     pub fn subset<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Weights {
         let mut own = Weights::default();
         for parameter in names.into_iter().filter_map(|name| self.parameter(name)) {
@@ -82,17 +167,17 @@ impl Weights {
         own
     }
 
-    /// The parameters in state-dict order.
+    /// Parameters and state in state-dict order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Parameter> {
         self.list.iter()
     }
 
-    /// The parameters in state-dict order, to be changed.
+    /// Parameters and state in state-dict order, to be changed.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut Parameter> {
         self.list.iter_mut()
     }
 
-    /// The parameter of that name.
+    /// The entry of that name, a parameter or state.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.index.get(name).map(|&i| &self.list[i])
     }
@@ -122,23 +207,44 @@ impl Weights {
     /// # Panics
     /// When it is missing: networks check with [`Weights::require`] when they are built.
     pub fn get<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let p = self
-            .parameter(name)
-            .unwrap_or_else(|| panic!("parameter `{name}` was not required at construction"));
+        let p = self.required(name);
         let shape: [usize; D] = std::array::from_fn(|i| p.shape[i]);
         p.value.clone().reshape(shape)
     }
 
-    /// How many numbers.
+    /// The values of that name, row-major.
+    ///
+    /// # Panics
+    /// As [`Weights::get`].
+    pub fn flat(&self, name: &str) -> Tensor<1> {
+        self.required(name).value.clone()
+    }
+
+    fn required(&self, name: &str) -> &Parameter {
+        self.parameter(name)
+            .unwrap_or_else(|| panic!("parameter `{name}` was not required at construction"))
+    }
+
+    /// How many numbers the parameters hold; state is left out.
     pub fn count(&self) -> usize {
+        self.numbers(false)
+    }
+
+    /// How many numbers the state holds.
+    pub fn state_count(&self) -> usize {
+        self.numbers(true)
+    }
+
+    fn numbers(&self, state: bool) -> usize {
         self.list
             .iter()
+            .filter(|p| p.state == state)
             .map(|p| p.shape.iter().product::<usize>())
             .sum()
     }
 
-    /// The same weights as leaves of a new graph on the autodiff twin of `device`; gradients are kept for the names
-    /// that `trains` accepts.
+    /// The same weights as leaves of a new graph on the autodiff twin of `device`; gradients are kept for the
+    /// parameters whose names `trains` accepts, and never for state.
     pub fn tracked(&self, trains: impl Fn(&str) -> bool) -> Weights {
         let list = self
             .list
@@ -146,7 +252,7 @@ impl Weights {
             .map(|p| {
                 let value = Tensor::<1>::from_inner(p.value.clone());
                 Parameter {
-                    value: if trains(&p.name) {
+                    value: if !p.state && trains(&p.name) {
                         value.require_grad()
                     } else {
                         value
@@ -161,7 +267,7 @@ impl Weights {
         }
     }
 
-    /// The values on the host, in state-dict order.
+    /// The values on the host, parameters and state, in state-dict order.
     pub fn to_host(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         self.list
             .iter()
@@ -172,5 +278,71 @@ impl Weights {
                 (p.name.clone(), p.shape.clone(), values.unwrap_or_default())
             })
             .collect()
+    }
+}
+
+fn flat(data: Vec<f32>, shape: &[usize], device: &Device) -> Tensor<1> {
+    let count = Shape::new([shape.iter().product()]);
+    Tensor::from_data(TensorData::new(data, count), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights(device: &Device) -> Weights {
+        let mut weights = Weights::default();
+        weights.insert("w", &[2, 2], vec![1.0; 4], device);
+        weights.insert_state("mean", &[3], vec![2.0; 3], device);
+        weights.insert_state("batches", &[], vec![7.0], device);
+        weights
+    }
+
+    #[test]
+    fn state_is_counted_apart_and_never_tracked() {
+        let weights = weights(&Device::flex());
+        assert_eq!((weights.count(), weights.state_count()), (4, 4));
+        let tracked = weights.tracked(|_| true);
+        let all: Vec<_> = tracked
+            .iter()
+            .map(|p| (p.state, p.value.is_require_grad()))
+            .collect();
+        assert_eq!(all, [(false, true), (true, false), (true, false)]);
+    }
+
+    #[test]
+    fn a_network_declares_what_a_file_does_not_mark() {
+        let device = Device::flex();
+        let mut from_file = Weights::default();
+        for (name, shape, data) in weights(&device).to_host() {
+            from_file.insert(name, &shape, data, &device);
+        }
+        assert_eq!(from_file.state_count(), 0);
+        from_file.declare_state(["mean", "batches"]).unwrap();
+        assert_eq!((from_file.count(), from_file.state_count()), (4, 4));
+        assert_eq!(
+            from_file.declare_state(["variance"]),
+            Err(WeightError::Missing("variance".to_owned()))
+        );
+    }
+
+    #[test]
+    fn only_state_of_the_right_size_is_stored() {
+        let device = Device::flex();
+        let mut weights = weights(&device);
+        let ones = |n: usize| Tensor::<1>::ones([n], &device);
+        let store =
+            |weights: &mut Weights, name: &str, n| weights.store(vec![(name.to_owned(), ones(n))]);
+        store(&mut weights, "mean", 3).unwrap();
+        assert_eq!(weights.to_host()[1].2, [1.0; 3]);
+        for (name, n, problem) in [
+            ("w", 4, "is a parameter"),
+            ("mean", 2, "2 values"),
+            ("other", 1, "missing"),
+        ] {
+            let error = store(&mut weights, name, n).unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains(name), "{error}");
+        }
+        assert_eq!(weights.to_host()[0].2, [1.0; 4]);
     }
 }

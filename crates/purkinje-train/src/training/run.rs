@@ -246,6 +246,7 @@ impl<'a, O: Objective> Run<'a, O> {
                 learning.is_some_and(|learning| learning.from <= step)
             });
             let losses = objective.losses(&tracked, &batch, &ctx);
+            self.weights.store(ctx.take_handed_back())?;
             // The mean over all parts is what a batch of their size would give.
             let loss = match parts {
                 1 => losses.total(),

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{View, product, product_add, product_over, unwritten, written, zeroed};
+use super::gemm::{View, product, product_add, product_over, unwritten, written};
 use super::{Activation, NORM_BLOCK};
 use super::{block_rows, column_sums, in_order, simd, tiles};
 
@@ -373,120 +373,6 @@ fn flipped(w: &[f32], shape: ConvShape) -> Vec<f32> {
             }
         });
     out
-}
-
-/// What [`channel_norm`] gives.
-pub(crate) struct ChannelNormed {
-    /// The result.
-    pub out: Vec<f32>,
-    /// Before gamma and beta, where asked for.
-    pub normed: Option<Vec<f32>>,
-    /// 1 / standard deviation `[batch, channels]`.
-    pub inverse_std: Vec<f32>,
-}
-
-/// `activation(group_norm(x))` with one group for each channel: mean and variance over the time of each channel of each
-/// sequence; `x` `[batch, length, channels]`.
-pub(crate) fn channel_norm(
-    x: &[f32],
-    length: usize,
-    gamma: &[f32],
-    beta: &[f32],
-    eps: f32,
-    activation: Activation,
-    keep: bool,
-) -> ChannelNormed {
-    let width = gamma.len();
-    let size = length * width;
-    let batch = x.len() / size;
-    let mut out = unwritten(x.len());
-    let mut normed = keep.then(|| vec![0.0; x.len()]);
-    let mut inverse_std = Vec::with_capacity(batch * width);
-    for item in 0..batch {
-        let rows = item * size..(item + 1) * size;
-        let x = &x[rows.clone()];
-        let mean: Vec<f32> = column_sums(x, width)
-            .into_iter()
-            .map(|sum| sum / length as f32)
-            .collect();
-        let squares: Vec<Vec<f32>> = x
-            .par_chunks(NORM_BLOCK * width)
-            .map(|rows| {
-                let mut total = vec![0.0; width];
-                simd::add_squares(&mut total, rows, &mean);
-                total
-            })
-            .collect();
-        let inverse: Vec<f32> = in_order(squares, width)
-            .into_iter()
-            .map(|sum| 1.0 / (sum / length as f32 + eps).sqrt())
-            .collect();
-        let apply = |out: &mut [f32], normed: Option<&mut [f32]>, x: &[f32]| {
-            simd::norm_columns(out, normed, x, &mean, &inverse, gamma, beta, activation);
-        };
-        let blocks = out[rows.clone()]
-            .par_chunks_mut(NORM_BLOCK * width)
-            .zip(x.par_chunks(NORM_BLOCK * width));
-        match &mut normed {
-            Some(normed) => blocks
-                .zip(normed[rows].par_chunks_mut(NORM_BLOCK * width))
-                .for_each(|((out, x), normed)| apply(zeroed(out), Some(normed), x)),
-            None => blocks.for_each(|(out, x)| apply(zeroed(out), None, x)),
-        }
-        inverse_std.extend(inverse);
-    }
-    ChannelNormed {
-        // SAFETY: the blocks of all sequences cover `out` and each was written.
-        out: unsafe { written(out) },
-        normed,
-        inverse_std,
-    }
-}
-
-/// Gradients of [`channel_norm`]: x, gamma, beta.
-pub(crate) fn channel_norm_backward(
-    grad: &[f32],
-    normed: &[f32],
-    inverse_std: &[f32],
-    length: usize,
-    gamma: &[f32],
-    beta: &[f32],
-    activation: Activation,
-) -> [Vec<f32>; 3] {
-    let width = gamma.len();
-    let size = length * width;
-    let mut grad_x = vec![0.0; grad.len()];
-    let (mut grad_gamma, mut grad_beta) = (vec![0.0; width], vec![0.0; width]);
-    for (item, grad_x) in grad_x.chunks_exact_mut(size).enumerate() {
-        let (grad, normed) = (&grad[item * size..][..size], &normed[item * size..][..size]);
-        let parts: (Vec<_>, Vec<_>) = grad_x
-            .par_chunks_mut(NORM_BLOCK * width)
-            .zip(grad.par_chunks(NORM_BLOCK * width))
-            .zip(normed.par_chunks(NORM_BLOCK * width))
-            .map(|((out, grad), normed)| {
-                let (mut g, mut b) = (vec![0.0; width], vec![0.0; width]);
-                simd::norm_columns_sums(out, &mut g, &mut b, grad, normed, gamma, beta, activation);
-                (g, b)
-            })
-            .unzip();
-        let (own_gamma, own_beta) = (in_order(parts.0, width), in_order(parts.1, width));
-        let share = |sums: &[f32]| sums.iter().map(|s| s / length as f32).collect::<Vec<_>>();
-        let (along, mean) = (share(&own_gamma), share(&own_beta));
-        let scale: Vec<f32> = gamma
-            .iter()
-            .zip(&inverse_std[item * width..])
-            .map(|(g, s)| g * s)
-            .collect();
-        grad_x
-            .par_chunks_mut(NORM_BLOCK * width)
-            .zip(normed.par_chunks(NORM_BLOCK * width))
-            .for_each(|(grad, normed)| {
-                simd::norm_columns_backward(grad, normed, &scale, &along, &mean);
-            });
-        simd::add_rows(&mut grad_gamma, &own_gamma);
-        simd::add_rows(&mut grad_beta, &own_beta);
-    }
-    [grad_x, grad_gamma, grad_beta]
 }
 
 /// Kernels `v` `[outputs, inputs, kernel]`, those of each position scaled to the length `scale` `[kernel]`: the result,

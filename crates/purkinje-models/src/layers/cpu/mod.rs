@@ -3,6 +3,7 @@
 //!
 //! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
 
+mod column_norm;
 mod conv;
 mod gemm;
 mod simd;
@@ -10,10 +11,10 @@ mod tiles;
 
 use rayon::prelude::*;
 
-pub(crate) use conv::{
-    ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward, weight_norm,
-    weight_norm_backward,
+pub(crate) use column_norm::{
+    batch_norm, batch_norm_backward, batch_statistics, channel_norm, channel_norm_backward,
 };
+pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_norm_backward};
 use gemm::{View, product, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamStep};
@@ -386,13 +387,57 @@ impl<'a> Projections<'a> {
     }
 }
 
-/// Multi-head attention on projections -> output `[batch, length, width]` and the probabilities `[batch, heads, length, length]` before dropout.
+/// Dropout that is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawn {
+    /// Probability that an element is dropped.
+    pub p: f32,
+    /// Key of its stream.
+    pub key: u64,
+}
+
+/// How attention weights are dropped.
+#[derive(Clone, Copy)]
+enum Dropped<'a> {
+    Not,
+    Drawn(Drop),
+    /// By factors `[batch, heads, length, length]`.
+    Recorded(&'a [f32]),
+}
+
+impl<'a> Dropped<'a> {
+    fn new(factors: &'a [f32], drawn: Drawn) -> Self {
+        match (factors.is_empty(), Drop::new(drawn.p, drawn.key)) {
+            (false, _) => Dropped::Recorded(factors),
+            (true, Some(drop)) => Dropped::Drawn(drop),
+            (true, None) => Dropped::Not,
+        }
+    }
+
+    /// The weights `p` `[t, t]` of one head of one sequence after dropout, in `memory` where they are not `p` itself.
+    fn apply<'m>(self, memory: &'m mut [f32], p: &'m [f32], t: usize, task: usize) -> &'m [f32] {
+        match self {
+            Dropped::Not => return p,
+            Dropped::Drawn(drop) => simd::drop_rows(memory, p, t, task * t, drop),
+            Dropped::Recorded(factors) => {
+                let factors = &factors[task * t * t..][..t * t];
+                for ((out, p), factor) in memory.iter_mut().zip(p).zip(factors) {
+                    *out = p * factor;
+                }
+            }
+        }
+        memory
+    }
+}
+
+/// Multi-head attention on projections -> output `[batch, length, width]` and the probabilities `[batch, heads, length,
+/// length]` before dropout. `factors` are empty where dropout is drawn.
 pub(crate) fn attention(
     projections: Projections<'_>,
     masks: &[f32],
+    factors: &[f32],
     shape: AttentionShape,
-    dropout: f32,
-    key: u64,
+    drawn: Drawn,
 ) -> (Vec<f32>, Vec<f32>) {
     let AttentionShape {
         batch,
@@ -401,7 +446,8 @@ pub(crate) fn attention(
         head,
         ..
     } = shape;
-    let drop = Drop::new(dropout, key);
+    let dropped = Dropped::new(factors, drawn);
+    let keeps = matches!(dropped, Dropped::Not);
     let mut probabilities = unwritten(batch * heads * t * t);
     let mut by_head = unwritten(batch * heads * t * head);
     probabilities
@@ -409,18 +455,12 @@ pub(crate) fn attention(
         .zip(by_head.par_chunks_mut(t * head))
         .enumerate()
         .for_each_init(
-            || vec![0.0; if drop.is_some() { t * t } else { 0 }],
-            |dropped, (task, (p, out))| {
+            || vec![0.0; if keeps { 0 } else { t * t }],
+            |memory, (task, (p, out))| {
                 let [q, k, v] = projections.of(shape, task);
                 let p = product(p, [t, t, head], q, k.t(), shape.scale());
                 simd::softmax_rows(p, t, shape.mask(masks, task / heads));
-                let weights = match drop {
-                    None => &*p,
-                    Some(drop) => {
-                        simd::drop_rows(dropped, p, t, task * t, drop);
-                        &*dropped
-                    }
-                };
+                let weights = dropped.apply(memory, p, t, task);
                 product(out, [t, head, t], View::rows(weights, t), v, 1.0);
             },
         );
@@ -439,9 +479,9 @@ pub(crate) fn attention_backward(
     grad: &[f32],
     projections: Projections<'_>,
     probabilities: &[f32],
+    factors: &[f32],
     shape: AttentionShape,
-    dropout: f32,
-    key: u64,
+    drawn: Drawn,
 ) -> Vec<Vec<f32>> {
     let AttentionShape {
         batch,
@@ -450,7 +490,7 @@ pub(crate) fn attention_backward(
         head,
         ..
     } = shape;
-    let drop = Drop::new(dropout, key);
+    let dropped = Dropped::new(factors, drawn);
     let width = heads * head;
     // [batch, heads, 3, length, head]
     let mut by_head = vec![0.0; batch * heads * 3 * t * head];
@@ -460,21 +500,24 @@ pub(crate) fn attention_backward(
         .enumerate()
         .for_each_init(
             || (vec![0.0; t * t], vec![0.0; t * t]),
-            |(scores, dropped), (task, (out, p))| {
+            |(scores, memory), (task, (out, p))| {
                 let [q, k, v] = projections.of(shape, task);
                 let (sequence, h) = (task / heads, task % heads);
                 let g = View::rows(&grad[sequence * t * width + h * head..], width);
-                let weights = match drop {
-                    None => p,
-                    Some(drop) => {
-                        simd::drop_rows(dropped, p, t, task * t, drop);
-                        &*dropped
-                    }
-                };
+                let weights = dropped.apply(memory, p, t, task);
                 let (gq, rest) = out.split_at_mut(t * head);
                 let (gk, gv) = rest.split_at_mut(t * head);
                 product_over(gv, [t, head, t], View::rows(weights, t).t(), g, 1.0);
                 product_over(scores, [t, t, head], g, v.t(), 1.0);
+                let drop = match dropped {
+                    Dropped::Drawn(drop) => Some(drop),
+                    Dropped::Not => None,
+                    Dropped::Recorded(factors) => {
+                        let factors = &factors[task * t * t..][..t * t];
+                        scores.iter_mut().zip(factors).for_each(|(s, f)| *s *= f);
+                        None
+                    }
+                };
                 simd::softmax_rows_backward(scores, p, t, task * t, drop);
                 let s = View::rows(scores, t);
                 product_over(gq, [t, head, t], s, k, shape.scale());
