@@ -1,6 +1,6 @@
 //! The table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use purkinje_base::npy::NpyWriter;
 use purkinje_signal::Preprocess;
 use serde_json::{Map, Value, json};
 
@@ -23,8 +24,6 @@ use crate::output::{NewFile, cannot_write, json, write_file};
 
 /// Lines of a row group.
 const GROUP_LINES: usize = 4096;
-/// Bytes before the numbers of an array: room for any count, aligned as NumPy likes it.
-const NPY_HEADER: usize = 128;
 
 /// What a table says about itself.
 pub struct About {
@@ -92,7 +91,7 @@ enum Kind {
     },
     Npy {
         file: NewFile,
-        writer: BufWriter<std::fs::File>,
+        writer: Box<NpyWriter<f32, BufWriter<std::fs::File>>>,
         lines: Vec<Value>,
     },
 }
@@ -125,13 +124,11 @@ impl Sink {
                 columns: Box::new(columns),
             }
         } else {
-            let mut writer = BufWriter::new(own);
-            writer
-                .write_all(&npy_header(0, about.width))
+            let writer = NpyWriter::new(BufWriter::new(own), &[about.width])
                 .map_err(|e| cannot_write(path, e))?;
             Kind::Npy {
                 file,
-                writer,
+                writer: Box::new(writer),
                 lines: Vec::new(),
             }
         };
@@ -164,11 +161,9 @@ impl Sink {
                 }
             }
             Kind::Npy { writer, lines, .. } => {
-                for value in line.vector {
-                    writer
-                        .write_all(&value.to_le_bytes())
-                        .map_err(|e| cannot_write(&self.path, e))?;
-                }
+                writer
+                    .push(line.vector)
+                    .map_err(|e| cannot_write(&self.path, e))?;
                 lines.push(columns_of(self.about.per, line));
             }
         }
@@ -203,13 +198,7 @@ impl Sink {
                 writer,
                 lines,
             } => {
-                let mut inner = writer
-                    .into_inner()
-                    .map_err(|e| cannot_write(&path, e.into_error()))?;
-                inner
-                    .seek(SeekFrom::Start(0))
-                    .and_then(|_| inner.write_all(&npy_header(rows, about.width)))
-                    .map_err(|e| cannot_write(&path, e))?;
+                writer.finish().map_err(|e| cannot_write(&path, e))?;
                 let mut beside = facts(&about)?;
                 beside.insert("width".to_owned(), json!(about.width));
                 beside.insert("rows".to_owned(), Value::Array(lines));
@@ -372,15 +361,4 @@ fn columns_of(per: Per, line: &Line<'_>) -> Value {
     columns.insert("source".to_owned(), json!(line.source));
     columns.insert("source_blake3".to_owned(), json!(line.blake3));
     Value::Object(columns)
-}
-
-/// The header of a `.npy` file, version 1.0, of [`NPY_HEADER`] bytes whatever the count.
-fn npy_header(rows: usize, width: usize) -> Vec<u8> {
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend(((NPY_HEADER - 10) as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header.resize(NPY_HEADER - 1, b' ');
-    header.push(b'\n');
-    header
 }
