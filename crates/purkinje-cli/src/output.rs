@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use miette::{Diagnostic, IntoDiagnostic, Report, WrapErr};
-use tempfile::NamedTempFile;
+use purkinje_base::atomic;
 
 /// The reader of standard output has gone (`purkinje ... | head`), which is no failure.
 #[derive(Debug)]
@@ -109,10 +109,7 @@ pub fn columns() -> usize {
 }
 
 /// A file under construction beside its final place: it appears there whole, or not at all.
-pub struct NewFile {
-    temporary: NamedTempFile,
-    path: std::path::PathBuf,
-}
+pub struct NewFile(atomic::NewFile);
 
 impl NewFile {
     /// Begins a file that will be `path`; its folder is made if need be.
@@ -120,10 +117,7 @@ impl NewFile {
     /// # Errors
     /// When the folder cannot be made or written to.
     pub fn begin(path: &Path) -> miette::Result<Self> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = atomic::folder_of(path);
         fs::create_dir_all(folder)
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot make the folder `{}`", folder.display()))?;
@@ -133,26 +127,15 @@ impl NewFile {
                 path.display()
             ));
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".purkinje-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any new file: the umask takes away what should not be there.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+        match atomic::NewFile::begin(path) {
+            Ok(new) => Ok(NewFile(new)),
+            Err(error) => Err(cannot_write(path, error)),
         }
-        let temporary = builder
-            .tempfile_in(folder)
-            .map_err(|e| cannot_write(path, e))?;
-        Ok(NewFile {
-            temporary,
-            path: path.to_owned(),
-        })
     }
 
     /// The file to write to.
     pub fn file(&mut self) -> &mut fs::File {
-        self.temporary.as_file_mut()
+        self.0.file()
     }
 
     /// Puts the file into its place.
@@ -160,15 +143,8 @@ impl NewFile {
     /// # Errors
     /// When it cannot be synced or renamed.
     pub fn finish(self) -> miette::Result<()> {
-        let NewFile { temporary, path } = self;
-        temporary
-            .as_file()
-            .sync_all()
-            .map_err(|e| cannot_write(&path, e))?;
-        temporary
-            .persist(&path)
-            .map_err(|e| cannot_write(&path, e.error))?;
-        Ok(())
+        let path = self.0.path().to_owned();
+        self.0.finish().map_err(|error| cannot_write(&path, error))
     }
 }
 
