@@ -227,23 +227,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A name without characters that move the cursor or turn the direction of writing, so that a file cannot steer the terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                '\u{fffd}'
-            }
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// `1 record`, `2 records`.
-pub fn count(n: usize, unit: &str) -> String {
-    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
-}
+pub use purkinje::text::{count, printable};
 
 #[cfg(test)]
 mod tests {
@@ -268,10 +252,5 @@ mod tests {
         write_file(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert!(write_file(&dir.path().join("a"), b"").is_err());
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\u{fffd}[2J\u{fffd}");
     }
 }

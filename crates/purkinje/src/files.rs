@@ -18,7 +18,8 @@ impl NewFile {
     /// When the folder cannot be made or written to.
     pub fn begin(path: &Path) -> Result<Self> {
         let folder = folder_of(path);
-        fs::create_dir_all(folder).map_err(|error| Error::file("make the folder", folder, error))?;
+        fs::create_dir_all(folder)
+            .map_err(|error| Error::file("make the folder", folder, error))?;
         if path.is_dir() {
             return Err(Error::invalid(format!(
                 "cannot write `{}`: it is a folder; name a file",
@@ -26,7 +27,9 @@ impl NewFile {
             )));
         }
         let new = atomic::NewFile::begin(path);
-        Ok(NewFile(new.map_err(|error| Error::file("write", path, error))?))
+        Ok(NewFile(
+            new.map_err(|error| Error::file("write", path, error))?,
+        ))
     }
 
     /// The file to write to.
