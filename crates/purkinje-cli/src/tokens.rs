@@ -104,7 +104,7 @@ impl View {
         let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
         let first = (start_s * recording.rate_hz).round() as usize;
         let prepared = prepare(&preparer, recording, first)?;
-        let mut tokenizer = Tokenizer::new(&contract.leads).map_err(|error| error.to_string())?;
+        let mut tokenizer = Tokenizer::for_contract(contract).map_err(|error| error.to_string())?;
         let rows = &prepared.rows;
         let (r_peaks, found_in) = match tokenizer.detect(rows).map_err(|e| e.to_string())? {
             Detection::Found { r_peaks, lead } => (r_peaks, Some(lead)),
@@ -257,7 +257,7 @@ pub fn agree(
                 difference.found,
                 difference.expected
             );
-            Ok(stored.clone().with_leads(leads))
+            Ok(stored.clone().with_leads(leads).with_beats(contract.beats))
         }
         Err(difference) => Err(miette!(
             help = "prepare a store with `--contract MODEL/preprocess.json`, or say `--any-preprocessing` if the difference is meant",

@@ -76,7 +76,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(store: &'a Store, rows: Vec<usize>, contract: &Preprocess) -> Result<Self, TrainError> {
         let own = &store.info().preprocess;
-        let left = match own == contract {
+        let left = match own.gives_the_same(contract) {
             true => None,
             false => {
                 let left = contract.serve(own, source_rate_hz(store));
@@ -140,7 +140,7 @@ impl<'a> StoreTokens<'a> {
     ) -> Result<Self, TrainError> {
         Ok(StoreTokens {
             rows: Rows::new(store, rows, contract)?,
-            tokenizer: Tokenizer::new(&contract.leads)
+            tokenizer: Tokenizer::for_contract(contract)
                 .map_err(|e| TrainError::Data(e.to_string()))?,
         })
     }
