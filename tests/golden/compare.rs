@@ -133,10 +133,25 @@ impl Findings {
 
     /// SHA-256 of the little-endian bytes of float32 values.
     pub fn sha256_f32(&mut self, label: &str, values: &[f32], expected: &str) {
+        self.sha256(
+            label,
+            values.iter().map(|value| value.to_le_bytes()),
+            expected,
+        );
+    }
+
+    /// SHA-256 of the little-endian bytes of 32-bit integers.
+    pub fn sha256_i32(&mut self, label: &str, values: &[i32], expected: &str) {
+        self.sha256(
+            label,
+            values.iter().map(|value| value.to_le_bytes()),
+            expected,
+        );
+    }
+
+    fn sha256(&mut self, label: &str, bytes: impl Iterator<Item = [u8; 4]>, expected: &str) {
         let mut hash = Sha256::new();
-        values
-            .iter()
-            .for_each(|value| hash.update(value.to_le_bytes()));
+        bytes.for_each(|bytes| hash.update(bytes));
         let mut found = String::new();
         for byte in hash.finalize() {
             // Writing to a string cannot fail.

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance};
+use crate::hubert_schedules::of_curve;
 use crate::walk::{Case, Tensors};
 
 /// The kinds checked here.
@@ -364,10 +365,29 @@ fn script_file(case: &Case, file: &str) -> Result<checkpoint::Imported<HubertLay
     checkpoint::import_as(&case.path(file), &options).map_err(|e| e.to_string())
 }
 
+/// The optimizer of a run: as the training script's file after it says, otherwise the published one.
+fn optimizer(case: &Case) -> Result<OptimizerConfig, String> {
+    let (file, usual) = ("checkpoint_after.pt", OptimizerConfig::hubert());
+    if !case.has(file) {
+        return Ok(usual);
+    }
+    let state = script_file(case, file)?.optimizer;
+    let group = state.and_then(|state| state.groups.into_iter().next());
+    let group = group.ok_or_else(|| format!("{file}: no optimizer"))?;
+    Ok(OptimizerConfig {
+        beta1: group.betas[0],
+        beta2: group.betas[1],
+        eps: group.eps,
+        weight_decay: group.weight_decay,
+        ..usual
+    })
+}
+
 /// A recorded run: its optimizer, its learning rates, and how many batches make an update.
 struct Run<'a> {
     case: &'a Case,
     io: &'a Tensors,
+    optimizer: OptimizerConfig,
     rates: Vec<f64>,
     together: usize,
     losses: usize,
@@ -378,6 +398,7 @@ impl<'a> Run<'a> {
         Ok(Run {
             case,
             io,
+            optimizer: optimizer(case)?,
             rates: io.f64("lr_used")?,
             together,
             losses: io.shape("losses")?[0],
@@ -398,7 +419,7 @@ impl<'a> Run<'a> {
         let mut optimizer = Optimizer::new(
             &weights,
             |n| trains(n).then(Learning::default),
-            OptimizerConfig::hubert(),
+            self.optimizer,
         );
         let mut losses = Vec::new();
         for i in 0..self.losses {
@@ -519,7 +540,7 @@ impl<'a> Run<'a> {
             last <= index,
             true,
         );
-        let ours = OptimizerConfig::hubert();
+        let ours = self.optimizer;
         for group in &state.groups {
             findings.exact(
                 &format!("{file}: betas"),
@@ -564,13 +585,10 @@ impl<'a> Run<'a> {
     /// last one the length.
     fn schedule(&self, findings: &mut Findings) -> Result<Option<LinearSchedule>, String> {
         let top = self.rates.iter().copied().fold(0.0, f64::max);
-        let peak = self.rates.iter().position(|r| *r == top).unwrap_or(0);
-        let (Some(&next), true) = (self.rates.get(peak + 1), self.rates[0] == 0.0) else {
+        if self.rates.first() != Some(&0.0) || self.rates.last() == Some(&top) {
             return Ok(None);
-        };
-        let total = peak as f64 + top / (top - next);
-        let schedule = LinearSchedule::new(top, total.round() as usize, peak);
-        let schedule = schedule.map_err(|e| e.to_string())?;
+        }
+        let schedule = of_curve(&self.rates)?;
         let found: Vec<f64> = (0..self.rates.len()).map(|i| schedule.at(i)).collect();
         findings.close_all("lr_used", &found, &self.rates, Tolerance::relative(1e-9));
         Ok(Some(schedule))

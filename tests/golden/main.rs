@@ -7,8 +7,12 @@
 
 mod checkpoints;
 mod clear_hug_models;
-mod clear_hug_signal;
+mod clear_hug_preprocess;
+mod clear_hug_records;
+mod clear_hug_tokenizer;
+mod clear_hug_xqrs;
 mod compare;
+mod entry;
 mod hubert_clustering;
 mod hubert_descriptors;
 mod hubert_metrics;
@@ -37,14 +41,17 @@ type Kinds = &'static [(&'static str, Check)];
 const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg"];
 
 /// Systems of whose cases in the repository a check must read every file and look at every tensor.
-const READ_WHOLE: &[&str] = &["hubert-ecg"];
+const READ_WHOLE: &[&str] = &["clear-hug", "hubert-ecg"];
 
 /// For each system that exists here, the kinds of case it is checked with.
 const SYSTEMS: &[(&str, &[Kinds])] = &[
     (
         "clear-hug",
         &[
-            clear_hug_signal::CHECKS,
+            clear_hug_records::CHECKS,
+            clear_hug_tokenizer::CHECKS,
+            clear_hug_xqrs::CHECKS,
+            clear_hug_preprocess::CHECKS,
             clear_hug_models::CHECKS,
             recipe::CHECKS,
         ],
