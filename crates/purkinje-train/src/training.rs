@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::objective::Objective;
-use crate::validation::{Kept, Validated, Validations};
+use crate::validation::{Kept, Validated};
 
 pub use self::config::TrainConfig;
 use self::run::Run;
