@@ -147,7 +147,7 @@ fn crops(
     let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
     let leads = prepared.leads.len();
     let cut = (0..crops).map(|k| cutter.cut(&rows, leads, 0, Look::Crop { k, n: crops }));
-    let cut = cut.collect::<Result<_, _>>();
+    let cut = cut.collect::<Result<Vec<_>, _>>();
     Ok(Seen::Crops(cut.map_err(|error| error.to_string())?))
 }
 
