@@ -19,6 +19,7 @@ mod hubert_metrics;
 mod hubert_models;
 mod hubert_schedules;
 mod io;
+mod optimisation;
 mod preprocessing;
 mod recipe;
 mod walk;
@@ -67,8 +68,8 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             hubert_schedules::CHECKS,
         ],
     ),
-    ("d-beta", &[preprocessing::D_BETA]),
-    ("deri", &[preprocessing::DERI]),
+    ("d-beta", &[preprocessing::D_BETA, optimisation::D_BETA]),
+    ("deri", &[preprocessing::DERI, optimisation::DERI]),
 ];
 
 fn main() -> ExitCode {

@@ -96,7 +96,7 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     let train = &config["train"];
     let of = |table: &toml::Value, key: &str| table[key].clone();
     // Table 11.2: rate 1e-5, patience 8, no dynamic regularisation, multiplier -2, convolutions frozen, maximum over crops.
-    assert_eq!(of(train, "lr").as_float(), Some(1e-5));
+    assert_eq!(of(&train["schedule"], "lr").as_float(), Some(1e-5));
     assert_eq!(of(train, "updates").as_integer(), Some(6));
     assert_eq!(config["dropout"].as_float(), Some(0.0));
     assert_eq!(config["trainable"].as_str(), Some("last-3"));
