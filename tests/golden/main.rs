@@ -5,6 +5,7 @@
 //! and kind. Names, sizes and seeds come from the cases. Words after `--` choose the cases whose path
 //! contains one of them.
 
+mod batches;
 mod checkpoints;
 mod clear_hug_models;
 mod clear_hug_signal;
@@ -17,6 +18,7 @@ mod hubert_schedules;
 mod io;
 mod preprocessing;
 mod recipe;
+mod resnet1d;
 mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +63,7 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
         ],
     ),
     ("d-beta", &[preprocessing::D_BETA]),
-    ("deri", &[preprocessing::DERI]),
+    ("deri", &[preprocessing::DERI, resnet1d::CHECKS]),
 ];
 
 fn main() -> ExitCode {

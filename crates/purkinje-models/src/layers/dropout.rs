@@ -59,7 +59,7 @@ impl Site {
     pub fn factors<const D: usize>(&self, shape: [usize; D], ctx: &Context) -> Option<Tensor<D>> {
         let mask = self.recorded.as_ref()?;
         assert!(
-            mask.shape == shape && mask.keep.len() == shape.iter().product(),
+            mask.shape == shape && mask.keep.len() == shape.iter().product::<usize>(),
             "a recorded dropout mask has shape {:?}, dropout is applied to {shape:?}",
             mask.shape
         );

@@ -293,11 +293,22 @@ impl Columns {
     }
 }
 
+/// What a [`tile`] does with the sums that are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// Writes over them.
+    Nothing,
+    /// Goes on with them, term by term.
+    Terms,
+    /// Sums on its own, then adds: less is rounded off than in one long sum.
+    Sum,
+}
+
 /// `out[j, i] = sum over k from first of w[j][k - first] x[at[k] + i]` for eight `j` and as many rows `i` as `vectors` (at
-/// most [`TILE_VECTORS`]) hold, or with `first` above 0 that on top of what is there. Only where [`has_tiles`].
+/// most [`TILE_VECTORS`]) hold, together with what is there as `onto` says. Slow unless [`has_tiles`].
 ///
 /// # Panics
-/// For other sizes, and without AVX-512.
+/// For other sizes.
 pub(super) fn tile(
     out: &mut [f32],
     vectors: usize,
@@ -305,24 +316,46 @@ pub(super) fn tile(
     columns: &Columns,
     first: usize,
     w: [&[f32]; TILE_COLUMNS],
+    onto: Onto,
 ) {
     let depth = w[0].len();
     let at = &columns.at[first..first + depth];
-    assert!(has_tiles() && w.iter().all(|w| w.len() == depth));
+    assert!(vectors <= TILE_VECTORS && w.iter().all(|w| w.len() == depth));
     assert!(columns.most + vectors * LANES <= x.len());
     assert!(out.len() >= TILE_COLUMNS * vectors * LANES);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the processor has AVX-512 and the lengths are those that the functions ask for, all asserted above.
-    unsafe {
-        match vectors {
-            1 => tile_avx512::<1>(out, x, at, w, first > 0),
-            2 => tile_avx512::<2>(out, x, at, w, first > 0),
-            TILE_VECTORS => tile_avx512::<TILE_VECTORS>(out, x, at, w, first > 0),
-            _ => unreachable!("tiles have at most three vectors of rows"),
+    if has_tiles() {
+        // SAFETY: the processor has AVX-512 and the lengths are those that the functions ask for, all asserted above.
+        unsafe {
+            match vectors {
+                1 => tile_avx512::<1>(out, x, at, w, onto),
+                2 => tile_avx512::<2>(out, x, at, w, onto),
+                _ => tile_avx512::<TILE_VECTORS>(out, x, at, w, onto),
+            }
+        }
+        return;
+    }
+    tile_anywhere(out, vectors, x, at, w, onto);
+}
+
+/// [`tile`] in the same order on machines without AVX-512, for tests.
+fn tile_anywhere(
+    out: &mut [f32],
+    vectors: usize,
+    x: &[f32],
+    at: &[usize],
+    w: [&[f32]; TILE_COLUMNS],
+    onto: Onto,
+) {
+    let wide = vectors * LANES;
+    for (out, w) in out.chunks_exact_mut(wide).zip(w) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let start = if onto == Onto::Terms { *out } else { 0.0 };
+            let terms = w.iter().zip(at);
+            let sum = terms.fold(start, |sum, (w, at)| w.mul_add(x[at + i], sum));
+            *out = if onto == Onto::Sum { *out + sum } else { sum };
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// # Safety
@@ -334,7 +367,7 @@ unsafe fn tile_avx512<const V: usize>(
     x: &[f32],
     at: &[usize],
     w: [&[f32]; TILE_COLUMNS],
-    add: bool,
+    onto: Onto,
 ) {
     use std::arch::x86_64::{
         __m512, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -342,6 +375,14 @@ unsafe fn tile_avx512<const V: usize>(
     };
     let depth = at.len();
     let mut sums = [[_mm512_setzero_ps(); V]; TILE_COLUMNS];
+    if onto == Onto::Terms {
+        for (j, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `out` holds all of the sums (the caller's promise).
+                *sum = unsafe { _mm512_loadu_ps(out.as_ptr().add((j * V + v) * LANES)) };
+            }
+        }
+    }
     let w = w.map(<[f32]>::as_ptr);
     let x = x.as_ptr();
     for (k, at) in at.iter().enumerate() {
@@ -368,8 +409,7 @@ unsafe fn tile_avx512<const V: usize>(
             // SAFETY: `out` holds all of the sums (the caller's promise).
             unsafe {
                 let out = out.as_mut_ptr().add((j * V + v) * LANES);
-                // Stretches are summed on their own first: less is rounded off than in one long sum.
-                let sum = if add {
+                let sum = if onto == Onto::Sum {
                     _mm512_add_ps(_mm512_loadu_ps(out), sum)
                 } else {
                     sum
