@@ -7,6 +7,7 @@
 mod column_norm;
 mod conv;
 mod gemm;
+mod register_tile;
 mod simd;
 mod tiles;
 

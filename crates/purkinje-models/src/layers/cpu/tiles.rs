@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use super::Activation;
 use super::conv::ConvShape;
 use super::gemm::{stretch, unwritten, written, zeroed};
-use super::simd::{self, Columns, Drop, LANES, Onto, TILE_COLUMNS, TILE_VECTORS};
+use super::register_tile::{Columns, Onto, TILE_COLUMNS, TILE_VECTORS, tile};
+use super::simd::{self, Drop, LANES};
 
 /// Rows of a tile.
 const TILE_ROWS: usize = TILE_VECTORS * LANES;
@@ -234,7 +235,7 @@ fn sum_in_stretches<'w>(
                 // Beyond the last output the last is computed again.
                 let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
                 let sums = &mut sums[j * wide..];
-                simd::tile(sums, wide / LANES, x, places, from, w, onto);
+                tile(sums, wide / LANES, x, places, from, w, onto);
             }
         }
         if begin > 0 {
@@ -260,7 +261,7 @@ fn sum<'w>(
             // Beyond the last output the last is computed again.
             let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
             let onto = if from == 0 { Onto::Nothing } else { Onto::Sum };
-            simd::tile(
+            tile(
                 &mut sums.0[j * wide..],
                 wide / LANES,
                 x,
