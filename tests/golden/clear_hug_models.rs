@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask, Masking};
+use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
@@ -15,6 +16,7 @@ use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 
 use crate::Check;
+use crate::batches;
 use crate::checkpoints;
 use crate::compare::{Findings, Tolerance};
 use crate::entry::{index, number, number_or};
@@ -110,7 +112,9 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
             LOSS,
         );
     }
-    Ok(())
+    batches_agree(findings, &io, "vectors", |batch| {
+        host(model.vectors(batch, &Context::inference(&device)))
+    })
 }
 
 fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -190,7 +194,10 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
             ACTIVATIONS,
         )?;
     }
-    Ok(())
+    batches_agree(findings, &io, "logits", |batch| {
+        let ctx = Context::inference(&Device::flex());
+        host(Classify::logits(&model, batch, &ctx))
+    })
 }
 
 fn pretrain_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -523,6 +530,11 @@ fn add_weights(weights: &mut Weights, stored: &Tensors) -> Result<(), String> {
 
 /// The batch whose tensors begin with `prefix`.
 fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
+    ClearBatch::new(&inputs(io, prefix)?).map_err(|e| e.to_string())
+}
+
+/// The recordings whose tensors begin with `prefix`.
+fn inputs(io: &Tensors, prefix: &str) -> Result<Vec<BeatTokens>, String> {
     let get = |name: &str| io.i64(&format!("{prefix}{name}"));
     let (leads, times) = (get("in_chans")?, get("in_times")?);
     let padding = if io.has(&format!("{prefix}mask_pad")) {
@@ -533,7 +545,7 @@ fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
     let samples = io.f32(&format!("{prefix}signals"))?;
     let shape = io.shape(&format!("{prefix}signals"))?;
     let (records, tokens) = (shape[0], shape[1]);
-    let inputs: Vec<BeatTokens> = (0..records)
+    Ok((0..records)
         .map(|r| {
             let rows = r * tokens..(r + 1) * tokens;
             BeatTokens {
@@ -545,8 +557,22 @@ fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
                 detected: true,
             }
         })
-        .collect();
-    ClearBatch::new(&inputs).map_err(|e| e.to_string())
+        .collect())
+}
+
+/// What `run` makes of batches of the case's recordings depends on nothing but the recording.
+fn batches_agree(
+    findings: &mut Findings,
+    io: &Tensors,
+    label: &str,
+    run: impl Fn(&ClearBatch) -> Vec<f32> + Sync,
+) -> Result<(), String> {
+    let inputs = inputs(io, "")?;
+    batches::agree(findings, label, inputs.len(), |places| {
+        let own: Vec<BeatTokens> = places.iter().map(|r| inputs[*r].clone()).collect();
+        let batch = ClearBatch::new(&own).map_err(|e| e.to_string())?;
+        Ok(run(&batch))
+    })
 }
 
 fn masking(io: &Tensors, noise: &str, kept: usize) -> Result<Masking, String> {
@@ -646,6 +672,11 @@ fn integers(
         findings.exact_all(name, &found, &io.i64(name)?);
     }
     Ok(())
+}
+
+fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    // Float32, as all the networks are.
+    x.into_data().try_to_vec::<f32>().unwrap_or_default()
 }
 
 fn debug(problem: impl std::fmt::Debug) -> String {

@@ -35,6 +35,7 @@ pub struct Findings {
     compared: usize,
     failures: Vec<String>,
     closest: Option<(f64, f64, String)>,
+    skipped: Option<String>,
 }
 
 impl Findings {
@@ -52,6 +53,16 @@ impl Findings {
     /// the largest expected magnitude, and its label.
     pub fn closest(&self) -> Option<&(f64, f64, String)> {
         self.closest.as_ref()
+    }
+
+    /// Why the case cannot be checked so far, if so.
+    pub fn skipped(&self) -> Option<&str> {
+        self.skipped.as_deref()
+    }
+
+    /// Notes that the case needs something that is not there yet.
+    pub fn skip(&mut self, reason: &str) {
+        self.skipped = Some(reason.to_owned());
     }
 
     /// Notes a failure that is not a comparison.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor};
 use purkinje_models::checkpoint::{self, HubertLayout};
+use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hubert::{
     Head, HeadActivation, Hubert, HubertBatch, HubertClassifier, HubertConfig, HubertInput,
     TokenMasking,
@@ -17,6 +18,7 @@ use purkinje_train::schedule::LinearSchedule;
 use serde_json::Value;
 
 use crate::Check;
+use crate::batches;
 use crate::compare::{Findings, Tolerance};
 use crate::hubert_schedules::of_curve;
 use crate::walk::{Case, Tensors};
@@ -105,7 +107,9 @@ fn encoder(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let last = states.last().ok_or("no states")?;
         close_tensor(findings, &io, "masked.last_hidden_state", last)?;
     }
-    Ok(())
+    batches_agree(findings, model.config(), &io, "vectors", |batch| {
+        host(model.vectors(batch, &Context::inference(&Device::flex())))
+    })
 }
 
 fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -227,7 +231,10 @@ fn classification(case: &Case, findings: &mut Findings) -> Result<(), String> {
         }
         trained(findings, &trainable, &model, freezing);
     }
-    Ok(())
+    batches_agree(findings, &own, &io, "logits", |batch| {
+        let ctx = Context::inference(&Device::flex());
+        host(Classify::logits(&model, batch, &ctx))
+    })
 }
 
 fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -755,9 +762,13 @@ fn batch(
     name: &str,
     real: Option<&str>,
 ) -> Result<HubertBatch, String> {
+    HubertBatch::new(config, &inputs(io, name, real)?).map_err(|e| e.to_string())
+}
+
+fn inputs(io: &Tensors, name: &str, real: Option<&str>) -> Result<Vec<HubertInput>, String> {
     let samples = io.shape(name)?[1];
     let real = real.map(|real| io.i64(real)).transpose()?;
-    let inputs: Vec<HubertInput> = io
+    Ok(io
         .f32(name)?
         .chunks(samples)
         .enumerate()
@@ -768,8 +779,22 @@ fn batch(
                 own.iter().map(|r| *r != 0).collect()
             }),
         })
-        .collect();
-    HubertBatch::new(config, &inputs).map_err(|e| e.to_string())
+        .collect())
+}
+
+/// What `run` makes of batches of the case's recordings depends on nothing but the recording.
+fn batches_agree(
+    findings: &mut Findings,
+    config: &HubertConfig,
+    io: &Tensors,
+    label: &str,
+    run: impl Fn(&HubertBatch) -> Result<Vec<f32>, String> + Sync,
+) -> Result<(), String> {
+    let inputs = inputs(io, "input_values", None)?;
+    batches::agree(findings, label, inputs.len(), |places| {
+        let own: Vec<HubertInput> = places.iter().map(|r| inputs[*r].clone()).collect();
+        run(&HubertBatch::new(config, &own).map_err(|e| e.to_string())?)
+    })
 }
 
 fn masking(io: &Tensors, name: &str) -> Result<TokenMasking, String> {
