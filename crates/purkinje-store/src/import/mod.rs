@@ -20,7 +20,6 @@
 //!
 //! A new source is one type that implements [`Importer`].
 
-mod challenge_weights;
 mod code;
 mod cpsc2018;
 mod csn;
@@ -57,7 +56,6 @@ use serde::Serialize;
 
 use crate::schema::{LabelSet, Split};
 
-pub use challenge_weights::{ChallengeWeights, MAX_SCORED_CLASSES};
 pub use code::{Code15, CodeTest};
 pub use cpsc2018::Cpsc2018;
 pub use csn::Csn;
@@ -73,7 +71,7 @@ pub use mimic_reports::{
 };
 pub use mitdb::MitBih;
 pub use mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};
-pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021, scored_names};
+pub use physionet2021::{CHALLENGE_RECORDS, Physionet2021};
 pub use ptb_xl::{PtbXl, PtbXlRate};
 pub use ptbdb::PtbDb;
 pub use published_splits::{published_split, published_split_names, published_split_sets};

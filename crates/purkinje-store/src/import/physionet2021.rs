@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::challenge_weights::ChallengeWeights;
+use purkinje_base::challenge::ChallengeWeights;
+
 use super::csn::{hubert_parts, hubert_split_names};
 use super::error::ImportError;
 use super::hubert;
@@ -138,14 +139,6 @@ fn all_classes() -> Vec<(LabelClass, Vec<String>)> {
         .collect()
 }
 
-/// The names of the scored classes, in the order of [`ChallengeWeights::published`]; those of equal diagnoses are joined by `|`.
-pub fn scored_names() -> Vec<String> {
-    scored_classes()
-        .into_iter()
-        .map(|(class, _)| class.name)
-        .collect()
-}
-
 /// The scored classes: names and codes of equal diagnoses are joined by `|`, as in the table of weights.
 fn scored_classes() -> Vec<(LabelClass, Vec<String>)> {
     ChallengeWeights::published()
@@ -253,6 +246,7 @@ fn unlike_published(items: &[Item], all: &LabelSet) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use purkinje_base::challenge::SCORED_NAMES;
     use purkinje_record::LeadSet;
 
     use super::super::published::label_as_published;
@@ -314,8 +308,8 @@ mod tests {
         for (class, codes) in scored.iter().zip(&weights.codes) {
             assert_eq!(class.codes[SNOMED_CT], codes.join("|"));
         }
-        assert_eq!(scored[4].name, "CLBBB|LBBB");
-        assert_eq!(scored[14].name, "NSR");
+        let names: Vec<&str> = scored.iter().map(|class| class.name.as_str()).collect();
+        assert_eq!(names, SCORED_NAMES);
     }
 
     #[test]

@@ -1,12 +1,43 @@
 //! The classes that the Challenge of 2021 scores, and what confusing them is worth.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::error::ImportError;
+use thiserror::Error;
 
 /// Classes a weights table may have.
 pub const MAX_SCORED_CLASSES: usize = 1_000;
+
+/// Abbreviations of the scored classes in the order of [`ChallengeWeights::published`]; those of equal diagnoses are
+/// joined by `|`.
+#[rustfmt::skip]
+pub const SCORED_NAMES: [&str; 26] = [
+    "AF", "AFL", "BBB", "Brady", "CLBBB|LBBB", "CRBBB|RBBB", "IAVB", "IRBBB", "LAD", "LAnFB", "LPR", "LQRSV", "LQT",
+    "NSIVCB", "NSR", "PAC|SVPB", "PR", "PRWP", "PVC|VPB", "QAb", "RAD", "SA", "SB", "STach", "TAb", "TInv",
+];
+
+/// Why a table of weights cannot be used.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// The operating system refused.
+    #[error("cannot read `{}`: {source}; check that it is there and readable", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The table is not well-formed.
+    #[error("table `{}`, line {line}: {reason}", path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// Line, counted from 1 with the header line.
+        line: u64,
+        /// What is wrong, what was expected.
+        reason: String,
+    },
+}
 
 /// The reward for predicting one class where another is true (`weights.csv` of the Challenge).
 ///
@@ -24,7 +55,7 @@ impl ChallengeWeights {
     pub fn published() -> &'static ChallengeWeights {
         static PUBLISHED: OnceLock<ChallengeWeights> = OnceLock::new();
         PUBLISHED.get_or_init(|| {
-            let text = include_str!("../../data/challenge_2021_weights.csv");
+            let text = include_str!("../data/challenge_2021_weights.csv");
             // What is carried is well-formed; a test reads it.
             ChallengeWeights::parse(Path::new("weights.csv"), text).unwrap_or(ChallengeWeights {
                 codes: Vec::new(),
@@ -37,17 +68,17 @@ impl ChallengeWeights {
     /// joined by `|`, and one line a class with its codes first.
     ///
     /// # Errors
-    /// [`ImportError::Io`], and [`ImportError::Table`] for a table that is not square or holds anything but numbers.
-    pub fn read(path: &Path) -> Result<ChallengeWeights, ImportError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ImportError::Io {
+    /// [`WeightsError::Io`], and [`WeightsError::Table`] for a table that is not square or holds anything but numbers.
+    pub fn read(path: &Path) -> Result<ChallengeWeights, WeightsError> {
+        let text = std::fs::read_to_string(path).map_err(|source| WeightsError::Io {
             path: path.to_owned(),
             source,
         })?;
         ChallengeWeights::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<ChallengeWeights, ImportError> {
-        let error = |line: usize, reason: String| ImportError::Table {
+    fn parse(path: &Path, text: &str) -> Result<ChallengeWeights, WeightsError> {
+        let error = |line: usize, reason: String| WeightsError::Table {
             path: path.to_owned(),
             line: line as u64,
             reason,
@@ -157,7 +188,7 @@ mod tests {
     #[test]
     fn the_published_table_merges_equal_diagnoses() {
         let table = ChallengeWeights::published();
-        assert_eq!(table.classes(), 26);
+        assert_eq!(table.classes(), SCORED_NAMES.len());
         assert_eq!(table.codes.iter().map(Vec::len).sum::<usize>(), 30);
         for (a, b) in [
             ("713427006", "59118001"),
