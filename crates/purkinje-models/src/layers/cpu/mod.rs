@@ -4,17 +4,16 @@
 //! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
 
 mod conv;
-mod gemm;
 mod simd;
 mod tiles;
 
+use purkinje_compute::matmul::{View, product, product_over, unwritten, written, zeroed};
 use rayon::prelude::*;
 
 pub(crate) use conv::{
     ConvShape, channel_norm, channel_norm_backward, conv1d, conv1d_backward, weight_norm,
     weight_norm_backward,
 };
-use gemm::{View, product, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamwStep};
 

@@ -5,11 +5,11 @@
 //! dropout follow while they are in the nearest cache. Sums run in an order that depends on their length alone: results depend
 //! neither on the number of threads nor on how the work is shared out.
 
+use purkinje_compute::matmul::{unwritten, written, zeroed};
 use rayon::prelude::*;
 
 use super::Activation;
 use super::conv::ConvShape;
-use super::gemm::{unwritten, written, zeroed};
 use super::simd::{self, Columns, Drop, LANES, TILE_COLUMNS, TILE_VECTORS};
 
 /// Rows of a tile.
