@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use purkinje_base::atomic::{folder_of, rename};
+use purkinje_base::atomic::{folder_of, rename, sync_folder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -176,10 +176,7 @@ impl Sink {
     /// When it cannot be written.
     pub fn finish(self) -> miette::Result<()> {
         let Sink {
-            about,
-            path,
-            rows,
-            kind,
+            about, path, kind, ..
         } = self;
         match kind {
             Kind::Parquet {

@@ -378,7 +378,7 @@ impl<'a> Projections<'a> {
     }
 
     /// Query, key and value of one head of one sequence, each a `[length, head]` view.
-    fn of(&self, shape: AttentionShape, task: usize) -> [View<'a>; 3] {
+    fn of(&self, shape: AttentionShape, task: usize) -> [View<'a, f32>; 3] {
         let (sequence, head) = (task / shape.heads, task % shape.heads);
         let at = sequence * shape.length * self.stride + head * shape.head;
         self.parts.map(|part| View::rows(&part[at..], self.stride))
