@@ -1,5 +1,5 @@
 //! Everything a store asks of the place it lives in: whole files that appear at once, files that grow by
-//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and [`crate::map`]).
+//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and `map.rs`).
 //!
 //! What one of these functions has done survives a crash of the machine.
 
@@ -22,11 +22,17 @@ pub fn partial(path: &Path) -> PathBuf {
 }
 
 /// Makes a folder and those above it.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be made.
 pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io("create the folder", dir))
 }
 
 /// Names of the files in a folder, in order; none if there is no such folder.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be listed.
 pub fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -100,11 +106,17 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Gives a file or folder that was written and synced under its partial name its own.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be renamed.
 pub fn appear(path: &Path) -> Result<(), StoreError> {
     rename(&partial(path), path)
 }
 
 /// Renames a file or folder for good.
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be renamed.
 pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     atomic::rename(from, to).map_err(StoreError::io("rename", from))
 }
@@ -133,6 +145,9 @@ pub(crate) fn append(path: &Path, length: u64, bytes: &[u8]) -> Result<(), Store
 }
 
 /// Removes a file; whether there was one.
+///
+/// # Errors
+/// [`StoreError::Io`] when it is there and cannot be removed.
 pub fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -151,7 +166,7 @@ impl Journal {
     /// Opens or creates the journal and locks it until this value is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another process holds it.
+    /// [`StoreError::Busy`] if another process holds it, [`StoreError::Io`] when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)

@@ -11,6 +11,7 @@ use purkinje_store::{LabelSet, Split};
 use super::exams::{ExamColumns, VALUES};
 use super::mortality::{DEFAULT_HORIZON_YEARS, add_mortality};
 use super::published::Whole;
+use super::registry::{DataSet, of_preset};
 use super::table::{Table, identifier};
 use super::tracings::{TracingFiles, read_mat};
 use super::{
@@ -46,6 +47,24 @@ const PUBLISHED_AUC: [(&str, f64); 4] = [
     ("emergency_residents", 0.905_14),
     ("medical_students", 0.936_11),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const CODE_15: DataSet = DataSet {
+    name: "code-15",
+    about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
+    preset: "clear",
+    options: &["keep_padding", "horizon_years"],
+    label_sets: &["abnormalities", "normal_ecg", "death", "death-2y"],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |set, root, options| {
+        Ok(Box::new(Code15 {
+            keep_padding: options.keep_padding,
+            horizon_years: set.horizon_years(options)?,
+            ..Code15::new(root)
+        }))
+    },
+};
 
 /// CODE-15%: `exams.csv` and the parts `exams_partN.hdf5`, in the same folder or one below.
 ///
@@ -237,6 +256,31 @@ impl Importer for Code15 {
         }
     }
 }
+
+/// Its line in the table of data sets.
+pub(super) const CODE_TEST: DataSet = DataSet {
+    name: "code-test",
+    about: "CODE test set: 827 exams of 7 or 10 s, six abnormalities by several annotators",
+    preset: "clear",
+    options: &["keep_padding"],
+    label_sets: &[
+        "abnormalities",
+        "cardiologist1",
+        "cardiologist2",
+        "cardiology_residents",
+        "emergency_residents",
+        "medical_students",
+        "dnn",
+    ],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(CodeTest {
+            keep_padding: options.keep_padding,
+            ..CodeTest::new(root)
+        }))
+    },
+};
 
 /// The CODE test set: `ecg_tracings.hdf5`, `attributes.csv` and the folder `annotations`, in `data` or the folder itself.
 ///

@@ -7,7 +7,10 @@ use purkinje_store::{LabelClass, LabelSet};
 
 use super::hubert;
 use super::published::{PARTS, Whole};
-use super::published_splits::{assign_parts, published_split, required_split};
+use super::published_splits::{
+    assign_parts, published_split, published_split_names, required_split,
+};
+use super::registry::{DataSet, of_preset, owned};
 use super::snomed::{FoundHeader, SNOMED_CT, files_below, read_headers, stem};
 use super::table::Table;
 use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids};
@@ -44,6 +47,23 @@ const CLASSES: [Class; 9] = [
     Class { name: "CLBBB", description: "left bundle branch block", first_release: "LBBB", number: "4", snomed: "164909002", deri: [162, 22, 52], hubert: 24, all: 236 },
     Class { name: "STD", description: "ST-segment depression", first_release: "STD", number: "8", snomed: "429622005", deri: [621, 67, 181], hubert: 87, all: 869 },
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "cpsc2018",
+    about: "CPSC 2018: 6,877 records of 6 to 60 s, nine classes",
+    preset: "clear-cpsc2018",
+    options: &["split"],
+    label_sets: &["diagnosis"],
+    splits: || owned(&published_split_names("cpsc2018")),
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Cpsc2018 {
+            split: options.split.clone(),
+            ..Cpsc2018::new(root)
+        }))
+    },
+};
 
 /// CPSC 2018: 6,877 records of 6 to 60 s at 500 Hz, nine classes, up to three a record.
 ///

@@ -10,6 +10,7 @@ use super::published::{PARTS, Whole};
 use super::published_splits::{
     assign_parts, published_split, published_split_names, required_split, unknown_split,
 };
+use super::registry::{DataSet, of_preset};
 use super::snomed::{
     CodeSet, FoundHeader, SNOMED_CT, challenge_code, challenge_codes, class_of, read_headers,
 };
@@ -67,6 +68,23 @@ const RELEASED_COLUMNS: [(&str, [usize; 3]); 38] = [
     ("ST", [4553, 504, 1281]),
     ("JEB", [17, 3, 5]),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "csn",
+    about: "Chapman-Shaoxing-Ningbo: 45,152 records of 10 s, SNOMED-CT codes",
+    preset: "clear-csn",
+    options: &["split"],
+    label_sets: &["conditions", "released"],
+    splits: Csn::split_names,
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Csn {
+            split: options.split.clone(),
+            ..Csn::new(root)
+        }))
+    },
+};
 
 /// Chapman-Shaoxing-Ningbo: 45,152 records of 10 s at 500 Hz, as PhysioNet publishes them (`WFDBRecords/`), or as
 /// the Challenge of 2021 carries them (`chapman_shaoxing/`, `ningbo/`).

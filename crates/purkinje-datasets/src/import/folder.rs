@@ -7,7 +7,26 @@ use purkinje_store::source::portable;
 use rayon::prelude::*;
 
 use super::label_table::{LabelTable, join};
+use super::registry::{DataSet, of_preset};
 use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_ids};
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "folder",
+    about: "any folder of recordings in any supported format, with an optional table about them",
+    preset: "clear",
+    options: &["table", "patient_salt"],
+    label_sets: &[],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Folder {
+            table: options.table.clone(),
+            patient_salt: options.patient_salt.clone(),
+            ..Folder::new(root)
+        }))
+    },
+};
 
 /// A folder of records at any depth, in every format that [`purkinje_record::open`] reads.
 ///

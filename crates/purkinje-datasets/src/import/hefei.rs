@@ -9,6 +9,7 @@ use purkinje_store::LabelSet;
 
 use super::hubert;
 use super::published::{Whole, class, indices};
+use super::registry::{DataSet, of_preset, owned};
 use super::{
     Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids, read_sex,
 };
@@ -102,6 +103,23 @@ const STATEMENTS: [(&str, &str, &str); 34] = [
     ("顺钟向转位", "clockwise rotation", "+ROT"),
     ("逆钟向转位", "counter-clockwise rotation", "-ROT"),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "hefei",
+    about: "Hefei ECG competition (Tianchi 2019), second round: 20,036 records of 10 s, 34 statements",
+    preset: "clear",
+    options: &["split"],
+    label_sets: &["statements", "hubert"],
+    splits: || owned(&hubert::SPLITS),
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Hefei {
+            hubert_fold: options.split.as_deref().and_then(hubert::fold_of),
+            ..Hefei::new(root)
+        }))
+    },
+};
 
 /// The Hefei data: a table of labels, a list of their names, and a folder of records as tables of eight leads.
 ///

@@ -9,6 +9,7 @@ use purkinje_record::{
 use purkinje_store::LabelSet;
 
 use super::published::{Whole, indices, label_set};
+use super::registry::{DataSet, of_preset};
 use super::table::{Table, TableRow, identifier};
 use super::{
     Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids, read_sex,
@@ -200,6 +201,28 @@ const COLUMNS: [Column; 9] = [
         classes: &[("Early repolarization syndrome", 9)],
     },
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "ludb",
+    about: "LUDB 1.0.1: 200 records of 10 s with P, QRS and T limits in every lead",
+    preset: "clear",
+    options: &[],
+    label_sets: &[
+        "rhythm",
+        "axis",
+        "conduction",
+        "extrasystole",
+        "hypertrophy",
+        "pacing",
+        "ischemia",
+        "repolarization",
+        "other",
+    ],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |_, root, _| Ok(Box::new(Ludb::new(root))),
+};
 
 /// LUDB: `ludb.csv` and the folder `data` of records, with the limits of P, QRS and T in every lead.
 ///

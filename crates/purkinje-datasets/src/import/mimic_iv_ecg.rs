@@ -16,6 +16,7 @@ use super::mimic_reports::{
 };
 use super::published::Whole;
 use super::published_splits::unknown_split;
+use super::registry::{DataSet, of_preset, owned};
 use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids};
 
 /// Rows of the complete list of records.
@@ -58,6 +59,24 @@ const MEASUREMENTS: [(&str, &str); 9] = [
     ("qrs_axis", "qrs_axis_deg"),
     ("t_axis", "t_axis_deg"),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "mimic-iv-ecg",
+    about: "MIMIC-IV-ECG 1.0: 800,035 records of 10 s with machine reports",
+    preset: "clear-mimic",
+    options: &["split", "min_report_words"],
+    label_sets: &[],
+    splits: || owned(&MimicIvEcg::SPLITS),
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(MimicIvEcg {
+            split: options.split.clone(),
+            min_report_words: options.min_report_words.unwrap_or(0),
+            ..MimicIvEcg::new(root)
+        }))
+    },
+};
 
 /// MIMIC-IV-ECG 1.0: `record_list.csv`, `machine_measurements.csv`, `files/` and, when it is there,
 /// `waveform_note_links.csv`.

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use purkinje_record::wfdb::{Header, WfdbAnnotation, read_annotations};
-use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording, open};
+use purkinje_record::{Lead, LeadChoice, LeadSet, OpenOptions, RecordError, Recording, open};
+use purkinje_signal::Preprocess;
 use purkinje_store::{LabelSet, Split};
 
 use super::published::{Whole, class, indices};
+use super::registry::{DataSet, owned};
 use super::{Catalogue, Fault, ImportError, Importer, Item, check_root};
 
 /// The 48 records.
@@ -71,6 +73,25 @@ const RHYTHMS: [(&str, &str); 15] = [
     ("VFL", "ventricular flutter"),
     ("VT", "ventricular tachycardia"),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "mitdb",
+    about: "MIT-BIH Arrhythmia Database 1.0.0: 48 records of 30 min, two leads, beats and rhythms",
+    preset: "raw-500",
+    options: &["split"],
+    label_sets: &["aami", "rhythm"],
+    splits: || owned(&[DE_CHAZAL]),
+    contract: |_, _| {
+        Preprocess::raw(360.0).with_leads(LeadSet::new(vec![Lead::Other("MLII".to_owned())]))
+    },
+    open: |_, root, options| {
+        Ok(Box::new(MitBih {
+            de_chazal: options.split.as_deref() == Some(DE_CHAZAL),
+            ..MitBih::new(root)
+        }))
+    },
+};
 
 /// The MIT-BIH Arrhythmia Database: 48 records of 30 minutes, two leads at 360 Hz, with beats and rhythms.
 ///

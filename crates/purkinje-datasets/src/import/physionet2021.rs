@@ -10,6 +10,7 @@ use super::csn::{hubert_parts, hubert_split_names};
 use super::hubert;
 use super::published::positives;
 use super::published_splits::{assign_parts, unknown_split};
+use super::registry::{DataSet, of_preset};
 use super::snomed::{
     CHALLENGE_SOURCES, CodeSet, SNOMED_CT, challenge_code, challenge_codes, class_of, read_headers,
 };
@@ -27,6 +28,23 @@ pub(super) const HUBERT_SETS: [&str; 6] = [
     "chapman",
     "ningbo",
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "physionet2021",
+    about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
+    preset: "clear",
+    options: &["split"],
+    label_sets: &["all", "scored"],
+    splits: Physionet2021::split_names,
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Physionet2021 {
+            split: options.split.clone(),
+            ..Physionet2021::new(root)
+        }))
+    },
+};
 
 /// The Challenge of 2021: any of its folders (`cpsc_2018`, `cpsc_2018_extra`, `st_petersburg_incart`, `ptb`, `ptb-xl`,
 /// `georgia`, `chapman_shaoxing`, `ningbo`), at any depth below the root.

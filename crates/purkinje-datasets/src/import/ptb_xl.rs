@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use purkinje_signal::Preprocess;
 use purkinje_store::{LabelSet, Split};
 
 use super::language::report_language;
 use super::published::{PARTS, Whole};
+use super::registry::{DataSet, of_preset};
 use super::statements::{Statements, parse_codes};
 use super::table::{Table, identifier};
 use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids};
@@ -70,6 +72,39 @@ pub enum PtbXlRate {
     /// `records500`.
     Hz500,
 }
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "ptb-xl",
+    about: "PTB-XL 1.0.3: 21,799 records of 10 s, SCP statements, reports",
+    preset: "clear-ptbxl",
+    options: &["rate_hz", "min_likelihood"],
+    label_sets: &[
+        "all",
+        "diagnostic",
+        "subdiagnostic",
+        "superdiagnostic",
+        "form",
+        "rhythm",
+    ],
+    splits: Vec::new,
+    contract: |set, options| match options.rate_hz {
+        Some(500) => Preprocess::clear(),
+        _ => of_preset(set, options),
+    },
+    open: |set, root, options| {
+        let rate = match options.rate_hz {
+            None | Some(100) => PtbXlRate::Hz100,
+            Some(500) => PtbXlRate::Hz500,
+            Some(other) => return Err(set.refuse("rate_hz", &other.to_string(), "100 or 500")),
+        };
+        Ok(Box::new(PtbXl {
+            rate,
+            min_likelihood: options.min_likelihood,
+            ..PtbXl::new(root)
+        }))
+    },
+};
 
 /// PTB-XL: `ptbxl_database.csv`, `scp_statements.csv` and the folder of records.
 ///

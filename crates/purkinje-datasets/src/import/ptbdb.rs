@@ -10,6 +10,7 @@ use purkinje_store::LabelSet;
 use purkinje_store::source::portable;
 
 use super::published::{Whole, differing};
+use super::registry::{DataSet, of_preset};
 use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, read_sex};
 
 /// Records and patients of the complete database.
@@ -43,6 +44,18 @@ const CLASSES: [(&str, usize, &[&str]); 9] = [
 
 /// Entries of a summary that say nothing.
 const BLANKS: [&str; 4] = ["", "n/a", "unknown", "-"];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "ptbdb",
+    about: "PTB Diagnostic ECG Database 1.0.0: 549 records of 290 patients at 1000 Hz, clinical summaries",
+    preset: "clear",
+    options: &[],
+    label_sets: &["diagnosis"],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |_, root, _| Ok(Box::new(PtbDb::new(root))),
+};
 
 /// The PTB Diagnostic ECG Database: folders `patientNNN` of records with twelve leads and three Frank leads at 1000 Hz.
 ///

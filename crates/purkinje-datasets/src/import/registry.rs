@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use purkinje_record::{Lead, LeadSet};
 use purkinje_signal::Preprocess;
 
-use super::ImportError;
 use super::mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};
 use super::{
-    Code15, CodeTest, Cpsc2018, Csn, Folder, Hefei, Importer, LabelTable, Ludb, MimicIvEcg, MitBih,
-    Physionet2021, PtbDb, PtbXl, PtbXlRate, SamiTrop, Sph, hubert, mitdb, published_split_names,
+    ImportError, Importer, LabelTable, code, cpsc2018, csn, folder, hefei, ludb, mimic_iv_ecg,
+    mitdb, physionet2021, ptb_xl, ptbdb, sami_trop, sph,
 };
 
 /// A data set that can be opened by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct DataSet {
     /// Name, as in [`importer`].
     pub name: &'static str,
@@ -26,7 +24,16 @@ pub struct DataSet {
     pub options: &'static [&'static str],
     /// Names of its label sets; those of a folder are chosen by its table.
     pub label_sets: &'static [&'static str],
+    /// Names of its published divisions.
+    pub(super) splits: fn() -> Vec<String>,
+    /// The contract with which it is usually prepared.
+    pub(super) contract: fn(&DataSet, &ImportOptions) -> Preprocess,
+    /// Opens the folder as downloaded, with options that were checked.
+    pub(super) open: Opener,
 }
+
+/// How a data set is opened.
+type Opener = fn(&DataSet, PathBuf, &ImportOptions) -> Result<Box<dyn Importer>, ImportError>;
 
 /// What can be chosen about a data set. Every field that is set must be among [`DataSet::options`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,129 +58,20 @@ pub struct ImportOptions {
 
 /// Every data set, in the order in which they are shown.
 const DATA_SETS: &[DataSet] = &[
-    DataSet {
-        name: "folder",
-        about: "any folder of recordings in any supported format, with an optional table about them",
-        preset: "clear",
-        options: &["table", "patient_salt"],
-        label_sets: &[],
-    },
-    DataSet {
-        name: "ptb-xl",
-        about: "PTB-XL 1.0.3: 21,799 records of 10 s, SCP statements, reports",
-        preset: "clear-ptbxl",
-        options: &["rate_hz", "min_likelihood"],
-        label_sets: &[
-            "all",
-            "diagnostic",
-            "subdiagnostic",
-            "superdiagnostic",
-            "form",
-            "rhythm",
-        ],
-    },
-    DataSet {
-        name: "mimic-iv-ecg",
-        about: "MIMIC-IV-ECG 1.0: 800,035 records of 10 s with machine reports",
-        preset: "clear-mimic",
-        options: &["split", "min_report_words"],
-        label_sets: &[],
-    },
-    DataSet {
-        name: "cpsc2018",
-        about: "CPSC 2018: 6,877 records of 6 to 60 s, nine classes",
-        preset: "clear-cpsc2018",
-        options: &["split"],
-        label_sets: &["diagnosis"],
-    },
-    DataSet {
-        name: "csn",
-        about: "Chapman-Shaoxing-Ningbo: 45,152 records of 10 s, SNOMED-CT codes",
-        preset: "clear-csn",
-        options: &["split"],
-        label_sets: &["conditions", "released"],
-    },
-    DataSet {
-        name: "physionet2021",
-        about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
-        preset: "clear",
-        options: &["split"],
-        label_sets: &["all", "scored"],
-    },
-    DataSet {
-        name: "code-15",
-        about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
-        preset: "clear",
-        options: &["keep_padding", "horizon_years"],
-        label_sets: &["abnormalities", "normal_ecg", "death", "death-2y"],
-    },
-    DataSet {
-        name: "code-test",
-        about: "CODE test set: 827 exams of 7 or 10 s, six abnormalities by several annotators",
-        preset: "clear",
-        options: &["keep_padding"],
-        label_sets: &[
-            "abnormalities",
-            "cardiologist1",
-            "cardiologist2",
-            "cardiology_residents",
-            "emergency_residents",
-            "medical_students",
-            "dnn",
-        ],
-    },
-    DataSet {
-        name: "sami-trop",
-        about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
-        preset: "clear",
-        options: &["split", "keep_padding", "horizon_years"],
-        label_sets: &["death", "normal_ecg", "death-2y"],
-    },
-    DataSet {
-        name: "sph",
-        about: "Shandong Provincial Hospital: 25,770 records of 10 to 60 s, AHA statements",
-        preset: "clear",
-        options: &["split"],
-        label_sets: &["statements", "modifiers", "hubert"],
-    },
-    DataSet {
-        name: "hefei",
-        about: "Hefei ECG competition (Tianchi 2019), second round: 20,036 records of 10 s, 34 statements",
-        preset: "clear",
-        options: &["split"],
-        label_sets: &["statements", "hubert"],
-    },
-    DataSet {
-        name: "ludb",
-        about: "LUDB 1.0.1: 200 records of 10 s with P, QRS and T limits in every lead",
-        preset: "clear",
-        options: &[],
-        label_sets: &[
-            "rhythm",
-            "axis",
-            "conduction",
-            "extrasystole",
-            "hypertrophy",
-            "pacing",
-            "ischemia",
-            "repolarization",
-            "other",
-        ],
-    },
-    DataSet {
-        name: "ptbdb",
-        about: "PTB Diagnostic ECG Database 1.0.0: 549 records of 290 patients at 1000 Hz, clinical summaries",
-        preset: "clear",
-        options: &[],
-        label_sets: &["diagnosis"],
-    },
-    DataSet {
-        name: "mitdb",
-        about: "MIT-BIH Arrhythmia Database 1.0.0: 48 records of 30 min, two leads, beats and rhythms",
-        preset: "raw-500",
-        options: &["split"],
-        label_sets: &["aami", "rhythm"],
-    },
+    folder::DATA_SET,
+    ptb_xl::DATA_SET,
+    mimic_iv_ecg::DATA_SET,
+    cpsc2018::DATA_SET,
+    csn::DATA_SET,
+    physionet2021::DATA_SET,
+    code::CODE_15,
+    code::CODE_TEST,
+    sami_trop::DATA_SET,
+    sph::DATA_SET,
+    hefei::DATA_SET,
+    ludb::DATA_SET,
+    ptbdb::DATA_SET,
+    mitdb::DATA_SET,
 ];
 
 /// The data sets that [`importer`] opens.
@@ -209,13 +107,7 @@ pub fn data_set(name: &str) -> Result<&'static DataSet, ImportError> {
 /// As [`data_set`].
 pub fn usual_preprocess(name: &str, options: &ImportOptions) -> Result<Preprocess, ImportError> {
     let set = data_set(name)?;
-    Ok(match set.name {
-        "ptb-xl" if options.rate_hz == Some(500) => Preprocess::clear(),
-        "mitdb" => {
-            Preprocess::raw(360.0).with_leads(LeadSet::new(vec![Lead::Other("MLII".to_owned())]))
-        }
-        _ => Preprocess::preset(set.preset).unwrap_or_else(|_| Preprocess::clear()),
-    })
+    Ok((set.contract)(set, options))
 }
 
 /// The importer of a data set, for the folder `root` as downloaded.
@@ -230,96 +122,27 @@ pub fn importer(
 ) -> Result<Box<dyn Importer>, ImportError> {
     let set = data_set(name)?;
     options.check(set)?;
-    let split = options.split.as_deref();
-    Ok(match set.name {
-        "folder" => Box::new(Folder {
-            table: options.table.clone(),
-            patient_salt: options.patient_salt.clone(),
-            ..Folder::new(root)
-        }),
-        "ptb-xl" => Box::new(PtbXl {
-            rate: match options.rate_hz {
-                None | Some(100) => PtbXlRate::Hz100,
-                Some(500) => PtbXlRate::Hz500,
-                Some(other) => return Err(set.refuse("rate_hz", &other.to_string(), "100 or 500")),
-            },
-            min_likelihood: options.min_likelihood,
-            ..PtbXl::new(root)
-        }),
-        "mimic-iv-ecg" => Box::new(MimicIvEcg {
-            split: options.split.clone(),
-            min_report_words: options.min_report_words.unwrap_or(0),
-            ..MimicIvEcg::new(root)
-        }),
-        "cpsc2018" => Box::new(Cpsc2018 {
-            split: options.split.clone(),
-            ..Cpsc2018::new(root)
-        }),
-        "csn" => Box::new(Csn {
-            split: options.split.clone(),
-            ..Csn::new(root)
-        }),
-        "physionet2021" => Box::new(Physionet2021 {
-            split: options.split.clone(),
-            ..Physionet2021::new(root)
-        }),
-        "code-15" => {
-            let mut source = Code15::new(root);
-            source.keep_padding = options.keep_padding;
-            source.horizon_years = set.horizon_years(options)?;
-            Box::new(source)
-        }
-        "code-test" => {
-            let mut source = CodeTest::new(root);
-            source.keep_padding = options.keep_padding;
-            Box::new(source)
-        }
-        "sami-trop" => {
-            let mut source = SamiTrop::new(root);
-            source.keep_padding = options.keep_padding;
-            source.horizon_years = set.horizon_years(options)?;
-            source.hubert_fold = split.and_then(hubert::fold_of);
-            Box::new(source)
-        }
-        "sph" => Box::new(Sph {
-            hubert: split.is_some(),
-            ..Sph::new(root)
-        }),
-        "hefei" => Box::new(Hefei {
-            hubert_fold: split.and_then(hubert::fold_of),
-            ..Hefei::new(root)
-        }),
-        "ludb" => Box::new(Ludb::new(root)),
-        "ptbdb" => Box::new(PtbDb::new(root)),
-        "mitdb" => Box::new(MitBih {
-            de_chazal: split == Some(mitdb::DE_CHAZAL),
-            ..MitBih::new(root)
-        }),
-        other => {
-            return Err(ImportError::UnknownDataSet {
-                name: other.to_owned(),
-                known: String::new(),
-            });
-        }
-    })
+    (set.open)(set, root, options)
+}
+
+/// The contract of the preset that the table names.
+pub(super) fn of_preset(set: &DataSet, _: &ImportOptions) -> Preprocess {
+    Preprocess::preset(set.preset).unwrap_or_else(|_| Preprocess::clear())
+}
+
+/// Names as texts of their own.
+pub(super) fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 impl DataSet {
     /// Names of the published divisions that [`ImportOptions::split`] takes.
     pub fn splits(&self) -> Vec<String> {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        match self.name {
-            "cpsc2018" => owned(&published_split_names("cpsc2018")),
-            "mimic-iv-ecg" => owned(&MimicIvEcg::SPLITS),
-            "csn" => Csn::split_names(),
-            "physionet2021" => Physionet2021::split_names(),
-            "hefei" | "sami-trop" | "sph" => owned(&hubert::SPLITS),
-            "mitdb" => owned(&[mitdb::DE_CHAZAL]),
-            _ => Vec::new(),
-        }
+        (self.splits)()
     }
 
-    fn horizon_years(&self, options: &ImportOptions) -> Result<f32, ImportError> {
+    /// The option, or the usual number of years.
+    pub(super) fn horizon_years(&self, options: &ImportOptions) -> Result<f32, ImportError> {
         let years = options.horizon_years.unwrap_or(DEFAULT_HORIZON_YEARS);
         if years > 0.0 && years <= MAX_HORIZON_YEARS {
             return Ok(years);
@@ -328,7 +151,8 @@ impl DataSet {
         Err(self.refuse("horizon_years", &years.to_string(), &expected))
     }
 
-    fn refuse(&self, option: &'static str, found: &str, expected: &str) -> ImportError {
+    /// The error of an option.
+    pub(super) fn refuse(&self, option: &'static str, found: &str, expected: &str) -> ImportError {
         ImportError::Option {
             data_set: self.name.to_owned(),
             option,
@@ -553,7 +377,9 @@ mod tests {
     /// published numbers of records for training, validation and test.
     #[test]
     fn hubert_ecgs_divisions_have_their_published_sizes() {
-        use super::super::{Item, csn::hubert_parts, physionet2021::HUBERT_SETS, published_splits};
+        use super::super::{
+            Item, csn::hubert_parts, hubert, physionet2021::HUBERT_SETS, published_splits,
+        };
         use purkinje_store::Split;
 
         // Rows of the specification's section 3.4. Chapman and Hefei (folds 0 to 2) have one record in train and test; it

@@ -11,12 +11,32 @@ use super::exams::{ExamColumns, VALUES};
 use super::hubert;
 use super::mortality::{DEFAULT_HORIZON_YEARS, add_mortality};
 use super::published::Whole;
+use super::registry::{DataSet, of_preset, owned};
 use super::table::Table;
 use super::tracings::TracingFiles;
 use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_ids};
 
 /// Exams of the complete set.
 const PUBLISHED_EXAMS: usize = 1631;
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "sami-trop",
+    about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
+    preset: "clear",
+    options: &["split", "keep_padding", "horizon_years"],
+    label_sets: &["death", "normal_ecg", "death-2y"],
+    splits: || owned(&hubert::SPLITS),
+    contract: of_preset,
+    open: |set, root, options| {
+        Ok(Box::new(SamiTrop {
+            keep_padding: options.keep_padding,
+            horizon_years: set.horizon_years(options)?,
+            hubert_fold: options.split.as_deref().and_then(hubert::fold_of),
+            ..SamiTrop::new(root)
+        }))
+    },
+};
 
 /// SaMi-Trop: `exams.csv` and `exams.hdf5`, ECGs of patients with chronic Chagas disease.
 ///

@@ -9,6 +9,7 @@ use purkinje_store::{LabelClass, LabelSet};
 
 use super::hubert;
 use super::published::Whole;
+use super::registry::{DataSet, of_preset, owned};
 use super::table::{Table, identifier};
 use super::{
     Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids, read_sex,
@@ -73,6 +74,23 @@ const STATEMENTS: [(u16, &str); 44] = [
     (165, "Anteroseptal MI"),
     (166, "Extensive anterior MI"),
 ];
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "sph",
+    about: "Shandong Provincial Hospital: 25,770 records of 10 to 60 s, AHA statements",
+    preset: "clear",
+    options: &["split"],
+    label_sets: &["statements", "modifiers", "hubert"],
+    splits: || owned(&hubert::SPLITS),
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Sph {
+            hubert: options.split.is_some(),
+            ..Sph::new(root)
+        }))
+    },
+};
 
 /// SPH: `metadata.csv`, `code.csv` and the folder `records` of HDF5 files (`ecg`, twelve leads at 500 Hz in mV).
 ///
