@@ -73,11 +73,7 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
     ("d-beta", &[preprocessing::D_BETA, optimisation::D_BETA]),
     (
         "deri",
-        &[
-            preprocessing::DERI,
-            optimisation::DERI,
-            resnet1d::CHECKS,
-        ],
+        &[preprocessing::DERI, optimisation::DERI, resnet1d::CHECKS],
     ),
 ];
 

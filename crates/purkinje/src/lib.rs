@@ -124,6 +124,7 @@ pub use reporter::{Progress, Reporter, Silent};
 pub use system::Level;
 
 pub use purkinje_cluster as cluster;
+pub use purkinje_datasets as datasets;
 pub use purkinje_eval as eval;
 pub use purkinje_figures as figures;
 pub use purkinje_models as models;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, miette};
+use purkinje_datasets::import::PtbXl;
 use purkinje_eval::fraction::LabelFraction;
 use purkinje_eval::report::{EncoderRows, ResultTable};
 use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
@@ -13,7 +14,6 @@ use purkinje_figures::paper::{self, Marks, PaperOptions};
 use purkinje_models::clear::{Clear, ClearConfig};
 use purkinje_models::hug::Head;
 use purkinje_signal::Preprocess;
-use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
 use purkinje_train::run_log::read_run_log;
 
