@@ -1,7 +1,7 @@
 //! HuBERT-ECG's learning rate, bookkeeping of validations, and masks: kind `schedules`.
 
+use purkinje_base::legacy_random::Mt19937;
 use purkinje_models::hubert::{HubertConfig, TokenMasking, span_count};
-use purkinje_store::legacy_random::Mt19937;
 use purkinje_train::early_stopping::{
     Behaviour, EarlyStopping, Regularisation, StoppingConfig, Verdict,
 };

@@ -1,8 +1,8 @@
 //! CLEAR-HUG, what surrounds the networks: schedules, subsets, orders, metrics. Kind `recipe`.
 
+use purkinje_base::legacy_random::{epoch_order, train_test_split};
 use purkinje_eval::fraction::{FractionMethod, LabelFraction};
 use purkinje_eval::metrics::{Confusion, Ranking, SingleClass, exact_matches, macro_mean};
-use purkinje_store::legacy_random::{epoch_order, train_test_split};
 use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 

@@ -7,7 +7,6 @@
 
 mod commands;
 mod device;
-mod embedded;
 mod judge;
 mod model;
 mod output;

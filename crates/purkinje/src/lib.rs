@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod beats;
+pub mod demo;
 mod device;
 pub mod embed;
 pub mod error;
@@ -15,10 +16,12 @@ pub mod network;
 pub mod predict;
 pub mod prepared;
 pub mod registry;
+pub mod report;
 pub mod reporter;
 pub mod stream;
 pub mod system;
 pub mod systems;
+pub mod text;
 
 pub use device::{Device, DeviceError};
 pub use error::{Error, Result};
