@@ -1,8 +1,7 @@
 //! What decides the outcome of a run, written beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use purkinje_models::compat::Compat;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
@@ -113,7 +112,7 @@ pub(super) fn resolve<S: Pretrains>(
     }
     let mut changed = config.own();
     settings::apply(
-        S::SETTINGS,
+        S::PRETRAIN_SETTINGS,
         &options.set,
         &mut changed,
         &own,

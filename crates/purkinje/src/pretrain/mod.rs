@@ -56,7 +56,7 @@ pub trait Pretrains: System {
     type Settings: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// What `--set` takes: parts of its settings and of the network.
-    const SETTINGS: &'static [Setting<OwnOf<Self>>] = &[];
+    const PRETRAIN_SETTINGS: &'static [Setting<OwnOf<Self>>] = &[];
 
     /// Records of one step, where nothing else is said.
     const BATCH: usize = 64;
@@ -211,7 +211,7 @@ pub trait AnyPretrains {
 
 impl<S: Complete> AnyPretrains for Entry<S> {
     fn pretrain_settings(&self) -> Result<Vec<Described>> {
-        Ok(describe(S::SETTINGS, &config::own_defaults::<S>(None)?))
+        Ok(describe(S::PRETRAIN_SETTINGS, &config::own_defaults::<S>(None)?))
     }
 
     fn pretrain(

@@ -1,6 +1,8 @@
 //! CLEAR and its head HUG: heartbeats in, one vector for each lead out.
 
 mod groups;
+mod import;
+mod pretrain;
 
 use burn::tensor::Device;
 use purkinje_models::clear::{self, BEATS, ClearBatch, ClearConfig, Encoded, Masking};

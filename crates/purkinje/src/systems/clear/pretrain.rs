@@ -26,7 +26,7 @@ type OwnOfClear = Own<ClearConfig, Settings>;
 impl Pretrains for Clear {
     type Settings = Settings;
 
-    const SETTINGS: &'static [Setting<OwnOfClear>] = &[
+    const PRETRAIN_SETTINGS: &'static [Setting<OwnOfClear>] = &[
         Setting {
             key: "mask_ratio",
             help: "fraction of tokens hidden",

@@ -12,7 +12,7 @@ use purkinje_figures::chart::{AxisScale, LineChart, Series};
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{self, HubertBatch};
 use purkinje_models::layers::Context;
-use purkinje_record::NpyWriter;
+use purkinje_base::npy::NpyWriter;
 use purkinje_signal::descriptors::{AnalysisRate, Choices, Descriptors};
 use purkinje_train::hubert::{Codes, HubertCutter, StoreCrops};
 use purkinje_train::source::{Look, Source as _};

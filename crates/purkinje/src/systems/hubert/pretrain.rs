@@ -47,7 +47,7 @@ type OwnOfHubert = Own<HubertConfig, Settings>;
 impl Pretrains for Hubert {
     type Settings = Settings;
 
-    const SETTINGS: &'static [Setting<OwnOfHubert>] = &[
+    const PRETRAIN_SETTINGS: &'static [Setting<OwnOfHubert>] = &[
         Setting {
             key: "clusters",
             help: "clusters of the code book of each iteration, as many as there are iterations; several of one iteration, joined by +, make an ensemble: N,N+N,...",
@@ -77,10 +77,10 @@ impl Pretrains for Hubert {
         },
         Setting {
             key: "descriptors",
-            help: "what the first iteration describes tokens by: cepstra, time-frequency or mixed",
+            help: "what the first iteration describes tokens by: cepstra, time_frequency or mixed",
             get: |own| word_of(&own.settings.descriptors),
             set: |own, text| {
-                own.settings.descriptors = kind(text)?;
+                own.settings.descriptors = word::<Kind>(&text.replace('-', "_"))?;
                 Ok(())
             },
         },
@@ -240,7 +240,7 @@ impl Pretrains for Hubert {
 /// The validation part with its clusters, if the run validates. The code books are those of the training part.
 fn held_out<'a>(
     stage: &'a Stage<'_, Hubert>,
-    before: Option<&hubert::Hubert>,
+    before: Option<&'a hubert::Hubert>,
 ) -> Result<Option<CodedCrops<'a>>> {
     if stage.validation.is_empty() {
         return Ok(None);
@@ -300,11 +300,4 @@ fn count(text: &str) -> Result<usize, String> {
 
 fn books(text: &str) -> Result<Vec<usize>, String> {
     text.split('+').map(count).collect()
-}
-
-fn kind(text: &str) -> Result<Kind, String> {
-    match text {
-        "time_frequency" => Ok(Kind::TimeFrequency),
-        text => word(text),
-    }
 }
