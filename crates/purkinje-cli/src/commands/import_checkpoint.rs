@@ -7,7 +7,7 @@ use purkinje::models::compat::Compat;
 use purkinje::signal::Preprocess;
 use purkinje::{Device, Error, ImportOptions, Registry, import};
 
-use super::{Assignment, settings_help};
+use super::{Assignment, keys_help};
 use crate::output::{self, Show as _};
 
 /// Options of `import-checkpoint`.
@@ -45,10 +45,10 @@ pub struct Args {
 pub fn with_systems(command: Command, registry: &Registry) -> Command {
     let systems = registry.systems().map(|system| {
         let about = system.about();
-        let settings = system.import_settings().unwrap_or_default();
+        let settings = system.import_keys().unwrap_or_default();
         let settings = match settings.as_slice() {
             [] => String::new(),
-            settings => format!("\n{}", settings_help(settings)),
+            settings => format!("\n{}", keys_help(settings)),
         };
         format!("{}: {}{settings}", about.name, about.title)
     });

@@ -19,7 +19,7 @@ mod store_export;
 use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::Registry;
-use purkinje::settings::Described;
+use purkinje::keys::Described;
 use purkinje::train::Span;
 use purkinje_models::compat::Compat;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
@@ -112,13 +112,13 @@ impl From<Assignment> for (String, String) {
     }
 }
 
-/// Settings with their defaults, for a help text.
-pub fn settings_help(settings: &[Described]) -> String {
-    if settings.is_empty() {
+/// Keys with their defaults, for a help text.
+pub fn keys_help(keys: &[Described]) -> String {
+    if keys.is_empty() {
         return "It has no settings of its own.".to_owned();
     }
     let mut text = "Settings (--set KEY=VALUE):".to_owned();
-    for Described { key, default, help } in settings {
+    for Described { key, default, help } in keys {
         text += &format!("\n  {key}={default}\n      {help}");
     }
     text
@@ -126,7 +126,8 @@ pub fn settings_help(settings: &[Described]) -> String {
 
 /// A length of time in a run: `500` updates, `2e` passes over the data, `8%` of all updates.
 pub fn span(text: &str) -> Result<Span, String> {
-    let expected = || "expected updates (500), passes over the data (2e) or a fraction (8%)".to_owned();
+    let expected =
+        || "expected updates (500), passes over the data (2e) or a fraction (8%)".to_owned();
     let text = text.trim();
     if let Some(percent) = text.strip_suffix('%') {
         return match percent.trim().parse::<f64>() {

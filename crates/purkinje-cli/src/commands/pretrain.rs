@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as _, Command, FromArgMatches as _};
+use clap::{Args as _, Command};
 use miette::Result;
 use purkinje::models::compat::Compat;
 use purkinje::pretrain::{Pretrained, StageResult};
@@ -13,7 +13,7 @@ use purkinje::system::About;
 use purkinje::train::Span;
 use purkinje::{Device, PretrainOptions, Registry, pretrain};
 
-use super::{Assignment, settings_help, span};
+use super::{Assignment, keys_help, span};
 use crate::output::{self, Show as _};
 use crate::progress::Bars;
 
@@ -134,8 +134,8 @@ impl clap::Args for Args {
 pub fn with_systems(command: Command, registry: &Registry) -> Command {
     registry.systems().fold(command, |command, system| {
         let about = system.about();
-        let help = match system.pretrain_settings() {
-            Ok(settings) => settings_help(&settings),
+        let help = match system.pretrain_keys() {
+            Ok(settings) => keys_help(&settings),
             Err(error) => error.to_string(),
         };
         let own = Command::new(about.name)

@@ -9,9 +9,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Device as Tensors;
 use purkinje_models::checkpoint::{
-    self, KeyReport, Labels, Published, PublishedFile, StateDict, read_published,
+    self, KeyReport, Labels, NamedTensor, Published, PublishedFile, StateDict, read_published,
 };
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
@@ -20,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::During as _;
+use crate::keys::{Described, Given, Key, apply, describe};
 use crate::network::{Loaded, Network, state_dict};
 use crate::registry::{Complete, Entry};
-use crate::settings::{Described, Given, Setting, apply, describe};
 use crate::system::System;
 use crate::text::count;
 use crate::{Device, Error, Model, Registry, Result};
@@ -78,7 +77,7 @@ pub trait Imports: System {
     const PUBLISHED_PRESET: &'static str = Self::ABOUT.preset;
 
     /// What `--set` takes: parts of the network that leave no trace in files.
-    const IMPORT_SETTINGS: &'static [Setting<Self::Config>] = &[];
+    const IMPORT_KEYS: &'static [Key<Self::Config>] = &[];
 
     /// The network that a file holds, and the head with its outputs. Heads are those of attention.
     fn published_network(
@@ -88,10 +87,13 @@ pub trait Imports: System {
     ) -> (Self::Config, Option<(Self::Head, usize)>);
 
     /// The layout of the file that a network is published as.
-    fn published_layout(
-        config: &Self::Config,
-        head: Option<(Self::Head, usize)>,
-    ) -> Self::Layout;
+    fn published_layout(config: &Self::Config, head: Option<(Self::Head, usize)>) -> Self::Layout;
+
+    /// The names of the parameters in the order in which a network of this system holds them; that of the layout if open.
+    fn held_order(config: &Self::Config, head: Option<(Self::Head, usize)>) -> Option<Vec<String>> {
+        let _ = (config, head);
+        None
+    }
 
     /// Whether a model can be used, by the configuration of the file.
     ///
@@ -176,7 +178,7 @@ pub trait AnyImports {
     ///
     /// # Errors
     /// None, where the largest size is one.
-    fn import_settings(&self) -> Result<Vec<Described>>;
+    fn import_keys(&self) -> Result<Vec<Described>>;
 
     /// What was read as a model of this system.
     ///
@@ -196,11 +198,11 @@ impl<S: Complete> AnyImports for Entry<S> {
         S::Layout::recognises(name)
     }
 
-    fn import_settings(&self) -> Result<Vec<Described>> {
+    fn import_keys(&self) -> Result<Vec<Described>> {
         let sizes = S::ABOUT.sizes;
         let config = crate::registry::sized::<S>(sizes[sizes.len() - 1].name)?;
         let config = S::with_compat(config, Compat::Released);
-        Ok(describe(S::IMPORT_SETTINGS, &config))
+        Ok(describe(S::IMPORT_KEYS, &config))
     }
 
     fn import(
@@ -228,13 +230,20 @@ impl<S: Complete> AnyImports for Entry<S> {
         let compat = options.compat.unwrap_or(Compat::Released);
         let defaults = S::with_compat(config, compat);
         let mut config = defaults.clone();
-        let settings = S::IMPORT_SETTINGS;
-        apply(settings, &options.set, &mut config, &defaults, S::ABOUT.title)?;
+        let settings = S::IMPORT_KEYS;
+        apply(
+            settings,
+            &options.set,
+            &mut config,
+            &defaults,
+            S::ABOUT.title,
+        )?;
         S::validate(&config).map_err(Error::invalid)?;
         let given = options.labels.as_deref();
         let outputs = head.map(|(_, outputs)| outputs);
         let mut labels = labels::of_outputs::<S>(given, outputs, &mut notes)?;
-        let mut weights = tensors(read.state, device.inner());
+        let order = S::held_order(&config, head);
+        let mut weights = tensors(read.state, order, device);
         if let Some((labels, true)) = &mut labels {
             weights = purkinje_train::one_of_two(&weights, device.inner())?;
             labels.classes.remove(0);
@@ -296,10 +305,20 @@ fn advised(error: checkpoint::CheckpointError) -> Error {
     }
 }
 
-fn tensors(state: StateDict, device: &Tensors) -> Weights {
+/// Tensors as weights; those that `order` names come first, in its order.
+fn tensors(state: StateDict, order: Option<Vec<String>>, device: &Device) -> Weights {
+    let mut all: Vec<(String, NamedTensor)> = state.into_iter().collect();
+    if let Some(order) = order {
+        let places: HashMap<&str, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.as_str(), i))
+            .collect();
+        all.sort_by_key(|(name, _)| places.get(name.as_str()).copied().unwrap_or(usize::MAX));
+    }
     let mut weights = Weights::default();
-    for (name, tensor) in state {
-        weights.insert(name, &tensor.shape, tensor.data, device);
+    for (name, tensor) in all {
+        weights.insert(name, &tensor.shape, tensor.data, device.inner());
     }
     weights
 }

@@ -11,14 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::layout::{File, read};
 use super::options::PretrainOptions;
 use super::{Own, OwnOf, Pretrains};
-use crate::files::write_file;
+use crate::keys;
 use crate::registry::sized;
-use crate::settings;
+use crate::run_folder::{self, CONFIG};
 use crate::system::System;
 use crate::{Error, Result};
 
-/// File of the resolved configuration in a run folder.
-pub const CONFIG: &str = "config.toml";
 /// Penalties of dynamic regularisation that a patience is divided into, as published by HuBERT-ECG.
 const PENALTY_INTERVALS: usize = 4;
 
@@ -111,8 +109,8 @@ pub(super) fn resolve<S: Pretrains>(
         config.network = S::with_compat(config.network, compat);
     }
     let mut changed = config.own();
-    settings::apply(
-        S::PRETRAIN_SETTINGS,
+    keys::apply(
+        S::PRETRAIN_KEYS,
         &options.set,
         &mut changed,
         &own,
@@ -194,56 +192,20 @@ fn train(run: &mut TrainConfig, options: &PretrainOptions, behaviour: Behaviour)
 }
 
 /// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
-///
-/// # Errors
-/// When there is a run that is not to be resumed, or another one.
 pub(super) fn begin<S: Pretrains>(
     options: &PretrainOptions,
     config: &RunOf<S>,
     stored: &Preprocess,
     systems: &[&str],
 ) -> Result<()> {
-    let out = &options.out;
-    let path = out.join(CONFIG);
-    let new = text(config)?;
-    if path.exists() {
-        if !options.resume {
-            return Err(
-                Error::invalid(format!("`{}` already holds a run", out.display()))
-                    .with_help("give --resume to continue it, or another --out"),
-            );
-        }
-        let defaults = RunConfig {
-            leads: S::contract(stored).leads,
-            ..config.clone()
-        };
-        let path = path.clone();
-        let old: RunOf<S> = read(&File { path, systems }, &defaults)?;
-        if old != *config {
-            return Err(Error::invalid(format!(
-                "`{}` was started with another configuration: {}",
-                out.display(),
-                first_difference(&text(&old)?, &new)
-            ))
-            .with_help("resume with the same arguments, or choose another --out"));
-        }
-    }
-    write_file(&path, new.as_bytes())
-}
-
-fn text(config: &impl Serialize) -> Result<String> {
-    toml::to_string(config).map_err(|error| Error::invalid(format!("TOML: {error}")))
-}
-
-fn first_difference(old: &str, new: &str) -> String {
-    let (mut old, mut new) = (old.lines(), new.lines());
-    loop {
-        return match (old.next(), new.next()) {
-            (Some(a), Some(b)) if a == b => continue,
-            (Some(a), Some(b)) => format!("it has `{a}`, now `{b}`"),
-            (Some(a), None) => format!("it has `{a}`, now nothing"),
-            (None, Some(b)) => format!("it has nothing, now `{b}`"),
-            (None, None) => "they differ in what is not written".to_owned(),
-        };
-    }
+    let path = options.out.join(CONFIG);
+    let defaults = RunConfig {
+        leads: S::contract(stored).leads,
+        ..config.clone()
+    };
+    let old: Option<RunOf<S>> = match path.is_file() {
+        true => Some(read(&File { path, systems }, &defaults)?),
+        false => None,
+    };
+    run_folder::begin(&options.out, options.resume, old.as_ref(), config)
 }

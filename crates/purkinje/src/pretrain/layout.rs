@@ -28,11 +28,7 @@ where
     parse(&text, defaults, file.systems).during(|| format!("configuration {}", path.display()))
 }
 
-fn parse<C, X>(
-    text: &str,
-    defaults: &RunConfig<C, X>,
-    systems: &[&str],
-) -> Result<RunConfig<C, X>>
+fn parse<C, X>(text: &str, defaults: &RunConfig<C, X>, systems: &[&str]) -> Result<RunConfig<C, X>>
 where
     C: Serialize + DeserializeOwned,
     X: Serialize + DeserializeOwned,
@@ -108,4 +104,87 @@ fn modern(mut found: Table, system: &str, systems: &[&str]) -> Result<Table> {
     }
     table.insert("settings".to_owned(), Value::Table(settings));
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::pretrain::config::{RunOf, resolve};
+    use crate::pretrain::{PretrainOptions, Pretrains};
+    use crate::systems::{Clear, Hubert};
+    use purkinje_signal::Preprocess;
+
+    const SYSTEMS: [&str; 2] = ["clear", "hubert"];
+
+    fn defaults<S: Pretrains>() -> RunOf<S> {
+        let options = PretrainOptions {
+            data: "store".into(),
+            ..PretrainOptions::default()
+        };
+        resolve::<S>(&options, &Preprocess::clear(), &SYSTEMS).unwrap()
+    }
+
+    /// The same configuration as it was written before there was one layout.
+    fn older<S: Pretrains>(config: &RunOf<S>, leads: bool) -> String {
+        let mut table = Table::try_from(config).unwrap();
+        let network = table.remove("network").unwrap();
+        let name = table.remove("system").unwrap();
+        table.insert(name.as_str().unwrap().to_owned(), network);
+        if let Some(Value::Table(settings)) = table.remove("settings") {
+            table.extend(settings);
+        }
+        if !leads {
+            table.remove("leads");
+        }
+        table.to_string()
+    }
+
+    fn round_trip<S: Pretrains>(leads: bool) {
+        let defaults = defaults::<S>();
+        let mut config = defaults.clone();
+        config.batch = 7;
+        config.train.seed = 42;
+        config.train.epochs = 3;
+        for text in [
+            toml::to_string(&config).unwrap(),
+            older::<S>(&config, leads),
+        ] {
+            let read: RunOf<S> = parse(&text, &defaults, &SYSTEMS).unwrap();
+            assert!(read == config, "{text}");
+        }
+    }
+
+    #[test]
+    fn older_layouts_are_read() {
+        round_trip::<Clear>(true);
+        round_trip::<Hubert>(false);
+        let text = older::<Hubert>(&defaults::<Hubert>(), false);
+        let error = parse(&text, &defaults::<Clear>(), &SYSTEMS).err().unwrap();
+        assert!(error.to_string().contains("system `hubert`"), "{error}");
+        // As a run of the first program wrote it, with the parts of the schedule side by side.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/compare-hubert.toml");
+        let text = std::fs::read_to_string(file).unwrap();
+        let read: RunOf<Hubert> = parse(&text, &defaults::<Hubert>(), &SYSTEMS).unwrap();
+        assert_eq!(read.settings.clusters, [[100], [200]]);
+        assert_eq!((read.network.hidden_size, read.train.epochs), (192, 12));
+    }
+
+    #[test]
+    fn a_file_may_leave_out_what_is_as_usual() {
+        let defaults = defaults::<Hubert>();
+        let text = "batch = 3\n[settings]\nlayer = 1\n[train]\nepochs = 2\n";
+        let read: RunOf<Hubert> = parse(text, &defaults, &SYSTEMS).unwrap();
+        let mut expected = defaults.clone();
+        (
+            expected.batch,
+            expected.settings.layer,
+            expected.train.epochs,
+        ) = (3, 1, 2);
+        assert!(read == expected);
+        let error = parse("[settings]\nlayers = 1\n", &defaults, &SYSTEMS);
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("layers"), "{error}");
+    }
 }

@@ -20,12 +20,12 @@ use purkinje_train::{StepReport, TrainConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use self::config::{CONFIG, RunConfig, RunOf};
+pub use self::config::{RunConfig, RunOf};
 pub use self::options::PretrainOptions;
 pub use self::stage::{Learned, Stage, Validate};
 
+use crate::keys::{Described, Key, describe};
 use crate::registry::{Complete, Entry};
-use crate::settings::{Described, Setting, describe};
 use crate::system::System;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
@@ -56,7 +56,7 @@ pub trait Pretrains: System {
     type Settings: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// What `--set` takes: parts of its settings and of the network.
-    const PRETRAIN_SETTINGS: &'static [Setting<OwnOf<Self>>] = &[];
+    const PRETRAIN_KEYS: &'static [Key<OwnOf<Self>>] = &[];
 
     /// Records of one step, where nothing else is said.
     const BATCH: usize = 64;
@@ -194,7 +194,7 @@ pub trait AnyPretrains {
     ///
     /// # Errors
     /// None, where the smallest size is one.
-    fn pretrain_settings(&self) -> Result<Vec<Described>>;
+    fn pretrain_keys(&self) -> Result<Vec<Described>>;
 
     /// See [`pretrain`].
     ///
@@ -210,8 +210,11 @@ pub trait AnyPretrains {
 }
 
 impl<S: Complete> AnyPretrains for Entry<S> {
-    fn pretrain_settings(&self) -> Result<Vec<Described>> {
-        Ok(describe(S::PRETRAIN_SETTINGS, &config::own_defaults::<S>(None)?))
+    fn pretrain_keys(&self) -> Result<Vec<Described>> {
+        Ok(describe(
+            S::PRETRAIN_KEYS,
+            &config::own_defaults::<S>(None)?,
+        ))
     }
 
     fn pretrain(

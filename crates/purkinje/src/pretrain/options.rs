@@ -8,7 +8,7 @@ use purkinje_signal::Preprocess;
 use purkinje_train::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Given;
+use crate::keys::Given;
 
 /// What a caller asks of pre-training. What is left open comes from [`config`](PretrainOptions::config), from the run that
 /// is resumed, or else from the defaults of the system and size.

@@ -88,14 +88,7 @@ impl<S: Pretrains> Stage<'_, S> {
             resume: self.resume,
         };
         let device = self.device.inner();
-        let trained = train(
-            objective,
-            weights,
-            &self.train,
-            &folder,
-            device,
-            &mut watch,
-        );
+        let trained = train(objective, weights, &self.train, &folder, device, &mut watch);
         watch.bar.finish();
         match (trained, watch.failed) {
             (_, Some(error)) => Err(error),

@@ -6,14 +6,14 @@ use purkinje_models::hug::Head;
 
 use super::Clear;
 use crate::import::Imports;
-use crate::settings::{Setting, word, word_of};
+use crate::keys::{Key, word, word_of};
 
 impl Imports for Clear {
     type Layout = Layout;
 
     const PUBLISHED_PRESET: &'static str = "clear-mimic";
 
-    const IMPORT_SETTINGS: &'static [Setting<ClearConfig>] = &[Setting {
+    const IMPORT_KEYS: &'static [Key<ClearConfig>] = &[Key {
         key: "mask",
         help: "encoder mask of the program that made the checkpoint: none (first revision), additive (current) or boolean (paper)",
         get: |config| word_of(&config.encoder_mask),
@@ -45,6 +45,15 @@ impl Imports for Clear {
             Stage::Hug => Some(Head::Hug),
         };
         (config, head.zip(layout.classes))
+    }
+
+    /// Experts stand with the classifier, and not before the last norms as in published files.
+    fn held_order(config: &ClearConfig, head: Option<(Head, usize)>) -> Option<Vec<String>> {
+        let mut all = config.parameters();
+        if let Some((head, outputs)) = head {
+            all.extend(head.parameters(config.embed_dim, outputs));
+        }
+        Some(all.into_iter().map(|(name, _)| name).collect())
     }
 
     fn published_layout(config: &ClearConfig, head: Option<(Head, usize)>) -> Layout {

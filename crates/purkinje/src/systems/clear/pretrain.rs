@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Clear;
 use crate::Result;
+use crate::keys::{Key, fraction, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, Pretrains, Stage};
-use crate::settings::{Setting, fraction, parsed, word, word_of};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
@@ -26,9 +26,9 @@ type OwnOfClear = Own<ClearConfig, Settings>;
 impl Pretrains for Clear {
     type Settings = Settings;
 
-    const PRETRAIN_SETTINGS: &'static [Setting<OwnOfClear>] = &[
-        Setting {
-            key: "mask_ratio",
+    const PRETRAIN_KEYS: &'static [Key<OwnOfClear>] = &[
+        Key {
+            key: "mask-ratio",
             help: "fraction of tokens hidden",
             get: |own| own.network.mask_ratio.to_string(),
             set: |own, text| {
@@ -36,8 +36,8 @@ impl Pretrains for Clear {
                 Ok(())
             },
         },
-        Setting {
-            key: "encoder_mask",
+        Key {
+            key: "encoder-mask",
             help: "what lead vectors may not attend to: none, additive or boolean",
             get: |own| word_of(&own.network.encoder_mask),
             set: |own, text| {
@@ -45,8 +45,8 @@ impl Pretrains for Clear {
                 Ok(())
             },
         },
-        Setting {
-            key: "token_context",
+        Key {
+            key: "token-context",
             help: "what a token sees of its neighbours: circular, kept or own",
             get: |own| word_of(&own.network.token_context),
             set: |own, text| {
@@ -54,8 +54,8 @@ impl Pretrains for Clear {
                 Ok(())
             },
         },
-        Setting {
-            key: "skip_padding",
+        Key {
+            key: "skip-padding",
             help: "leave empty beat slots out of attention and loss: true or false",
             get: |own| own.network.skip_padding.to_string(),
             set: |own, text| {
@@ -85,15 +85,19 @@ impl Pretrains for Clear {
         encoder: &clear::Clear,
         _: Option<&clear::Clear>,
     ) -> Result<Learned> {
-        let tokens =
-            |rows: &[usize]| StoreTokens::new(stage.store, rows.to_vec(), stage.contract);
+        let tokens = |rows: &[usize]| StoreTokens::new(stage.store, rows.to_vec(), stage.contract);
         let source = tokens(stage.rows)?;
         let (batch, seed) = (stage.config.batch, stage.train.seed);
         let objective = Pretraining::new(encoder.clone(), &source, batch, seed);
         let held_out = tokens(stage.validation)?;
         let validate = |weights: &_| {
             let ctx = Context::inference(stage.device.inner());
-            validated(&encoder.with_weights(Clone::clone(weights)), &held_out, seed, &ctx)
+            validated(
+                &encoder.with_weights(Clone::clone(weights)),
+                &held_out,
+                seed,
+                &ctx,
+            )
         };
         stage.learn(encoder, &objective, Some(&validate))
     }

@@ -5,6 +5,7 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use purkinje_base::npy::NpyWriter;
 use purkinje_cluster::features::{Features, Writer};
 use purkinje_cluster::quality::{QualityConfig, Scope};
 use purkinje_cluster::{ClusterError, CodeBook, CurvePoint, Ensemble, FitConfig, curve};
@@ -12,7 +13,6 @@ use purkinje_figures::chart::{AxisScale, LineChart, Series};
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{self, HubertBatch};
 use purkinje_models::layers::Context;
-use purkinje_base::npy::NpyWriter;
 use purkinje_signal::descriptors::{AnalysisRate, Choices, Descriptors};
 use purkinje_train::hubert::{Codes, HubertCutter, StoreCrops};
 use purkinje_train::source::{Look, Source as _};
@@ -106,9 +106,7 @@ impl<'a> Part<'a, '_> {
             return Ok(Features::open(&dir)?);
         }
         let crops = self.crops()?;
-        let bar = stage
-            .reporter
-            .begin("features", self.rows.len(), "records");
+        let bar = stage.reporter.begin("features", self.rows.len(), "records");
         bar.resume(writer.records());
         let all: Vec<usize> = (writer.records()..self.rows.len()).collect();
         for chunk in all.chunks(CHUNK) {
@@ -245,8 +243,8 @@ pub(super) fn fit(stage: &Stage<'_, Hubert>, features: &Features) -> Result<Ense
     )?;
     let books = clusters.iter().map(|count| {
         let point = points.iter().find(|point| point.clusters == *count);
-        let point = point
-            .ok_or_else(|| Error::invalid(format!("no code book of {count} was fitted")))?;
+        let point =
+            point.ok_or_else(|| Error::invalid(format!("no code book of {count} was fitted")))?;
         Ok(CodeBook::load(&folder.join(&point.file))?)
     });
     Ok(Ensemble::new(books.collect::<Result<_>>()?)?)

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Hubert;
 use super::code_books::{BATCH, BOOKS, Part, fit};
+use crate::keys::{Key, fraction, joined, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, OwnOf, Pretrains, RunOf, Stage, Stages};
-use crate::settings::{Setting, fraction, joined, parsed, word, word_of};
 use crate::{Device, Error, Result};
 
 /// What only HuBERT-ECG's pre-training has.
@@ -47,8 +47,8 @@ type OwnOfHubert = Own<HubertConfig, Settings>;
 impl Pretrains for Hubert {
     type Settings = Settings;
 
-    const PRETRAIN_SETTINGS: &'static [Setting<OwnOfHubert>] = &[
-        Setting {
+    const PRETRAIN_KEYS: &'static [Key<OwnOfHubert>] = &[
+        Key {
             key: "clusters",
             help: "clusters of the code book of each iteration, as many as there are iterations; several of one iteration, joined by +, make an ensemble: N,N+N,...",
             get: |own| {
@@ -60,7 +60,7 @@ impl Pretrains for Hubert {
                 Ok(())
             },
         },
-        Setting {
+        Key {
             key: "curve",
             help: "also fit and measure code books of these numbers of clusters: N,N,...",
             get: |own| match own.settings.curve.as_slice() {
@@ -75,7 +75,7 @@ impl Pretrains for Hubert {
                 Ok(())
             },
         },
-        Setting {
+        Key {
             key: "descriptors",
             help: "what the first iteration describes tokens by: cepstra, time_frequency or mixed",
             get: |own| word_of(&own.settings.descriptors),
@@ -84,7 +84,7 @@ impl Pretrains for Hubert {
                 Ok(())
             },
         },
-        Setting {
+        Key {
             key: "layer",
             help: "the layer whose states later iterations cluster; two thirds of the depth",
             get: |own| own.settings.layer.to_string(),
@@ -93,7 +93,7 @@ impl Pretrains for Hubert {
                 Ok(())
             },
         },
-        Setting {
+        Key {
             key: "alpha",
             help: "fraction that hidden tokens have in the loss; the rest is that of visible ones",
             get: |own| own.settings.alpha.to_string(),
@@ -102,8 +102,8 @@ impl Pretrains for Hubert {
                 Ok(())
             },
         },
-        Setting {
-            key: "keep_features",
+        Key {
+            key: "keep-features",
             help: "keep the features of every iteration when their clusters are known: true or false",
             get: |own| own.settings.keep_features.to_string(),
             set: |own, text| {
@@ -142,7 +142,9 @@ impl Pretrains for Hubert {
             ..
         } = &own.settings;
         if !(0.0..=1.0).contains(alpha) {
-            return Err(format!("`alpha` is {alpha}, expected a fraction from 0 to 1"));
+            return Err(format!(
+                "`alpha` is {alpha}, expected a fraction from 0 to 1"
+            ));
         }
         if clusters.is_empty() || clusters.iter().any(Vec::is_empty) {
             return Err("`clusters` names no code book for an iteration".to_owned());
@@ -150,7 +152,9 @@ impl Pretrains for Hubert {
         let layers = own.network.num_hidden_layers;
         match *layer <= layers {
             true => Ok(()),
-            false => Err(format!("`layer` is {layer}, but the network has {layers} layers")),
+            false => Err(format!(
+                "`layer` is {layer}, but the network has {layers} layers"
+            )),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What belongs to one system alone: settings by key, given as text.
+//! Keys of what belongs to one system alone: parts of a configuration that are given as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,9 +12,9 @@ use crate::{Error, Result};
 /// Keys with their values as a user gives them.
 pub type Given = BTreeMap<String, String>;
 
-/// A setting of one system: a part of `T` that can be read and written as text.
-pub struct Setting<T: 'static> {
-    /// How it is called; as in configuration files, so with underscores.
+/// A key of one system: a part of `T` that can be read and written as text.
+pub struct Key<T: 'static> {
+    /// How it is called: lower case, words joined by hyphens.
     pub key: &'static str,
     /// What it says, and which values it takes.
     pub help: &'static str,
@@ -24,7 +24,7 @@ pub struct Setting<T: 'static> {
     pub set: fn(&mut T, &str) -> Result<(), String>,
 }
 
-/// A setting as people are told of it.
+/// A key as people are told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// How it is called.
@@ -35,33 +35,33 @@ pub struct Described {
     pub help: String,
 }
 
-/// All settings with the values `defaults` has.
-pub fn describe<T>(settings: &[Setting<T>], defaults: &T) -> Vec<Described> {
-    let described = settings.iter().map(|setting| Described {
-        key: setting.key.to_owned(),
-        default: (setting.get)(defaults),
-        help: setting.help.to_owned(),
+/// All keys with the values `defaults` has.
+pub fn describe<T>(keys: &[Key<T>], defaults: &T) -> Vec<Described> {
+    let described = keys.iter().map(|key| Described {
+        key: key.key.to_owned(),
+        default: (key.get)(defaults),
+        help: key.help.to_owned(),
     });
     described.collect()
 }
 
-/// Writes what was given into `into`. Keys may be written with hyphens.
+/// Writes what was given into `into`. Underscores in keys are read as hyphens.
 ///
 /// # Errors
 /// For a key that `title` does not have, with those it has, and for a value that makes no sense.
 pub fn apply<T>(
-    settings: &[Setting<T>],
+    keys: &[Key<T>],
     given: &Given,
     into: &mut T,
     defaults: &T,
     title: &str,
 ) -> Result<()> {
     for (key, value) in given {
-        let name = key.replace('-', "_");
-        let Some(setting) = settings.iter().find(|setting| setting.key == name) else {
-            return Err(unknown(key, &describe(settings, defaults), title));
+        let name = key.replace('_', "-");
+        let Some(found) = keys.iter().find(|key| key.key == name) else {
+            return Err(unknown(key, &describe(keys, defaults), title));
         };
-        (setting.set)(into, value.trim())
+        (found.set)(into, value.trim())
             .map_err(|problem| Error::invalid(format!("`--set {key}={value}`: {problem}")))?;
     }
     Ok(())
@@ -135,8 +135,8 @@ mod tests {
         share: f64,
     }
 
-    const SETTINGS: [Setting<Own>; 1] = [Setting {
-        key: "hidden_share",
+    const SETTINGS: [Key<Own>; 1] = [Key {
+        key: "hidden-share",
         help: "what is hidden",
         get: |own| own.share.to_string(),
         set: |own, text| {
@@ -152,13 +152,13 @@ mod tests {
             let given = Given::from([(key.to_owned(), value.to_owned())]);
             apply(&SETTINGS, &given, own, &Own::default(), "Some system")
         };
-        give("hidden-share", "0.25", &mut own).unwrap();
+        give("hidden_share", "0.25", &mut own).unwrap();
         assert_eq!(own.share, 0.25);
         let error = give("share", "1", &mut own).unwrap_err().to_string();
-        assert!(error.contains("hidden_share = 0"), "{error}");
-        let error = give("hidden_share", "2", &mut own).unwrap_err().to_string();
+        assert!(error.contains("hidden-share = 0"), "{error}");
+        let error = give("hidden-share", "2", &mut own).unwrap_err().to_string();
         assert!(error.contains("from 0 to 1"), "{error}");
-        let none: [Setting<Own>; 0] = [];
+        let none: [Key<Own>; 0] = [];
         let given = Given::from([("a".to_owned(), String::new())]);
         let error = apply(&none, &given, &mut own, &Own::default(), "Some system");
         assert!(error.unwrap_err().to_string().contains("no settings"));
