@@ -30,15 +30,16 @@ pub(super) fn run<S: Complete>(
     let stored = &store.info().preprocess;
     let systems = registry.names();
     let config = resolve::<S>(options, stored, &systems)?;
+    let contract = match &config.preprocess {
+        Some(contract) => contract.clone(),
+        None => S::contract(stored),
+    };
+    check_rate::<S>(&contract)?;
     begin::<S>(options, &config, stored, &systems)?;
     let own = config.own();
     let limits = Limits {
         quality: &config.quality,
         least_seconds: S::least_seconds(&own),
-    };
-    let contract = match &config.preprocess {
-        Some(contract) => contract.clone(),
-        None => S::contract(stored),
     };
     let run = Run::<S> {
         options,
@@ -81,6 +82,22 @@ pub(super) fn run<S: Complete>(
         folder,
         model,
     })
+}
+
+/// A network looks for the same shapes at another rate in vain.
+fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
+    let (found, preset) = (contract.rate_hz, S::ABOUT.preset);
+    match Preprocess::preset(preset) {
+        Ok(own) if own.rate_hz != found => Err(Error::invalid(format!(
+            "the recordings would be given to the network at {found} Hz, expected {} Hz for {}",
+            own.rate_hz,
+            S::ABOUT.title
+        ))
+        .with_help(format!(
+            "say how they are to be given with `--preset`, for instance `--preset {preset}`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 struct Run<'a, S: Complete> {

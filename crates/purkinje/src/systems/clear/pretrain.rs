@@ -6,25 +6,19 @@ use purkinje_models::random::Stream;
 use purkinje_train::clear::Pretraining;
 use purkinje_train::source::{Look, Source as _, StoreTokens};
 use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
-use serde::{Deserialize, Serialize};
 
 use super::Clear;
 use crate::Result;
 use crate::keys::{Key, fraction, parsed, word, word_of};
-use crate::pretrain::{Learned, Own, Pretrains, Stage};
+use crate::pretrain::{Learned, NoSettings, Own, Pretrains, Stage};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
 
-/// CLEAR has no settings beside its network's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
-type OwnOfClear = Own<ClearConfig, Settings>;
+type OwnOfClear = Own<ClearConfig, NoSettings>;
 
 impl Pretrains for Clear {
-    type Settings = Settings;
+    type Settings = NoSettings;
 
     const PRETRAIN_KEYS: &'static [Key<OwnOfClear>] = &[
         Key {
@@ -65,8 +59,8 @@ impl Pretrains for Clear {
         },
     ];
 
-    fn settings(_: &ClearConfig) -> Settings {
-        Settings {}
+    fn settings(_: &ClearConfig) -> NoSettings {
+        NoSettings {}
     }
 
     fn training(size: &str) -> TrainConfig {
