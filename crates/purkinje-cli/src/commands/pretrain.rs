@@ -138,10 +138,11 @@ pub fn with_systems(command: Command, registry: &Registry) -> Command {
             Ok(settings) => keys_help(&settings),
             Err(error) => error.to_string(),
         };
-        let own = Command::new(about.name)
+        let own = Options::augment_args(Command::new(about.name))
             .about(format!("{}: {}", about.title, about.summary))
+            .long_about(None)
             .after_help(format!("{}\n\n{help}", sizes(about)));
-        command.subcommand(Options::augment_args(own))
+        command.subcommand(own)
     })
 }
 
