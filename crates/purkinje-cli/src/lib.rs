@@ -20,7 +20,7 @@ use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use miette::Report;
 use purkinje::Registry;
 use tracing::field::{Field, Visit};
@@ -68,7 +68,10 @@ struct Global {
 /// writes to the standard streams.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> ExitCode {
     system::tune_allocator();
-    let cli = Cli::parse_from(args);
+    let cli = match Cli::from_arg_matches(&command(registry).get_matches_from(args)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     start_log(&cli.global);
     progress::set_quiet(cli.global.quiet);
     if let Some(threads) = cli.global.threads {
@@ -85,6 +88,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line for these systems.
+fn command(registry: &Registry) -> clap::Command {
+    commands::with_systems(Cli::command(), registry)
 }
 
 /// An error with its causes, each said once: many errors of the libraries quote their cause in their own sentence.
@@ -168,12 +176,11 @@ impl Visit for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use miette::{IntoDiagnostic, WrapErr};
 
     #[test]
     fn options_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        command(&Registry::default()).debug_assert();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, miette};
-use purkinje_datasets::import::PtbXl;
+use purkinje::{PretrainOptions, Registry, pretrain};
 use purkinje_eval::fraction::LabelFraction;
 use purkinje_eval::report::{EncoderRows, ResultTable};
 use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
@@ -14,16 +14,16 @@ use purkinje_figures::paper::{self, Marks, PaperOptions};
 use purkinje_models::clear::{Clear, ClearConfig};
 use purkinje_models::hug::Head;
 use purkinje_signal::Preprocess;
+use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
 use purkinje_train::run_log::read_run_log;
 
-use super::pretrain::{ClearArgs, pretrain_clear};
 use super::probe;
 use crate::device::DeviceName;
 use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
 use crate::model::{LoadedModel, Network};
 use crate::output::{self, Show as _};
-use crate::progress::{self, Progress, duration};
+use crate::progress::{self, Bars, Progress, duration};
 
 /// Arguments of `demo`.
 #[derive(ClapArgs, Debug)]
@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: Args, registry: &Registry) -> Result<()> {
     let start = Instant::now();
     begin(&args.out)?;
     let source = args.out.join("ptb-xl");
@@ -65,15 +65,19 @@ pub fn run(args: Args) -> Result<()> {
     let store = Store::open(&store_dir).into_diagnostic()?;
 
     let run = args.out.join("run");
-    let (clear, _) = pretrain_clear(&ClearArgs {
+    let options = PretrainOptions {
+        system: "clear".into(),
         data: store_dir.clone(),
         out: run.clone(),
         size: Some("tiny".into()),
         epochs: Some(args.epochs),
         batch: Some(32),
         seed: Some(u64::from(args.seed)),
-        ..ClearArgs::default()
-    })?;
+        ..PretrainOptions::default()
+    };
+    pretrain(&options, &purkinje::Device::cpu(), registry, &Bars).shown()?;
+    let model = LoadedModel::load(&run, &DeviceName::default().open()?)?;
+    let clear = model.network.clear("the demonstration")?.clone();
 
     let tables = judge_all(&args, &store, &clear)?;
     for table in &tables {

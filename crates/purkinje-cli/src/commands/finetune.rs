@@ -2,12 +2,12 @@
 
 mod plan;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::Tensor;
 use burn::tensor::{Device, TensorData};
 use clap::Args as ClapArgs;
-use miette::{IntoDiagnostic, Result, bail, miette};
+use miette::{IntoDiagnostic, Result, WrapErr as _, bail, miette};
 use purkinje_eval::bootstrap::Unit;
 use purkinje_eval::crops::{Aggregation, probabilities_released};
 use purkinje_eval::fraction::{BatchPlan, FractionMethod};
@@ -34,14 +34,14 @@ use purkinje_train::{
 
 use self::plan::Plan;
 pub use self::plan::parse_aggregation;
-use super::{pretrain, probe};
+use super::probe;
 use crate::device::DeviceName;
 use crate::judge::{
     self, Features, HugStart, Judged, Part, Protocol, Task, evaluation, judge, other_figures,
     outputs, scores, thresholds_of,
 };
 use crate::model::{Head, LoadedModel, Network, hubert_crop};
-use crate::output;
+use crate::output::{self, Show as _};
 use crate::progress::{self, Progress};
 use crate::system;
 
@@ -179,6 +179,17 @@ enum Baseline {
     Probe,
 }
 
+/// The plan of the run in a folder, if there is one.
+fn stored(path: &Path) -> Result<Option<Plan>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).into_diagnostic()?;
+    let plan = toml::from_str(&text).into_diagnostic();
+    plan.wrap_err_with(|| format!("configuration {}", path.display()))
+        .map(Some)
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let device = args.device.open()?;
@@ -188,7 +199,8 @@ pub fn run(args: Args) -> Result<()> {
     let contract = model.check_store(&store, &leads, args.any_preprocessing)?;
     let task = Task::load(&store, &args.task, args.quality.as_ref())?;
     let plan = Plan::new(&args, &model.network, task.classes.len())?;
-    pretrain::begin(&args.out, args.resume, &plan)?;
+    let stored = stored(&args.out.join(purkinje::run_folder::CONFIG))?;
+    purkinje::run_folder::begin(&args.out, args.resume, stored.as_ref(), &plan).shown()?;
     let job = Job {
         store: &store,
         contract: &contract,
