@@ -8,18 +8,20 @@ use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
 use serde_json::Value;
 
+use crate::finetune::Finetunes;
+use crate::learns::LearnsAny;
 use crate::network::{Loaded, Network};
 use crate::system::{About, System};
 use crate::systems::{Clear, Hubert};
 use crate::{Device, Error, Result};
 
 /// A system with all its parts.
-pub trait Complete: System {}
+pub trait Complete: System + Finetunes {}
 
-impl<S: System> Complete for S {}
+impl<S: System + Finetunes> Complete for S {}
 
 /// A system as an object.
-pub trait AnySystem: Send + Sync {
+pub trait AnySystem: LearnsAny + Send + Sync {
     /// What it is.
     fn about(&self) -> &'static About;
 
@@ -48,7 +50,7 @@ pub trait AnySystem: Send + Sync {
     ) -> Result<Arc<dyn Network>>;
 }
 
-struct Entry<S>(PhantomData<fn() -> S>);
+pub(crate) struct Entry<S>(PhantomData<fn() -> S>);
 
 impl<S: Complete> AnySystem for Entry<S> {
     fn about(&self) -> &'static About {
