@@ -8,7 +8,6 @@
 mod commands;
 mod device;
 mod embedded;
-mod judge;
 mod model;
 mod output;
 mod progress;
@@ -21,7 +20,7 @@ use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 use miette::Report;
 use purkinje::Registry;
 use tracing::field::{Field, Visit};
@@ -69,7 +68,11 @@ struct Global {
 /// writes to the standard streams.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> ExitCode {
     system::tune_allocator();
-    let cli = Cli::parse_from(args);
+    let mut command = commands::with_settings(Cli::command(), registry);
+    let matches = command.try_get_matches_from_mut(args);
+    let matches = matches.unwrap_or_else(|error| error.exit());
+    let cli =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     start_log(&cli.global);
     progress::set_quiet(cli.global.quiet);
     if let Some(threads) = cli.global.threads {
@@ -169,7 +172,6 @@ impl Visit for Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use miette::{IntoDiagnostic, WrapErr};
 
     #[test]

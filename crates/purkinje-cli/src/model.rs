@@ -5,20 +5,15 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use miette::{Context as _, IntoDiagnostic, bail, miette};
 use purkinje_models::checkpoint::{
-    FolderContents, LabelClass, Labels, ModelCard, ModelFolder, NamedTensor, StateDict,
+    FolderContents, Labels, ModelCard, ModelFolder, NamedTensor, StateDict,
 };
 use purkinje_models::clear::{Clear, ClearConfig};
 use purkinje_models::compat::Compat;
-use purkinje_models::encoder::Encoder as _;
 use purkinje_models::hubert::{self, FrontEnd, Hubert, HubertClassifier, HubertConfig};
 use purkinje_models::hug::{self, Classifier};
 use purkinje_models::layers::Weights;
-use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
-use purkinje_store::Store;
 use serde::{Deserialize, Serialize};
-
-use crate::tokens::{self, WantedLeads};
 
 /// The layout of `config.json` that this program writes and reads.
 const CONFIG_VERSION: u32 = 1;
@@ -63,57 +58,6 @@ impl Network {
         }
     }
 
-    /// The same network over other weights.
-    pub fn with_weights(&self, weights: Weights) -> Network {
-        match self {
-            Network::Clear(clear) => Network::Clear(clear.with_weights(weights)),
-            Network::Hubert(hubert) => Network::Hubert(hubert.with_weights(weights)),
-        }
-    }
-
-    /// Numbers in one vector.
-    pub fn width(&self) -> usize {
-        match self {
-            Network::Clear(clear) => clear.width(),
-            Network::Hubert(hubert) => hubert.width(),
-        }
-    }
-
-    /// The same sizes with random weights.
-    pub fn random_twin(&self, seed: u64, device: &Device) -> Network {
-        match self {
-            Network::Clear(clear) => Network::Clear(clear.random_twin(seed, device)),
-            Network::Hubert(hubert) => Network::Hubert(hubert.random_twin(seed, device)),
-        }
-    }
-
-    /// CLEAR.
-    ///
-    /// # Errors
-    /// For another system; `what` needs lead vectors.
-    pub fn clear(&self, what: &str) -> miette::Result<&Clear> {
-        match self {
-            Network::Clear(clear) => Ok(clear),
-            Network::Hubert(_) => Err(miette!(
-                "{what} needs the lead vectors of CLEAR; a HuBERT-ECG encoder has one vector for the recording"
-            )),
-        }
-    }
-
-    /// Checks that a number of crops can be taken.
-    ///
-    /// # Errors
-    /// For more than one of CLEAR, which sees whole recordings as heartbeats, and for none.
-    pub fn check_crops(&self, crops: usize) -> miette::Result<()> {
-        match (self, crops) {
-            (_, 0) => Err(miette!("`--crops 0`: expected at least 1")),
-            (Network::Clear(_), 2..) => Err(miette!(
-                "`--crops {crops}`: a CLEAR model sees the heartbeats of the whole recording, crops are HuBERT-ECG's; leave the option out"
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// The system, as commands and configurations call it.
     pub fn system(&self) -> &'static str {
         match self {
@@ -133,21 +77,6 @@ impl Network {
         match self {
             Network::Clear(clear) => clear.config().compat,
             Network::Hubert(hubert) => hubert.config().compat,
-        }
-    }
-
-    /// What of its parameters a model with a head keeps.
-    fn own_parameters(&self) -> Vec<(String, Vec<usize>)> {
-        match self {
-            Network::Clear(clear) => clear.config().parameters(),
-            Network::Hubert(hubert) => hubert.config().encoder_parameters(),
-        }
-    }
-
-    fn head_parameters(&self, head: Head, classes: usize) -> Vec<(String, Vec<usize>)> {
-        match head {
-            Head::Clear(head) => head.parameters(self.width(), classes),
-            Head::Hubert(head) => head.parameters(self.width(), classes),
         }
     }
 }
@@ -204,50 +133,6 @@ impl LoadedModel {
             head: None,
             labels: None,
             preprocess,
-        }
-    }
-
-    /// The same encoder with a head: `weights` holds the parameters of the head, among others or alone.
-    pub fn with_head(
-        &self,
-        head: Head,
-        weights: &Weights,
-        task: &str,
-        classes: &[String],
-        thresholds: &[f32],
-        leads: &LeadSet,
-    ) -> Self {
-        let labels = Labels {
-            reference: None,
-            task: task.to_owned(),
-            classes: classes
-                .iter()
-                .enumerate()
-                .map(|(i, name)| LabelClass {
-                    name: name.clone(),
-                    code: None,
-                    threshold: thresholds.get(i).map(|&t| f64::from(t)),
-                })
-                .collect(),
-        };
-        // What is missing is named when the model is loaded or saved.
-        let names = |list: Vec<(String, Vec<usize>)>| list.into_iter().map(|(name, _)| name);
-        let own: Vec<String> = names(self.network.own_parameters()).collect();
-        let mut all = self
-            .network
-            .weights()
-            .subset(own.iter().map(String::as_str));
-        for name in names(self.network.head_parameters(head, classes.len())) {
-            if let Some(parameter) = weights.parameter(&name) {
-                all.put(parameter.clone());
-            }
-        }
-        LoadedModel {
-            folder: None,
-            network: self.network.with_weights(all),
-            head: Some(head),
-            labels: Some(labels),
-            preprocess: self.preprocess.clone().with_leads(leads.clone()),
         }
     }
 
@@ -384,21 +269,6 @@ impl LoadedModel {
         Ok((head, labels))
     }
 
-    /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is
-    /// possible (a warning only if `any_preprocessing`).
-    ///
-    /// # Errors
-    /// Names the first difference and what to do.
-    pub fn check_store(
-        &self,
-        store: &Store,
-        leads: &LeadSet,
-        any_preprocessing: bool,
-    ) -> miette::Result<Preprocess> {
-        let wanted = WantedLeads::Named(leads.clone());
-        tokens::agree(store, &self.preprocess, Some(&wanted), any_preprocessing)
-    }
-
     /// The weights by their names, in host memory.
     pub fn state_dict(&self) -> StateDict {
         let host = self.network.weights().to_host();
@@ -491,59 +361,6 @@ mod tests {
             decoder_heads: 2,
             ..ClearConfig::base()
         }
-    }
-
-    #[test]
-    fn a_saved_classifier_is_loaded_as_it_was() {
-        let device = Device::flex();
-        let dir = tempfile::tempdir().unwrap();
-        let run = dir.path().join("run");
-        let encoder = LoadedModel::encoder(
-            Network::Clear(Clear::random(tiny(), 1, &device)),
-            Preprocess::clear(),
-        );
-        let mut weights = Weights::default();
-        hug::Head::Hug.initialise(&mut weights, 16, 2, 5, &device);
-        let classes = ["A".to_owned(), "B".to_owned()];
-        let leads = "I,II".parse().unwrap();
-        let model = encoder.with_head(
-            Head::Clear(hug::Head::Hug),
-            &weights,
-            "task",
-            &classes,
-            &[0.5, 0.25],
-            &leads,
-        );
-        model.save(&run.join("model"), "by a test").unwrap();
-
-        let read = LoadedModel::load(&run, &device).unwrap();
-        assert_eq!(read.state_dict(), model.state_dict());
-        let config = |model: &LoadedModel| model.network.clear("").unwrap().config().clone();
-        assert_eq!(config(&read), config(&model));
-        assert_eq!(read.preprocess.leads, leads);
-        let (head, labels) = read.labelled().unwrap();
-        assert_eq!(head, Head::Clear(hug::Head::Hug));
-        assert_eq!(labels.classes[1].threshold, Some(0.25));
-
-        // A linear head on it leaves nothing of the HUG behind.
-        let mut linear = Weights::default();
-        hug::Head::Linear.initialise(&mut linear, 16, 3, 5, &device);
-        let names = ["A", "B", "C"].map(str::to_owned);
-        let model = read.with_head(
-            Head::Clear(hug::Head::Linear),
-            &linear,
-            "task",
-            &names,
-            &[],
-            &leads,
-        );
-        assert!(
-            model
-                .state_dict()
-                .names()
-                .all(|name| !name.starts_with("moe."))
-        );
-        assert!(model.labelled().is_ok());
     }
 
     #[test]

@@ -6,8 +6,6 @@ use miette::{bail, miette};
 use purkinje_record::{Digital, Lead, LeadSet, Recording};
 use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
 use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
-use purkinje_store::Store;
-use purkinje_train::source::source_rate_hz;
 
 use crate::system;
 
@@ -226,47 +224,6 @@ fn spans(len: usize, r_peaks: &[usize]) -> Vec<(usize, usize)> {
             (places().min().unwrap_or(1) - 1, places().max().unwrap_or(0))
         })
         .collect()
-}
-
-/// How a model with this contract is given the recordings of a store: as it expects them, where the store was prepared so or
-/// the steps that are left can be done on reading.
-///
-/// With `any_preprocessing` a difference is a warning, and the recordings are given as they are stored: the published benchmarks give
-/// unfiltered PTB-XL to a model that was pre-trained on filtered recordings.
-///
-/// # Errors
-/// When leads are missing, or the first difference otherwise.
-pub fn agree(
-    store: &Store,
-    contract: &Preprocess,
-    wanted: Option<&WantedLeads>,
-    any_preprocessing: bool,
-) -> miette::Result<Preprocess> {
-    let place = store.dir().display();
-    let present = &store.info().leads;
-    let leads = WantedLeads::choose(wanted, &contract.leads, present)
-        .map_err(|reason| miette!("the store `{place}` does not fit the model: {reason}"))?;
-    let stored = &store.info().preprocess;
-    let expected = contract.clone().with_leads(leads.clone());
-    match expected.serve(stored, source_rate_hz(store)) {
-        Ok(_) => Ok(expected),
-        Err(difference) if any_preprocessing => {
-            tracing::warn!(
-                "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
-                difference.field,
-                difference.found,
-                difference.expected
-            );
-            Ok(stored.clone().with_leads(leads))
-        }
-        Err(difference) => Err(miette!(
-            help = "prepare a store with `--contract MODEL/preprocess.json`, or say `--any-preprocessing` if the difference is meant",
-            "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
-            difference.field,
-            difference.found,
-            difference.expected
-        )),
-    }
 }
 
 /// The values of a tensor, row-major.

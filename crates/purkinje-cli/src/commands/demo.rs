@@ -5,26 +5,21 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, miette};
-use purkinje_eval::fraction::LabelFraction;
-use purkinje_eval::report::{EncoderRows, ResultTable};
+use purkinje::{Device, Model, ProbeOptions};
+use purkinje_eval::report::ResultTable;
 use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
 use purkinje_figures::page::{Page, Table};
 use purkinje_figures::paper::{self, Marks, PaperOptions};
 use purkinje_models::clear::{Clear, ClearConfig};
-use purkinje_models::hug::Head;
 use purkinje_signal::Preprocess;
 use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
 use purkinje_train::run_log::read_run_log;
 
 use super::pretrain::{ClearArgs, pretrain_clear};
-use super::probe;
-use crate::device::DeviceName;
 use crate::embedded;
-use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
-use crate::model::{LoadedModel, Network};
-use crate::output;
-use crate::progress::{self, Progress, duration};
+use crate::output::{self, Show as _};
+use crate::progress::{self, Bars, duration};
 
 /// Arguments of `demo`.
 #[derive(ClapArgs, Debug)]
@@ -76,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
         ..ClearArgs::default()
     })?;
 
-    let tables = judge_all(&args, &store, &clear)?;
+    let tables = probe_all(&args, &store, &run)?;
     for table in &tables {
         output::print(&format!("\n{table}"))?;
     }
@@ -109,56 +104,24 @@ fn begin(out: &Path) -> Result<()> {
 }
 
 /// Linear and HUG heads on the encoder and on its twin with random weights.
-fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTable>> {
-    let device = DeviceName::default().open()?;
-    let leads = store.info().preprocess.leads.clone();
-    let twin = Clear::random(clear.config().clone(), u64::from(args.seed), &device);
-    let features = |encoder: &Clear, what: &'static str| {
-        let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(
-            &Network::Clear(encoder.clone()),
-            store,
-            &store.info().preprocess,
-            1,
-            &device,
-            |n| bar.add(n),
-        );
-        bar.finish();
-        features
+fn probe_all(args: &Args, store: &Store, run: &Path) -> Result<Vec<ResultTable>> {
+    let model = Model::load(run, &Device::cpu()).shown()?;
+    let options = ProbeOptions {
+        name: Some("CLEAR tiny".into()),
+        tasks: args.task.clone(),
+        heads: vec!["linear".into(), "hug".into()],
+        seed: args.seed,
+        ..ProbeOptions::default()
     };
-    let trained = features(clear, "encode")?;
-    let untrained = features(&twin, "encode with random weights")?;
-    let model = LoadedModel::encoder(
-        Network::Clear(clear.clone()),
-        store.info().preprocess.clone(),
-    );
-    args.task
-        .iter()
-        .map(|name| {
-            let task = Task::load(store, name, None)?;
-            let mut rows = Vec::new();
-            for head in [Head::Linear, Head::Hug] {
-                let protocol = Protocol {
-                    head,
-                    fraction: LabelFraction::ALL,
-                    c: vec![0.001, 0.01, 0.05, 0.1, 1.0],
-                    epochs: 50,
-                    hug_start: HugStart::Linear,
-                    seed: u64::from(args.seed),
-                    resamples: 1000,
-                };
-                let judged = judge(&trained, &task, "CLEAR tiny", &protocol)?;
-                let folder = args.out.join(format!("{name}-{head}"));
-                probe::save_classifier(&model, head, &task, &judged, &leads, &folder)?;
-                let twin: Judged = judge(&untrained, &task, "CLEAR tiny", &protocol)?;
-                rows.push(EncoderRows {
-                    trained: judged.result,
-                    random_weights: twin.result,
-                });
-            }
-            ResultTable::new(rows).into_diagnostic()
-        })
-        .collect()
+    let found = purkinje::probe(&model, store, &options, &Bars).shown()?;
+    for classifier in &found.classifiers {
+        let folder = format!("{}-{}", classifier.task, classifier.head);
+        let saved = classifier
+            .model
+            .save(&args.out.join(folder), &classifier.made);
+        saved.shown()?;
+    }
+    Ok(found.tables)
 }
 
 fn report_page(
