@@ -6,14 +6,10 @@
 #![deny(missing_docs)]
 
 mod commands;
-mod device;
-mod judge;
-mod model;
 mod output;
 mod progress;
 #[allow(unsafe_code)]
 mod system;
-mod tokens;
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -92,7 +88,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
 
 /// The command line for these systems.
 fn command(registry: &Registry) -> clap::Command {
-    commands::with_systems(Cli::command(), registry)
+    let command = commands::with_systems(Cli::command(), registry);
+    commands::with_settings(command, registry)
 }
 
 /// An error with its causes, each said once: many errors of the libraries quote their cause in their own sentence.

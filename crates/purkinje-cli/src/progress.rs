@@ -223,15 +223,7 @@ impl Lines {
     }
 }
 
-/// A duration as people say it: `45 s`, `3 min 20 s`, `2 h 5 min`.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {} s", s / 60, s % 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
-}
+pub use purkinje::text::duration;
 
 fn decimals(rate: f64) -> String {
     if rate < 10.0 {
@@ -293,13 +285,6 @@ impl Drop for LogWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_said_in_words() {
-        assert_eq!(duration(0.4), "0 s");
-        assert_eq!(duration(200.0), "3 min 20 s");
-        assert_eq!(duration(7_500.0), "2 h 5 min");
-    }
 
     #[test]
     fn lines_count_only_what_this_run_did() {

@@ -98,7 +98,7 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     // Table 11.2: rate 1e-5, patience 8, no dynamic regularisation, multiplier -2, convolutions frozen, maximum over crops.
     assert_eq!(of(&train["schedule"], "lr").as_float(), Some(1e-5));
     assert_eq!(of(train, "updates").as_integer(), Some(6));
-    assert_eq!(config["dropout"].as_float(), Some(0.0));
+    assert_eq!(config["settings"]["dropout"].as_float(), Some(0.0));
     assert_eq!(config["trainable"].as_str(), Some("last-3"));
     assert_eq!(config["aggregation"].as_str(), Some("max"));
     assert_eq!(config["class_weights"].as_bool(), Some(true));
@@ -157,10 +157,10 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         "superdiagnostic",
         "--crops",
         config_crops(&made, "paper").to_string(),
+        "--aggregation",
+        "max",
         "--resamples",
         "20",
-        "--seed",
-        "0",
         "--out",
         &figures
     ));
@@ -233,7 +233,7 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
 
 /// What a system does not have is refused before anything is trained.
 #[test]
-fn options_of_the_other_system_are_refused() {
+fn what_a_system_does_not_have_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     ok(run!("prepare", "ptb-xl", ptb_xl(), "--out", at("store")));
@@ -247,10 +247,10 @@ fn options_of_the_other_system_are_refused() {
         "--out",
         at("run")
     ));
-    for (option, value) in [
-        ("--layerdrop", "0.1"),
-        ("--crops", "2"),
-        ("--recipe", "cpsc"),
+    for (option, value, named) in [
+        ("--set", "layerdrop=0.1", "`layerdrop`"),
+        ("--crops", "2", "2 crops"),
+        ("--recipe", "cpsc", "`--recipe cpsc`"),
     ] {
         let error = failed(run!(
             "finetune",
@@ -265,8 +265,18 @@ fn options_of_the_other_system_are_refused() {
             "--out",
             at("tuned")
         ));
-        assert!(error.contains(option) && error.contains("CLEAR"), "{error}");
+        assert!(error.contains(named), "{error}");
+        assert!(
+            error.contains("CLEAR cannot do this; systems that can: HuBERT-ECG"),
+            "{error}"
+        );
     }
+    // What there is is listed, in errors and in the help.
+    let help = ok(run!("finetune", "--help"));
+    assert!(
+        help.contains("Settings of HuBERT-ECG") && help.contains("freeze-until  "),
+        "{help}"
+    );
     assert!(!at("tuned").exists());
 }
 
@@ -293,10 +303,10 @@ fn frozen_blocks_wait_and_patience_ends_a_run() {
             "8",
             "--lr",
             "0.000000001",
-            "--freeze-until",
-            "3",
-            "--layerdrop",
-            "0.1",
+            "--set",
+            "freeze-until=3",
+            "--set",
+            "layerdrop=0.1",
             "--compat",
             "paper",
             "--baseline",
@@ -319,6 +329,79 @@ fn frozen_blocks_wait_and_patience_ends_a_run() {
     );
     // The first is the best there can be at such a rate.
     assert_eq!(made.validations("run").len(), 3);
+}
+
+/// A file says what the command line can say, and more; a run is resumed from it, and from the configuration of an older
+/// version.
+#[test]
+fn a_file_configures_a_run_and_an_older_one_is_read() {
+    let fixture = ptb_xl();
+    let made = Made::new(&["ptb-xl", fixture.to_str().unwrap()]);
+    let file = made.at("settings.toml");
+    let text = "batch = 8\nclass_weights = true\n[settings]\nfixed-crop = true\nlayerdrop = 0.25\n[train]\nupdates = 3\n[train.schedule]\nlr = 0.001\n";
+    std::fs::write(&file, text).unwrap();
+    let config = file.to_str().unwrap();
+    let args = [
+        "--task",
+        "superdiagnostic",
+        "--config",
+        config,
+        "--set",
+        "dropout-multiplier=-1",
+        "--baseline",
+        "probe",
+    ];
+    ok(made.finetune("run", &args));
+    let resolved = made.config("run");
+    assert_eq!(resolved["batch"].as_integer(), Some(8));
+    assert_eq!(resolved["aggregation"].as_str(), Some("mean"));
+    assert_eq!(resolved["settings"]["layerdrop"].as_float(), Some(0.25));
+    let dropout = resolved["settings"]["dropout"].as_float().unwrap();
+    assert!((dropout - 0.05).abs() < 1e-12, "{dropout}");
+    let path = made.at("run/model/model.safetensors");
+    let weights = std::fs::read(&path).unwrap();
+    let labels = std::fs::read_to_string(made.at("run/model/labels.json")).unwrap();
+    assert!(json(&labels)["reference"]["records"].as_u64() > Some(1));
+
+    // As the version before wrote it, which took the maximum over crops.
+    let mut old = resolved.clone();
+    let settings = old.remove("settings").unwrap();
+    old.insert("aggregation".into(), "max".into());
+    old.insert("dropout".into(), settings["dropout"].clone());
+    old.insert("layerdrop".into(), settings["layerdrop"].clone());
+    old.insert("layer_wise".into(), false.into());
+    old.insert("random_crop".into(), false.into());
+    let train = old["train"].as_table_mut().unwrap();
+    let schedule = train.remove("schedule").unwrap();
+    train.insert("lr".into(), schedule["lr"].clone());
+    train.insert("min_lr".into(), 1e-5.into());
+    train.insert("warmup_epochs".into(), 2.into());
+    train.insert(
+        "warmup_share".into(),
+        schedule["warmup"]["fraction"].clone(),
+    );
+    train.insert("decay".into(), "linear".into());
+    std::fs::write(made.at("run/config.toml"), old.to_string()).unwrap();
+    std::fs::remove_dir_all(made.at("run/model")).unwrap();
+    let resume = |more: &[&str]| made.finetune("run", &[&args[..], &["--resume"], more].concat());
+    let error = failed(resume(&["--set", "layerdrop=0.5"]));
+    assert!(
+        error.contains("layerdrop = 0.25") && error.contains("layerdrop = 0.5"),
+        "{error}"
+    );
+    ok(resume(&[]));
+    assert!(std::fs::read(&path).unwrap() == weights);
+
+    for (set, expected) in [
+        ("layerdop=0.1", "layerdrop     "),
+        ("layerdrop=2", "from 0 to below 1"),
+        ("layerdrop", "key=value"),
+    ] {
+        let more = ["--set", set];
+        let error = failed(made.finetune("never", &[&args[..2], &more].concat()));
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(!made.at("never").exists());
 }
 
 /// SaMi-Trop's recipe: one label as two classes that exclude each other, no validation part.
@@ -374,7 +457,7 @@ fn one_label_is_learnt_as_two_classes_and_served_as_one() {
         ],
     );
     let notes = String::from_utf8(run.stderr.clone()).unwrap();
-    assert!(notes.contains("no validation part"), "{notes}");
+    assert!(notes.contains("no validation split"), "{notes}");
     let said = ok(run);
     assert!(
         said.contains("1 classes") && said.contains("concordance"),

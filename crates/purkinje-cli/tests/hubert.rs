@@ -114,7 +114,7 @@ fn a_file_and_its_row_in_a_store_give_one_vector_and_tokens_average_to_it() {
         made.at("b.npy"),
         record()
     ));
-    assert!(error.contains("needs a CLEAR model"), "{error}");
+    assert!(error.contains("systems that can: CLEAR"), "{error}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn contributions_of_leads_add_up_to_the_logit() {
             .values()
             .map(number)
             .sum();
-        let gap = number(&label["bias"]) + parts - number(&label["logit"]);
+        let gap = number(&label["base"]) + parts - number(&label["logit"]);
         assert!(gap.abs() < 1e-5, "{label}");
     }
     assert_eq!(std::fs::read_dir(&why).unwrap().count(), 6);
@@ -311,7 +311,10 @@ fn heads_are_fitted_judged_saved_and_exported() {
         "--head",
         "hug"
     ));
-    assert!(error.contains("needs the lead vectors of CLEAR"), "{error}");
+    assert!(
+        error.contains("`--head hug`") && error.contains("systems that can: CLEAR"),
+        "{error}"
+    );
     let error = failed(run!(
         "finetune",
         "--model",
@@ -325,7 +328,7 @@ fn heads_are_fitted_judged_saved_and_exported() {
         "--out",
         made.at("never")
     ));
-    assert!(error.contains("linear, mlp or label-embedding"), "{error}");
+    assert!(error.contains("linear, mlp, label-embedding"), "{error}");
 }
 
 /// HuBERT-ECG specification 13.17: the published program cannot resume, least of all with a head of two layers.

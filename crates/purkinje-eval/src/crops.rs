@@ -9,10 +9,10 @@ use crate::EvalError;
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// Their mean.
+    #[default]
     Mean,
     /// Their maximum: what all published runs of HuBERT-ECG take. Of classes that exclude each other the maxima no longer
     /// sum to 1.
-    #[default]
     Max,
 }
 

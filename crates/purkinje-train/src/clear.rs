@@ -106,13 +106,15 @@ impl Trainable {
     }
 }
 
+/// The lead vectors `[records, leads, width]` of records by their numbers.
+pub type VectorsOf<'a> = dyn Fn(&[usize]) -> Result<Vec<f32>, TrainError> + Sync + 'a;
+
 /// Training of a head on the lead vectors of a frozen encoder, computed once: what probing is, without the encoder's
 /// dropout (specification 9.17).
 pub struct HeadTraining<'a> {
     head: Head,
     leads: Vec<usize>,
-    /// `[records, leads, width]`.
-    vectors: &'a [f32],
+    vectors: Box<VectorsOf<'a>>,
     width: usize,
     targets: Targets,
     order: EpochOrder,
@@ -124,6 +126,24 @@ impl<'a> HeadTraining<'a> {
         head: Head,
         leads: Vec<usize>,
         vectors: &'a [f32],
+        width: usize,
+        targets: Targets,
+        batch: usize,
+        seed: u64,
+    ) -> Self {
+        let size = leads.len() * width;
+        let read = move |records: &[usize]| {
+            let each = records.iter().map(|r| &vectors[r * size..(r + 1) * size]);
+            Ok(each.flatten().copied().collect())
+        };
+        Self::reading(head, leads, Box::new(read), width, targets, batch, seed)
+    }
+
+    /// The same on vectors that are read where they lie, for every batch anew.
+    pub fn reading(
+        head: Head,
+        leads: Vec<usize>,
+        vectors: Box<VectorsOf<'a>>,
         width: usize,
         targets: Targets,
         batch: usize,
@@ -156,16 +176,11 @@ impl Objective for HeadTraining<'_> {
     }
 
     fn batch(&self, step: usize) -> Result<Self::Batch, TrainError> {
-        let size = self.leads.len() * self.width;
-        let mut batch = (Vec::new(), Vec::new());
-        for row in self.order.records_of(step) {
-            let record = self.targets.records[row];
-            batch
-                .0
-                .extend_from_slice(&self.vectors[record * size..(record + 1) * size]);
-            batch.1.extend_from_slice(self.targets.row(row));
-        }
-        Ok(batch)
+        let rows = self.order.records_of(step);
+        let records: Vec<usize> = rows.iter().map(|&row| self.targets.records[row]).collect();
+        let labels = rows.iter().flat_map(|&row| self.targets.row(row));
+        let labels = labels.copied().collect();
+        Ok(((self.vectors)(&records)?, labels))
     }
 
     fn losses(&self, weights: &Weights, (vectors, labels): &Self::Batch, ctx: &Context) -> Losses {

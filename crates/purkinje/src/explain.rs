@@ -206,6 +206,12 @@ impl Explanation {
     }
 }
 
+/// The records a mean recording is taken over, of those trained on.
+pub(crate) fn spread(rows: &[usize]) -> Vec<usize> {
+    let step = rows.len().div_ceil(REFERENCE_RECORDS).max(1);
+    rows.iter().copied().step_by(step).collect()
+}
+
 impl Model {
     /// Why a label of a recording got its probability.
     ///
@@ -275,8 +281,7 @@ impl Model {
         if !self.explains() || rows.is_empty() {
             return Ok(None);
         }
-        let step = rows.len().div_ceil(REFERENCE_RECORDS);
-        let chosen: Vec<usize> = rows.iter().copied().step_by(step).collect();
+        let chosen = spread(rows);
         let all = self
             .network()
             .rows(store, chosen.clone(), contract, Compat::Paper, 0)?;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use purkinje_models::checkpoint::{FolderContents, LabelClass, Labels, ModelCard, ModelFolder};
+use purkinje_models::checkpoint::{
+    FolderContents, LabelClass, Labels, ModelCard, ModelFolder, Reference,
+};
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
@@ -164,6 +166,27 @@ impl Model {
             labels: None,
             ..self.clone()
         }
+    }
+
+    /// The same model whose explanations compare with this recording; with all zeros where there is none.
+    ///
+    /// # Errors
+    /// When the model has no head.
+    pub fn with_reference(self, reference: Option<Reference>) -> Result<Model> {
+        let labels = Labels {
+            reference,
+            ..self.labelled()?.clone()
+        };
+        Ok(Model {
+            labels: Some(labels),
+            ..self
+        })
+    }
+
+    /// What it is called: the folder it was read from, or the run that this belongs to.
+    pub fn name(&self) -> String {
+        let folder = self.folder.as_deref().map(name_of);
+        folder.unwrap_or_else(|| self.about().title.to_owned())
     }
 
     /// Where it was read from; `None` for one that was just made.

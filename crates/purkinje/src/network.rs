@@ -14,6 +14,7 @@ use purkinje_train::source::Look;
 use serde_json::Value;
 
 use crate::import::Exports;
+use crate::learns::Learns;
 use crate::registry::Complete;
 use crate::system::{About, Level, LevelVectors, Parts, Rows, Sight, Stretch, System};
 use crate::{Device, Error, Result};
@@ -43,7 +44,7 @@ pub trait SeenRows: Sync {
 ///
 /// It is immutable and works through `&self`. What a system cannot do is [`Error::Unsupported`], or an empty list where
 /// capabilities are listed.
-pub trait Network: Exports + Any + Send + Sync {
+pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Its system.
     fn about(&self) -> &'static About;
 
@@ -167,7 +168,7 @@ impl<S: System> Loaded<S> {
         Ok(S::classifier(self.encoder.clone(), head, outputs)?)
     }
 
-    fn sights<'s>(&self, seen: &[&'s Seen]) -> Result<Vec<&'s Sight<Input<S>>>> {
+    pub(crate) fn sights<'s>(&self, seen: &[&'s Seen]) -> Result<Vec<&'s Sight<Input<S>>>> {
         let sights = seen.iter().map(|seen| seen.sight.downcast_ref());
         let sights: Option<Vec<_>> = sights.collect();
         sights.ok_or_else(|| {
@@ -178,7 +179,7 @@ impl<S: System> Loaded<S> {
         })
     }
 
-    fn batch(&self, sights: &[&Sight<Input<S>>], crop: usize) -> Result<Batch<S>> {
+    pub(crate) fn batch(&self, sights: &[&Sight<Input<S>>], crop: usize) -> Result<Batch<S>> {
         let inputs = sights.iter().filter_map(|sight| sight.crops.get(crop));
         let inputs: Vec<Input<S>> = inputs.cloned().collect();
         Ok(self.encoder.batch(&inputs)?)

@@ -9,7 +9,9 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use serde_json::Value;
 
+use crate::finetune::Finetunes;
 use crate::import::{AnyImports, Imports};
+use crate::learns::LearnsAny;
 use crate::network::{Loaded, Network};
 use crate::pretrain::{AnyPretrains, Pretrains};
 use crate::system::{About, System};
@@ -17,12 +19,12 @@ use crate::systems::{Clear, Hubert};
 use crate::{Device, Error, Result};
 
 /// A system with all its parts.
-pub trait Complete: System + Pretrains + Imports {}
+pub trait Complete: System + Finetunes + Pretrains + Imports {}
 
-impl<S: System + Pretrains + Imports> Complete for S {}
+impl<S: System + Finetunes + Pretrains + Imports> Complete for S {}
 
 /// A system as an object.
-pub trait AnySystem: AnyPretrains + AnyImports + Send + Sync {
+pub trait AnySystem: LearnsAny + AnyPretrains + AnyImports + Send + Sync {
     /// What it is.
     fn about(&self) -> &'static About;
 

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub const CONFIG: &str = "config.toml";
 
 /// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
-/// `stored` is the configuration that the folder holds already, if it does.
+/// `stored` is the configuration of the run to be resumed, if there is one.
 ///
 /// # Errors
 /// When the folder holds a run that is not to be resumed, or one of another configuration, or cannot be written.
@@ -26,13 +26,14 @@ pub fn begin<C: Serialize + PartialEq>(
             .map_err(|error| Error::invalid(format!("the configuration: {error}")))
     };
     let new = text(config)?;
+    let path = out.join(CONFIG);
+    if path.exists() && !resume {
+        return Err(
+            Error::invalid(format!("{} already holds a run", out.display()))
+                .with_help("give --resume to continue it, or another --out"),
+        );
+    }
     match stored {
-        Some(_) if !resume => {
-            return Err(
-                Error::invalid(format!("{} already holds a run", out.display()))
-                    .with_help("give --resume to continue it, or another --out"),
-            );
-        }
         Some(old) if old != config => {
             return Err(Error::invalid(format!(
                 "{} was started with another configuration:\n{}",
@@ -43,7 +44,7 @@ pub fn begin<C: Serialize + PartialEq>(
         }
         _ => {}
     }
-    write_file(&out.join(CONFIG), new.as_bytes())
+    write_file(&path, new.as_bytes())
 }
 
 fn first_difference(old: &str, new: &str) -> String {

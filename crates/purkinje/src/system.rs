@@ -4,6 +4,9 @@
 use std::fmt::{self, Display};
 
 use burn::tensor::Device;
+use purkinje_eval::EvaluateOptions;
+use purkinje_eval::bootstrap::Unit;
+use purkinje_eval::metrics::SingleClass;
 use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::{Context, WeightError, Weights};
@@ -16,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::probe::{FrozenHead, LinearHead};
 
 /// What gets a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -153,6 +157,26 @@ pub struct About {
     pub preset: &'static str,
 }
 
+/// How the metrics of a classifier are computed, where a published program does otherwise than is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvaluationRules {
+    /// What a class without positives or without negatives counts in means over classes.
+    pub single_class: SingleClass,
+    /// What resamples draw.
+    pub unit: Unit,
+    /// Seed of the resamples, if the program has one of its own.
+    pub seed: Option<u64>,
+}
+
+impl EvaluationRules {
+    /// Evaluation by these rules; `seed` goes before that of the program.
+    pub(crate) fn apply(self, options: &mut EvaluateOptions, seed: Option<u64>) {
+        options.single_class = self.single_class;
+        options.bootstrap.unit = self.unit;
+        options.bootstrap.seed = seed.or(self.seed).unwrap_or(options.bootstrap.seed);
+    }
+}
+
 /// A published system: its networks, what they see, and what they can say.
 ///
 /// The trait is static so that training stays generic; [`Registry`](crate::Registry) holds systems as objects. Its parts
@@ -220,6 +244,20 @@ pub trait System: Sized + Send + Sync + 'static {
 
     /// What the names of the parameters of a linear head begin with, before `weight` and `bias`.
     const LINEAR: &'static str;
+
+    /// A head that a probe fits on frozen vectors, by its name among [`About::frozen_heads`].
+    fn frozen_head(name: &str) -> Option<Box<dyn FrozenHead>> {
+        match name {
+            "linear" => Some(Box::new(LinearHead::new(Self::LINEAR))),
+            _ => None,
+        }
+    }
+
+    /// How metrics are computed under this behaviour.
+    fn evaluation(compat: Compat) -> EvaluationRules {
+        let _ = compat;
+        EvaluationRules::default()
+    }
 
     /// A network with a head, whose parameters are among its weights.
     ///

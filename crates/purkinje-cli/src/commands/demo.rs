@@ -1,32 +1,16 @@
 //! `purkinje demo`: the whole way on the recordings inside the program, nothing precomputed.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
-use miette::{IntoDiagnostic, Result, miette};
-use purkinje::{PretrainOptions, Registry, pretrain};
-use purkinje_eval::fraction::LabelFraction;
-use purkinje_eval::report::{EncoderRows, ResultTable};
-use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
-use purkinje_figures::page::{Page, Table};
-use purkinje_figures::paper::{self, Marks, PaperOptions};
-use purkinje_models::clear::{Clear, ClearConfig};
-use purkinje_models::hug::Head;
-use purkinje_signal::Preprocess;
-use purkinje_store::import::PtbXl;
-use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
-use purkinje_train::run_log::read_run_log;
+use miette::Result;
+use purkinje::Registry;
+use purkinje::demo::{DemoOptions, demo};
 
-use super::probe;
-use crate::device::DeviceName;
-use crate::judge::{Features, HugStart, Judged, Protocol, Task, judge};
-use crate::model::{LoadedModel, Network};
 use crate::output::{self, Show as _};
-use crate::progress::{self, Bars, Progress, duration};
+use crate::progress::{Bars, duration};
 
 /// Arguments of `demo`.
-#[derive(ClapArgs, Debug)]
+#[derive(clap::Args, Debug)]
 pub struct Args {
     /// Folder for everything the demonstration makes.
     #[arg(long, default_value = "demo")]
@@ -37,300 +21,30 @@ pub struct Args {
     /// Seed of every random choice.
     #[arg(long, default_value_t = 0)]
     seed: u32,
-    /// Label sets to judge on.
+    /// Label sets to evaluate on.
     #[arg(long, value_delimiter = ',', default_value = "superdiagnostic")]
     task: Vec<String>,
 }
 
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> Result<()> {
-    let start = Instant::now();
-    begin(&args.out)?;
-    let source = args.out.join("ptb-xl");
-    let records = purkinje::demo::recordings::unpack(&source).shown()?;
-    progress::note(format!(
-        "{records} recordings of PTB-XL (CC BY 4.0) unpacked into {}",
-        source.display()
-    ));
-
-    let store_dir = args.out.join("store");
-    let summary = prepare(
-        &PtbXl::new(&source),
-        &Preprocess::clear_ptbxl(),
-        &store_dir,
-        &PrepareOptions::default(),
-        &(),
-    )
-    .into_diagnostic()?;
-    let store = Store::open(&store_dir).into_diagnostic()?;
-
-    let run = args.out.join("run");
-    let options = PretrainOptions {
-        system: "clear".into(),
-        data: store_dir.clone(),
-        out: run.clone(),
-        size: Some("tiny".into()),
-        epochs: Some(args.epochs),
-        batch: Some(32),
-        seed: Some(u64::from(args.seed)),
-        ..PretrainOptions::default()
+    let options = DemoOptions {
+        out: args.out,
+        epochs: args.epochs,
+        seed: args.seed,
+        tasks: args.task,
     };
-    pretrain(&options, &purkinje::Device::cpu(), registry, &Bars).shown()?;
-    let model = LoadedModel::load(&run, &DeviceName::default().open()?)?;
-    let clear = model.network.clear("the demonstration")?.clone();
-
-    let tables = judge_all(&args, &store, &clear)?;
-    for table in &tables {
+    let found = demo(&options, registry, &Bars).shown()?;
+    for table in &found.tables {
         output::print(&format!("\n{table}"))?;
     }
-    let report = args.out.join("report.html");
-    let page = report_page(&args, &store, &summary, &clear, &tables, start)?;
-    output::write_file(&report, page.as_bytes())?;
+    let records = found.tables.first().map_or(0, |table| {
+        let first = table.rows().first();
+        first.map_or(0, |row| row.trained.metrics.records)
+    });
     output::print(&format!(
-        "\n{} in {}. {} test records are few: mind the intervals.\nReport: {}\n",
-        "Read, prepared, pre-trained, probed and judged",
-        duration(start.elapsed().as_secs_f64()),
-        tables[0].rows()[0].trained.metrics.records,
-        report.display()
+        "\nRead, prepared, pre-trained, probed and evaluated in {}. {records} test records are few: mind the intervals.\nReport: {}\n",
+        duration(found.seconds),
+        found.report.display()
     ))
-}
-
-/// A folder that this command made may be made anew; any other is left alone.
-fn begin(out: &Path) -> Result<()> {
-    const MARK: &str = ".purkinje-demo";
-    if out.exists() {
-        if !out.join(MARK).exists() {
-            return Err(miette!(
-                help = "choose another folder with --out",
-                "{} exists and was not made by `purkinje demo`",
-                out.display()
-            ));
-        }
-        std::fs::remove_dir_all(out).into_diagnostic()?;
-    }
-    output::write_file(&out.join(MARK), b"")
-}
-
-/// Linear and HUG heads on the encoder and on its twin with random weights.
-fn judge_all(args: &Args, store: &Store, clear: &Clear) -> Result<Vec<ResultTable>> {
-    let device = DeviceName::default().open()?;
-    let leads = store.info().preprocess.leads.clone();
-    let twin = Clear::random(clear.config().clone(), u64::from(args.seed), &device);
-    let features = |encoder: &Clear, what: &'static str| {
-        let bar = Progress::new(what, store.len(), "records");
-        let features = Features::compute(
-            &Network::Clear(encoder.clone()),
-            store,
-            &store.info().preprocess,
-            1,
-            &device,
-            |n| bar.add(n),
-        );
-        bar.finish();
-        features
-    };
-    let trained = features(clear, "encode")?;
-    let untrained = features(&twin, "encode with random weights")?;
-    let model = LoadedModel::encoder(
-        Network::Clear(clear.clone()),
-        store.info().preprocess.clone(),
-    );
-    args.task
-        .iter()
-        .map(|name| {
-            let task = Task::load(store, name, None)?;
-            let mut rows = Vec::new();
-            for head in [Head::Linear, Head::Hug] {
-                let protocol = Protocol {
-                    head,
-                    fraction: LabelFraction::ALL,
-                    c: vec![0.001, 0.01, 0.05, 0.1, 1.0],
-                    epochs: 50,
-                    hug_start: HugStart::Linear,
-                    seed: u64::from(args.seed),
-                    resamples: 1000,
-                };
-                let judged = judge(&trained, &task, "CLEAR tiny", &protocol)?;
-                let folder = args.out.join(format!("{name}-{head}"));
-                probe::save_classifier(&model, head, &task, &judged, &leads, &folder)?;
-                let twin: Judged = judge(&untrained, &task, "CLEAR tiny", &protocol)?;
-                rows.push(EncoderRows {
-                    trained: judged.result,
-                    random_weights: twin.result,
-                });
-            }
-            ResultTable::new(rows).into_diagnostic()
-        })
-        .collect()
-}
-
-fn report_page(
-    args: &Args,
-    store: &Store,
-    summary: &Summary,
-    clear: &Clear,
-    tables: &[ResultTable],
-    start: Instant,
-) -> Result<String> {
-    let config: &ClearConfig = clear.config();
-    let count = |split| store.indices(split).len().to_string();
-    let mut page = Page::new("Purkinje: from raw recordings to a diagnosis")
-        .summary(&format!(
-            "A CLEAR encoder of {} parameters was pre-trained for {} epochs on {} recordings without their labels; a linear and \
-             a HUG head then learned the diagnoses from its frozen lead vectors. Everything here was computed in {} by \
-             the program that wrote this page.",
-            clear.weights().count(),
-            args.epochs,
-            count(Split::Train),
-            duration(start.elapsed().as_secs_f64()),
-        ))
-        .facts([
-            ("Recordings", "PTB-XL 1.0.3, 100 Hz, 12 leads, 10 s (CC BY 4.0)".to_owned()),
-            ("Stored / skipped / failed", format!("{} / {} / {}", summary.info.outcomes.ok, summary.info.outcomes.skipped, summary.info.outcomes.failed)),
-            ("Training / validation / test", format!("{} / {} / {}", count(Split::Train), count(Split::Val), count(Split::Test))),
-            ("Encoder", format!("{} layers, width {}, {:?} mode", config.depth, config.embed_dim, config.compat)),
-            ("Seed", args.seed.to_string()),
-        ])
-        .section("What the model reads")
-        .figure(&ecg(store)?, "A test recording on ECG paper: R-peaks and the borders of the heartbeat tokens are marked.")
-        .section("Pre-training")
-        .figure(&loss_chart(args)?, "Mean squared error of the hidden heartbeats; 1.0 is what predicting zeros would give.");
-    for table in tables {
-        page = judged(page, table);
-    }
-    Ok(page
-        .note(
-            "The encoder with random weights is judged by the same protocol: a score says something only beside it. \
-             Intervals are 95 % bootstrap intervals over patients.",
-        )
-        .section("The same again")
-        .code(&format!(
-            "purkinje prepare ptb-xl {0}/ptb-xl --out STORE\n\
-             purkinje pretrain clear --data STORE --out RUN --size tiny --batch 32 --epochs {1} --seed {2}\n\
-             purkinje probe --model RUN --data STORE --task {3} --head linear,hug",
-            args.out.display(),
-            args.epochs,
-            args.seed,
-            args.task.join(",")
-        ))
-        .finish())
-}
-
-fn judged(page: Page, table: &ResultTable) -> Page {
-    let first = &table.rows()[0].trained;
-    let mut summary = Table::new(["encoder", "head", "macro AUROC", "macro AUPRC", "macro F1"]);
-    let mut bars = Vec::new();
-    let cell = |e: &purkinje_eval::bootstrap::Estimate| match (e.value, &e.interval) {
-        (Some(v), Some(i)) => format!("{v:.3} ({:.3}\u{2013}{:.3})", i.low, i.high),
-        (Some(v), None) => format!("{v:.3}"),
-        _ => "\u{2013}".to_owned(),
-    };
-    for row in table.rows() {
-        for (name, result) in [
-            ("pre-trained", &row.trained),
-            ("random weights", &row.random_weights),
-        ] {
-            let mean = &result.metrics.macro_mean;
-            let cells = [
-                name.to_owned(),
-                result.head.clone(),
-                cell(&mean.auroc),
-                cell(&mean.auprc),
-                cell(&mean.f1),
-            ];
-            summary = summary.row(cells);
-            bars.push(BarRow {
-                label: format!("{name}, {}", result.head),
-                value: mean.auroc.value.unwrap_or(f64::NAN),
-                interval: mean.auroc.interval.as_ref().map(|i| (i.low, i.high)),
-                is_reference: name == "random weights",
-            });
-        }
-    }
-    let mut classes =
-        Table::new(["class", "positives", "AUROC", "AUPRC", "prevalence"]).caption(&format!(
-            "Pre-trained encoder, {} head, by class.",
-            table.rows().last().map_or("", |r| r.trained.head.as_str())
-        ));
-    if let Some(last) = table.rows().last() {
-        for class in &last.trained.metrics.classes {
-            classes = classes.row([
-                class.class.clone(),
-                class.positives.to_string(),
-                cell(&class.auroc),
-                cell(&class.auprc),
-                format!("{:.3}", class.prevalence),
-            ]);
-        }
-    }
-    let chart = BarChart {
-        title: format!(
-            "{}: macro AUROC on {} test records",
-            first.task, first.metrics.records
-        ),
-        x_label: "AUROC, 95 % bootstrap interval over patients".into(),
-        origin: 0.5,
-        limit: Some(1.0),
-        decimals: 3,
-        rows: bars,
-    };
-    page.section(&format!("Judged on held-out patients: {}", first.task))
-        .figure(
-            &chart.draw(),
-            "Pre-trained encoder beside the same encoder with random weights.",
-        )
-        .table(&summary)
-        .table(&classes)
-}
-
-fn loss_chart(args: &Args) -> Result<purkinje_figures::Svg> {
-    let log = read_run_log(&args.out.join("run").join("log.jsonl")).into_diagnostic()?;
-    let points = log
-        .iter()
-        .filter_map(|entry| Some((entry.step as f64, entry.number("loss")?)))
-        .collect();
-    Ok(LineChart {
-        title: "Reconstruction loss".into(),
-        x_label: "step".into(),
-        y_label: "mean squared error".into(),
-        y_scale: AxisScale::Linear,
-        series: vec![Series {
-            name: "training".into(),
-            points,
-        }],
-    }
-    .draw())
-}
-
-fn ecg(store: &Store) -> Result<purkinje_figures::Svg> {
-    let row = store.indices(Split::Test).first().copied().unwrap_or(0);
-    let row = store.row(row).into_diagnostic()?;
-    let mut signal = Vec::new();
-    row.signal_mv_into(&mut signal);
-    let info = store.info();
-    let recording = purkinje_record::Recording::new(
-        format!("PTB-XL {}", row.id()),
-        info.leads.clone(),
-        info.rate_hz,
-        signal,
-    )
-    .into_diagnostic()?;
-    let r_peaks: Vec<usize> = row.r_peaks().iter().map(|&p| p.max(0) as usize).collect();
-    let view = purkinje::beats::View::of(&recording, &info.preprocess, 0.0)
-        .map_err(|problem| miette!("{problem}"))?;
-    let sample = |s: f64| (s * info.rate_hz).round() as usize;
-    let tokens: Vec<(usize, usize, usize)> = view
-        .beats
-        .iter()
-        .filter_map(|beat| {
-            let (from, to) = beat.token_s?;
-            Some((sample(from), sample(beat.peak_s), sample(to)))
-        })
-        .collect();
-    let options = PaperOptions::default();
-    let marks = Marks {
-        r_peaks: &r_peaks,
-        tokens: &tokens,
-    };
-    Ok(paper::draw(&recording, &options, &marks))
 }

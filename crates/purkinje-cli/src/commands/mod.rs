@@ -16,6 +16,8 @@ mod probe;
 mod store;
 mod store_export;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::Registry;
@@ -24,6 +26,8 @@ use purkinje::train::Span;
 use purkinje_models::compat::Compat;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje_signal::Preprocess;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -42,7 +46,7 @@ pub enum Command {
     Probe(probe::Args),
     /// Train a classifier on labelled recordings
     Finetune(finetune::Args),
-    /// Judge a classifier as it is on labelled recordings
+    /// Evaluate a classifier as it is on labelled recordings
     Evaluate(evaluate::Args),
     /// Write vectors of recordings, leads, beats or lead groups
     Embed(embed::Args),
@@ -67,9 +71,9 @@ impl Command {
             Command::DataSets(args) => data_sets::run(args),
             Command::Store(args) => store::run(args),
             Command::Pretrain(args) => pretrain::run(args, registry),
-            Command::Probe(args) => probe::run(args),
-            Command::Finetune(args) => finetune::run(args),
-            Command::Evaluate(args) => evaluate::run(args),
+            Command::Probe(args) => probe::run(args, registry),
+            Command::Finetune(args) => finetune::run(args, registry),
+            Command::Evaluate(args) => evaluate::run(args, registry),
             Command::Embed(args) => embed::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args, registry),
@@ -185,6 +189,31 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 /// A preprocessing by its name.
 pub fn preset(name: &str) -> Result<Preprocess, String> {
     Preprocess::preset(name).map_err(|error| error.to_string())
+}
+
+/// A choice by the name that configurations give it.
+pub fn by_name<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+    T::deserialize(text).map_err(|error| error.to_string())
+}
+
+/// What a value says, nothing where there is none.
+pub fn text(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+/// The last part of a path, as the name of a model.
+pub fn last_part(path: &Path) -> String {
+    let last = path.components().next_back();
+    last.map_or("model".into(), |c| {
+        c.as_os_str().to_string_lossy().into_owned()
+    })
+}
+
+/// Commands whose help lists the settings of each system.
+pub fn with_settings(command: clap::Command, registry: &Registry) -> clap::Command {
+    let settings = finetune::settings_help(registry);
+    command.mut_subcommand("finetune", |finetune| finetune.after_help(settings))
 }
 
 /// Whose behaviour a model follows.

@@ -15,7 +15,6 @@ use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
 use super::ReadArgs;
-use super::finetune::parse_aggregation;
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -59,7 +58,7 @@ pub struct Args {
     )]
     crops: usize,
     /// How the probabilities of crops are aggregated: mean or max
-    #[arg(long, default_value = "mean", value_parser = parse_aggregation)]
+    #[arg(long, default_value = "mean", value_parser = super::by_name::<Aggregation>)]
     aggregation: Aggregation,
     /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
     #[arg(long, value_name = "LEADS")]

@@ -116,7 +116,7 @@ pub(super) fn resolve<S: Pretrains>(
         &own,
         S::ABOUT.title,
     )?;
-    S::check(&changed).map_err(Error::invalid)?;
+    S::check_pretraining(&changed).map_err(Error::invalid)?;
     (config.network, config.settings) = (changed.network, changed.settings);
     if let Some(leads) = &options.leads {
         config.leads.clone_from(leads);

@@ -76,7 +76,7 @@ pub trait Pretrains: System {
     ///
     /// # Errors
     /// A sentence that names the setting.
-    fn check(own: &OwnOf<Self>) -> Result<(), String> {
+    fn check_pretraining(own: &OwnOf<Self>) -> Result<(), String> {
         let _ = own;
         Ok(())
     }

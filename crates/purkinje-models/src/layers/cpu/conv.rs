@@ -5,7 +5,7 @@
 
 use purkinje_compute::by_rows::product_by_rows;
 use purkinje_compute::matmul::{
-    View, product, product_add, product_over, unwritten, written, zeroed,
+    View, product, product_add, product_over, unwritten, written,
 };
 use rayon::prelude::*;
 

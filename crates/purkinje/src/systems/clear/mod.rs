@@ -1,6 +1,8 @@
 //! CLEAR and its head HUG: heartbeats in, one vector for each lead out.
 
+mod finetune;
 mod groups;
+mod hug;
 mod import;
 mod pretrain;
 
@@ -20,6 +22,7 @@ use purkinje_train::source::StoreTokens;
 use crate::Result;
 use crate::beats;
 use crate::network::values;
+use crate::probe::{FrozenHead, LinearHead};
 use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
 
 /// CLEAR-HUG (AAAI 2026).
@@ -109,6 +112,14 @@ impl System for Clear {
         device: &Device,
     ) {
         head.initialise(weights, width, outputs, seed, device);
+    }
+
+    fn frozen_head(name: &str) -> Option<Box<dyn FrozenHead>> {
+        match name {
+            "linear" => Some(Box::new(LinearHead::new(Self::LINEAR))),
+            "hug" => Some(Box::new(hug::HugHead)),
+            _ => None,
+        }
     }
 
     fn classifier(

@@ -1,12 +1,15 @@
 //! HuBERT-ECG: the leads end to end in, one vector for each token out; their mean stands for the recording.
 
 mod code_books;
+mod finetune;
 mod import;
 mod places;
 mod pretrain;
 
 use burn::Tensor;
 use burn::tensor::Device;
+use purkinje_eval::bootstrap::Unit;
+use purkinje_eval::metrics::SingleClass;
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{
     self, FrontEnd, Head, HeadActivation, HubertBatch, HubertClassifier, HubertConfig, HubertInput,
@@ -22,7 +25,9 @@ use purkinje_train::source::{Cut as _, Look};
 
 use crate::Result;
 use crate::network::values;
-use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
+use crate::system::{
+    About, EvaluationRules, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System,
+};
 
 /// Width of the hidden layer of the head of two layers.
 const HIDDEN: usize = 512;
@@ -125,6 +130,17 @@ impl System for Hubert {
         device: &Device,
     ) {
         head.initialise(weights, width, outputs, seed, device);
+    }
+
+    fn evaluation(compat: Compat) -> EvaluationRules {
+        match compat {
+            Compat::Paper => EvaluationRules::default(),
+            Compat::Released => EvaluationRules {
+                single_class: SingleClass::Zero,
+                unit: Unit::RecordsByLabels,
+                seed: Some(42),
+            },
+        }
     }
 
     fn classifier(

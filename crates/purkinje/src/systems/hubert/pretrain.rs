@@ -134,7 +134,7 @@ impl Pretrains for Hubert {
         }
     }
 
-    fn check(own: &OwnOfHubert) -> Result<(), String> {
+    fn check_pretraining(own: &OwnOfHubert) -> Result<(), String> {
         let Settings {
             alpha,
             clusters,

@@ -1,0 +1,302 @@
+//! The vectors of a frozen encoder for every record of a store, computed once, in memory or on disk.
+
+use std::path::{Path, PathBuf};
+
+use purkinje_cluster::features as shards;
+use purkinje_models::compat::Compat;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::model::Model;
+use crate::network::Seen;
+use crate::reporter::{Reporter, go_on};
+use crate::{Error, Result};
+
+/// Records of one pass through the encoder.
+const BATCH: usize = 32;
+/// Records that are read from disk at a time.
+const CHUNK: usize = 1024;
+/// Bytes of vectors that are held in memory unless something else is said.
+pub const MEMORY_LIMIT: u64 = 2 << 30;
+
+/// How vectors are computed and held.
+#[derive(Clone, Debug)]
+pub struct FeatureOptions {
+    /// Crops of a recording whose vectors are averaged, where the system looks at crops.
+    pub crops: usize,
+    /// Bytes up to which all vectors are held in memory; more of them go to disk.
+    pub memory_limit: u64,
+    /// Folder in which a temporary folder is made for them; that of the system if absent.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for FeatureOptions {
+    fn default() -> Self {
+        FeatureOptions {
+            crops: 1,
+            memory_limit: MEMORY_LIMIT,
+            folder: None,
+        }
+    }
+}
+
+/// Vectors `[records, vectors, width]` of all records of a store under one frozen encoder, in the order of the store.
+///
+/// Where they lie does not change a bit of what is computed from them. On disk they need `4 * vectors * width` bytes a
+/// record, which are removed with the value.
+#[derive(Debug)]
+pub struct Features {
+    values: Values,
+    records: usize,
+    leads: Vec<usize>,
+    width: usize,
+}
+
+#[derive(Debug)]
+enum Values {
+    Memory(Vec<f32>),
+    Disk {
+        shards: shards::Features,
+        /// Removes the folder when it is dropped.
+        _folder: tempfile::TempDir,
+    },
+}
+
+/// Where vectors go while they are computed.
+enum Sink {
+    Memory(Vec<f32>),
+    Disk(shards::Writer, tempfile::TempDir),
+}
+
+impl Features {
+    /// Runs the encoder of a model over every record of the store, preprocessed as `contract` says. `what` names the work
+    /// for progress displays.
+    ///
+    /// # Errors
+    /// When a record cannot be read, the disk is full, or a stop was requested.
+    pub fn compute(
+        model: &Model,
+        store: &Store,
+        contract: &Preprocess,
+        options: &FeatureOptions,
+        what: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Features> {
+        model.check_crops(options.crops)?;
+        let all: Vec<usize> = (0..store.len()).collect();
+        let rows = model
+            .network()
+            .rows(store, all.clone(), contract, Compat::Paper, 0)?;
+        let progress = reporter.begin(what, store.len(), "records");
+        let mut found: Option<(Sink, Vec<usize>)> = None;
+        let width = model.width();
+        for chunk in all.chunks(BATCH) {
+            go_on(reporter)?;
+            let seen: Result<Vec<Seen>> = chunk
+                .par_iter()
+                .map(|&row| rows.see(row, options.crops))
+                .collect();
+            let seen = seen?;
+            let seen: Vec<&Seen> = seen.iter().collect();
+            let vectors = model.network().vectors(&seen, model.device())?;
+            let each = vectors.leads.len() * width;
+            let (sink, leads) = match &mut found {
+                Some(found) => found,
+                None => {
+                    let bytes = 4 * (each as u64) * (store.len() as u64);
+                    let sink = Sink::new(bytes, vectors.leads.len(), width, options, reporter)?;
+                    found.insert((sink, vectors.leads.clone()))
+                }
+            };
+            if *leads != vectors.leads || vectors.values.len() != each * chunk.len() {
+                return Err(Error::invalid(format!(
+                    "record {} of `{}` has vectors of other leads than the first one; heads need the same of all records",
+                    chunk[0],
+                    store.dir().display()
+                )));
+            }
+            sink.add(chunk, &vectors.values, each)?;
+            progress.add(chunk.len());
+        }
+        progress.finish();
+        let Some((sink, leads)) = found else {
+            return Err(Error::invalid(format!(
+                "the store `{}` is empty",
+                store.dir().display()
+            )));
+        };
+        Ok(Features {
+            values: sink.finish()?,
+            records: store.len(),
+            leads,
+            width,
+        })
+    }
+
+    /// Vectors that were computed elsewhere, `[records, leads, width]`; leads as standard positions.
+    ///
+    /// # Errors
+    /// When they are no whole records.
+    pub fn from_values(values: Vec<f32>, leads: Vec<usize>, width: usize) -> Result<Features> {
+        let each = leads.len() * width;
+        if each == 0 || !values.len().is_multiple_of(each) {
+            return Err(Error::invalid(format!(
+                "{} numbers are no whole records of {} vectors of {width}",
+                values.len(),
+                leads.len()
+            )));
+        }
+        Ok(Features {
+            records: values.len() / each,
+            values: Values::Memory(values),
+            leads,
+            width,
+        })
+    }
+
+    /// Records.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Standard positions (0 for I .. 11 for V6) of the leads the vectors stand for; a single one where there is one
+    /// vector for the recording.
+    pub fn leads(&self) -> &[usize] {
+        &self.leads
+    }
+
+    /// Numbers in one vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether they lie on disk.
+    pub fn on_disk(&self) -> bool {
+        matches!(self.values, Values::Disk { .. })
+    }
+
+    /// The vectors of some records `[rows, vectors, width]`.
+    ///
+    /// # Errors
+    /// When there is no such record, or the disk does not give it.
+    pub fn rows(&self, rows: &[usize]) -> Result<Vec<f32>> {
+        let each = self.leads.len() * self.width;
+        if let Some(row) = rows.iter().find(|row| **row >= self.records) {
+            return Err(Error::invalid(format!(
+                "there is no record {row} among {} records",
+                self.records
+            )));
+        }
+        let mut out = Vec::with_capacity(rows.len() * each);
+        match &self.values {
+            Values::Memory(values) => {
+                for &row in rows {
+                    out.extend_from_slice(&values[row * each..(row + 1) * each]);
+                }
+            }
+            Values::Disk { shards, .. } => {
+                // Shards hold fewer than 2^32 records: each has bytes on disk.
+                let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+                shards.read(&rows, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Calls `each` with the vectors of some records, in their order, `[at most 1024 of the rows, vectors, width]` at a
+    /// time, and collects what it returns.
+    ///
+    /// # Errors
+    /// As [`rows`](Features::rows), or those of `each`.
+    pub fn chunks(
+        &self,
+        rows: &[usize],
+        mut each: impl FnMut(Vec<f32>, usize) -> Result<Vec<f32>>,
+    ) -> Result<Vec<f32>> {
+        let mut out = Vec::new();
+        for rows in rows.chunks(CHUNK) {
+            out.extend(each(self.rows(rows)?, rows.len())?);
+        }
+        Ok(out)
+    }
+
+    /// The mean vector of each of some records `[rows, width]`; this is held in memory, of the vectors themselves only
+    /// 1024 records at a time.
+    ///
+    /// # Errors
+    /// As [`rows`](Features::rows).
+    pub fn means(&self, rows: &[usize]) -> Result<Vec<f32>> {
+        let (width, leads) = (self.width, self.leads.len());
+        self.chunks(rows, |vectors, records| {
+            let mut out = vec![0.0; records * width];
+            let each = vectors.chunks_exact(leads * width);
+            for (out, record) in out.chunks_exact_mut(width).zip(each) {
+                for vector in record.chunks_exact(width) {
+                    for (o, x) in out.iter_mut().zip(vector) {
+                        *o += x / leads as f32;
+                    }
+                }
+            }
+            Ok(out)
+        })
+    }
+}
+
+impl Sink {
+    fn new(
+        bytes: u64,
+        vectors: usize,
+        width: usize,
+        options: &FeatureOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<Sink> {
+        if bytes <= options.memory_limit {
+            return Ok(Sink::Memory(Vec::new()));
+        }
+        let folder = temporary(options.folder.as_deref())?;
+        reporter.note(&format!(
+            "the vectors need {:.1} GB, more than the {:.1} GB they may have in memory: they go to `{}` for the time of this run",
+            bytes as f64 / 1e9,
+            options.memory_limit as f64 / 1e9,
+            folder.path().display()
+        ));
+        let writer = shards::Writer::open(folder.path(), width, vectors, json!("frozen vectors"))?;
+        Ok(Sink::Disk(writer, folder))
+    }
+
+    fn add(&mut self, rows: &[usize], values: &[f32], each: usize) -> Result<()> {
+        match self {
+            Sink::Memory(all) => all.extend_from_slice(values),
+            Sink::Disk(writer, _) => {
+                for (row, values) in rows.iter().zip(values.chunks_exact(each)) {
+                    writer.add(&row.to_string(), values)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Values> {
+        Ok(match self {
+            Sink::Memory(values) => Values::Memory(values),
+            Sink::Disk(writer, folder) => Values::Disk {
+                shards: writer.finish()?,
+                _folder: folder,
+            },
+        })
+    }
+}
+
+fn temporary(parent: Option<&Path>) -> Result<tempfile::TempDir> {
+    let system = std::env::temp_dir();
+    let parent = parent.unwrap_or(&system);
+    std::fs::create_dir_all(parent)
+        .and_then(|()| {
+            tempfile::Builder::new()
+                .prefix(".features-")
+                .tempdir_in(parent)
+        })
+        .map_err(|error| Error::file("make a temporary folder in", parent, error))
+}

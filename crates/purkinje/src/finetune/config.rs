@@ -1,0 +1,248 @@
+//! Everything that decides the outcome of a run: the contents of its `config.toml`.
+
+use std::path::{Path, PathBuf};
+
+use purkinje_eval::crops::Aggregation;
+use purkinje_eval::fraction::LabelFraction;
+use purkinje_models::compat::Compat;
+use purkinje_record::LeadSet;
+use purkinje_store::Store;
+use purkinje_train::optimizer::OptimizerConfig;
+use purkinje_train::recipes::{Start, ValidatedOn};
+use purkinje_train::{TrainConfig, ValidationConfig};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::learns::Learns;
+use crate::model::Model;
+use crate::network::Network;
+use crate::run_folder::CONFIG;
+use crate::settings::Settings;
+use crate::{Error, Result};
+
+/// Fields that were settings of one system before those had a table of their own.
+const OLD_SETTINGS: [&str; 5] = [
+    "frozen_until",
+    "layer_wise",
+    "layerdrop",
+    "dropout",
+    "random_crop",
+];
+
+/// Tables of which single fields can be changed; any other value is replaced whole.
+const NESTED: [&str; 7] = [
+    "fraction",
+    "settings",
+    "train",
+    "train.optimizer",
+    "train.schedule",
+    "train.validation",
+    "train.validation.stopping",
+];
+
+/// Everything that decides the outcome of a fine-tuning run; written beside it as `config.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Prepared store.
+    pub data: PathBuf,
+    /// Label set of the store.
+    pub task: String,
+    /// Model that gives weights, or just the sizes.
+    pub model: Option<PathBuf>,
+    /// System of a network without a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Size of a network without a model.
+    pub size: Option<String>,
+    /// Pre-trained weights or random ones.
+    pub start: Start,
+    /// The published run it follows.
+    pub recipe: Option<String>,
+    /// Behaviour of everything around the network.
+    pub compat: Compat,
+    /// Classification head by name.
+    pub head: String,
+    /// What learns: `all`, `linear` (the head), what else the system knows, or parts of parameter names.
+    pub trainable: String,
+    /// Positive labels, or mutually exclusive classes, weigh by their rarity.
+    pub class_weights: bool,
+    /// One label is learnt as two mutually exclusive classes.
+    pub two_classes: bool,
+    /// What early stopping and the choice of weights look at.
+    pub validated_on: ValidatedOn,
+    /// Crops of a recording that is evaluated.
+    pub crops: usize,
+    /// How their probabilities are aggregated.
+    pub aggregation: Aggregation,
+    /// Decisions at 0.5 and not where validation F1 is best.
+    pub half: bool,
+    /// Records of one step.
+    pub batch: usize,
+    /// Fraction of the training labels.
+    pub fraction: LabelFraction,
+    /// Leads, if not those of the model.
+    pub leads: Option<LeadSet>,
+    /// Limits on the quality of records; none when empty.
+    pub quality: String,
+    /// Settings that belong to the system.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Schedule, optimizer, validation.
+    pub train: TrainConfig,
+}
+
+impl FinetuneConfig {
+    /// What holds for all systems unless they, a recipe or the caller say otherwise.
+    pub(super) fn defaults(model: &Model, store: &Store, start: Start, compat: Compat) -> Self {
+        FinetuneConfig {
+            data: store.dir().to_owned(),
+            task: String::new(),
+            model: model.folder().map(Path::to_owned),
+            system: None,
+            size: None,
+            start,
+            recipe: None,
+            compat,
+            head: model
+                .about()
+                .heads
+                .first()
+                .copied()
+                .unwrap_or_default()
+                .into(),
+            trainable: "all".into(),
+            class_weights: false,
+            two_classes: false,
+            validated_on: ValidatedOn::Validation,
+            crops: 1,
+            aggregation: Aggregation::default(),
+            half: false,
+            batch: 64,
+            fraction: LabelFraction::ALL,
+            leads: None,
+            quality: String::new(),
+            settings: Settings::default(),
+            train: TrainConfig {
+                epochs: 20,
+                optimizer: OptimizerConfig {
+                    clip_norm: Some(3.0),
+                    ..OptimizerConfig::finetune()
+                },
+                validation: Some(ValidationConfig::default()),
+                ..TrainConfig::default()
+            },
+        }
+    }
+
+    /// The configuration of the run in a folder, if there is one; those of older versions are read too.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn stored(out: &Path, network: &dyn Network) -> Result<Option<FinetuneConfig>> {
+        let path = out.join(CONFIG);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut table = read_table(&path)?;
+        upgrade(&mut table, network);
+        if !table.contains_key("model") && !table.contains_key("system") {
+            // One system could be trained without a model, and this size was its default.
+            table.insert("system".into(), network.about().name.into());
+            table.entry("size").or_insert_with(|| "small".into());
+        }
+        let config = from_table(table);
+        Ok(Some(config.map_err(|error| {
+            error.during(format!("cannot read `{}`", path.display()))
+        })?))
+    }
+
+    /// The same with other values in the fields that `changes` has.
+    ///
+    /// # Errors
+    /// For a field that there is not, or a value it cannot have.
+    pub(super) fn with(&self, changes: &Table) -> Result<FinetuneConfig> {
+        let table = Table::try_from(self);
+        let mut table = table.map_err(|error| Error::invalid(format!("TOML: {error}")))?;
+        overlay(&mut table, changes, "");
+        from_table(table)
+    }
+}
+
+/// A file of configuration.
+///
+/// # Errors
+/// When it cannot be read or is no TOML.
+pub fn read_table(path: &Path) -> Result<Table> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::file("read", path, error))?;
+    text.parse()
+        .map_err(|error| Error::invalid(format!("configuration `{}`: {error}", path.display())))
+}
+
+/// Fields of older versions become what they are now.
+pub(super) fn upgrade(table: &mut Table, network: &dyn Learns) {
+    let mut old = Table::new();
+    for key in OLD_SETTINGS {
+        if let Some(value) = table.remove(key) {
+            old.insert(key.to_owned(), value);
+        }
+    }
+    if !old.is_empty() && !table.contains_key("settings") {
+        let settings = network.settings_of_old(&old);
+        // Cannot fail: settings are a table of plain values.
+        if let Ok(settings) = Value::try_from(settings) {
+            table.insert("settings".into(), settings);
+        }
+    }
+}
+
+fn from_table(table: Table) -> Result<FinetuneConfig> {
+    let config: std::result::Result<FinetuneConfig, _> = table.try_into();
+    config.map_err(|error| {
+        Error::invalid(format!("the configuration: {error}")).with_help(
+            "fields are those of the `config.toml` that every run writes; settings of the system stand in `[settings]`",
+        )
+    })
+}
+
+fn overlay(base: &mut Table, changes: &Table, path: &str) {
+    // A length in epochs takes the place of one in updates.
+    if path == "train" && changes.contains_key("epochs") && !changes.contains_key("updates") {
+        base.remove("updates");
+    }
+    for (key, value) in changes {
+        let at = match path {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(own)), Value::Table(new)) if NESTED.contains(&at.as_str()) => {
+                overlay(own, new, &at);
+            }
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_fields_are_changed_and_choices_replaced_whole() {
+        let mut base: Table = "batch = 64\n[train]\nepochs = 2\nupdates = 9\n[train.schedule]\nlr = 0.1\nwarmup = { epochs = 2 }"
+            .parse()
+            .unwrap();
+        let changes: Table =
+            "[train]\nepochs = 3\n[train.schedule]\nwarmup = { fraction = 0.5 }\n[settings]\np = 1"
+                .parse()
+                .unwrap();
+        overlay(&mut base, &changes, "");
+        let expected: Table = "batch = 64\n[train]\nepochs = 3\n[train.schedule]\nlr = 0.1\nwarmup = { fraction = 0.5 }\n[settings]\np = 1"
+            .parse()
+            .unwrap();
+        assert_eq!(base, expected);
+    }
+}

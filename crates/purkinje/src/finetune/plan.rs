@@ -1,0 +1,208 @@
+//! What a run does: defaults of all systems, then of its own, then a published run, then what was asked for.
+
+use purkinje_models::compat::Compat;
+use purkinje_store::Store;
+use purkinje_train::early_stopping::Behaviour;
+use purkinje_train::recipes::Start;
+use purkinje_train::{Decay, Span};
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::FinetuneOptions;
+use super::config::{FinetuneConfig, upgrade};
+use crate::learns::Learns;
+use crate::model::Model;
+use crate::settings::Settings;
+use crate::{Error, Result};
+
+/// Penalties of the weight decay that a patience is divided into (HuBERT-ECG, section 4.3 of the paper).
+pub(crate) const INTERVALS: usize = 3;
+
+/// A run, and the one from random weights beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub run: FinetuneConfig,
+    pub scratch: FinetuneConfig,
+}
+
+/// Decides a run; `stored` is the configuration of the run to be resumed, which holds where nothing else is asked for.
+pub(super) fn plan(
+    model: &Model,
+    store: &Store,
+    options: &FinetuneOptions,
+    stored: Option<&FinetuneConfig>,
+) -> Result<Plan> {
+    let network: &dyn Learns = &**model.network();
+    let mut changes = options.changes.clone();
+    changes.insert("task".into(), Value::String(options.task.clone()));
+    upgrade(&mut changes, network);
+    check_settings(model, &changes)?;
+    let base = match stored {
+        Some(stored) => stored.clone(),
+        None => {
+            let start: Option<Start> = asked(&changes, "start")?;
+            let compat: Option<Compat> = asked(&changes, "compat")?;
+            let start = start.unwrap_or(Start::Finetune);
+            let mut base =
+                FinetuneConfig::defaults(model, store, start, compat.unwrap_or_default());
+            network.defaults(&mut base);
+            if let Some(recipe) = asked::<String>(&changes, "recipe")? {
+                follow(model, store, options, &mut base, &recipe)?;
+            }
+            base
+        }
+    };
+    let run = resolve(network, base, &changes, stored.is_none())?;
+    check(model, &run)?;
+    let scratch = match &run.recipe {
+        None => run.clone(),
+        Some(recipe) => {
+            let mut twin = run.clone();
+            network.from_scratch(&mut twin);
+            let mut published = twin.clone();
+            match follow(model, store, options, &mut published, recipe) {
+                Ok(()) => {
+                    changes.remove("start");
+                    resolve(network, published, &changes, true)?
+                }
+                // It was not published from random weights: the same with everything learning.
+                Err(_) => twin,
+            }
+        }
+    };
+    Ok(Plan { run, scratch })
+}
+
+/// A field that decides the defaults of others.
+fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
+    let value = changes.get(key).cloned().map(Value::try_into);
+    value
+        .transpose()
+        .map_err(|error| Error::invalid(format!("the configuration, `{key}`: {error}")))
+}
+
+fn follow(
+    model: &Model,
+    store: &Store,
+    options: &FinetuneOptions,
+    config: &mut FinetuneConfig,
+    recipe: &str,
+) -> Result<()> {
+    let registry = model.registry();
+    if model.network().recipes().is_empty() {
+        let able = registry.with_recipes();
+        return Err(registry.unsupported(
+            format!("`--recipe {recipe}` (published runs)"),
+            model.about(),
+            |about| able.contains(&about.name),
+        ));
+    }
+    config.task.clone_from(&options.task);
+    let classes = store.label_matrix_of(&options.task, purkinje_store::Split::Train)?;
+    let size = options.recipe_size.as_deref();
+    model
+        .network()
+        .follow(config, recipe, size, classes.classes.len())
+}
+
+/// Changes a configuration as asked for and fills in what follows from that.
+fn resolve(
+    network: &dyn Learns,
+    base: FinetuneConfig,
+    changes: &Table,
+    fresh: bool,
+) -> Result<FinetuneConfig> {
+    let mut changes = changes.clone();
+    complete_stopping(&base, &mut changes)?;
+    let mut config = base.with(&changes)?;
+    let schedule = &mut config.train.schedule;
+    if fresh && let Decay::Cosine { end } = &mut schedule.decay {
+        *end = schedule.lr.min(1e-5);
+        schedule.warmup = Span::Epochs(config.train.epochs / 10);
+        config = config.with(&changes)?;
+    }
+    network.settle(&mut config);
+    Ok(config)
+}
+
+/// Early stopping that is asked for in part gets the rest, where there was none.
+fn complete_stopping(base: &FinetuneConfig, changes: &mut Table) -> Result<()> {
+    let own = base.train.validation.as_ref().and_then(|v| v.stopping);
+    let compat: Option<Compat> = asked(changes, "compat")?;
+    let Some(stopping) = table_at(changes, &["train", "validation", "stopping"]) else {
+        return Ok(());
+    };
+    if own.is_some() {
+        return Ok(());
+    }
+    if !stopping.contains_key("patience") {
+        return Err(Error::invalid(
+            "`--dynamic-regularisation` needs `--patience`: penalties come at thirds of it",
+        ));
+    }
+    let behaviour = behaviour(compat.unwrap_or(base.compat));
+    let behaviour = Value::try_from(behaviour).map_err(|e| Error::invalid(e.to_string()))?;
+    let rest = [
+        ("intervals", Value::Integer(INTERVALS as i64)),
+        ("dynamic_regularisation", Value::Boolean(false)),
+        ("behaviour", behaviour),
+    ];
+    for (key, value) in rest {
+        stopping.entry(key).or_insert(value);
+    }
+    Ok(())
+}
+
+fn table_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Table> {
+    path.iter().try_fold(table, |table, key| {
+        table.get_mut(*key).and_then(Value::as_table_mut)
+    })
+}
+
+/// What an improvement does to early stopping.
+pub(crate) fn behaviour(compat: Compat) -> Behaviour {
+    match compat {
+        Compat::Paper => Behaviour::Paper,
+        Compat::Released => Behaviour::ReleasedFinetune,
+    }
+}
+
+/// Settings that the system does not have name those that have them.
+fn check_settings(model: &Model, changes: &Table) -> Result<()> {
+    let Some(settings) = asked::<Settings>(changes, "settings")? else {
+        return Ok(());
+    };
+    let known = model.network().settings();
+    for key in settings.keys() {
+        if known.iter().any(|setting| setting.key == key) {
+            continue;
+        }
+        let able = model.registry().with_setting(key);
+        if !able.is_empty() {
+            return Err(model.registry().unsupported(
+                format!("the setting `{key}`"),
+                model.about(),
+                |about| able.contains(&about.name),
+            ));
+        }
+    }
+    settings.check(known, model.about())
+}
+
+fn check(model: &Model, config: &FinetuneConfig) -> Result<()> {
+    model.check_crops(config.crops)?;
+    if config.batch == 0 {
+        return Err(Error::invalid("`--batch 0`: expected at least 1"));
+    }
+    if let Span::Fraction(fraction) = config.train.schedule.warmup
+        && !(0.0..=1.0).contains(&fraction)
+    {
+        return Err(Error::invalid(format!(
+            "`--warmup {fraction}`: expected a fraction from 0 to 1"
+        )));
+    }
+    config
+        .settings
+        .check(model.network().settings(), model.about())?;
+    model.network().check_finetuning(config)
+}

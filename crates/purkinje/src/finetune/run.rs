@@ -1,0 +1,266 @@
+//! The training of one classifier, whatever the system.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use purkinje_eval::fraction::BatchPlan;
+use purkinje_eval::report::{ModelResult, Selection};
+use purkinje_eval::{EvaluateOptions, evaluate_split};
+use purkinje_models::encoder::{Classify, Encoder};
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use purkinje_train::recipes::{Start, ValidatedOn};
+use purkinje_train::{
+    Classification, Kept, Next, Observer, RunFolder, StepReport, Targets, TrainError, Trained,
+    Validated, train,
+};
+
+use super::validate::{SourceOf, Validation, loss, one_column, scores, targets};
+use super::{FinetuneConfig, Finetunes, Sources};
+use crate::network::{Loaded, Network, head_named};
+use crate::registry::Complete;
+use crate::reporter::{Progress, Reporter};
+use crate::task::{Part, Task};
+use crate::{Device, Result};
+
+/// One training within a call of [`finetune`](super::finetune).
+pub struct Job<'a> {
+    /// The records.
+    pub store: &'a Store,
+    /// How the network is given them.
+    pub contract: &'a Preprocess,
+    /// Their labels.
+    pub task: &'a Task,
+    /// Everything that decides the outcome.
+    pub config: &'a FinetuneConfig,
+    /// What the model is called in results.
+    pub name: &'a str,
+    /// What progress displays say.
+    pub what: &'a str,
+    /// Folder for log and checkpoints.
+    pub folder: Option<PathBuf>,
+    /// Whether to continue from the checkpoint in it.
+    pub resume: bool,
+    /// Resamples of the intervals.
+    pub resamples: usize,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Who hears of it.
+    pub reporter: &'a dyn Reporter,
+}
+
+/// A trained classifier.
+pub struct Tuned {
+    /// The network with its head; two mutually exclusive classes have become one label.
+    pub network: Arc<dyn Network>,
+    /// Decision threshold of each class.
+    pub thresholds: Vec<f32>,
+    /// Rows of the store it was trained on.
+    pub rows: Vec<usize>,
+    /// Measured on the test split.
+    pub result: ModelResult,
+}
+
+/// Trains one classifier, selects its weights on validation, evaluates the test split once.
+pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned> {
+    let (config, task) = (job.config, job.task);
+    let head = head_named::<S>(&config.head)?;
+    let classes = task.classes.len();
+    let outputs = match config.two_classes {
+        true => 2,
+        false => classes,
+    };
+    let device = job.device.inner();
+    let mut weights = S::trained_weights(own);
+    let (width, seed) = (own.width(), config.train.seed);
+    S::initialise_head(head, &mut weights, width, outputs, seed, device);
+    let encoder = S::for_training(own.with_weights(weights), config);
+    let Sources {
+        training,
+        evaluation,
+    } = S::sources(&encoder, job.store, job.contract, config)?;
+    let names = head_names::<S>(head, width, outputs);
+    let learning = S::learning(config, S::config(&encoder), &names)?;
+    let classifier = S::classifier(encoder, head, outputs)?;
+
+    let part = task.fraction(&config.fraction)?;
+    let batches = BatchPlan::new(part.rows.len(), config.batch)?;
+    let objective = Classification::new(
+        classifier.clone(),
+        &*training,
+        Targets {
+            records: part.rows.clone(),
+            labels: targets(&part, config.two_classes),
+            classes: outputs,
+        },
+        loss(&part, classes, config),
+        &*learning,
+        batches.batch,
+        seed,
+    );
+    let validation = Validation {
+        config,
+        rules: S::validation(config.compat),
+        classes,
+        part: match config.validated_on {
+            ValidatedOn::Validation => &task.validation,
+            ValidatedOn::Training => &part,
+        },
+        training: &part,
+        device,
+    };
+    let updates = config
+        .train
+        .updates
+        .unwrap_or(batches.steps_per_epoch / config.train.accumulate.max(1) * config.train.epochs);
+    let progress = job.reporter.begin(job.what, updates, "steps");
+    let mut watch = Watch {
+        progress: &*progress,
+        reporter: job.reporter,
+        best: None,
+        validate: |step: usize, weights: &Weights| {
+            let model = classifier.with_weights(weights.clone());
+            validation.of(&model, &*evaluation, step)
+        },
+    };
+    let folder = RunFolder {
+        path: job.folder.clone(),
+        resume: job.resume,
+    };
+    let start = classifier.encoder().weights().clone();
+    let trained = train(
+        &objective,
+        start,
+        &config.train,
+        &folder,
+        device,
+        &mut watch,
+    )?;
+    progress.finish();
+    if trained.steps < updates {
+        job.reporter.note(&format!(
+            "stopped after {} of {updates} updates: validation did not improve any more",
+            trained.steps
+        ));
+    }
+    let selection = selection(&trained, config);
+    let model = classifier.with_weights(trained.chosen());
+    let mut evaluated = evaluate::<S>(&model, &*evaluation, job, selection)?;
+    evaluated.1.training_records = part.rows.len();
+    let (thresholds, result) = evaluated;
+
+    let mut weights = model.encoder().weights().clone();
+    if config.two_classes {
+        weights = S::one_of_two(&weights, device)?;
+    }
+    let network = Loaded::<S> {
+        encoder: own.with_weights(weights.clone()),
+        head: None,
+    };
+    Ok(Tuned {
+        network: network.with_head(&config.head, classes, &weights)?,
+        thresholds,
+        rows: part.rows,
+        result,
+    })
+}
+
+/// The names of the parameters of a head.
+pub(crate) fn head_names<S: Finetunes>(head: S::Head, width: usize, outputs: usize) -> Vec<String> {
+    let parameters = S::head_parameters(head, width, outputs);
+    parameters.into_iter().map(|(name, _)| name).collect()
+}
+
+fn selection(trained: &Trained, config: &FinetuneConfig) -> Selection {
+    Selection {
+        split: match config.validated_on {
+            ValidatedOn::Validation => "validation",
+            ValidatedOn::Training => "train",
+        }
+        .into(),
+        criterion: "macro AUROC".into(),
+        chosen: match &trained.kept {
+            Some(Kept { step, .. }) => format!("update {step} of {}", trained.steps),
+            None => "last update".into(),
+        },
+        value: trained.kept.as_ref().and_then(|kept| kept.metric),
+    }
+}
+
+/// Thresholds from the validation split, and what the chosen weights are worth on the test split.
+fn evaluate<S: Finetunes>(
+    model: &S::Classifier,
+    source: &SourceOf<'_, S::Classifier>,
+    job: &Job<'_>,
+    selection: Selection,
+) -> Result<(Vec<f32>, ModelResult)> {
+    let (task, config) = (job.task, job.config);
+    let scores = |part: &Part| {
+        let one = |raw: &[f32]| one_column(raw, config.two_classes);
+        let crops = (config.crops, config.aggregation);
+        scores(model, source, &part.rows, crops, job.device.inner(), one)
+    };
+    let thresholds = match config.half {
+        true => vec![0.5; task.classes.len()],
+        false => task.thresholds(&scores(&task.validation)?)?,
+    };
+    let test = scores(&task.test)?;
+    let mut options: EvaluateOptions = task.evaluation(&thresholds, job.resamples);
+    S::evaluation(config.compat).apply(&mut options, None);
+    let metrics = evaluate_split(&test, &task.test.labels, &task.patients, &options)?;
+    let head = head_named::<S>(&config.head)?;
+    let result = ModelResult {
+        task: task.name.clone(),
+        split: "test".into(),
+        model: job.name.to_owned(),
+        head: match config.start {
+            Start::Finetune => format!("{head} fine-tuned"),
+            Start::Scratch => format!("{head} from scratch"),
+        },
+        fraction: config.fraction,
+        training_records: 0,
+        seeds: vec![
+            ("label fraction".into(), u64::from(config.fraction.seed)),
+            ("training".into(), config.train.seed),
+        ],
+        selection,
+        other: task.other_metrics(&test, &thresholds)?,
+        metrics,
+    };
+    Ok((thresholds, result))
+}
+
+struct Watch<'a, F> {
+    progress: &'a dyn Progress,
+    reporter: &'a dyn Reporter,
+    best: Option<f64>,
+    validate: F,
+}
+
+impl<F> Observer for Watch<'_, F>
+where
+    F: FnMut(usize, &Weights) -> Result<Validated, TrainError>,
+{
+    fn step(&mut self, report: &StepReport) -> Next {
+        self.progress.add(1);
+        let best = self.best;
+        let best = best.map_or(String::new(), |v| format!(", validation AUROC {v:.3}"));
+        self.progress
+            .message(&format!("loss {}{best}", report.loss_text()));
+        match self.reporter.stop_requested() {
+            true => Next::Stop,
+            false => Next::Continue,
+        }
+    }
+
+    fn validate(
+        &mut self,
+        step: usize,
+        weights: &Weights,
+    ) -> Result<Option<Validated>, TrainError> {
+        let found = (self.validate)(step, weights)?;
+        self.best = self.best.into_iter().chain(found.metric).reduce(f64::max);
+        Ok(Some(found))
+    }
+}

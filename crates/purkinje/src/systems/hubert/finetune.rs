@@ -1,0 +1,359 @@
+//! Fine-tuning of HuBERT-ECG, by its published runs too.
+
+use burn::tensor::Device;
+use purkinje_eval::crops::Aggregation;
+use purkinje_eval::metrics::SingleClass;
+use purkinje_models::compat::Compat;
+use purkinje_models::hubert::{self, HubertConfig};
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use purkinje_train::early_stopping::StoppingConfig;
+use purkinje_train::hubert::{Freezing, HubertCutter, StoreCrops, layer_wise_rate};
+use purkinje_train::optimizer::OptimizerConfig;
+use purkinje_train::recipes::{self, Recipe, Size, Start, TaskType, Trained, ValidatedOn};
+use purkinje_train::{
+    Keep, Learning, LearningOf, Schedule, Span, TrainConfig, TrainError, one_of_two,
+};
+use toml::{Table, Value};
+
+use super::{Hubert, crop};
+use crate::finetune::{FinetuneConfig, Finetunes, INTERVALS, Sources, ValidationRules, behaviour};
+use crate::settings::{Kind, Setting, Settings};
+use crate::{Error, Result};
+
+const FREEZE_UNTIL: &str = "freeze-until";
+const LAYER_WISE: &str = "layer-wise";
+const LAYERDROP: &str = "layerdrop";
+const DROPOUT: &str = "dropout";
+const MULTIPLIER: &str = "dropout-multiplier";
+const FIXED_CROP: &str = "fixed-crop";
+
+impl Finetunes for Hubert {
+    const SETTINGS: &'static [Setting] = &[
+        Setting {
+            key: FREEZE_UNTIL,
+            kind: Kind::Count,
+            default: "0",
+            help: "transformer and convolutions are frozen for so many updates",
+        },
+        Setting {
+            key: LAYER_WISE,
+            kind: Kind::Flag,
+            default: "false",
+            help: "the published rates by layer: 1e-7 below the last four layers, 1e-5 for the head",
+        },
+        Setting {
+            key: LAYERDROP,
+            kind: Kind::Probability,
+            default: "that of the model",
+            help: "probability of leaving out a layer",
+        },
+        Setting {
+            key: DROPOUT,
+            kind: Kind::Probability,
+            default: "those of the model",
+            help: "every dropout of the encoder but that on attention",
+        },
+        Setting {
+            key: MULTIPLIER,
+            kind: Kind::Integer,
+            default: "none",
+            help: "K for a dropout of max(0, 0.1 + 0.05 K), as published runs say it",
+        },
+        Setting {
+            key: FIXED_CROP,
+            kind: Kind::Flag,
+            default: "false",
+            help: "train on the first five seconds and not on a random crop",
+        },
+    ];
+
+    fn recipes() -> Vec<String> {
+        // Cannot fail: the tables are part of the program, and tests read them.
+        recipes::names().unwrap_or_default()
+    }
+
+    fn defaults(config: &mut FinetuneConfig) {
+        let released = config.compat == Compat::Released;
+        config.train = TrainConfig {
+            schedule: Schedule::linear(1e-4),
+            optimizer: OptimizerConfig::hubert(),
+            ..config.train.clone()
+        };
+        config.half = released;
+        if let Some(validation) = &mut config.train.validation
+            && released
+        {
+            validation.keep = Keep::LastImprovement;
+        }
+    }
+
+    fn follow(
+        config: &mut FinetuneConfig,
+        network: &HubertConfig,
+        recipe: &str,
+        size: Option<&str>,
+        classes: usize,
+    ) -> Result<()> {
+        let size = match size {
+            Some(name) => size_named(name)?,
+            None => size_of(network),
+        };
+        let found = recipes::recipe(recipe, size, config.start);
+        let found = found.map_err(|error| Error::invalid(error.to_string()))?;
+        follow(config, found, network, classes)
+    }
+
+    /// Frozen parts would keep their random weights.
+    fn from_scratch(config: &mut FinetuneConfig) {
+        config.start = Start::Scratch;
+        config.trainable = "all".into();
+        config.settings.put(FREEZE_UNTIL, None);
+    }
+
+    /// Nothing is ever hidden from a network that is not pre-trained.
+    fn untrained(config: HubertConfig) -> HubertConfig {
+        HubertConfig {
+            mask_time_prob: 0.0,
+            ..config
+        }
+    }
+
+    fn settle(config: &mut FinetuneConfig) {
+        if let Some(k) = config.settings.integer(MULTIPLIER) {
+            let dropout = (0.1 + 0.05 * k as f64).max(0.0);
+            config.settings.put(MULTIPLIER, None);
+            config.settings.put(DROPOUT, Some(Value::Float(dropout)));
+        }
+        let released = config.compat == Compat::Released;
+        let frozen_until = config.settings.count(FREEZE_UNTIL);
+        config.train.restarts_from = frozen_until.filter(|_| released);
+    }
+
+    fn settings_of_old(fields: &Table) -> Settings {
+        let mut settings = Settings::default();
+        for (field, key) in [
+            ("frozen_until", FREEZE_UNTIL),
+            ("layerdrop", LAYERDROP),
+            ("dropout", DROPOUT),
+        ] {
+            settings.put(key, fields.get(field).cloned());
+        }
+        let flag = |field: &str| fields.get(field).and_then(Value::as_bool);
+        if flag("layer_wise") == Some(true) {
+            settings.put(LAYER_WISE, Some(Value::Boolean(true)));
+        }
+        if flag("random_crop") == Some(false) {
+            settings.put(FIXED_CROP, Some(Value::Boolean(true)));
+        }
+        settings
+    }
+
+    fn check_finetuning(config: &FinetuneConfig) -> Result<()> {
+        // Said before the run and not after it.
+        if config.two_classes && config.head == "label-embedding" {
+            return Err(Error::invalid(
+                "`--head label-embedding`: this recipe learns two mutually exclusive classes, which takes a linear or an mlp head",
+            ));
+        }
+        Ok(())
+    }
+
+    fn for_training(mut encoder: hubert::Hubert, config: &FinetuneConfig) -> hubert::Hubert {
+        if let Some(p) = config.settings.number(LAYERDROP) {
+            encoder.config_mut().layerdrop = p as f32;
+        }
+        match config.settings.number(DROPOUT) {
+            Some(p) => encoder.with_regulated(&[p; 3]),
+            None => encoder,
+        }
+    }
+
+    /// `all`, `linear` (the head), `last-N` (N layers, feature projection and head), or parts of names.
+    fn learning(
+        config: &FinetuneConfig,
+        network: &HubertConfig,
+        _: &[String],
+    ) -> Result<Box<LearningOf<'static>>> {
+        learning(config, network)
+    }
+
+    fn sources<'a>(
+        encoder: &hubert::Hubert,
+        store: &'a Store,
+        contract: &Preprocess,
+        config: &FinetuneConfig,
+    ) -> Result<Sources<'a, hubert::Hubert>, TrainError> {
+        let (samples, decimation) = crop(encoder.config());
+        let cutter = HubertCutter::new(samples, decimation)?;
+        let seed = config.train.seed;
+        let random_crop = !config.settings.flag(FIXED_CROP);
+        let (mut training, mut evaluation) = (cutter.clone(), cutter);
+        if random_crop {
+            training = training.random(seed);
+        }
+        if config.compat == Compat::Released {
+            // Random crops in validation too; the mask of real samples in training only.
+            training = training.marked();
+            evaluation = evaluation.from_long_pieces(seed);
+            if random_crop {
+                evaluation = evaluation.random(seed.wrapping_add(1));
+            }
+        }
+        let rows = || (0..store.len()).collect::<Vec<_>>();
+        Ok(Sources {
+            training: Box::new(StoreCrops::new(store, rows(), contract, training)?),
+            evaluation: Box::new(StoreCrops::new(store, rows(), contract, evaluation)?),
+        })
+    }
+
+    /// As published, the last incomplete batch is left out, crops are random, the weights of the loss are those of the
+    /// validation table, and a batch of small logits counts as probabilities.
+    fn validation(compat: Compat) -> ValidationRules {
+        match compat {
+            Compat::Paper => ValidationRules::default(),
+            Compat::Released => ValidationRules {
+                whole_batches: true,
+                drawn_crops: true,
+                own_class_weights: true,
+                small_logits_are_probabilities: true,
+                single_class: SingleClass::Zero,
+            },
+        }
+    }
+
+    fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights> {
+        Ok(one_of_two(weights, device)?)
+    }
+}
+
+/// Takes over a published run. Its dropout multiplier is for pre-trained networks; others have the dropout they were made
+/// with.
+fn follow(
+    config: &mut FinetuneConfig,
+    recipe: &Recipe,
+    network: &HubertConfig,
+    classes: usize,
+) -> Result<()> {
+    let two = recipe.task == TaskType::MultiClass && recipe.outputs == 2;
+    config.two_classes = two && classes == 1;
+    if recipe.task == TaskType::MultiClass && !config.two_classes {
+        return Err(Error::invalid(format!(
+            "`--recipe {}` is for one label (two mutually exclusive classes); task `{}` has {classes}",
+            recipe.name, config.task
+        )));
+    }
+    let dropout = (recipe.start == Start::Finetune).then(|| Value::Float(recipe.dropout()));
+    let settings = &mut config.settings;
+    settings.put(LAYERDROP, Some(Value::Float(recipe.layerdrop)));
+    settings.put(DROPOUT, dropout);
+    settings.put(
+        FIXED_CROP,
+        (!recipe.random_crop).then_some(Value::Boolean(true)),
+    );
+    config.class_weights = recipe.class_weights;
+    config.validated_on = match config.compat {
+        Compat::Paper => ValidatedOn::Validation,
+        Compat::Released => recipe.validated_on,
+    };
+    config.batch = recipe.batch_size;
+    config.trainable = match recipe.trained {
+        Trained::All => "all".into(),
+        Trained::Blocks(n) => format!("last-{}", n.min(network.num_hidden_layers)),
+    };
+    if let Some(test) = recipe.tests.first() {
+        config.crops = test.crops.max(1);
+        config.aggregation = match test.aggregation.as_deref() {
+            Some("mean") => Aggregation::Mean,
+            _ => Aggregation::Max,
+        };
+    }
+    let train = &mut config.train;
+    train.schedule.lr = recipe.lr;
+    train.updates = Some(recipe.max_steps);
+    train.schedule.warmup = Span::Fraction(recipe.warmup_share);
+    if let Some(validation) = &mut train.validation {
+        validation.every = Some(recipe.validation_interval);
+        validation.stopping = Some(StoppingConfig {
+            patience: recipe.patience,
+            intervals: INTERVALS,
+            dynamic_regularisation: recipe.dynamic_regularisation,
+            behaviour: behaviour(config.compat),
+        });
+    }
+    Ok(())
+}
+
+/// How the parameters of a classifier learn.
+fn learning(config: &FinetuneConfig, network: &HubertConfig) -> Result<Box<LearningOf<'static>>> {
+    // What is frozen follows the behaviour of the run, not that of the network it starts from.
+    let network = HubertConfig {
+        compat: config.compat,
+        ..network.clone()
+    };
+    let text = config.trainable.as_str();
+    let is_head =
+        |name: &str| name.starts_with("classifier") || name.starts_with("label_embedding");
+    let layers = network.num_hidden_layers;
+    let freezing = match text.strip_prefix("last-") {
+        None => None,
+        Some(count) => {
+            let count = count.parse::<usize>().ok().filter(|n| *n <= layers);
+            let count = count.ok_or_else(|| {
+                Error::invalid(format!(
+                    "`--trainable {text}`: expected last-0 to last-{layers} for this encoder"
+                ))
+            })?;
+            Some(Freezing::last(count, false, &network))
+        }
+    };
+    if matches!(text, "moe" | "") {
+        return Err(Error::invalid(format!(
+            "`--trainable {text}`: HuBERT-ECG takes all, linear, last-N or parts of names"
+        )));
+    }
+    let (all, linear) = (text == "all", text == "linear");
+    let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
+    let first = config.settings.count(FREEZE_UNTIL).unwrap_or(0);
+    let lr = config.train.schedule.lr;
+    let layer_wise = config.settings.flag(LAYER_WISE);
+    Ok(Box::new(move |name| {
+        let trains = match freezing {
+            Some(freezing) => freezing.trains(name, &network),
+            None => all || is_head(name) || !linear && parts.iter().any(|p| name.contains(p)),
+        };
+        let rate = match layer_wise {
+            true => layer_wise_rate(name, lr, &network).map(|rate| rate / lr),
+            false => Some(1.0),
+        };
+        // The feature projection and the head learn from the start.
+        let waits = name.starts_with("encoder.") || name.starts_with("feature_extractor.");
+        rate.filter(|_| trains).map(|rate| Learning {
+            rate,
+            from: if waits { first } else { 0 },
+        })
+    }))
+}
+
+/// The published size a network has; that of SMALL for smaller ones.
+fn size_of(config: &HubertConfig) -> Size {
+    let large = HubertConfig::large().hidden_size;
+    match config.hidden_size {
+        d if d >= large => Size::Large,
+        d if d >= HubertConfig::base().hidden_size => Size::Base,
+        _ => Size::Small,
+    }
+}
+
+/// A published size by name.
+fn size_named(text: &str) -> Result<Size> {
+    match text {
+        "small" => Ok(Size::Small),
+        "base" => Ok(Size::Base),
+        "large" => Ok(Size::Large),
+        _ => Err(Error::invalid(format!(
+            "`--recipe-size {text}`: expected small, base or large"
+        ))),
+    }
+}

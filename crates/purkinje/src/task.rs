@@ -1,0 +1,287 @@
+//! A label set of a store, divided into what classifiers learn from, are selected on and are evaluated on.
+
+use purkinje_eval::challenge::ChallengeScore;
+use purkinje_eval::fraction::LabelFraction;
+use purkinje_eval::metrics::labels_from;
+use purkinje_eval::survival::concordance;
+use purkinje_eval::{EvaluateOptions, best_thresholds, bootstrap::BootstrapOptions};
+use purkinje_store::{QualityFilter, Split, Store};
+
+use crate::reporter::Reporter;
+use crate::{Error, Result};
+
+/// Classes of a task that the Challenge must score for its score to say something, if they are not most of them.
+const CHALLENGE_CLASSES: usize = 10;
+
+/// One split of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// Rows of the store.
+    pub rows: Vec<usize>,
+    /// `[rows, classes]`.
+    pub labels: Vec<bool>,
+}
+
+impl Part {
+    /// The rows at the places that `keeps` accepts.
+    fn filtered(&self, classes: usize, keeps: impl Fn(usize) -> bool) -> Part {
+        let places: Vec<usize> = (0..self.rows.len()).filter(|i| keeps(*i)).collect();
+        self.at(classes, &places)
+    }
+
+    /// The rows at these places.
+    fn at(&self, classes: usize, places: &[usize]) -> Part {
+        Part {
+            rows: places.iter().map(|&i| self.rows[i]).collect(),
+            labels: places
+                .iter()
+                .flat_map(|&i| &self.labels[i * classes..(i + 1) * classes])
+                .copied()
+                .collect(),
+        }
+    }
+}
+
+/// A task of a store with its three splits.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Name of the label set.
+    pub name: String,
+    /// Classes in column order.
+    pub classes: Vec<String>,
+    /// Where heads learn.
+    pub train: Part,
+    /// Where epochs, penalties and thresholds are selected.
+    pub validation: Part,
+    /// What is evaluated, once.
+    pub test: Part,
+    /// Patient (or record, where unknown) of each test row.
+    pub patients: Vec<String>,
+    /// Of a task about death, years of follow-up of each test row and whether it ended in death.
+    pub follow_up: Option<(Vec<f32>, Vec<bool>)>,
+}
+
+impl Task {
+    /// A task with nothing but the split that is evaluated; of records that keep the limits of `quality`.
+    ///
+    /// # Errors
+    /// When the store has no such label set, or no record of it in the split.
+    pub fn evaluated(
+        store: &Store,
+        name: &str,
+        split: Split,
+        quality: Option<&QualityFilter>,
+    ) -> Result<Task> {
+        let (test, classes) = part(store, name, split, quality)?;
+        Ok(Task {
+            name: name.to_owned(),
+            classes,
+            train: Part::default(),
+            validation: Part::default(),
+            patients: patients_of(store, &test)?,
+            follow_up: follow_up(store, name, &test)?,
+            test,
+        })
+    }
+
+    /// The label set `name` of a store; of records that keep the limits of `quality`, if there are any.
+    ///
+    /// A store without a validation split lends a tenth of its training patients to it, which `reporter` is told.
+    ///
+    /// # Errors
+    /// When the store has no such label set, or no record of it in a split.
+    pub fn load(
+        store: &Store,
+        name: &str,
+        quality: Option<&QualityFilter>,
+        reporter: &dyn Reporter,
+    ) -> Result<Task> {
+        let part = |split| part(store, name, split, quality);
+        let (mut train, classes) = part(Split::Train)?;
+        let (test, _) = part(Split::Test)?;
+        let patients = patients_of(store, &test)?;
+        let validation = match store.indices(Split::Val).is_empty() {
+            false => part(Split::Val)?.0,
+            true => {
+                let names = patients_of(store, &train)?;
+                let kept = |i: usize| is_held_out(&names[i]);
+                let rest = |held| train.filtered(classes.len(), |i| kept(i) == held);
+                let (validation, rest) = (rest(true), rest(false));
+                reporter.note(&format!(
+                    "the store has no validation split: {} of {} training records, a tenth of the patients, are kept for it",
+                    validation.rows.len(),
+                    train.rows.len()
+                ));
+                train = rest;
+                validation
+            }
+        };
+        Ok(Task {
+            name: name.to_owned(),
+            classes,
+            train,
+            validation,
+            follow_up: follow_up(store, name, &test)?,
+            test,
+            patients,
+        })
+    }
+
+    /// The training split reduced to a fraction of its labels.
+    ///
+    /// # Errors
+    /// When no record remains, or the fraction is none.
+    pub fn fraction(&self, fraction: &LabelFraction) -> Result<Part> {
+        let n = self.classes.len();
+        let chosen = fraction.draw(&self.train.labels, n)?;
+        Ok(self.train.at(n, &chosen))
+    }
+
+    /// The probability of each class above which F1 is best, from the probabilities of the validation records
+    /// `[records, classes]`.
+    ///
+    /// # Errors
+    /// When there are not as many.
+    pub fn thresholds(&self, validation: &[f32]) -> Result<Vec<f32>> {
+        let labels = &self.validation.labels;
+        Ok(best_thresholds(
+            validation,
+            labels,
+            self.classes.len(),
+            0.5,
+        )?)
+    }
+
+    /// How the test split is evaluated at these thresholds.
+    pub fn evaluation(&self, thresholds: &[f32], resamples: usize) -> EvaluateOptions {
+        EvaluateOptions {
+            thresholds: thresholds.to_vec(),
+            bootstrap: BootstrapOptions {
+                resamples,
+                ..BootstrapOptions::default()
+            },
+            ..EvaluateOptions::new(self.classes.clone())
+        }
+    }
+
+    /// Further metrics of the test split: the Challenge score, where the Challenge scores most of the classes or ten, and
+    /// for one label about death the concordance with the time until then.
+    ///
+    /// # Errors
+    /// When there are not as many scores `[records, classes]` as labels.
+    pub fn other_metrics(&self, scores: &[f32], thresholds: &[f32]) -> Result<Vec<(String, f64)>> {
+        let mut metrics = Vec::new();
+        let challenge = ChallengeScore::published(&self.classes);
+        let scored = challenge.scored().count();
+        if scored >= 2 && (scored >= CHALLENGE_CLASSES || 2 * scored > self.classes.len()) {
+            let limits = thresholds.iter().cycle();
+            let calls: Vec<bool> = scores.iter().zip(limits).map(|(s, t)| s > t).collect();
+            let score = challenge.of(&self.test.labels, &calls)?;
+            metrics.push((format!("Challenge score ({scored} classes)"), score));
+        }
+        if let (Some((times, events)), [_]) = (&self.follow_up, &self.classes[..]) {
+            let found = concordance(scores, times, events)?;
+            metrics.extend(found.index().map(|index| ("concordance".to_owned(), index)));
+        }
+        Ok(metrics)
+    }
+}
+
+/// One split of a label set, and its classes; of records that keep the limits of `quality`.
+fn part(
+    store: &Store,
+    name: &str,
+    split: Split,
+    quality: Option<&QualityFilter>,
+) -> Result<(Part, Vec<String>)> {
+    let rate_hz = store.info().rate_hz;
+    let kept = |row: usize| match quality {
+        None => true,
+        Some(quality) => store
+            .row(row)
+            .is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok()),
+    };
+    let mut labels = store.label_matrix_of(name, split)?;
+    labels.retain(kept);
+    if labels.rows.is_empty() {
+        return Err(Error::invalid(format!(
+            "store {}: task `{name}` has no record in split `{}`",
+            store.dir().display(),
+            split.name()
+        ))
+        .with_help(
+            "prepare the store with splits, choose another task, or other limits on quality",
+        ));
+    }
+    let classes = labels.classes.clone();
+    let part = Part {
+        labels: labels_from(&labels.multi_hot)?,
+        rows: labels.rows,
+    };
+    Ok((part, classes))
+}
+
+/// The patient of each row of a split; the record where that is not known.
+fn patients_of(store: &Store, part: &Part) -> Result<Vec<String>> {
+    let patient = |&row: &usize| {
+        let row = store.row(row)?;
+        Ok(row.patient().unwrap_or(row.id()).to_owned())
+    };
+    part.rows.iter().map(patient).collect()
+}
+
+/// Years of follow-up and whether they ended in death, of a task about death where both are known of every row. The label
+/// `death` is that itself; death within a horizon is not.
+fn follow_up(store: &Store, name: &str, part: &Part) -> Result<Option<(Vec<f32>, Vec<bool>)>> {
+    let Some(years) = store
+        .value("follow_up_years")
+        .filter(|_| name.starts_with("death"))
+    else {
+        return Ok(None);
+    };
+    let death = store.value("death");
+    let (mut times, mut events) = (Vec::new(), Vec::new());
+    for (place, &row) in part.rows.iter().enumerate() {
+        let row = store.row(row)?;
+        let own = (name == "death").then(|| part.labels[place]);
+        let event = match death {
+            Some(death) => row.value(death).map(|dead| dead > 0.0),
+            None => own,
+        };
+        let (Some(time), Some(event)) = (row.value(years), event) else {
+            return Ok(None);
+        };
+        times.push(time);
+        events.push(event);
+    }
+    Ok(Some((times, events)))
+}
+
+/// Whether a patient is kept for validation where a data set has no split for it: one in ten, by the hash of the name.
+fn is_held_out(patient: &str) -> bool {
+    let hash = blake3::hash(patient.as_bytes());
+    u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]).is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_patients_is_held_out_whatever_the_others_are() {
+        let held = (0..10_000).filter(|p| is_held_out(&format!("patient {p}")));
+        let count = held.count();
+        assert!((900..1100).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn rows_keep_their_labels() {
+        let part = Part {
+            rows: vec![5, 6, 9],
+            labels: vec![true, false, false, true, true, true],
+        };
+        let kept = part.filtered(2, |place| place != 1);
+        assert_eq!(kept.rows, [5, 9]);
+        assert_eq!(kept.labels, [true, false, true, true]);
+    }
+}
