@@ -13,10 +13,15 @@ use purkinje_models::hubert::{
     Head, Hubert, HubertBatch, HubertClassifier, HubertConfig, HubertInput,
 };
 use purkinje_models::layers::Context;
+use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
+use purkinje_signal::beats::BeatTokens;
 use purkinje_signal::descriptors::AnalysisRate;
 use purkinje_signal::hubert_input::{DECIMATION, HubertInputs};
-use purkinje_signal::preprocess::Preparer;
+use purkinje_signal::preprocess::{BeatSearch, Preparer};
+use purkinje_store::import::PtbXl;
+use purkinje_store::{PrepareOptions, Store, prepare};
+use purkinje_train::source::{Source as _, StoreTokens};
 
 /// Defects in section 13 of HuBERT-ECG's specification.
 const DEFECTS: usize = 25;
@@ -112,6 +117,107 @@ fn a_golden_case_that_is_named_is_checked() {
     let main = fs::read_to_string(project().join("tests/golden/main.rs")).unwrap();
     let complete = main.lines().find(|line| line.starts_with("const COMPLETE"));
     assert!(complete.unwrap().contains("\"hubert-ecg\""));
+}
+
+/// Ends of the names of functions, and golden cases, that the part about CLEAR-HUG names where it says what shows a difference.
+fn shown_of_clear_hug() -> Vec<String> {
+    let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
+    let (text, _) = text.split_once(HEADING).unwrap();
+    let mut shown = Vec::new();
+    let mut in_table = false;
+    for line in text.lines() {
+        in_table = match line.ends_with("| shown by |") {
+            true => true,
+            false => in_table && line.starts_with('|'),
+        };
+        if in_table && let Some(cell) = line.trim_end_matches('|').rsplit('|').next() {
+            shown.push(cell.to_owned());
+        }
+    }
+    for part in text.split("Shown by").skip(1) {
+        shown.push(part.split("\n\n").next().unwrap_or(part).to_owned());
+    }
+    shown
+        .iter()
+        .flat_map(|text| quoted(text))
+        .map(|name| name.rsplit("::").next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+#[test]
+fn what_is_named_for_clear_hug_exists() {
+    let (tests, golden) = (tests(), project().join("tests/golden-data/clear-hug"));
+    let shown = shown_of_clear_hug();
+    assert!(shown.len() > 20, "{shown:?}");
+    for expected in [
+        "tokenizer-lead-order",
+        "r_peaks_come_from_lead_ii_by_name_or_from_the_second_row_as_released",
+    ] {
+        assert!(shown.iter().any(|name| name == expected), "{expected}");
+    }
+    // Tensors of golden cases and modes are named beside the cases and tests.
+    let others = [
+        "ids_keep",
+        "token_embed",
+        "logits_noise_*",
+        "*_encoder_unmasked",
+    ];
+    for name in shown.iter().filter(|name| !others.contains(&name.as_str())) {
+        let exists = match name.contains('_') {
+            true => tests.contains(name),
+            false => {
+                golden.join(name).join("case.json").is_file()
+                    || name == "embedded"
+                    || name == "circular"
+            }
+        };
+        assert!(exists, "`{name}` is no test");
+    }
+}
+
+/// 3.1: a store has the R-peaks that its contract looks for, and a network gets those that its own contract looks for.
+#[test]
+fn r_peaks_are_stored_and_read_as_the_contract_looks_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = PtbXl::new(project().join("tests/data/ptb-xl"));
+    let stored = |name: &str, contract: &Preprocess| {
+        let target = dir.path().join(name);
+        prepare(&source, contract, &target, &PrepareOptions::default(), &()).unwrap();
+        let json = fs::read_to_string(target.join("store.json")).unwrap();
+        (Store::open(&target).unwrap(), json)
+    };
+    let turned: LeadSet = "V6,V5,II,I".parse().unwrap();
+    let (second, first) = (
+        LeadSet::new(vec![turned.leads()[1].clone()]),
+        Preprocess::clear_ptbxl(),
+    );
+    let paper = first.clone().with_leads(turned.clone());
+    let released = paper.clone().with_beats(BeatSearch::RELEASED);
+    let (twelve, json) = stored("twelve", &first);
+    assert!(!json.contains("\"beats\""));
+    let (of_second, json) = stored("second", &released);
+    assert!(json.contains("\"beats\""));
+    let (alone, _) = stored("alone", &first.clone().with_leads(second));
+
+    let peaks = |store: &Store| -> Vec<Vec<i32>> {
+        store.rows().map(|row| row.r_peaks().to_vec()).collect()
+    };
+    assert_eq!(peaks(&of_second), peaks(&alone));
+    assert_ne!(peaks(&of_second), peaks(&twelve));
+    let cut = |store: &Store, contract: &Preprocess| -> Vec<BeatTokens> {
+        let rows = (0..store.len()).collect();
+        let tokens = StoreTokens::new(store, rows, contract).unwrap();
+        (0..tokens.len())
+            .map(|row| tokens.input(row).unwrap())
+            .collect()
+    };
+    // Whichever leads a store holds, and whatever it was asked for, tokens are those of the network's contract.
+    assert_eq!(cut(&twelve, &released), cut(&of_second, &released));
+    assert_eq!(cut(&twelve, &paper), cut(&of_second, &paper));
+    assert_ne!(cut(&twelve, &paper), cut(&twelve, &released));
+    // With lead II second, the stored R-peaks are those of both.
+    let both = first.clone().with_beats(BeatSearch::RELEASED);
+    assert_eq!(cut(&twelve, &first), cut(&twelve, &both));
 }
 
 /// 13.1: the centres of two books are the same, the rows they are nearest to are not.

@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Instant;
 
+use purkinje_base::legacy_random::numpy_permutation;
 use purkinje_models::clear::ClearBatch;
 use purkinje_store::Store;
-use purkinje_store::legacy_random::numpy_permutation;
 use purkinje_train::TrainError;
 use purkinje_train::source::{Look, Source as _, StoreTokens};
 use rayon::prelude::*;

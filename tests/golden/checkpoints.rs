@@ -25,8 +25,7 @@ pub fn compare(case: &Case, findings: &mut Findings) -> Result<(), String> {
     if !case.has("checkpoint.pth") || !case.has("weights.safetensors") {
         return Ok(());
     }
-    let found =
-        checkpoint::read_pth(&case.dir.join("checkpoint.pth")).map_err(|e| e.to_string())?;
+    let found = checkpoint::read_pth(&case.path("checkpoint.pth")).map_err(|e| e.to_string())?;
     let expected = case.tensors("weights.safetensors")?;
     let mut names: Vec<&str> = found.model.names().collect();
     names.sort_unstable();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask, Masking};
+use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
@@ -15,9 +16,11 @@ use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 
 use crate::Check;
+use crate::batches;
 use crate::checkpoints;
 use crate::compare::{Findings, Tolerance};
-use crate::walk::{Case, Tensors};
+use crate::entry::{index, number, number_or};
+use crate::walk::{Case, Data, Tensors};
 
 /// The kinds checked here.
 pub const CHECKS: &[(&str, Check)] = &[
@@ -40,14 +43,9 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
     let batch = batch(&io, "")?;
     let tokens = batch.token_count();
     let masking = masking(&io, "noise", clear.kept(tokens))?;
-    findings.exact(
-        "tokens kept",
-        masking.kept() as u64,
-        config["len_keep"]
-            .as_u64()
-            .ok_or("config.json: no `len_keep`")?,
-    );
-    integers(findings, &io, "ids_keep", masking.visible(0))?;
+    findings.exact("tokens kept", masking.kept(), index(&config, "len_keep")?);
+    stated(&config, &batch, findings)?;
+    orders(findings, &io, &masking, batch.size)?;
 
     // Everything in its place, as the embedding is stored.
     let device = Device::flex();
@@ -114,7 +112,9 @@ fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
             LOSS,
         );
     }
-    Ok(())
+    batches_agree(findings, &io, "vectors", |batch| {
+        host(model.vectors(batch, &Context::inference(&device)))
+    })
 }
 
 fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -124,7 +124,9 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
     let batch = batch(&io, "")?;
     let tokens = batch.token_count();
     let labels = io.f32("labels")?;
+    stated(&config, &batch, findings)?;
     let main = masking(&io, "noise", tokens)?;
+    orders(findings, &io, &main, batch.size)?;
     for fused in [true, false] {
         let trace = Trace::default();
         let ctx = context(fused, &trace);
@@ -149,6 +151,12 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
         findings.close("loss", value, io.f64("loss")?[0], LOSS);
         gradients(findings, &io, &tracked, loss.backward())?;
     }
+    // Stored with every token in its place, whereas the encoder gets them in the order of the noise.
+    let whole = Trace::default();
+    let ctx = Context::inference(&Device::flex()).traced(&whole);
+    model.encoder().embed(&batch, &Masking::all(tokens), &ctx);
+    let embedded = whole.borrow()["token_embed"].1.clone();
+    close(findings, &io, "token_embed", &embedded, ACTIVATIONS)?;
     let ctx = Context::inference(&Device::flex());
     let noises: Vec<String> = io
         .names()
@@ -174,7 +182,7 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
         };
         let encoder =
             Clear::new(open, model.encoder().weights().clone()).map_err(|e| e.to_string())?;
-        let classes = usize_of(&config, "num_classes")?;
+        let classes = index(&config, "num_classes")?;
         let open = Classifier::new(encoder, model.head(), classes).map_err(|e| e.to_string())?;
         let logits = open.logits(&batch, &main, &ctx);
         let logits = logits.into_data().try_to_vec::<f32>().map_err(debug)?;
@@ -186,7 +194,10 @@ fn finetune_forward(case: &Case, findings: &mut Findings) -> Result<(), String> 
             ACTIVATIONS,
         )?;
     }
-    Ok(())
+    batches_agree(findings, &io, "logits", |batch| {
+        let ctx = Context::inference(&Device::flex());
+        host(Classify::logits(&model, batch, &ctx))
+    })
 }
 
 fn pretrain_trajectory(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -219,7 +230,7 @@ fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
         .as_str()
         .ok_or("config.json: no `init_checkpoint`")?;
     let mut start = Weights::default();
-    let backbone = checkpoints::model_tensors(&case.dir.join(checkpoint))?;
+    let backbone = checkpoints::model_tensors(&case.path(checkpoint))?;
     for (name, shape, data) in backbone {
         start.insert(name, &shape, data, &Device::flex());
     }
@@ -256,7 +267,7 @@ fn finetune_trajectory(case: &Case, findings: &mut Findings) -> Result<(), Strin
             .logits(batch, &masking, ctx);
         let labels = io.get(&format!("batch_{}.labels", run.order[step]))?;
         let labels: Vec<f32> = match &labels.data {
-            crate::walk::Data::F32(values) => values.clone(),
+            Data::F32(values) => values.clone(),
             _ => io
                 .i64(&format!("batch_{}.labels", run.order[step]))?
                 .iter()
@@ -298,26 +309,22 @@ struct Trajectory {
 
 impl Trajectory {
     fn read(config: &Value, io: &Tensors) -> Result<Self, String> {
-        let number = |key: &str| {
-            config[key]
-                .as_f64()
-                .ok_or_else(|| format!("config.json: no number `{key}`"))
-        };
         let beta = |i: usize| config["betas"][i].as_f64().ok_or("config.json: no `betas`");
         let optimizer = OptimizerConfig {
             beta1: beta(0)?,
             beta2: beta(1)?,
-            eps: number("eps")?,
-            weight_decay: number("weight_decay")?,
+            eps: number(config, "eps")?,
+            weight_decay: number(config, "weight_decay")?,
             clip_norm: config["clip_grad"].as_f64(),
             decay_all: false,
+            ..OptimizerConfig::pretrain()
         };
         let schedule = CosineSchedule::from_epochs(
-            number("lr")?,
-            number("min_lr")?,
-            usize_of(config, "epochs")?,
-            usize_of(config, "steps_per_epoch")?,
-            usize_of(config, "warmup_epochs")?,
+            number(config, "lr")?,
+            number(config, "min_lr")?,
+            index(config, "epochs")?,
+            index(config, "steps_per_epoch")?,
+            index(config, "warmup_epochs")?,
             None,
         )
         .map_err(|e| e.to_string())?;
@@ -326,7 +333,7 @@ impl Trajectory {
             optimizer,
             schedule,
             order,
-            steps: usize_of(config, "steps")?,
+            steps: index(config, "steps")?,
         })
     }
 
@@ -375,7 +382,22 @@ impl Trajectory {
         if io.has("losses_f64") {
             findings.close_all("losses_f64", &losses, &io.f64("losses_f64")?, tolerance);
         }
-        findings.close_all("lrs", &lrs, &io.f64("lrs")?, Tolerance::relative(1e-12));
+        // As set for a step, and as the optimizer had it.
+        for name in ["lrs", "lrs_used"] {
+            if io.has(name) {
+                findings.close_all(name, &lrs, &io.f64(name)?, Tolerance::relative(1e-12));
+            }
+        }
+        if io.has("weight_decays") {
+            let decays = vec![self.optimizer.weight_decay; self.steps];
+            let expected = io.f64("weight_decays")?;
+            findings.close_all(
+                "weight_decays",
+                &decays,
+                &expected,
+                Tolerance::relative(1e-12),
+            );
+        }
         findings.close_all(
             "grad_norms",
             &norms,
@@ -419,7 +441,7 @@ fn final_weights(
 }
 
 fn released(config: &Value) -> Result<ClearConfig, String> {
-    let size = |key: &str| usize_of(config, key);
+    let size = |key: &str| index(config, key);
     Ok(ClearConfig {
         embed_dim: size("embed_dim")?,
         depth: size("depth")?,
@@ -428,13 +450,45 @@ fn released(config: &Value) -> Result<ClearConfig, String> {
         decoder_embed_dim: size("decoder_embed_dim")?,
         decoder_depth: size("decoder_depth")?,
         decoder_heads: size("decoder_heads")?,
-        dropout: 0.0,
-        mask_ratio: config["mask_ratio"]
-            .as_f64()
-            .ok_or("config.json: no `mask_ratio`")?,
+        dropout: number_or(config, "dropout", 0.0)? as f32,
+        mask_ratio: number(config, "mask_ratio")?,
         ..ClearConfig::base()
     }
     .with_compat(Compat::Released))
+}
+
+/// What the case states about its batch, and what cannot be otherwise here.
+fn stated(config: &Value, batch: &ClearBatch, findings: &mut Findings) -> Result<(), String> {
+    for (key, found) in [
+        ("batch", batch.size),
+        ("seq_len", batch.token_count()),
+        ("time_window", TOKEN_SAMPLES),
+        ("cls_token_num", batch.leads.len()),
+    ] {
+        if config.get(key).is_some() {
+            findings.exact(key, found, index(config, key)?);
+        }
+    }
+    if let Some(normalised) = config.get("norm_pix_loss").and_then(Value::as_bool) {
+        findings.exact("norm_pix_loss", true, normalised);
+    }
+    Ok(())
+}
+
+/// The orders of tokens that follow from the noise.
+fn orders(
+    findings: &mut Findings,
+    io: &Tensors,
+    masking: &Masking,
+    records: usize,
+) -> Result<(), String> {
+    integers(findings, io, "len_keep", &[masking.kept()])?;
+    integers(findings, io, "ids_keep", masking.visible(0))?;
+    let tokens = io.shape("noise")?[1];
+    let whole = self::masking(io, "noise", tokens)?;
+    integers(findings, io, "ids_shuffle", whole.visible(0))?;
+    let places: Vec<usize> = whole.places(0).into_iter().flatten().collect();
+    integers(findings, io, "ids_restore", &places.repeat(records))
 }
 
 fn classifier(config: &Value, weights: Weights) -> Result<Classifier, String> {
@@ -443,14 +497,7 @@ fn classifier(config: &Value, weights: Weights) -> Result<Classifier, String> {
         _ => Head::Linear,
     };
     let encoder = Clear::new(released(config)?, weights).map_err(|e| e.to_string())?;
-    Classifier::new(encoder, head, usize_of(config, "num_classes")?).map_err(|e| e.to_string())
-}
-
-fn usize_of(config: &Value, key: &str) -> Result<usize, String> {
-    config[key]
-        .as_u64()
-        .map(|v| v as usize)
-        .ok_or_else(|| format!("config.json: no whole number `{key}`"))
+    Classifier::new(encoder, head, index(config, "num_classes")?).map_err(|e| e.to_string())
 }
 
 /// The weights of a case, from whichever file it has.
@@ -459,7 +506,7 @@ fn stored_weights(case: &Case) -> Result<Weights, String> {
         return weights(&case.tensors("weights.safetensors")?);
     }
     let mut weights = Weights::default();
-    for (name, shape, data) in checkpoints::model_tensors(&case.dir.join("checkpoint.pth"))? {
+    for (name, shape, data) in checkpoints::model_tensors(&case.path("checkpoint.pth"))? {
         weights.insert(name, &shape, data, &Device::flex());
     }
     Ok(weights)
@@ -483,6 +530,11 @@ fn add_weights(weights: &mut Weights, stored: &Tensors) -> Result<(), String> {
 
 /// The batch whose tensors begin with `prefix`.
 fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
+    ClearBatch::new(&inputs(io, prefix)?).map_err(|e| e.to_string())
+}
+
+/// The recordings whose tensors begin with `prefix`.
+fn inputs(io: &Tensors, prefix: &str) -> Result<Vec<BeatTokens>, String> {
     let get = |name: &str| io.i64(&format!("{prefix}{name}"));
     let (leads, times) = (get("in_chans")?, get("in_times")?);
     let padding = if io.has(&format!("{prefix}mask_pad")) {
@@ -493,7 +545,7 @@ fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
     let samples = io.f32(&format!("{prefix}signals"))?;
     let shape = io.shape(&format!("{prefix}signals"))?;
     let (records, tokens) = (shape[0], shape[1]);
-    let inputs: Vec<BeatTokens> = (0..records)
+    Ok((0..records)
         .map(|r| {
             let rows = r * tokens..(r + 1) * tokens;
             BeatTokens {
@@ -505,8 +557,22 @@ fn batch(io: &Tensors, prefix: &str) -> Result<ClearBatch, String> {
                 detected: true,
             }
         })
-        .collect();
-    ClearBatch::new(&inputs).map_err(|e| e.to_string())
+        .collect())
+}
+
+/// What `run` makes of batches of the case's recordings depends on nothing but the recording.
+fn batches_agree(
+    findings: &mut Findings,
+    io: &Tensors,
+    label: &str,
+    run: impl Fn(&ClearBatch) -> Vec<f32> + Sync,
+) -> Result<(), String> {
+    let inputs = inputs(io, "")?;
+    batches::agree(findings, label, inputs.len(), |places| {
+        let own: Vec<BeatTokens> = places.iter().map(|r| inputs[*r].clone()).collect();
+        let batch = ClearBatch::new(&own).map_err(|e| e.to_string())?;
+        Ok(run(&batch))
+    })
 }
 
 fn masking(io: &Tensors, noise: &str, kept: usize) -> Result<Masking, String> {
@@ -527,7 +593,14 @@ fn traces(
     found: &BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 ) -> Result<(), String> {
     for (name, (shape, values)) in found {
-        if io.has(name) {
+        if name.ends_with("attn_mask") {
+            // One for the batch, and where it is boolean 1 for what may not be attended to.
+            let forbidden = |v: &f32| if v.is_infinite() { 1.0 } else { *v };
+            let values: Vec<f32> = values.iter().map(forbidden).collect();
+            bits(findings, io, name, &values)?;
+        } else if name == "loss_mask" {
+            bits(findings, io, name, values)?;
+        } else if io.has(name) {
             findings.exact_all(&format!("shape of {name}"), shape, io.shape(name)?);
             close(findings, io, name, values, ACTIVATIONS)?;
         }
@@ -575,6 +648,19 @@ fn close(
     Ok(())
 }
 
+/// Compares with a tensor of 0 and 1, which may be of any type, if the case has it.
+fn bits(findings: &mut Findings, io: &Tensors, name: &str, found: &[f32]) -> Result<(), String> {
+    if io.has(name) {
+        let expected = match &io.get(name)?.data {
+            Data::F32(_) | Data::F64(_) => io.f64(name)?,
+            _ => io.i64(name)?.into_iter().map(|v| v as f64).collect(),
+        };
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        findings.exact_all(name, &found, &expected);
+    }
+    Ok(())
+}
+
 fn integers(
     findings: &mut Findings,
     io: &Tensors,
@@ -586,6 +672,11 @@ fn integers(
         findings.exact_all(name, &found, &io.i64(name)?);
     }
     Ok(())
+}
+
+fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    // Float32, as all the networks are.
+    x.into_data().try_to_vec::<f32>().unwrap_or_default()
 }
 
 fn debug(problem: impl std::fmt::Debug) -> String {

@@ -35,6 +35,7 @@ pub struct Findings {
     compared: usize,
     failures: Vec<String>,
     closest: Option<(f64, f64, String)>,
+    skipped: Option<String>,
 }
 
 impl Findings {
@@ -52,6 +53,16 @@ impl Findings {
     /// the largest expected magnitude, and its label.
     pub fn closest(&self) -> Option<&(f64, f64, String)> {
         self.closest.as_ref()
+    }
+
+    /// Why the case cannot be checked so far, if so.
+    pub fn skipped(&self) -> Option<&str> {
+        self.skipped.as_deref()
+    }
+
+    /// Notes that the case needs something that is not there yet.
+    pub fn skip(&mut self, reason: &str) {
+        self.skipped = Some(reason.to_owned());
     }
 
     /// Notes a failure that is not a comparison.
@@ -133,10 +144,25 @@ impl Findings {
 
     /// SHA-256 of the little-endian bytes of float32 values.
     pub fn sha256_f32(&mut self, label: &str, values: &[f32], expected: &str) {
+        self.sha256(
+            label,
+            values.iter().map(|value| value.to_le_bytes()),
+            expected,
+        );
+    }
+
+    /// SHA-256 of the little-endian bytes of 32-bit integers.
+    pub fn sha256_i32(&mut self, label: &str, values: &[i32], expected: &str) {
+        self.sha256(
+            label,
+            values.iter().map(|value| value.to_le_bytes()),
+            expected,
+        );
+    }
+
+    fn sha256(&mut self, label: &str, bytes: impl Iterator<Item = [u8; 4]>, expected: &str) {
         let mut hash = Sha256::new();
-        values
-            .iter()
-            .for_each(|value| hash.update(value.to_le_bytes()));
+        bytes.for_each(|bytes| hash.update(bytes));
         let mut found = String::new();
         for byte in hash.finalize() {
             // Writing to a string cannot fail.

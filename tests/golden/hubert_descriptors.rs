@@ -28,6 +28,9 @@ const SINGLE: Tolerance = Tolerance::absolute(2e-6);
 const FILTER: Tolerance = Tolerance::absolute(1e-4);
 const DOUBLE: Tolerance = Tolerance::absolute(1e-12);
 
+/// The rates there are; a tensor of another fails as one that nobody looks at.
+const RATES_HZ: [u32; 3] = [50, 100, 500];
+
 /// The ending of a tensor's name for each kind.
 const KINDS: [(&str, Kind); 3] = [
     ("time_freq", Kind::TimeFrequency),
@@ -39,7 +42,7 @@ fn features(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let mut io = Io::open(case)?;
     for record in io.between("", ".record") {
         let rows = io.f64(&format!("{record}.record"))?;
-        for rate_hz in [50, 100, 500] {
+        for rate_hz in RATES_HZ {
             let base = format!("{record}.{rate_hz}hz");
             for (ending, kind) in KINDS {
                 let name = format!("{base}.{ending}");
@@ -67,16 +70,22 @@ fn features(case: &Case, findings: &mut Findings) -> Result<(), String> {
             }
         }
     }
-    // Single pieces of 100 Hz: `name` and what describes it.
+    // Single pieces, whose length says their rate: `name` and what describes it.
     for (ending, kind) in KINDS {
         for name in io.between("", &format!(".{ending}")) {
             let piece = match name.as_str() {
                 name if name.contains('.') => continue,
+                // Not stored.
                 "zero_piece" => vec![0.0; AnalysisRate::Hz100.piece_samples()],
                 name => io.f64(name)?,
             };
-            let found = describe(kind, 100)?.of_piece(&piece);
-            let found = found.ok_or_else(|| format!("`{name}` is no piece of 100 Hz"))?;
+            let rate_hz = RATES_HZ.into_iter().find(|rate_hz| {
+                AnalysisRate::from_hz(*rate_hz)
+                    .is_some_and(|rate| rate.piece_samples() == piece.len())
+            });
+            let rate_hz = rate_hz.ok_or_else(|| format!("`{name}` is no piece"))?;
+            let found = describe(kind, rate_hz)?.of_piece(&piece);
+            let found = found.ok_or_else(|| format!("`{name}` is no piece of {rate_hz} Hz"))?;
             compare(&format!("{name}.{ending}"), kind, &found, &mut io, findings)?;
         }
     }
@@ -86,7 +95,7 @@ fn features(case: &Case, findings: &mut Findings) -> Result<(), String> {
 }
 
 fn constants(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
-    for rate_hz in [50, 100, 500] {
+    for rate_hz in RATES_HZ {
         let described = describe(Kind::Cepstra, rate_hz)?;
         let constants = described.cepstral_constants();
         let bank = format!("mel_bank.{rate_hz}hz");

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance};
+use crate::entry::index_or;
 use crate::io::Io;
 use crate::walk::Case;
 
@@ -17,13 +18,18 @@ use crate::walk::Case;
 pub const CHECKS: &[(&str, Check)] = &[("metrics", metrics)];
 
 const CLOSE: Tolerance = Tolerance::absolute(1e-6);
-/// Records of the batches that validation is fed with.
+/// Records of the batches that validation is fed with, where the case does not say.
 const BATCH: usize = 20;
 
 fn metrics(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let mut io = Io::open(case)?;
     if io.has("multi_label.labels") {
-        multi_label(&mut io, findings)?;
+        let stated = match case.has("config.json") {
+            true => case.json("config.json")?,
+            false => Value::Null,
+        };
+        let batch = index_or(&stated, "batch", BATCH)?;
+        multi_label(batch, &mut io, findings)?;
     }
     for classes in io.between("multi_class", ".labels") {
         exclusive(&classes, &mut io, findings)?;
@@ -49,7 +55,7 @@ fn metrics(case: &Case, findings: &mut Findings) -> Result<(), String> {
     Ok(())
 }
 
-fn multi_label(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
+fn multi_label(batch: usize, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let classes = io.shape("multi_label.labels")?[1];
     let labels: Vec<bool> = io
         .i64("multi_label.labels")?
@@ -58,7 +64,7 @@ fn multi_label(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
         .collect();
     let probabilities = single(&io.f64("multi_label.probs")?);
     let logits = single(&io.f64("multi_label.logits")?);
-    let logits = probabilities_released(&logits, classes, BATCH);
+    let logits = probabilities_released(&logits, classes, batch);
     for (part, scores) in [("test", probabilities), ("validation", logits)] {
         let rankings = Ranking::of_matrix(&scores, &labels, classes).map_err(|e| e.to_string())?;
         let confusions: Vec<Confusion> = (0..classes)

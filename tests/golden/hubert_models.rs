@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor};
 use purkinje_models::checkpoint::{self, HubertLayout};
+use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hubert::{
     Head, HeadActivation, Hubert, HubertBatch, HubertClassifier, HubertConfig, HubertInput,
     TokenMasking,
@@ -17,7 +18,9 @@ use purkinje_train::schedule::LinearSchedule;
 use serde_json::Value;
 
 use crate::Check;
+use crate::batches;
 use crate::compare::{Findings, Tolerance};
+use crate::hubert_schedules::of_curve;
 use crate::walk::{Case, Tensors};
 
 /// The kinds checked here.
@@ -104,7 +107,9 @@ fn encoder(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let last = states.last().ok_or("no states")?;
         close_tensor(findings, &io, "masked.last_hidden_state", last)?;
     }
-    Ok(())
+    batches_agree(findings, model.config(), &io, "vectors", |batch| {
+        host(model.vectors(batch, &Context::inference(&Device::flex())))
+    })
 }
 
 fn pretrain_forward(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -226,7 +231,10 @@ fn classification(case: &Case, findings: &mut Findings) -> Result<(), String> {
         }
         trained(findings, &trainable, &model, freezing);
     }
-    Ok(())
+    batches_agree(findings, &own, &io, "logits", |batch| {
+        let ctx = Context::inference(&Device::flex());
+        host(Classify::logits(&model, batch, &ctx))
+    })
 }
 
 fn pretrain_steps(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -364,10 +372,29 @@ fn script_file(case: &Case, file: &str) -> Result<checkpoint::Imported<HubertLay
     checkpoint::import_as(&case.path(file), &options).map_err(|e| e.to_string())
 }
 
+/// The optimizer of a run: as the training script's file after it says, otherwise the published one.
+fn optimizer(case: &Case) -> Result<OptimizerConfig, String> {
+    let (file, usual) = ("checkpoint_after.pt", OptimizerConfig::hubert());
+    if !case.has(file) {
+        return Ok(usual);
+    }
+    let state = script_file(case, file)?.optimizer;
+    let group = state.and_then(|state| state.groups.into_iter().next());
+    let group = group.ok_or_else(|| format!("{file}: no optimizer"))?;
+    Ok(OptimizerConfig {
+        beta1: group.betas[0],
+        beta2: group.betas[1],
+        eps: group.eps,
+        weight_decay: group.weight_decay,
+        ..usual
+    })
+}
+
 /// A recorded run: its optimizer, its learning rates, and how many batches make an update.
 struct Run<'a> {
     case: &'a Case,
     io: &'a Tensors,
+    optimizer: OptimizerConfig,
     rates: Vec<f64>,
     together: usize,
     losses: usize,
@@ -378,6 +405,7 @@ impl<'a> Run<'a> {
         Ok(Run {
             case,
             io,
+            optimizer: optimizer(case)?,
             rates: io.f64("lr_used")?,
             together,
             losses: io.shape("losses")?[0],
@@ -398,7 +426,7 @@ impl<'a> Run<'a> {
         let mut optimizer = Optimizer::new(
             &weights,
             |n| trains(n).then(Learning::default),
-            OptimizerConfig::hubert(),
+            self.optimizer,
         );
         let mut losses = Vec::new();
         for i in 0..self.losses {
@@ -519,7 +547,7 @@ impl<'a> Run<'a> {
             last <= index,
             true,
         );
-        let ours = OptimizerConfig::hubert();
+        let ours = self.optimizer;
         for group in &state.groups {
             findings.exact(
                 &format!("{file}: betas"),
@@ -564,13 +592,10 @@ impl<'a> Run<'a> {
     /// last one the length.
     fn schedule(&self, findings: &mut Findings) -> Result<Option<LinearSchedule>, String> {
         let top = self.rates.iter().copied().fold(0.0, f64::max);
-        let peak = self.rates.iter().position(|r| *r == top).unwrap_or(0);
-        let (Some(&next), true) = (self.rates.get(peak + 1), self.rates[0] == 0.0) else {
+        if self.rates.first() != Some(&0.0) || self.rates.last() == Some(&top) {
             return Ok(None);
-        };
-        let total = peak as f64 + top / (top - next);
-        let schedule = LinearSchedule::new(top, total.round() as usize, peak);
-        let schedule = schedule.map_err(|e| e.to_string())?;
+        }
+        let schedule = of_curve(&self.rates)?;
         let found: Vec<f64> = (0..self.rates.len()).map(|i| schedule.at(i)).collect();
         findings.close_all("lr_used", &found, &self.rates, Tolerance::relative(1e-9));
         Ok(Some(schedule))
@@ -737,9 +762,13 @@ fn batch(
     name: &str,
     real: Option<&str>,
 ) -> Result<HubertBatch, String> {
+    HubertBatch::new(config, &inputs(io, name, real)?).map_err(|e| e.to_string())
+}
+
+fn inputs(io: &Tensors, name: &str, real: Option<&str>) -> Result<Vec<HubertInput>, String> {
     let samples = io.shape(name)?[1];
     let real = real.map(|real| io.i64(real)).transpose()?;
-    let inputs: Vec<HubertInput> = io
+    Ok(io
         .f32(name)?
         .chunks(samples)
         .enumerate()
@@ -750,8 +779,22 @@ fn batch(
                 own.iter().map(|r| *r != 0).collect()
             }),
         })
-        .collect();
-    HubertBatch::new(config, &inputs).map_err(|e| e.to_string())
+        .collect())
+}
+
+/// What `run` makes of batches of the case's recordings depends on nothing but the recording.
+fn batches_agree(
+    findings: &mut Findings,
+    config: &HubertConfig,
+    io: &Tensors,
+    label: &str,
+    run: impl Fn(&HubertBatch) -> Result<Vec<f32>, String> + Sync,
+) -> Result<(), String> {
+    let inputs = inputs(io, "input_values", None)?;
+    batches::agree(findings, label, inputs.len(), |places| {
+        let own: Vec<HubertInput> = places.iter().map(|r| inputs[*r].clone()).collect();
+        run(&HubertBatch::new(config, &own).map_err(|e| e.to_string())?)
+    })
 }
 
 fn masking(io: &Tensors, name: &str) -> Result<TokenMasking, String> {

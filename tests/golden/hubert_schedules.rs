@@ -1,7 +1,7 @@
 //! HuBERT-ECG's learning rate, bookkeeping of validations, and masks: kind `schedules`.
 
+use purkinje_base::legacy_random::Mt19937;
 use purkinje_models::hubert::{HubertConfig, TokenMasking, span_count};
-use purkinje_store::legacy_random::Mt19937;
 use purkinje_train::early_stopping::{
     Behaviour, EarlyStopping, Regularisation, StoppingConfig, Verdict,
 };
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance};
+use crate::entry::{index_or, number_or, seed_or};
 use crate::io::Io;
 use crate::walk::Case;
 
@@ -17,9 +18,7 @@ use crate::walk::Case;
 pub const CHECKS: &[(&str, Check)] = &[("schedules", schedules)];
 
 const CLOSE: Tolerance = Tolerance::relative(1e-12);
-/// Steps past the end in a curve.
-const BEYOND: usize = 3;
-/// Seed of the masks.
+/// Seed of the masks, where the case does not say.
 const MASK_SEED: u32 = 25;
 
 fn schedules(case: &Case, findings: &mut Findings) -> Result<(), String> {
@@ -27,11 +26,7 @@ fn schedules(case: &Case, findings: &mut Findings) -> Result<(), String> {
     for name in io.between("lr.", "") {
         let name = format!("lr.{name}");
         let expected = io.f64(&name)?;
-        // The peak says where the warm-up ends.
-        let peak = expected.iter().copied().fold(0.0, f64::max);
-        let warmup = expected.iter().position(|v| *v == peak).unwrap_or(0);
-        let schedule = LinearSchedule::new(peak, expected.len() - BEYOND, warmup);
-        let schedule = schedule.map_err(|e| e.to_string())?;
+        let schedule = of_curve(&expected)?;
         let found: Vec<f64> = (0..expected.len()).map(|step| schedule.at(step)).collect();
         io.close(findings, &name, &found, CLOSE)?;
     }
@@ -41,9 +36,19 @@ fn schedules(case: &Case, findings: &mut Findings) -> Result<(), String> {
             bookkeeping(name, trace, findings).map_err(|e| format!("{name}: {e}"))?;
         }
     }
-    masks(&mut io, findings)?;
+    masks(case, &mut io, findings)?;
     io.finish(findings);
     Ok(())
+}
+
+/// The schedule that gives this curve: the peak says where the warm-up ends, the step after it how long the decay is.
+pub fn of_curve(rates: &[f64]) -> Result<LinearSchedule, String> {
+    let top = rates.iter().copied().fold(0.0, f64::max);
+    let peak = rates.iter().position(|rate| *rate == top).unwrap_or(0);
+    let next = rates.get(peak + 1).filter(|next| **next < top);
+    let next = next.ok_or("a curve without a decay")?;
+    let total = peak as f64 + top / (top - next);
+    LinearSchedule::new(top, total.round() as usize, peak).map_err(|e| e.to_string())
 }
 
 /// One run, validation by validation.
@@ -112,8 +117,47 @@ fn bookkeeping(name: &str, trace: &Value, findings: &mut Findings) -> Result<(),
     Ok(())
 }
 
+/// How tokens are hidden: the generator's seed and the configuration of spans. Cases that say nothing drew as the published
+/// configuration does.
+struct Drawing {
+    stated: Value,
+    seed: u32,
+    config: HubertConfig,
+}
+
+impl Drawing {
+    fn of(case: &Case) -> Result<Self, String> {
+        let stated = match case.has("config.json") {
+            true => case.json("config.json")?,
+            false => Value::Null,
+        };
+        let base = HubertConfig::base();
+        Ok(Drawing {
+            seed: seed_or(&stated, "mask_seed", MASK_SEED)?,
+            config: HubertConfig {
+                mask_time_prob: number_or(&stated, "mask_prob", base.mask_time_prob)?,
+                mask_time_length: index_or(&stated, "mask_length", base.mask_time_length)?,
+                mask_time_min_masks: index_or(&stated, "mask_min", base.mask_time_min_masks)?,
+                ..base
+            },
+            stated,
+        })
+    }
+
+    /// The same with spans of another length, and whether the case says with which probability these were drawn.
+    fn spans_of(&self, length: usize) -> Result<(HubertConfig, bool), String> {
+        let key = format!("mask_prob_len{length}");
+        let config = HubertConfig {
+            mask_time_length: length,
+            mask_time_prob: number_or(&self.stated, &key, self.config.mask_time_prob)?,
+            ..self.config.clone()
+        };
+        Ok((config, self.stated.get(&key).is_some()))
+    }
+}
+
 /// The draws of NumPy's legacy generator, through the same rule and the same spans as ours.
-fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
+fn masks(case: &Case, io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     let spans = |random: &mut Mt19937, count: usize, span: usize, size: usize, tokens: usize| {
         let starts: Vec<Vec<usize>> = (0..size)
             .map(|_| {
@@ -125,16 +169,17 @@ fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
             .collect();
         TokenMasking::from_starts(tokens, span, &starts)
     };
-    let config = HubertConfig::base();
+    let drawing = Drawing::of(case)?;
+    let config = &drawing.config;
     if io.has("mask.counts") {
         let expected = io.i64("mask.counts")?;
         let tokens = io.shape("mask.example")?[1];
         let size = io.shape("mask.example")?[0];
-        let mut random = Mt19937::from_seed(MASK_SEED);
+        let mut random = Mt19937::from_seed(drawing.seed);
         let found: Vec<i64> = expected
             .iter()
             .map(|_| {
-                let count = span_count(&config, tokens, random.numpy_uniform());
+                let count = span_count(config, tokens, random.numpy_uniform());
                 let mask = spans(&mut random, count, config.mask_time_length, size, tokens);
                 let hidden = mask.hidden()[..tokens].iter().filter(|hidden| **hidden);
                 hidden.count() as i64
@@ -144,30 +189,41 @@ fn masks(io: &mut Io, findings: &mut Findings) -> Result<(), String> {
     }
     let bits =
         |mask: &TokenMasking| -> Vec<i64> { mask.hidden().iter().map(|h| i64::from(*h)).collect() };
-    if io.has("mask.example") {
-        let (expected, shape) = (io.i64("mask.example")?, io.shape("mask.example")?);
-        let mut random = Mt19937::from_seed(MASK_SEED);
-        let count = span_count(&config, shape[1], random.numpy_uniform());
-        let mask = spans(
-            &mut random,
-            count,
-            config.mask_time_length,
-            shape[0],
-            shape[1],
-        );
-        findings.exact_all("mask.example", &bits(&mask), &expected);
+    let mut examples = vec![("mask.example".to_owned(), config.clone(), true)];
+    for length in io.between("mask.example_len", "") {
+        let name = format!("mask.example_len{length}");
+        let length: usize = length.parse().map_err(|_| format!("`{name}`: no length"))?;
+        let (config, stated) = drawing.spans_of(length)?;
+        examples.push((name, config, stated));
     }
-    for span in io.between("mask.example_len", "") {
-        let name = format!("mask.example_len{span}");
-        let span: usize = span.parse().map_err(|_| format!("`{name}`: no length"))?;
+    for (name, config, stated) in examples {
+        if !io.has(&name) {
+            continue;
+        }
         let (expected, shape) = (io.i64(&name)?, io.shape(&name)?);
-        // With which probability these were drawn is not said, so their number may be any; their places may not.
-        let found = (0..=shape[1] / span).any(|count| {
-            let mut random = Mt19937::from_seed(MASK_SEED);
-            random.numpy_uniform();
-            bits(&spans(&mut random, count, span, shape[0], shape[1])) == expected
-        });
-        findings.exact(&name, found, true);
+        let &[size, tokens] = &shape[..] else {
+            return Err(format!("`{name}`: expected [item, token]"));
+        };
+        let draw = |counted: Option<usize>| {
+            let mut random = Mt19937::from_seed(drawing.seed);
+            let drawn = span_count(&config, tokens, random.numpy_uniform());
+            let count = counted.unwrap_or(drawn);
+            bits(&spans(
+                &mut random,
+                count,
+                config.mask_time_length,
+                size,
+                tokens,
+            ))
+        };
+        if stated {
+            findings.exact_all(&name, &draw(None), &expected);
+        } else {
+            // The number of spans may be any; their places may not.
+            let found =
+                (0..=tokens / config.mask_time_length).any(|count| draw(Some(count)) == expected);
+            findings.exact(&name, found, true);
+        }
     }
     Ok(())
 }

@@ -1,19 +1,22 @@
 //! CLEAR-HUG, what surrounds the networks: schedules, subsets, orders, metrics. Kind `recipe`.
 
+use purkinje_base::legacy_random::{epoch_order, train_test_split};
 use purkinje_eval::fraction::{FractionMethod, LabelFraction};
 use purkinje_eval::metrics::{Confusion, Ranking, SingleClass, exact_matches, macro_mean};
-use purkinje_store::legacy_random::{epoch_order, train_test_split};
 use purkinje_train::schedule::CosineSchedule;
 use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance};
+use crate::entry::{index, number, number_or, seed_or};
 use crate::walk::{Case, Tensors};
 
 pub const CHECKS: &[(&str, Check)] = &[("recipe", recipe)];
 
 /// Formulas in double precision, evaluated in another order.
 const DOUBLE: Tolerance = Tolerance::relative(1e-12);
+/// Where a case does not say: the program's default.
+const SEED: u32 = 0;
 
 fn recipe(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let parameters = case.json("recipe.json")?;
@@ -22,30 +25,26 @@ fn recipe(case: &Case, findings: &mut Findings) -> Result<(), String> {
     for name in arrays.names() {
         let parts: Vec<&str> = name.split('.').collect();
         match parts.as_slice() {
-            ["schedule_pretrain_index"] => {} // read with its values
-            ["schedule_pretrain_value"] => {
-                let steps = indices(&arrays, "schedule_pretrain_index")?;
-                schedule(
-                    name,
-                    &parameters["schedule_pretrain"],
-                    Some(&steps),
-                    &arrays,
-                    findings,
-                )?;
-            }
             [plain] if plain.starts_with("schedule_") => {
-                schedule(name, &parameters[name], None, &arrays, findings)?;
+                if plain.ends_with("_index") {
+                    continue; // read with its values
+                }
+                let (base, steps) = match plain.strip_suffix("_value") {
+                    Some(base) => (base, Some(indices(&arrays, &format!("{base}_index"))?)),
+                    None => (*plain, None),
+                };
+                schedule(name, &parameters[base], steps.as_deref(), &arrays, findings)?;
             }
             ["subset", task, share @ ..] => {
                 let subset = &parameters["subset"];
-                let records = integer(&subset["sizes"], task)?;
+                let records = index(&subset["sizes"], task)?;
                 let fraction = LabelFraction {
                     share: share
                         .join(".")
                         .parse()
                         .map_err(|_| format!("{name}: no share"))?,
                     method: FractionMethod::Random,
-                    seed: integer(subset, "seed")? as u32,
+                    seed: seed_or(subset, "seed", SEED)?,
                 };
                 let found = fraction
                     .draw(&vec![false; records], 1)
@@ -60,22 +59,17 @@ fn recipe(case: &Case, findings: &mut Findings) -> Result<(), String> {
                     .map(|&label| label == 1)
                     .collect();
                 let classes = arrays.shape("stratified.labels")?[1];
+                let stratified = &parameters["stratified"];
                 let fraction = LabelFraction {
-                    share: 0.1,
+                    share: number_or(stratified, "ratio", 0.1)?,
                     method: FractionMethod::Stratified,
-                    seed: 0,
+                    seed: seed_or(stratified, "seed", SEED)?,
                 };
                 let found = fraction.draw(&labels, classes).map_err(|e| e.to_string())?;
                 findings.exact_all(name, &found, &indices(&arrays, name)?);
             }
-            ["sampler", records, rest @ ..] => {
-                let (replicas, epoch) = match rest {
-                    [epoch] => (1, after(epoch, "epoch")?),
-                    [replicas, epoch] => (after(replicas, "replicas")?, after(epoch, "epoch")?),
-                    _ => return Err(format!("{name}: not understood")),
-                };
-                let found = epoch_order(after(records, "n")?, epoch as u32, 0, replicas)
-                    .map_err(|e| e.to_string())?;
+            ["sampler", stated @ ..] => {
+                let found = sampler(&parameters["sampler"], stated)?;
                 findings.exact_all(name, &found.concat(), &indices(&arrays, name)?);
             }
             ["train_test_split", _] => {
@@ -85,8 +79,11 @@ fn recipe(case: &Case, findings: &mut Findings) -> Result<(), String> {
                 split_checked = true;
                 let train = indices(&arrays, "train_test_split.train")?;
                 let validation = indices(&arrays, "train_test_split.val")?;
-                let found = train_test_split(train.len() + validation.len(), 0.1, 0)
-                    .map_err(|e| e.to_string())?;
+                let found = split(
+                    &parameters["train_test_split"],
+                    train.len(),
+                    validation.len(),
+                )?;
                 findings.exact_all("train_test_split.train", &found.0, &train);
                 findings.exact_all("train_test_split.val", &found.1, &validation);
             }
@@ -95,17 +92,50 @@ fn recipe(case: &Case, findings: &mut Findings) -> Result<(), String> {
                 metrics(name, &parameters["metrics"], &arrays, findings)?;
             }
             ["metrics", "target_single_class"] => {
-                metrics(
-                    name,
-                    &parameters["metrics_single_class_label_3"],
-                    &arrays,
-                    findings,
-                )?;
+                // The key ends with the label that has a single class.
+                let expected = parameters.as_object().and_then(|all| {
+                    let mut all = all.iter();
+                    all.find(|(key, _)| key.starts_with("metrics_single_class"))
+                });
+                let (_, expected) = expected.ok_or("recipe.json: no `metrics_single_class`")?;
+                metrics(name, expected, &arrays, findings)?;
             }
             _ => return Err(format!("the array `{name}` is not known")),
         }
     }
     Ok(())
+}
+
+/// Indices of every replica, of a sampler whose array is called `n50.replicas7.epoch0`.
+fn sampler(recipe: &Value, stated: &[&str]) -> Result<Vec<Vec<usize>>, String> {
+    let of = |word: &str| stated.iter().find_map(|part| after(part, word));
+    let known = ["n", "replicas", "epoch", "seed"];
+    if let Some(part) = stated
+        .iter()
+        .find(|part| known.iter().all(|word| after(part, word).is_none()))
+    {
+        return Err(format!("sampler: `{part}` is not understood"));
+    }
+    let records = of("n").ok_or("sampler: no number of records")?;
+    let seed = match of("seed") {
+        Some(seed) => u32::try_from(seed).map_err(|_| format!("sampler: seed {seed}"))?,
+        None => seed_or(recipe, "seed", SEED)?,
+    };
+    let epoch = of("epoch").ok_or("sampler: no epoch")? as u32;
+    epoch_order(records, epoch, seed, of("replicas").unwrap_or(1)).map_err(|e| e.to_string())
+}
+
+/// Training and validation parts. Their sizes say the share, so that only the seed has to be stated.
+fn split(
+    recipe: &Value,
+    train: usize,
+    validation: usize,
+) -> Result<(Vec<usize>, Vec<usize>), String> {
+    let records = train + validation;
+    // The part is rounded up.
+    let share = (validation as f64 - 0.5) / records as f64;
+    let share = number_or(recipe, "ratio", share)?;
+    train_test_split(records, share, seed_or(recipe, "seed", SEED)?).map_err(|e| e.to_string())
 }
 
 /// All steps, or those given, of the schedule that `recipe` describes.
@@ -119,9 +149,9 @@ fn schedule(
     let schedule = CosineSchedule::from_epochs(
         number(recipe, "base")?,
         number(recipe, "final")?,
-        integer(recipe, "epochs")?,
-        integer(recipe, "steps_per_epoch")?,
-        integer(recipe, "warmup_epochs")?,
+        index(recipe, "epochs")?,
+        index(recipe, "steps_per_epoch")?,
+        index(recipe, "warmup_epochs")?,
         recipe
             .get("warmup_steps")
             .and_then(Value::as_u64)
@@ -130,7 +160,7 @@ fn schedule(
     .map_err(|e| e.to_string())?;
     let expected = arrays.f64(name)?;
     let length = match recipe.get("length") {
-        Some(_) => integer(recipe, "length")?,
+        Some(_) => index(recipe, "length")?,
         None => expected.len(),
     };
     findings.exact(&format!("{name}: length"), schedule.total_steps(), length);
@@ -182,18 +212,20 @@ fn metrics(
         );
     }
 
+    let threshold = number_or(expected, "threshold", 0.5)? as f32;
     let confusions: Vec<Confusion> = (0..classes)
         .map(|class| {
             Confusion::count(
                 scores.iter().skip(class).step_by(classes).copied(),
                 labels.iter().skip(class).step_by(classes).copied(),
-                0.5,
+                threshold,
             )
         })
         .collect();
     let mean =
         |metric: fn(&Confusion) -> f64| confusions.iter().map(metric).sum::<f64>() / classes as f64;
-    let exact = exact_matches(scores, &labels, &vec![0.5; classes]).map_err(|e| e.to_string())?;
+    let exact =
+        exact_matches(scores, &labels, &vec![threshold; classes]).map_err(|e| e.to_string())?;
     let accuracy = exact.iter().filter(|&&right| right).count() as f64 / exact.len() as f64;
     for (metric, found) in [
         ("accuracy", accuracy),
@@ -215,22 +247,7 @@ fn indices(arrays: &Tensors, name: &str) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-fn number(json: &Value, key: &str) -> Result<f64, String> {
-    json[key]
-        .as_f64()
-        .ok_or_else(|| format!("recipe.json: no number `{key}`"))
-}
-
-fn integer(json: &Value, key: &str) -> Result<usize, String> {
-    let value = json[key]
-        .as_u64()
-        .ok_or_else(|| format!("recipe.json: no integer `{key}`"))?;
-    Ok(value as usize)
-}
-
 /// The number in a name like `epoch5`.
-fn after(text: &str, word: &str) -> Result<usize, String> {
-    text.strip_prefix(word)
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| format!("`{text}` is not `{word}` and a number"))
+fn after(text: &str, word: &str) -> Option<usize> {
+    text.strip_prefix(word)?.parse().ok()
 }

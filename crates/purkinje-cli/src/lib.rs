@@ -7,7 +7,6 @@
 
 mod commands;
 mod device;
-mod embedded;
 mod model;
 mod output;
 mod progress;

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use miette::{Diagnostic, IntoDiagnostic, Report, WrapErr};
-use tempfile::NamedTempFile;
+use purkinje_base::atomic;
 
 /// The reader of standard output has gone (`purkinje ... | head`), which is no failure.
 #[derive(Debug)]
@@ -109,10 +109,7 @@ pub fn columns() -> usize {
 }
 
 /// A file under construction beside its final place: it appears there whole, or not at all.
-pub struct NewFile {
-    temporary: NamedTempFile,
-    path: std::path::PathBuf,
-}
+pub struct NewFile(atomic::NewFile);
 
 impl NewFile {
     /// Begins a file that will be `path`; its folder is made if need be.
@@ -120,10 +117,7 @@ impl NewFile {
     /// # Errors
     /// When the folder cannot be made or written to.
     pub fn begin(path: &Path) -> miette::Result<Self> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = atomic::folder_of(path);
         fs::create_dir_all(folder)
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot make the folder `{}`", folder.display()))?;
@@ -133,26 +127,15 @@ impl NewFile {
                 path.display()
             ));
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".purkinje-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any new file: the umask takes away what should not be there.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+        match atomic::NewFile::begin(path) {
+            Ok(new) => Ok(NewFile(new)),
+            Err(error) => Err(cannot_write(path, error)),
         }
-        let temporary = builder
-            .tempfile_in(folder)
-            .map_err(|e| cannot_write(path, e))?;
-        Ok(NewFile {
-            temporary,
-            path: path.to_owned(),
-        })
     }
 
     /// The file to write to.
     pub fn file(&mut self) -> &mut fs::File {
-        self.temporary.as_file_mut()
+        self.0.file()
     }
 
     /// Puts the file into its place.
@@ -160,15 +143,8 @@ impl NewFile {
     /// # Errors
     /// When it cannot be synced or renamed.
     pub fn finish(self) -> miette::Result<()> {
-        let NewFile { temporary, path } = self;
-        temporary
-            .as_file()
-            .sync_all()
-            .map_err(|e| cannot_write(&path, e))?;
-        temporary
-            .persist(&path)
-            .map_err(|e| cannot_write(&path, e.error))?;
-        Ok(())
+        let path = self.0.path().to_owned();
+        self.0.finish().map_err(|error| cannot_write(&path, error))
     }
 }
 
@@ -251,23 +227,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A name without characters that move the cursor or turn the direction of writing, so that a file cannot steer the terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                '\u{fffd}'
-            }
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// `1 record`, `2 records`.
-pub fn count(n: usize, unit: &str) -> String {
-    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
-}
+pub use purkinje::text::{count, printable};
 
 #[cfg(test)]
 mod tests {
@@ -292,10 +252,5 @@ mod tests {
         write_file(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert!(write_file(&dir.path().join("a"), b"").is_err());
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\u{fffd}[2J\u{fffd}");
     }
 }

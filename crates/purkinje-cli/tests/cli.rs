@@ -859,6 +859,38 @@ fn the_groups_of_a_hug_head_have_names() {
 }
 
 #[test]
+fn released_models_look_for_r_peaks_in_the_second_lead() {
+    let made = Made::get();
+    let dir = tempfile::tempdir().unwrap();
+    let first_row = |model: &Path| {
+        let contract = fs::read_to_string(model.join("preprocess.json")).unwrap();
+        serde_json::from_str::<Value>(&contract).unwrap()["beats"]["first"].clone()
+    };
+    for (mode, expected) in [("paper", Value::Null), ("released", "second_row".into())] {
+        let run = dir.path().join(mode);
+        ok(run!(
+            "pretrain",
+            "clear",
+            "--data",
+            made.store(),
+            "--out",
+            &run,
+            "--size",
+            "tiny",
+            "--epochs",
+            "0",
+            "--compat",
+            mode,
+            "--leads",
+            "V6,V5,II,I"
+        ));
+        assert_eq!(first_row(&run.join("model")), expected);
+    }
+    assert_eq!(first_row(&made.encoder().join("model")), Value::Null);
+    assert_eq!(first_row(&made.classifier()), "second_row");
+}
+
+#[test]
 fn what_is_no_model_is_refused() {
     let made = Made::get();
     let dir = tempfile::tempdir().unwrap();

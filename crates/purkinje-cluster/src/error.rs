@@ -132,16 +132,5 @@ pub(crate) fn check_shape(
 
 /// Writes a file so that it is there whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
-    use std::io::Write;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(ClusterError::io(dir))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(ClusterError::io(path))?;
-    file.persist(path)
-        .map_err(|e| ClusterError::io(path)(e.error))?;
-    Ok(())
+    purkinje_base::atomic::write_file(path, bytes).map_err(ClusterError::io(path))
 }

@@ -9,7 +9,8 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use purkinje_store::legacy_random::Mt19937;
+use purkinje_base::legacy_random::Mt19937;
+use purkinje_base::npy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{check_finite, write_whole};
@@ -173,10 +174,12 @@ impl Writer {
     fn close_shard(&mut self, last: bool) -> Result<(), ClusterError> {
         if !self.names.is_empty() {
             let number = self.index.shards.len();
-            let mut bytes = npy_header(self.rows.len() / self.index.width, self.index.width);
+            let path = shard(&self.dir, number);
+            let shape = [self.rows.len() / self.index.width, self.index.width];
+            let mut bytes = npy::header::<f32>(&shape).map_err(ClusterError::io(&path))?;
             bytes.reserve(self.rows.len() * 4);
             bytes.extend(self.rows.iter().flat_map(|value| value.to_le_bytes()));
-            write_whole(&shard(&self.dir, number), &bytes)?;
+            write_whole(&path, &bytes)?;
             let names = self.names.join("\n") + "\n";
             write_whole(&names_file(&self.dir, number), names.as_bytes())?;
             self.index.shards.push(self.names.len());
@@ -226,14 +229,11 @@ impl Features {
             let (Some(rows), Some(sum)) = (rows, sum) else {
                 return Err(ClusterError::damaged(&path, "it is too large to be true"));
             };
-            let header = npy_header(rows, index.width);
             let mut file = File::open(&path).map_err(ClusterError::io(&path))?;
             let size = file.metadata().map_err(ClusterError::io(&path))?.len();
-            let mut found = vec![0; header.len()];
-            file.read_exact(&mut found)
-                .map_err(ClusterError::io(&path))?;
-            let expected = header.len() as u64 + (rows * index.width * 4) as u64;
-            if found != header || size != expected {
+            let header = npy::Header::read(&mut file).map_err(ClusterError::io(&path))?;
+            let expected = header.bytes as u64 + (rows * index.width * 4) as u64;
+            if !header.holds::<f32>() || header.shape != [rows, index.width] || size != expected {
                 return Err(ClusterError::damaged(
                     &path,
                     format!(
@@ -243,7 +243,7 @@ impl Features {
                 ));
             }
             starts.push(sum);
-            offsets.push(header.len() as u64);
+            offsets.push(header.bytes as u64);
         }
         Ok(Features {
             dir: dir.to_owned(),
@@ -422,19 +422,6 @@ fn shard(dir: &Path, number: usize) -> PathBuf {
 
 fn names_file(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("{number:05}.txt"))
-}
-
-/// Header of a NumPy file, version 1.0, of little-endian float32 `[rows, width]`.
-fn npy_header(rows: usize, width: usize) -> Vec<u8> {
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
-    // Magic (6), version (2), length (2), text, line feed: a multiple of 64.
-    let whole = (10 + text.len() + 1).next_multiple_of(64);
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend(((whole - 10) as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header.resize(whole - 1, b' ');
-    header.push(b'\n');
-    header
 }
 
 fn decode(bytes: &[u8], out: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! First centres: k-means++ (Arthur and Vassilvitskii 2007) with several candidates a step.
 
-use purkinje_store::legacy_random::Mt19937;
+use purkinje_base::legacy_random::Mt19937;
 use rayon::prelude::*;
 
 use crate::error::{check_finite, check_shape};

@@ -11,6 +11,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
+use purkinje_base::random::Counter;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,6 @@ use crate::{
     EvalError,
     error::check_length,
     metrics::{Confusion, Ranking, SingleClass, Sweep, exact_matches, macro_mean},
-    rng::CounterRng,
 };
 
 /// How intervals are drawn.
@@ -418,7 +418,7 @@ fn resample(
     options: &BootstrapOptions,
     fill: impl Fn(&[u32], &mut [f64]) + Sync,
 ) -> ResampleTable {
-    let stream = CounterRng::new(options.seed, "bootstrap over patients");
+    let stream = Counter::new(options.seed, "bootstrap over patients");
     let mut values = vec![f64::NAN; options.resamples * width];
     values
         .par_chunks_exact_mut(width)
@@ -492,11 +492,11 @@ mod tests {
 
     /// Scores that know the label only in part, two records per patient.
     fn example(records: usize, classes: usize, skill: f32) -> (Vec<f32>, Vec<bool>, Vec<usize>) {
-        let stream = CounterRng::new(7, "example");
+        let stream = Counter::new(7, "example");
         let labels: Vec<bool> = (0..records * classes)
             .map(|i| stream.below(i as u64, 10) < 3)
             .collect();
-        let noise = CounterRng::new(8, "noise");
+        let noise = Counter::new(8, "noise");
         let scores = labels
             .iter()
             .enumerate()

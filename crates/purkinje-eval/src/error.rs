@@ -48,7 +48,7 @@ pub enum EvalError {
     },
     /// A draw of records that cannot be made.
     #[error(transparent)]
-    Draw(#[from] purkinje_store::legacy_random::LegacyRandomError),
+    Draw(#[from] purkinje_base::legacy_random::LegacyRandomError),
     /// A label fraction so small that nothing remains.
     #[error(
         "A label fraction of {fraction} of {records} records leaves no record; use a larger fraction."

@@ -3,7 +3,7 @@
 //! Both methods repeat the draws of the original program number for number (CLEAR-HUG
 //! specification, sections 6.2 and 6.5), so a result at 1 % was trained on the same 170 records.
 
-use purkinje_store::legacy_random::{python_sample, share_of, stratified_subset};
+use purkinje_base::legacy_random::{python_sample, share_of, stratified_subset};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;

@@ -34,7 +34,6 @@ pub mod metrics;
 pub mod multi_class;
 pub mod probe;
 pub mod report;
-mod rng;
 pub mod survival;
 
 pub use error::EvalError;

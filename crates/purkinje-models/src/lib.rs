@@ -14,4 +14,4 @@ pub mod encoder;
 pub mod hubert;
 pub mod hug;
 pub mod layers;
-pub mod random;
+pub use purkinje_base::random;

@@ -61,31 +61,30 @@ fn encode(model: &Clear, records: &[BeatTokens]) -> Vec<f32> {
 #[test]
 fn vectors_do_not_depend_on_batch_size_or_threads() {
     let leads: Vec<u8> = (1..=12).collect();
-    let records: Vec<_> = (0..7).map(|i| record(&leads, i)).collect();
-    let model = Clear::random(small(), 0, &Device::flex());
-    let together = encode(&model, &records);
-    let alone: Vec<f32> = records
-        .iter()
-        .flat_map(|r| encode(&model, std::slice::from_ref(r)))
-        .collect();
-    let gap = together
-        .iter()
-        .zip(&alone)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max);
-    assert!(gap <= 1e-6, "batch of 7 against 7 batches of 1: {gap:e}");
-    for threads in [1, 3, 8] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        let found = pool.install(|| encode(&model, &records));
-        let gap = together
+    let records: Vec<_> = (0..32).map(|i| record(&leads, i)).collect();
+    // Sums of more terms than one stretch of a product holds.
+    let wide = ClearConfig {
+        mlp_dim: 1_100,
+        ..small()
+    };
+    for config in [ClearConfig::tiny(), wide] {
+        let model = Clear::random(config, 0, &Device::flex());
+        let alone: Vec<f32> = records
             .iter()
-            .zip(&found)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(gap <= 1e-6, "{threads} threads: {gap:e}");
+            .flat_map(|r| encode(&model, std::slice::from_ref(r)))
+            .collect();
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            for size in [1, 2, 7, 32] {
+                let found = pool.install(|| encode(&model, &records[..size]));
+                let equal = found.iter().zip(&alone);
+                let equal = equal.filter(|(a, b)| a.to_bits() == b.to_bits()).count();
+                assert_eq!(equal, found.len(), "batch of {size}, {threads} threads");
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use purkinje_base::npy::{Header, HeaderError};
 use serde::Deserialize;
 
 use crate::array::{self, Known, Matrix};
@@ -15,6 +16,10 @@ use crate::{LeadSet, OpenOptions, RecordError, Recording};
 pub const MAX_NPY_BYTES: u64 = 1 << 32;
 /// Bytes of the largest sidecar file that is read.
 pub const MAX_SIDECAR_BYTES: u64 = 1 << 20;
+
+const TYPES: &str = "float32, float64 or int16; convert it with numpy's astype";
+const SHAPES: &str =
+    "two dimensions, leads and time; reshape the array or save one recording a file";
 
 /// What a sidecar file may say.
 #[derive(Debug, Default, Deserialize)]
@@ -171,71 +176,31 @@ impl<'a> Array<'a> {
             expected,
             what: what.into(),
         };
-        let Some((magic, rest)) = bytes.split_at_checked(8) else {
-            return Err(truncated(10, "the head of a .npy file"));
-        };
-        if magic[..6] != *b"\x93NUMPY" {
-            return Err(content(
-                path,
-                "the start of the file",
-                "something else",
-                "the mark of a .npy file; save the array with numpy.save",
-            ));
-        }
-        let (len, start) = match (magic[6], rest) {
-            (1, [a, b, ..]) => (usize::from(u16::from_le_bytes([*a, *b])), 10),
-            (2 | 3, [a, b, c, d, ..]) => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
-            (1..=3, _) => return Err(truncated(12, "the head of a .npy file")),
-            (version, _) => {
-                return Err(content(
-                    path,
-                    "the .npy version",
-                    &version.to_string(),
-                    "1, 2 or 3",
-                ));
+        let Header {
+            descr,
+            fortran_order: fortran,
+            shape,
+            bytes: end,
+        } = Header::parse(bytes).map_err(|error| match error {
+            HeaderError::Truncated { expected, in_head } => {
+                let what = match in_head {
+                    true => "the head of a .npy file",
+                    false => "the description of the array",
+                };
+                truncated(expected as u64, what)
             }
-        };
-        let end = start + len;
-        let head = bytes
-            .get(start..end)
-            .ok_or_else(|| truncated(end as u64, "the description of the array"))?;
-        let head = String::from_utf8_lossy(head);
-        let descr = entry(&head, "descr").map_or("absent", |v| v.trim_matches(['\'', '"']));
+            error => no_header(path, &error),
+        })?;
+        let descr = descr.as_str();
         let parsed = descr.split_at_checked(1).and_then(|(order, kind)| {
             matches!(order, "<" | ">" | "|")
                 .then(|| Kind::parse(kind))
                 .flatten()
         });
         let Some(kind) = parsed.filter(|kind| !samples || kind.is_samples()) else {
-            return Err(content(
-                path,
-                "the type of the array (descr)",
-                descr,
-                "float32, float64 or int16; convert it with numpy's astype",
-            ));
+            return Err(content(path, "the type of the array (descr)", descr, TYPES));
         };
         let big_endian = descr.starts_with('>');
-        let fortran = match entry(&head, "fortran_order") {
-            Some("True") => true,
-            Some("False") => false,
-            other => {
-                return Err(content(
-                    path,
-                    "fortran_order",
-                    other.unwrap_or("absent"),
-                    "True or False",
-                ));
-            }
-        };
-        let written = entry(&head, "shape").unwrap_or("absent");
-        let shape = parse_shape(written).ok_or_else(|| {
-            content(
-                path,
-                "the shape",
-                written,
-                "two dimensions, leads and time; reshape the array or save one recording a file",
-            )
-        })?;
         let size = shape
             .iter()
             .try_fold(1usize, |count, &size| count.checked_mul(size))
@@ -248,7 +213,7 @@ impl<'a> Array<'a> {
                     path,
                     "the size of the file",
                     &format!("{} bytes", bytes.len()),
-                    &format!("{size} bytes for the shape {written}"),
+                    &format!("{size} bytes for the shape {}", written_shape(&shape)),
                 ));
             }
             size => {
@@ -274,14 +239,9 @@ impl<'a> Array<'a> {
         known: Known,
         options: &OpenOptions,
     ) -> Result<Recording, RecordError> {
-        let shape = self.matrix_shape().ok_or_else(|| {
-            content(
-                path,
-                "the shape",
-                &self.written_shape(),
-                "two dimensions, leads and time; reshape the array or save one recording a file",
-            )
-        })?;
+        let shape = self
+            .matrix_shape()
+            .ok_or_else(|| content(path, "the shape", &written_shape(&self.shape), SHAPES))?;
         let matrix = Matrix {
             shape,
             column_major: self.fortran,
@@ -298,11 +258,6 @@ impl<'a> Array<'a> {
             [rows, columns] => Some([rows, columns]),
             _ => None,
         }
-    }
-
-    fn written_shape(&self) -> String {
-        let sizes: Vec<String> = self.shape.iter().map(usize::to_string).collect();
-        format!("({})", sizes.join(", "))
     }
 
     /// How many values there are.
@@ -367,33 +322,70 @@ impl<'a> Array<'a> {
     }
 }
 
-/// The value of `'key': value` in the Python dictionary of the head.
-fn entry<'a>(head: &'a str, key: &str) -> Option<&'a str> {
-    let quoted = [format!("'{key}'"), format!("\"{key}\"")];
-    let at = quoted
-        .iter()
-        .find_map(|key| head.find(key.as_str()).map(|at| at + key.len()))?;
-    let value = head[at..].trim_start().strip_prefix(':')?.trim_start();
-    let end = match value.chars().next()? {
-        '(' => value.find(')')? + 1,
-        _ => value.find([',', '}'])?,
+/// As NumPy writes it.
+fn written_shape(shape: &[usize]) -> String {
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    match &sizes[..] {
+        [size] => format!("({size},)"),
+        sizes => format!("({})", sizes.join(", ")),
+    }
+}
+
+/// What is wrong with the start of a file.
+fn no_header(path: &Path, error: &HeaderError) -> RecordError {
+    let (field, found, expected) = match error {
+        HeaderError::Magic => (
+            "the start of the file",
+            "something else",
+            "the mark of a .npy file; save the array with numpy.save",
+        ),
+        HeaderError::Version(version) => {
+            return content(path, "the .npy version", &version.to_string(), "1, 2 or 3");
+        }
+        HeaderError::Entry { key, found, .. } => {
+            let found = found.as_deref().unwrap_or("absent");
+            match *key {
+                "descr" => ("the type of the array (descr)", found, TYPES),
+                "shape" => ("the shape", found, SHAPES),
+                key => (key, found, "True or False"),
+            }
+        }
+        other => {
+            return content(
+                path,
+                "the header",
+                &other.to_string(),
+                "one written by numpy.save",
+            );
+        }
     };
-    Some(value[..end].trim())
+    content(path, field, found, expected)
 }
 
-/// `(12, 5000)`, `(5000,)` or `()`
-fn parse_shape(text: &str) -> Option<Vec<usize>> {
-    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
-    inner
-        .split(',')
-        .map(str::trim)
-        .filter(|size| !size.is_empty())
-        .map(|size| size.parse().ok())
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
 
-/// The number of dimensions that the head of an array in `start` states; `None` when it is no head.
-pub(crate) fn dimensions(start: &[u8]) -> Option<usize> {
-    let head = String::from_utf8_lossy(start.get(10..)?);
-    Some(parse_shape(entry(&head, "shape")?)?.len())
+    use purkinje_base::npy::NpyWriter;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let mut writer = NpyWriter::<f64, _>::new(Cursor::new(Vec::new()), &[3]).unwrap();
+        writer.push(&[0.5, -1.0, 2.0]).unwrap();
+        writer.push(&[3.0, 4.0, 5.25]).unwrap();
+        std::fs::write(&path, writer.finish().unwrap().into_inner()).unwrap();
+        let options = OpenOptions {
+            rate_hz: Some(100.0),
+            array_leads: Some("I,II".parse().unwrap()),
+            unit: Some("mV".parse().unwrap()),
+            ..OpenOptions::default()
+        };
+        let recording = open(&path, &options).unwrap();
+        assert_eq!(recording.samples_mv(), [0.5, -1.0, 2.0, 3.0, 4.0, 5.25]);
+        assert_eq!(recording.len(), 3);
+    }
 }

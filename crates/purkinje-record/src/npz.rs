@@ -109,7 +109,7 @@ fn samples<'a>(path: &Path, bytes: &[u8], entries: &'a [Entry]) -> Result<&'a En
         // The head of the array tells; its values need not be there.
         entry
             .start(path, bytes)
-            .is_ok_and(|head| crate::npy::dimensions(&head) == Some(2))
+            .is_ok_and(|head| purkinje_base::npy::axes(&head) == Some(2))
     });
     match (matrices.next(), matrices.next()) {
         (Some(only), None) => Ok(only),

@@ -5,6 +5,7 @@
 
 use purkinje_record::{Lead, LeadSet};
 
+use crate::preprocess::{BeatSearch, Preprocess};
 use crate::r_peaks::Xqrs;
 
 /// Sampling rate that tokens are cut at.
@@ -142,14 +143,26 @@ impl Tokenizer {
     /// A tokenizer for rows that mean `leads`: any of the standard twelve, in any order.
     ///
     /// R-peaks are looked for in lead II, in the second row where II is missing, in the only row
-    /// where there is one; then in all rows in order.
+    /// where there is one; then in all rows in order. [`for_contract`](Self::for_contract) has the other search.
     ///
     /// # Errors
     /// [`BeatsError::NoLeads`], [`BeatsError::UnknownLead`], [`BeatsError::DuplicateLead`].
     pub fn new(leads: &LeadSet) -> Result<Self, BeatsError> {
+        Self::searching(leads, BeatSearch::default())
+    }
+
+    /// A tokenizer for the rows that a contract gives, which looks for R-peaks as the contract says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_contract(contract: &Preprocess) -> Result<Self, BeatsError> {
+        Self::searching(&contract.leads, contract.beats)
+    }
+
+    fn searching(leads: &LeadSet, search: BeatSearch) -> Result<Self, BeatsError> {
         let lead_index = lead_indices(leads)?;
         let rows = leads.len();
-        let preferred = leads.position(&Lead::II).unwrap_or(usize::from(rows > 1));
+        let preferred = search.first_row(leads);
         Ok(Tokenizer {
             leads: leads.clone(),
             lead_index,
@@ -497,6 +510,43 @@ mod tests {
             Tokenizer::new(&LeadSet::new(vec![Lead::I, Lead::I])),
             Err(BeatsError::DuplicateLead(Lead::I))
         ));
+    }
+
+    #[test]
+    fn r_peaks_come_from_lead_ii_by_name_or_from_the_second_row_as_released() {
+        // Every row beats at a rate of its own.
+        let rows = |count: usize| -> Vec<f64> {
+            let beat = |row: usize, k: usize| (k % (60 + 17 * row)) as f64 - 30.0;
+            let row = |row| (0..1000).map(move |k| (-0.5 * beat(row, k).powi(2)).exp());
+            (0..count).flat_map(row).collect()
+        };
+        let found = |leads: &str, beats: BeatSearch| {
+            let leads: LeadSet = leads.parse().unwrap();
+            let contract = Preprocess::clear_raw()
+                .with_leads(leads.clone())
+                .with_beats(beats);
+            let mut tokenizer = Tokenizer::for_contract(&contract).unwrap();
+            match tokenizer.detect(&rows(leads.len())).unwrap() {
+                Detection::Found { lead, r_peaks } => (lead.to_string(), r_peaks),
+                other => panic!("no R-peaks: {other:?}"),
+            }
+        };
+        let (paper, released) = (BeatSearch::default(), BeatSearch::RELEASED);
+        for (leads, by_name, second) in [
+            ("12", "II", "II"),
+            ("II,V1", "II", "V1"),
+            ("V6,V5,II,I", "II", "V5"),
+            ("V6,V1,I", "V1", "V1"),
+            ("aVR", "aVR", "aVR"),
+        ] {
+            let [paper, released] = [paper, released].map(|beats| found(leads, beats));
+            assert_eq!((paper.0.as_str(), released.0.as_str()), (by_name, second));
+            assert_eq!(paper.1 == released.1, by_name == second, "{leads}");
+        }
+        let contract = Preprocess::clear_raw().with_leads("V6,V5,II,I".parse().unwrap());
+        let by_name = Tokenizer::for_contract(&contract).unwrap().detect(&rows(4));
+        let new = Tokenizer::new(&contract.leads).unwrap().detect(&rows(4));
+        assert_eq!(by_name, new);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use purkinje_base::atomic::{self, NewFile};
+
 use crate::error::StoreError;
 
 /// Ending of a file that is being written.
@@ -58,7 +60,7 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
 /// A file that will be there as a whole or not at all.
 pub(crate) struct Whole {
     /// Where to write. Counts and hashes are the writer's own business.
-    pub(crate) file: BufWriter<File>,
+    pub(crate) file: BufWriter<NewFile>,
     path: PathBuf,
 }
 
@@ -66,7 +68,7 @@ impl Whole {
     /// Begins the file that will be `path`.
     pub(crate) fn begin(path: &Path) -> Result<Self, StoreError> {
         let partial = partial(path);
-        let file = File::create(&partial).map_err(StoreError::io("create", &partial))?;
+        let file = NewFile::begin_as(path, &partial).map_err(StoreError::io("create", &partial))?;
         Ok(Whole {
             file: BufWriter::with_capacity(1 << 18, file),
             path: path.to_owned(),
@@ -82,14 +84,11 @@ impl Whole {
 
     /// Makes it appear.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
-        let file = self
-            .file
+        self.file
             .into_inner()
-            .map_err(|error| StoreError::io("write", &self.path)(error.into_error()))?;
-        file.sync_all()
-            .map_err(StoreError::io("sync", &self.path))?;
-        drop(file);
-        appear(&self.path)
+            .map_err(|error| error.into_error())
+            .and_then(NewFile::finish)
+            .map_err(StoreError::io("write", &self.path))
     }
 }
 
@@ -100,11 +99,14 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     whole.finish()
 }
 
-/// Gives a file that was written and synced under its partial name its own.
+/// Gives a file or folder that was written and synced under its partial name its own.
 pub(crate) fn appear(path: &Path) -> Result<(), StoreError> {
-    let partial = partial(path);
-    fs::rename(&partial, path).map_err(StoreError::io("rename", &partial))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    rename(&partial(path), path)
+}
+
+/// Renames a file or folder for good.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    atomic::rename(from, to).map_err(StoreError::io("rename", from))
 }
 
 /// The same file under another name, without its bytes being copied where the system can do that. Returns
@@ -137,21 +139,6 @@ pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::io("remove", path)(error)),
     }
-}
-
-/// Makes names in a folder permanent; not every system can.
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    if cfg!(unix) {
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(StoreError::io("sync", dir))?;
-    }
-    Ok(())
 }
 
 /// A file of lines to which one process at a time adds.

@@ -40,7 +40,6 @@ mod files;
 pub mod import;
 mod labels;
 pub mod leakage;
-pub mod legacy_random;
 mod map;
 mod outcome;
 mod parts;

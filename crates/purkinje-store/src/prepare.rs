@@ -4,6 +4,7 @@ use std::path::Path;
 
 use purkinje_record::{Lead, LeadSet, RecordError, Recording};
 use purkinje_signal::beats::{Detection, RATE_HZ};
+use purkinje_signal::preprocess::FirstRow;
 use purkinje_signal::quality::{Measures, measure};
 use purkinje_signal::r_peaks::Xqrs;
 use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
@@ -340,8 +341,8 @@ struct Worker {
 enum Beats {
     /// At 100 Hz with standard leads: as the tokens of CLEAR-HUG need them (section 3.1).
     Tokens(Box<Tokenizer>),
-    /// At any other rate: the same detector, lead II first; nothing where it finds nothing.
-    Detector(Box<Xqrs>),
+    /// At any other rate: the same detector, this row first; nothing where it finds nothing.
+    Detector(Box<Xqrs>, usize),
     /// Too slow for the detector.
     None,
 }
@@ -352,12 +353,19 @@ impl Worker {
             reason: error.to_string(),
         })?;
         let tokenizer = (preprocess.rate_hz == RATE_HZ)
-            .then(|| Tokenizer::new(&preprocess.leads).ok())
+            .then(|| Tokenizer::for_contract(preprocess).ok())
             .flatten();
         let beats = match tokenizer {
             Some(tokenizer) => Beats::Tokens(Box::new(tokenizer)),
-            None => Xqrs::new(preprocess.rate_hz)
-                .map_or(Beats::None, |xqrs| Beats::Detector(Box::new(xqrs))),
+            None => Xqrs::new(preprocess.rate_hz).map_or(Beats::None, |xqrs| {
+                let leads = &preprocess.leads;
+                let first = match preprocess.beats.first {
+                    // Unlike tokens, these begin with the first row where there is no lead II.
+                    FirstRow::LeadIi => leads.position(&Lead::II).unwrap_or(0),
+                    FirstRow::Second => preprocess.beats.first_row(leads),
+                };
+                Beats::Detector(Box::new(xqrs), first)
+            }),
         };
         Ok(Worker { preparer, beats })
     }
@@ -537,10 +545,9 @@ impl Beats {
             return Ok(Detection::Silent);
         }
         let len = prepared.rows.len() / prepared.leads.len();
-        let preferred = prepared.leads.position(&Lead::II).unwrap_or(0);
-        if let Beats::Detector(detector) = self {
-            let others = (0..prepared.leads.len()).filter(|row| *row != preferred);
-            for row in std::iter::once(preferred).chain(others) {
+        if let Beats::Detector(detector, first) = self {
+            let others = (0..prepared.leads.len()).filter(|row| row != first);
+            for row in std::iter::once(*first).chain(others) {
                 let r_peaks = detector.detect(&prepared.rows[row * len..(row + 1) * len]);
                 if !r_peaks.is_empty() {
                     return Ok(Detection::Found {

@@ -2,8 +2,8 @@
 
 use crate::error::StoreError;
 use crate::import::Item;
-use crate::legacy_random::train_test_split;
 use crate::schema::Split;
+use purkinje_base::legacy_random::train_test_split;
 
 /// How records are divided into parts.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -453,7 +453,7 @@ impl StoreWriter {
         let named = self.dir.join(self.spec.outcomes_file());
         let partial = files::partial(&named);
         if named.exists() {
-            std::fs::rename(&named, &partial).map_err(StoreError::io("rename", &named))?;
+            files::rename(&named, &partial)?;
         }
         if self.sealed.outcomes_bytes > 0 {
             files::append(&partial, self.sealed.outcomes_bytes, &[])?;

@@ -1,7 +1,6 @@
 //! Checkpoints of a run: weights, optimizer moments and position in one safetensors file.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
@@ -76,15 +75,7 @@ fn write(
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(|e| TrainError::io(path, e))
+    purkinje_base::atomic::write_file(path, &bytes).map_err(|e| TrainError::io(path, e))
 }
 
 /// Reads a checkpoint into weights and optimizer of the same configuration; returns the step to continue at, and what

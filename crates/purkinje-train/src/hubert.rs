@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use purkinje_base::npy::Header;
 use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
 use purkinje_models::layers::{Context, Weights};
@@ -76,23 +77,26 @@ impl Codes {
     /// # Errors
     /// When the file cannot be read or does not hold as many.
     pub fn open(path: &Path, records: usize, words: usize) -> Result<Self, TrainError> {
-        let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
+        let mut file = File::open(path).map_err(|e| TrainError::io(path, e))?;
         let size = file.metadata().map_err(|e| TrainError::io(path, e))?.len();
-        let values = 2 * (records as u64) * (words as u64);
-        // What NumPy writes before the values is a multiple of 64 bytes, here fewer than 4 kB.
-        let start = size
-            .checked_sub(values)
-            .filter(|s| s % 64 == 0 && (64..4096).contains(s));
-        let start = start.ok_or_else(|| {
-            TrainError::Data(format!(
-                "{}: {size} bytes are not the code words of {records} records, {words} each; remove it and repeat the command",
-                path.display()
-            ))
-        })?;
+        let header = Header::read(&mut file).map_err(|e| TrainError::io(path, e))?;
+        let values = records.checked_mul(words);
+        let fits = header.holds::<u16>()
+            && header.shape.first() == Some(&records)
+            && values.is_some_and(|values| header.values() == Some(values))
+            && values.is_some_and(|values| size == header.bytes as u64 + 2 * values as u64);
+        if !fits {
+            return Err(TrainError::Data(format!(
+                "{}: {size} bytes of {} {:?} are not the code words of {records} records, {words} each; remove it and repeat the command",
+                path.display(),
+                header.descr,
+                header.shape
+            )));
+        }
         Ok(Codes {
             path: path.to_owned(),
             file: Mutex::new(file),
-            start,
+            start: header.bytes as u64,
             words,
             records,
         })

@@ -26,6 +26,7 @@ pub use classification::{Classification, LearningOf, Loss, Targets, one_of_two};
 pub use error::TrainError;
 pub use named_losses::Losses;
 pub use objective::{Learning, Objective};
+pub use order::EpochOrder;
 pub use schedule::{Decay, Schedule, Span};
 pub use training::{Next, Observer, RunFolder, StepReport, TrainConfig, Trained, train};
 pub use validation::{Keep, Kept, Validated, ValidationConfig};

@@ -6,7 +6,7 @@ use purkinje_models::random::Stream;
 
 /// A new order of the records for every epoch, incomplete last batch dropped.
 #[derive(Debug)]
-pub(crate) struct EpochOrder {
+pub struct EpochOrder {
     stream: Stream,
     records: usize,
     batch: usize,
@@ -14,7 +14,8 @@ pub(crate) struct EpochOrder {
 }
 
 impl EpochOrder {
-    pub(crate) fn new(records: usize, batch: usize, seed: u64) -> Self {
+    /// An order of `records` records in batches of `batch`.
+    pub fn new(records: usize, batch: usize, seed: u64) -> Self {
         EpochOrder {
             stream: Stream::new(seed, "epoch order"),
             records,
@@ -23,15 +24,18 @@ impl EpochOrder {
         }
     }
 
-    pub(crate) fn batch_size(&self) -> usize {
+    /// Records of one batch.
+    pub fn batch_size(&self) -> usize {
         self.batch
     }
 
-    pub(crate) fn steps(&self) -> usize {
+    /// Batches of one pass.
+    pub fn steps(&self) -> usize {
         self.records / self.batch
     }
 
-    pub(crate) fn records_of(&self, step: usize) -> Vec<usize> {
+    /// The records of a step, counted from 0 over all epochs.
+    pub fn records_of(&self, step: usize) -> Vec<usize> {
         let (epoch, step) = (step / self.steps(), step % self.steps());
         // A poisoned lock means that another thread panicked; the order itself is always whole.
         let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());

@@ -16,6 +16,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use purkinje_base::atomic::NewFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -115,11 +116,7 @@ impl RunLog {
             Err(source) => return Err(read(path)(source)),
             Ok(old) => {
                 // Written beside and renamed, so that a crash here loses nothing.
-                let folder = match path.parent() {
-                    Some(folder) if !folder.as_os_str().is_empty() => folder,
-                    _ => Path::new("."),
-                };
-                let mut kept = tempfile::NamedTempFile::new_in(folder).map_err(written(path))?;
+                let mut kept = NewFile::begin(path).map_err(written(path))?;
                 each_line(old, path, |line, entry| {
                     if entry.step <= last_step {
                         kept.write_all(line).map_err(written(path))?;
@@ -127,12 +124,10 @@ impl RunLog {
                     Ok(())
                 })?;
                 let permissions = fs::metadata(path).map_err(read(path))?.permissions();
-                kept.as_file()
+                kept.file()
                     .set_permissions(permissions)
+                    .and_then(|()| kept.finish())
                     .map_err(written(path))?;
-                kept.as_file().sync_all().map_err(written(path))?;
-                kept.persist(path)
-                    .map_err(|error| written(path)(error.error))?;
             }
         }
         let file = OpenOptions::new()

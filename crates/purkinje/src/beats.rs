@@ -27,7 +27,7 @@ pub fn cut(prepared: &Prepared, contract: &Preprocess) -> Result<Cut, String> {
             contract.rate_hz
         ));
     }
-    let mut tokenizer = Tokenizer::new(&contract.leads).map_err(|error| error.to_string())?;
+    let mut tokenizer = Tokenizer::for_contract(contract).map_err(|error| error.to_string())?;
     let rows = &prepared.rows;
     let (r_peaks, found_in) = match tokenizer.detect(rows).map_err(|e| e.to_string())? {
         Detection::Found { r_peaks, lead } => (r_peaks, Some(lead)),

@@ -7,7 +7,7 @@ use purkinje_eval::EvalError;
 use purkinje_models::batch::BatchError;
 use purkinje_models::checkpoint::CheckpointError;
 use purkinje_models::layers::WeightError;
-use purkinje_record::RecordError;
+use purkinje_record::{RecordError, ShapeError};
 use purkinje_signal::preprocess::PreprocessError;
 use purkinje_store::StoreError;
 use purkinje_train::TrainError;
@@ -23,6 +23,9 @@ pub enum Error {
     /// A recording that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Samples that are no recording.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// A recording that cannot be preprocessed.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),

@@ -1,18 +1,15 @@
-//! Files that are whole or not there.
+//! Files that are whole or not there, with errors that name them.
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::Path;
 
-use tempfile::NamedTempFile;
+use purkinje_base::atomic::{self, folder_of};
 
 use crate::{Error, Result};
 
 /// A file under construction beside its final place: it appears there whole, or not at all.
-pub struct NewFile {
-    temporary: NamedTempFile,
-    path: PathBuf,
-}
+pub struct NewFile(atomic::NewFile);
 
 impl NewFile {
     /// Begins a file that will be `path`; its folder is made if need be.
@@ -20,10 +17,7 @@ impl NewFile {
     /// # Errors
     /// When the folder cannot be made or written to.
     pub fn begin(path: &Path) -> Result<Self> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         fs::create_dir_all(folder)
             .map_err(|error| Error::file("make the folder", folder, error))?;
         if path.is_dir() {
@@ -32,26 +26,15 @@ impl NewFile {
                 path.display()
             )));
         }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".purkinje-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any new file: the umask takes away what should not be there.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let temporary = builder
-            .tempfile_in(folder)
-            .map_err(|e| Error::file("write", path, e))?;
-        Ok(NewFile {
-            temporary,
-            path: path.to_owned(),
-        })
+        let new = atomic::NewFile::begin(path);
+        Ok(NewFile(
+            new.map_err(|error| Error::file("write", path, error))?,
+        ))
     }
 
     /// The file to write to.
     pub fn file(&mut self) -> &mut fs::File {
-        self.temporary.as_file_mut()
+        self.0.file()
     }
 
     /// Puts the file into its place.
@@ -59,12 +42,9 @@ impl NewFile {
     /// # Errors
     /// When it cannot be synced or renamed.
     pub fn finish(self) -> Result<()> {
-        let NewFile { temporary, path } = self;
-        let synced = temporary.as_file().sync_all();
-        synced.map_err(|e| Error::file("write", &path, e))?;
-        let renamed = temporary.persist(&path);
-        renamed.map_err(|e| Error::file("write", &path, e.error))?;
-        Ok(())
+        let path = self.0.path().to_owned();
+        let done = self.0.finish();
+        done.map_err(|error| Error::file("write", &path, error))
     }
 }
 

@@ -1,8 +1,97 @@
-//! The library under the program `purkinje`.
+//! Foundation models for the electrocardiogram: raw 12-lead recordings to representations, diagnoses and explanations.
+//!
+//! This is the library under the program `purkinje`; everything the program does can be called. **Research use only:
+//! Purkinje is not a medical device, and its results are no medical advice.**
+//!
+//! # A tour
+//!
+//! A recording is read from any format ([`read`]); a [`Model`] is loaded from its folder, or made with random weights to
+//! try things with. What it can do is a question to ask it: at which [`Level`]s it has vectors, which labels it knows,
+//! whether it explains.
+//!
+//! ```
+//! use purkinje::{Device, Level, Model};
+//!
+//! # fn main() -> purkinje::Result<()> {
+//! # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/ptb-xl/records100/00000/00006_lr.hea");
+//! let recording = purkinje::read(file)?;
+//! assert_eq!((recording.leads.len(), recording.rate_hz), (12, 100.0));
+//!
+//! let model = Model::random("clear", "tiny", 0, &Device::cpu())?; // or Model::load("demo/run", &Device::cpu())?
+//! let vectors = model.embed([&recording], Level::Lead)?;
+//! assert_eq!(vectors.shape(), Some([1, 12, 192]));
+//! let (place, first) = vectors.records[0].vectors().next().unwrap();
+//! println!("{:?}: {} numbers", place.lead, first.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A model with a head gives labels with probabilities, and says why: what each lead adds to the logit, beside the mean
+//! recording of the training split. Predictions and explanations serialise to the JSON that the program writes, and an
+//! explanation draws itself on ECG paper.
+//!
+//! ```
+//! # use purkinje::{Device, Model};
+//! # fn main() -> purkinje::Result<()> {
+//! # let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/ptb-xl/records100/00000/00006_lr.hea");
+//! # let recording = purkinje::read(file)?;
+//! # let encoder = Model::random("clear", "tiny", 0, &Device::cpu())?;
+//! # let labels = purkinje::model::labels("two", &["MI".to_owned(), "NORM".to_owned()], &[0.5, 0.5]);
+//! # let model = encoder.with_new_head("hug", labels, 0)?;
+//! let prediction = &model.predict([&recording])?[0];
+//! for label in &prediction.labels {
+//!     println!("{} {:.3} {:?}", label.name, label.probability, label.present);
+//! }
+//! let why = model.explain(&recording, "MI")?;
+//! assert!((why.sum() - f64::from(why.logit)).abs() < 1e-5);
+//! let picture = why.svg()?.to_string();
+//! # assert!(picture.contains("<svg"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Archives go through as streams: any number of files, recordings or rows of a store in, one result for each out, read
+//! side by side, batched inside, in bounded memory. A recording that cannot be used is an error of its own and ends
+//! nothing.
+//!
+//! ```
+//! # use purkinje::{Device, Level, Model};
+//! use purkinje::inputs::{Input, ReadOptions, list};
+//!
+//! # fn main() -> purkinje::Result<()> {
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/ptb-xl/records100/00000");
+//! # let model = Model::random("clear", "tiny", 0, &Device::cpu())?;
+//! let files = list(folder.as_ref())?.into_iter().map(Input::File);
+//! for embedded in model.embed_all(files, Level::Recording, ReadOptions::new())? {
+//!     match embedded {
+//!         Ok(record) => println!("{}: {} numbers", record.id, record.values.len()),
+//!         Err(error) => eprintln!("left out: {error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a model cannot do is an error that names the systems that can:
+//!
+//! ```
+//! # use purkinje::{Device, Level, Model};
+//! let model = Model::random("hubert", "tiny", 0, &Device::cpu()).unwrap();
+//! let error = model.check_level(Level::Beat).unwrap_err();
+//! assert!(error.to_string().contains("systems that can: CLEAR"));
+//! ```
+//!
+//! # The rooms
+//!
+//! [`record`] reads files, [`signal`] filters and cuts, [`store`] keeps prepared recordings, [`models`] computes,
+//! [`train`] learns, [`cluster`] makes code books, [`eval`] measures, [`figures`] draws. A published system is one folder
+//! in [`systems`] that implements [`system::System`], and one line in [`registry`]; nothing else in the library or the
+//! program names it.
 
 #![deny(missing_docs)]
 
 pub mod beats;
+pub mod demo;
 mod device;
 pub mod embed;
 pub mod error;
@@ -20,6 +109,7 @@ pub mod predict;
 pub mod prepared;
 pub mod probe;
 pub mod registry;
+pub mod report;
 pub mod reporter;
 pub mod results;
 pub mod run_folder;
@@ -28,12 +118,18 @@ pub mod stream;
 pub mod system;
 pub mod systems;
 pub mod task;
+pub mod text;
+
+use std::path::Path;
 
 pub use device::{Device, DeviceError};
+pub use embed::Vectors;
 pub use error::{Error, Result};
 pub use evaluate::{EvaluateOptions, Evaluated, evaluate};
+pub use explain::Explanation;
 pub use finetune::{FinetuneOptions, Finetuned, finetune};
 pub use model::Model;
+pub use predict::Prediction;
 pub use probe::{ProbeOptions, Probed, probe};
 pub use registry::Registry;
 pub use reporter::{Progress, Reporter, Silent};
@@ -47,3 +143,18 @@ pub use purkinje_record as record;
 pub use purkinje_signal as signal;
 pub use purkinje_store as store;
 pub use purkinje_train as train;
+
+pub use purkinje_record::Recording;
+
+/// Reads a recording in any format, its voltage leads in millivolts; [`record::open`] takes options for bare arrays.
+///
+/// # Errors
+/// When it cannot be read; the message names the file and what was expected.
+pub fn read(path: impl AsRef<Path>) -> Result<Recording> {
+    let options = record::OpenOptions {
+        leads: record::LeadChoice::Voltages,
+        keep_digital: true,
+        ..record::OpenOptions::default()
+    };
+    Ok(record::open(path.as_ref(), &options)?)
+}

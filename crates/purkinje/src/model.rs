@@ -6,6 +6,7 @@ use std::sync::Arc;
 use purkinje_models::checkpoint::{
     FolderContents, LabelClass, Labels, ModelCard, ModelFolder, Reference,
 };
+use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
@@ -72,6 +73,18 @@ impl Model {
             .during(|| format!("cannot load the model `{}`", folder.display()))
     }
 
+    /// An encoder of a published system with random weights, for instance `("clear", "tiny")`, that follows the paper.
+    ///
+    /// # Errors
+    /// When there is no such system or size; names those there are.
+    pub fn random(system: &str, size: &str, seed: u64, device: &Device) -> Result<Model> {
+        let registry = Registry::default();
+        let system = registry.get(system)?;
+        let network = system.random(size, Compat::default(), seed, device)?;
+        let preprocess = system.preprocess()?;
+        Ok(Model::encoder(network, preprocess, device, &registry))
+    }
+
     /// An encoder without a head, just made.
     pub fn encoder(
         network: Arc<dyn Network>,
@@ -104,6 +117,16 @@ impl Model {
             labels: Some(labels),
             ..self.clone()
         })
+    }
+
+    /// The same encoder with a head whose parameters are drawn anew.
+    ///
+    /// # Errors
+    /// When the system has no head of this name.
+    pub fn with_new_head(&self, head: &str, labels: Labels, seed: u64) -> Result<Model> {
+        let outputs = labels.classes.len();
+        let weights = self.network.new_head(head, outputs, seed, &self.device)?;
+        self.with_head(head, &weights, labels)
     }
 
     /// The same model for these leads.

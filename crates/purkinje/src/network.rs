@@ -77,6 +77,12 @@ pub trait Network: Learns + Send + Sync {
     /// When the system has no such head, or a parameter is missing.
     fn with_head(&self, head: &str, outputs: usize, weights: &Weights) -> Result<Arc<dyn Network>>;
 
+    /// The parameters of a head of this name for so many labels, drawn anew.
+    ///
+    /// # Errors
+    /// When the system has no such head.
+    fn new_head(&self, head: &str, outputs: usize, seed: u64, device: &Device) -> Result<Weights>;
+
     /// The names of the parameters of a linear head begin with this.
     fn linear_prefix(&self) -> &'static str;
 
@@ -276,6 +282,14 @@ impl<S: Complete> Network for Loaded<S> {
             encoder,
             head: Some((head, outputs)),
         }))
+    }
+
+    fn new_head(&self, head: &str, outputs: usize, seed: u64, device: &Device) -> Result<Weights> {
+        let head = head_named::<S>(head)?;
+        let mut weights = Weights::default();
+        let width = self.width();
+        S::initialise_head(head, &mut weights, width, outputs, seed, device.inner());
+        Ok(weights)
     }
 
     fn linear_prefix(&self) -> &'static str {

@@ -75,7 +75,7 @@ pub fn agree(
                 difference.found,
                 difference.expected
             );
-            Ok(stored.clone().with_leads(leads))
+            Ok(stored.clone().with_leads(leads).with_beats(contract.beats))
         }
         Err(difference) => Err(Error::invalid(format!(
             "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",

@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use purkinje_models::checkpoint::StateDict;
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
 use serde_json::Value;
 
 use crate::finetune::Finetunes;
@@ -24,6 +24,15 @@ impl<S: System + Finetunes> Complete for S {}
 pub trait AnySystem: LearnsAny + Send + Sync {
     /// What it is.
     fn about(&self) -> &'static About;
+
+    /// The preprocessing its networks expect.
+    ///
+    /// # Errors
+    /// When the name of the preprocessing means nothing.
+    fn preprocess(&self) -> Result<Preprocess> {
+        let preset = self.about().preset;
+        Preprocess::preset(preset).map_err(|error| Error::invalid(error.to_string()))
+    }
 
     /// A network over weights: `config` and `head` as `config.json` holds them, the head for so many labels.
     ///
@@ -150,6 +159,17 @@ impl Registry {
         self.systems().find(|system| system.about().name == name)
     }
 
+    /// The system of this name.
+    ///
+    /// # Errors
+    /// When there is none; names those there are.
+    pub fn get(&self, name: &str) -> Result<&dyn AnySystem> {
+        self.named(name).ok_or_else(|| {
+            let known = self.names().join(", ");
+            Error::invalid(format!("`{name}` is no system: expected one of {known}"))
+        })
+    }
+
     /// The names of all systems.
     pub fn names(&self) -> Vec<&'static str> {
         self.systems().map(|system| system.about().name).collect()
@@ -172,10 +192,5 @@ impl Registry {
                 .map(|about| about.title.to_owned())
                 .collect(),
         }
-    }
-
-    #[allow(unused)]
-    fn recognise(&self, _found: &StateDict) -> Option<&dyn AnySystem> {
-        None
     }
 }

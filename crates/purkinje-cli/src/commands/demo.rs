@@ -17,7 +17,6 @@ use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
 use purkinje_train::run_log::read_run_log;
 
 use super::pretrain::{ClearArgs, pretrain_clear};
-use crate::embedded;
 use crate::output::{self, Show as _};
 use crate::progress::{self, Bars, duration};
 
@@ -43,7 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     let start = Instant::now();
     begin(&args.out)?;
     let source = args.out.join("ptb-xl");
-    let records = embedded::unpack(&source)?;
+    let records = purkinje::demo::recordings::unpack(&source).shown()?;
     progress::note(format!(
         "{records} recordings of PTB-XL (CC BY 4.0) unpacked into {}",
         source.display()
@@ -276,7 +275,7 @@ fn ecg(store: &Store) -> Result<purkinje_figures::Svg> {
     )
     .into_diagnostic()?;
     let r_peaks: Vec<usize> = row.r_peaks().iter().map(|&p| p.max(0) as usize).collect();
-    let view = crate::tokens::View::of(&recording, &info.preprocess, 0.0)
+    let view = purkinje::beats::View::of(&recording, &info.preprocess, 0.0)
         .map_err(|problem| miette!("{problem}"))?;
     let sample = |s: f64| (s * info.rate_hz).round() as usize;
     let tokens: Vec<(usize, usize, usize)> = view

@@ -15,6 +15,7 @@ use purkinje_models::hubert::{Hubert, HubertConfig};
 use purkinje_models::hug::Head;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
+use purkinje_signal::preprocess::BeatSearch;
 use purkinje_store::Store;
 use purkinje_train::one_of_two;
 use purkinje_train::recipes::{self, RecipeError};
@@ -228,7 +229,8 @@ fn clear(args: ClearArgs) -> miette::Result<()> {
         network: Network::Clear(Clear::new(config, weights).into_diagnostic()?),
         head: head.map(model::Head::Clear),
         labels,
-        preprocess: args.preset.clone(),
+        // As the program that made the weights.
+        preprocess: args.preset.clone().with_beats(BeatSearch::RELEASED),
     };
     finish(&model, &args.file, &args.out, &notes)
 }

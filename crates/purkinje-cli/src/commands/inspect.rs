@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::ReadArgs;
 use crate::output::{self, Table, printable};
-use crate::tokens::{BeatSpan, View, WantedLeads};
+use purkinje::beats::{BeatSpan, View};
+use purkinje::leads::WantedLeads;
 
 /// Options of `inspect`.
 #[derive(clap::Args, Debug)]
@@ -339,7 +340,7 @@ fn view_in_words(view: &View) -> String {
             output::count(repair.samples, "missing sample")
         );
     }
-    if view.cut.is_none() {
+    if view.tokens.is_none() {
         return text + "  its largest sample is exactly 0: nothing to cut into heartbeats\n";
     }
     let how = match &view.found_in {
@@ -357,8 +358,8 @@ fn view_in_words(view: &View) -> String {
     );
     text += &format!(
         "  {} of 96 samples: {} hold a heartbeat, {} are padding\n",
-        output::count(view.tokens(), "token"),
-        view.tokens() - view.padding(),
+        output::count(view.places(), "token"),
+        view.places() - view.padding(),
         view.padding()
     );
     let cut = view.beats.iter().filter(|b| b.token_s.is_none()).count();
@@ -417,9 +418,9 @@ fn facts(
                 "r_peaks_s": view.beats.iter().map(|beat| beat.peak_s).collect::<Vec<_>>(),
                 "r_peaks_lead": view.found_in,
                 "token_borders_s": view.beats.iter().filter_map(|beat| beat.token_s).collect::<Vec<_>>(),
-                "tokens": view.tokens(),
+                "tokens": view.places(),
                 "padding": view.padding(),
-                "silent": view.cut.is_none(),
+                "silent": view.tokens.is_none(),
             }),
         },
         "age": recording.age,

@@ -15,7 +15,6 @@ mod pretrain;
 mod probe;
 mod store;
 mod store_export;
-mod store_report;
 
 use std::path::Path;
 

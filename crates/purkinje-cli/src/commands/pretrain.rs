@@ -10,6 +10,7 @@ use purkinje_models::clear::{Clear, ClearConfig, Compat, EncoderMask, TokenConte
 use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
+use purkinje_signal::preprocess::BeatSearch;
 use purkinje_store::{QualityFilter, Split, Store};
 use purkinje_train::clear::Pretraining;
 use purkinje_train::source::{Source as _, StoreTokens};
@@ -208,6 +209,10 @@ pub fn pretrain_clear(args: &ClearArgs) -> Result<(Clear, Option<StepReport>)> {
         .unwrap_or(&store.info().preprocess)
         .clone()
         .with_leads(config.leads.clone());
+    let contract = match config.clear.compat {
+        Compat::Paper => contract,
+        Compat::Released => contract.with_beats(BeatSearch::RELEASED),
+    };
     let source = StoreTokens::new(&store, rows, &contract).into_diagnostic()?;
     let model = Clear::random(config.clear.clone(), config.train.seed, &device);
     progress::note(format!(

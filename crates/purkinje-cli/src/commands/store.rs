@@ -10,8 +10,8 @@ use purkinje_store::leakage::{RecordRef, SignalPair, leakage};
 use purkinje_store::{QualityFilter, Split, Store, merge};
 
 use super::prepare::parts;
-use super::{store_export, store_report};
-use crate::output::{self, Table, count, printable};
+use super::store_export;
+use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress;
 
 /// Options of `store`.
@@ -95,7 +95,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         Action::Export(args) => store_export::run(args),
         Action::Leakage { stores, json, show } => compare(&stores, json.as_deref(), show),
         Action::Report { store, out } => {
-            store_report::write(&Store::open(store).into_diagnostic()?, &out)?;
+            let page = purkinje::report::of_store(&Store::open(store).into_diagnostic()?);
+            output::write_file(&out, page.shown()?.as_bytes())?;
             output::print(&format!("{}\n", out.display()))
         }
         Action::Merge { parts, out } => {

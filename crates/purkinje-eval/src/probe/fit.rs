@@ -353,18 +353,17 @@ fn check_options(options: &ProbeOptions, validation: bool) -> Result<Vec<f64>, E
 
 #[cfg(test)]
 mod tests {
+    use purkinje_base::random::Counter;
+
     use super::*;
-    use crate::{
-        fraction::{FractionMethod, LabelFraction},
-        rng::CounterRng,
-    };
+    use crate::fraction::{FractionMethod, LabelFraction};
 
     /// Features of falling scale, strongly correlated, with labels that follow them in part.
     fn example(records: usize, width: usize, classes: usize, seed: u64) -> (Vec<f32>, Vec<bool>) {
-        let uniform = |stream: CounterRng, at: usize| {
+        let uniform = |stream: Counter, at: usize| {
             (stream.at(at as u64) >> 11) as f64 / (1u64 << 53) as f64 - 0.5
         };
-        let noise = CounterRng::new(seed, "features");
+        let noise = Counter::new(seed, "features");
         let mut features = Vec::with_capacity(records * width);
         for record in 0..records {
             let shared = uniform(noise.row(record as u64), width);
@@ -373,8 +372,8 @@ mod tests {
                 features.push((3.0 * shared + own) as f32);
             }
         }
-        let truth = CounterRng::new(1, "truth");
-        let coin = CounterRng::new(seed, "labels");
+        let truth = Counter::new(1, "truth");
+        let coin = Counter::new(seed, "labels");
         let mut labels = Vec::with_capacity(records * classes);
         for (record, row) in features.chunks_exact(width).enumerate() {
             for class in 0..classes {

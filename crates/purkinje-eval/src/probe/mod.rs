@@ -15,7 +15,7 @@ mod objective;
 mod precondition;
 mod standardizer;
 
-use std::{fs, io::Write as _, path::Path};
+use std::{fs, path::Path};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -73,15 +73,9 @@ impl LinearProbe {
             path: path.display().to_string(),
             source,
         };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        serde_json::to_writer(&mut file, self).map_err(|error| failed(error.into()))?;
-        file.write_all(b"\n").map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
+        let mut text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        purkinje_base::atomic::write_file(path, &text).map_err(failed)
     }
 
     /// Reads a probe written by [`LinearProbe::save`]; numbers come back bit by bit.

@@ -8,10 +8,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use purkinje_base::atomic::{folder_of, rename, sync_folder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::safetensors_io::{self, sync_folder};
+use super::safetensors_io;
 use super::{CheckpointError, ModelCard, StateDict};
 
 const CONFIG: &str = "config.json";
@@ -248,11 +249,10 @@ fn place(dir: &Path) -> Result<(PathBuf, String), CheckpointError> {
     let name = dir
         .file_name()
         .ok_or_else(|| CheckpointError::io(dir, "written")(unnamed()))?;
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    Ok((parent, name.to_string_lossy().into_owned()))
+    Ok((
+        folder_of(dir).to_owned(),
+        name.to_string_lossy().into_owned(),
+    ))
 }
 
 /// A folder beside the one to write, removed when dropped.
@@ -269,28 +269,26 @@ fn hidden(parent: &Path, name: &str, purpose: &str) -> std::io::Result<tempfile:
 /// Puts `new` in the place of `dir`.
 fn replace(dir: &Path, parent: &Path, name: &str, new: tempfile::TempDir) -> std::io::Result<()> {
     if !dir.exists() {
-        fs::rename(new.path(), dir)?;
+        rename(new.path(), dir)?;
         // Its name is gone, so there is nothing to remove.
         let _ = new.keep();
-        return sync_folder(parent);
+        return Ok(());
     }
     // Only the name is wanted: the folder is removed again.
     let old = hidden(parent, name, "old")?.path().to_path_buf();
-    fs::rename(dir, &old)?;
+    rename(dir, &old)?;
     // From here on `old` is the only copy of what was there; it is removed at the very end.
-    if let Err(error) = fs::rename(new.path(), dir) {
-        fs::rename(&old, dir)?;
+    if let Err(error) = rename(new.path(), dir) {
+        rename(&old, dir)?;
         return Err(error);
     }
     let _ = new.keep();
     for entry in fs::read_dir(&old)? {
         let entry = entry?;
         if !FILES.iter().any(|file| entry.file_name() == *file) {
-            fs::rename(entry.path(), dir.join(entry.file_name()))?;
+            rename(&entry.path(), &dir.join(entry.file_name()))?;
         }
     }
-    sync_folder(dir)?;
-    sync_folder(parent)?;
     fs::remove_dir_all(old)
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use purkinje_base::atomic::NewFile;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::{Map, Value, json};
 
@@ -119,38 +120,18 @@ pub fn write(
     metadata: &HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, metadata)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let save = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".weights-");
-        // Readable by whom the user's umask lets read, not by the owner alone.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        let mut out = BufWriter::new(file.as_file_mut());
+        let mut out = BufWriter::new(NewFile::begin(path)?);
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for (_, tensor) in tensors.iter() {
             out.write_all(&tensor.le_bytes())?;
         }
-        out.flush()?;
-        drop(out);
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        sync_folder(folder)
+        out.into_inner()
+            .map_err(|error| error.into_error())?
+            .finish()
     };
     save().map_err(CheckpointError::io(path, "written"))
-}
-
-/// Makes renames inside a folder last; only Unix can.
-pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// The JSON header, padded so that the numbers after it are aligned.

@@ -113,6 +113,9 @@ impl Clear {
     pub fn encode(&self, batch: &ClearBatch, masking: &Masking, ctx: &Context) -> Encoded {
         let x = self.encoder_input(batch, masking, ctx);
         let mask = mask_tensor(masking::encoder_mask(batch, masking, &self.config), ctx);
+        if let Some(mask) = &mask {
+            ctx.record("encoder_attn_mask", mask);
+        }
         let x = self.stack(
             x,
             "encoder",
@@ -191,6 +194,9 @@ impl Clear {
             Some(masking::decoder_mask(batch, masking, &self.config)),
             ctx,
         );
+        if let Some(mask) = &mask {
+            ctx.record("decoder_attn_mask", mask);
+        }
         let x = self.stack(
             x,
             "decoder",
@@ -210,7 +216,9 @@ impl Clear {
         let cls = self.weights.get::<2>("cls_token").select(0, leads())
             + self.positions("pos_embed", leads());
         let cls = cls.unsqueeze_dim::<3>(0).repeat_dim(0, batch.size);
-        let x = Tensor::cat(vec![cls, self.embed(batch, masking, ctx)], 1);
+        let kept = self.embed(batch, masking, ctx);
+        ctx.record("kept_tokens", &kept);
+        let x = Tensor::cat(vec![cls, kept], 1);
         ctx.record("encoder_input", &x);
         x
     }

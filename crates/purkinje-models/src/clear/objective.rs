@@ -33,6 +33,7 @@ impl Clear {
         let count = scored.iter().sum::<f32>().max(1.0);
         let shape = Shape::new([batch.size, tokens, 1]);
         let weight = Tensor::<3>::from_data(TensorData::new(scored, shape), ctx.device());
+        ctx.record("loss_mask", &weight);
         let shape = Shape::new([batch.size, tokens, TOKEN_SAMPLES]);
         let target = TensorData::new(batch.tokens.clone(), shape);
         let target = Tensor::<3>::from_data(target, ctx.device());

@@ -5,6 +5,7 @@
 //! for many), compared with another ([`Preprocess::check`]), and asked whether rows that were stored under
 //! another contract can still become what it wants ([`Preprocess::serve`]).
 
+mod beat_search;
 mod error;
 mod prepare;
 mod presets;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::filter::{BandPass, FirBandPass};
 pub use crate::repair::MissingPolicy;
+pub use beat_search::{BeatSearch, FirstRow};
 pub use error::PreprocessError;
 pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, Preparer, Repair};
 pub use presets::{PRESETS, UnknownPreset};
@@ -45,6 +47,9 @@ pub struct Preprocess {
     pub leads: LeadSet,
     /// What happens to the chosen rows, in this order.
     pub steps: Vec<Step>,
+    /// How R-peaks are looked for in the rows that result. Not written where it is the default.
+    #[serde(skip_serializing_if = "BeatSearch::is_default")]
+    pub beats: BeatSearch,
 }
 
 /// One thing done to samples.
@@ -191,7 +196,7 @@ pub enum Arithmetic {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("preprocessing differs in `{field}`: found {found}, expected {expected}; {advice}")]
 pub struct Mismatch {
-    /// The first difference: `rate_hz`, `leads`, the kind of a step, or `steps` for their order.
+    /// The first difference: `rate_hz`, `leads`, the kind of a step, `steps` for their order, or `beats`.
     pub field: &'static str,
     /// Its value in the contract that was checked.
     pub found: String,
@@ -278,12 +283,18 @@ impl Preprocess {
             rate_hz,
             leads,
             steps,
+            beats: BeatSearch::default(),
         }
     }
 
     /// The same contract for other leads (a subset for a recording that lacks some).
     pub fn with_leads(self, leads: LeadSet) -> Self {
         Preprocess { leads, ..self }
+    }
+
+    /// The same contract with another search for R-peaks.
+    pub fn with_beats(self, beats: BeatSearch) -> Self {
+        Preprocess { beats, ..self }
     }
 
     /// The same contract without the steps of one [kind](Step::kind): to look at samples before the filter, for instance.
@@ -356,6 +367,18 @@ impl Preprocess {
         Preparer::new(self)?.apply(recording)
     }
 
+    /// Whether both contracts give the same samples, wherever they look for R-peaks.
+    pub fn same_samples(&self, other: &Preprocess) -> bool {
+        self.check(&other.clone().with_beats(self.beats)).is_ok()
+    }
+
+    /// Whether both contracts give the same samples and the same R-peaks: rows stored under one, with their R-peaks, are
+    /// rows of the other.
+    pub fn gives_the_same(&self, other: &Preprocess) -> bool {
+        self.same_samples(other)
+            && self.beats.first_row(&self.leads) == other.beats.first_row(&other.leads)
+    }
+
     /// Compares with the contract a model or store expects. Whether rows of this contract can *become* what the other one
     /// wants is another question, see [`serve`](Self::serve).
     ///
@@ -368,6 +391,7 @@ impl Preprocess {
             rate_hz,
             leads,
             steps,
+            beats,
         } = self;
         let advice = "prepare the data again with the expected contract";
         same("version", version, &expected.version, advice)?;
@@ -375,7 +399,7 @@ impl Preprocess {
         same("leads", leads, &expected.leads, advice)?;
         match first_difference(steps, &expected.steps) {
             Some(difference) => Err(difference.advise(advice)),
-            None => Ok(()),
+            None => same("beats", beats, &expected.beats, advice),
         }
     }
 

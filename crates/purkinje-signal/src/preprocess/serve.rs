@@ -38,7 +38,8 @@ impl Preprocess {
     /// That is possible when the steps done so far are the first ones of this contract, and the leads it wants are among
     /// the stored ones. `source_rate_hz` is the rate all stored recordings came with, if they came with one: resampling to the rate that
     /// samples have already is no step. Missing samples may have been treated in another way: then rows that had some are not
-    /// [served](Remaining::serves_row).
+    /// [served](Remaining::serves_row). R-peaks are no part of it: where the contracts differ in `beats`, they are looked for again in the
+    /// rows that result.
     ///
     /// # Errors
     /// [`Mismatch`] with the first difference and what to do.

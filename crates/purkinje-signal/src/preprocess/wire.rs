@@ -4,8 +4,8 @@ use purkinje_record::LeadSet;
 use serde::Deserialize;
 
 use super::{
-    Arithmetic, BandPass, Constant, EmptyLead, Extent, Filter, MissingPolicy, Preprocess, Resample,
-    Scale, Step, Version, Window,
+    Arithmetic, BandPass, BeatSearch, Constant, EmptyLead, Extent, Filter, MissingPolicy,
+    Preprocess, Resample, Scale, Step, Version, Window,
 };
 
 /// All fields of all versions.
@@ -16,6 +16,7 @@ pub(super) struct Wire {
     rate_hz: f64,
     leads: LeadSet,
     steps: Option<Vec<Step>>,
+    beats: Option<BeatSearch>,
     missing: Option<MissingPolicy>,
     empty_lead: Option<EmptyLead>,
     window: Option<Window>,
@@ -54,7 +55,9 @@ impl TryFrom<Wire> for Preprocess {
                 ));
             }
         };
-        Ok(Preprocess::new(wire.rate_hz, wire.leads, steps))
+        // Contracts written before there was a choice looked for lead II by name, as the default does.
+        let beats = wire.beats.unwrap_or_default();
+        Ok(Preprocess::new(wire.rate_hz, wire.leads, steps).with_beats(beats))
     }
 }
 

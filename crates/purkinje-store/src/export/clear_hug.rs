@@ -18,10 +18,10 @@ struct Part {
 
 pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
     let tokenizer =
-        Tokenizer::new(&job.rows.contract().leads).map_err(|error| StoreError::Settings {
+        Tokenizer::for_contract(job.rows.contract()).map_err(|error| StoreError::Settings {
             reason: error.to_string(),
         })?;
-    let standardise = *job.rows.contract() == Preprocess::clear_ptbxl();
+    let standardise = job.rows.contract().same_samples(&Preprocess::clear_ptbxl());
     let folders = match job.tasks.is_empty() {
         true => {
             job.leave_out_unplaced();

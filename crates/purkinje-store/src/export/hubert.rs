@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufWriter;
 
-use purkinje_record::NpyWriter;
+use purkinje_base::npy::NpyWriter;
 
 use super::{ExportError, HUBERT_SAMPLES, Job, PARTS, file_name};
 use crate::schema::Split;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{NpyValue, NpyWriter};
+use purkinje_base::npy::{NpyValue, NpyWriter};
 
 use super::{EXPORT_FILE, ExportError};
 use crate::error::StoreError;
@@ -121,14 +121,12 @@ impl Place {
             name.push(REPLACED);
             PathBuf::from(name)
         };
-        let rename =
-            |from: &Path, to: &Path| fs::rename(from, to).map_err(StoreError::io("rename", from));
         let mut earlier = false;
         if out.join(EXPORT_FILE).exists() {
             if replaced.exists() {
                 fs::remove_dir_all(&replaced).map_err(StoreError::io("remove", &replaced))?;
             }
-            rename(&out, &replaced)?;
+            files::rename(&out, &replaced)?;
             earlier = true;
         } else if out.exists() {
             // Empty, as was checked.

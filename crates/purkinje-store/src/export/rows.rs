@@ -36,7 +36,7 @@ impl<'a> Rows<'a> {
     ) -> Result<Self, ExportError> {
         check(layout, &contract)?;
         let own = &store.info().preprocess;
-        let left = match *own == contract {
+        let left = match own.same_samples(&contract) {
             true => None,
             false => {
                 let left = contract.serve(own, source_rate_hz(store));

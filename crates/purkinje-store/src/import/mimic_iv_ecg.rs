@@ -16,8 +16,8 @@ use super::mimic_reports::{
 use super::published::Whole;
 use super::published_splits::unknown_split;
 use super::{Catalogue, Fault, Importer, Item, check_root, mark_repeated_ids};
-use crate::legacy_random::train_test_split;
 use crate::schema::Split;
+use purkinje_base::legacy_random::train_test_split;
 
 /// Rows of the complete list of records.
 const PUBLISHED_RECORDS: usize = 800_035;

@@ -21,7 +21,7 @@ impl<'a> Rows<'a> {
         contract: &Preprocess,
     ) -> Result<Self, TrainError> {
         let own = &store.info().preprocess;
-        let left = match own == contract {
+        let left = match own.gives_the_same(contract) {
             true => None,
             false => {
                 let left = contract.serve(own, source_rate_hz(store));

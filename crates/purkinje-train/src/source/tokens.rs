@@ -28,7 +28,7 @@ impl<'a> StoreTokens<'a> {
     ) -> Result<Self, TrainError> {
         Ok(StoreTokens {
             rows: Rows::new(store, rows, contract)?,
-            tokenizer: Tokenizer::new(&contract.leads)
+            tokenizer: Tokenizer::for_contract(contract)
                 .map_err(|e| TrainError::Data(e.to_string()))?,
         })
     }

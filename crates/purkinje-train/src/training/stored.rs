@@ -149,6 +149,57 @@ mod tests {
         assert_eq!(read(line).unwrap().schedule, Schedule::linear(5e-5));
     }
 
+    /// The `train` table of a run that an older version started.
+    const OLD: &str = r#"
+epochs = 25
+lr = 0.001
+min_lr = 1e-5
+warmup_epochs = 2
+decay = "cosine"
+warmup_share = 0.08
+ends_with_epoch = false
+accumulate = 1
+seed = 0
+mixed_precision = false
+checkpoint_every_s = 300
+
+[optimizer]
+beta1 = 0.9
+beta2 = 0.98
+eps = 1e-8
+weight_decay = 0.05
+clip_norm = 3.0
+decay_all = false
+
+[validation]
+every = 10
+start = false
+keep = "best"
+"#;
+
+    #[test]
+    fn a_run_of_an_older_version_has_the_configuration_it_would_have_now() {
+        let found: TrainConfig = toml::from_str(OLD).unwrap();
+        let expected = TrainConfig {
+            schedule: Schedule {
+                lr: 1e-3,
+                ..TrainConfig::default().schedule
+            },
+            validation: Some(ValidationConfig {
+                every: Some(10),
+                ..ValidationConfig::default()
+            }),
+            ..TrainConfig::default()
+        };
+        assert_eq!(found, expected);
+        let written = toml::to_string(&found).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&written).unwrap(), expected);
+        assert!(
+            written.contains("[schedule.decay]\nkind = \"cosine\""),
+            "{written}"
+        );
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let schedules = [
@@ -187,8 +238,8 @@ mod tests {
                 updates: Some(7),
                 ..TrainConfig::default()
             };
-            let text = serde_json::to_string(&config).unwrap();
-            assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), config);
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), config);
         }
     }
 

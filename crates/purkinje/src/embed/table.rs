@@ -1,6 +1,6 @@
 //! A table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use purkinje_base::npy::NpyWriter;
 use purkinje_signal::Preprocess;
 use serde_json::{Map, Value, json};
 
@@ -26,8 +27,6 @@ use crate::{Error, Result};
 
 /// Lines of a row group.
 const GROUP_LINES: usize = 4096;
-/// Bytes before the numbers of an array: room for any count, aligned as NumPy likes it.
-const NPY_HEADER: usize = 128;
 
 /// What a table says about itself.
 struct About {
@@ -71,7 +70,7 @@ enum Kind {
     },
     Npy {
         file: NewFile,
-        writer: BufWriter<std::fs::File>,
+        writer: NpyWriter<f32, BufWriter<std::fs::File>>,
         lines: Vec<Value>,
     },
 }
@@ -118,9 +117,7 @@ impl Table {
                 columns: Box::new(columns),
             }
         } else {
-            let mut writer = BufWriter::new(own);
-            let header = npy_header(0, about.width);
-            writer.write_all(&header).map_err(cannot)?;
+            let writer = NpyWriter::new(BufWriter::new(own), &[about.width]).map_err(cannot)?;
             Kind::Npy {
                 file,
                 writer,
@@ -164,10 +161,8 @@ impl Table {
                 }
             }
             Kind::Npy { writer, lines, .. } => {
-                for value in vector {
-                    let written = writer.write_all(&value.to_le_bytes());
-                    written.map_err(|error| Error::file("write", &self.path, error))?;
-                }
+                let written = writer.push(vector);
+                written.map_err(|error| Error::file("write", &self.path, error))?;
                 lines.push(columns_of(self.about.level, record, place));
             }
         }
@@ -180,10 +175,7 @@ impl Table {
     /// When it cannot be written.
     pub fn finish(self) -> Result<()> {
         let Table {
-            about,
-            path,
-            rows,
-            kind,
+            about, path, kind, ..
         } = self;
         match kind {
             Kind::Parquet {
@@ -204,11 +196,7 @@ impl Table {
                 lines,
             } => {
                 let cannot = |error| Error::file("write", &path, error);
-                let mut inner = writer.into_inner().map_err(|e| cannot(e.into_error()))?;
-                inner
-                    .seek(SeekFrom::Start(0))
-                    .and_then(|_| inner.write_all(&npy_header(rows, about.width)))
-                    .map_err(cannot)?;
+                writer.finish().map_err(cannot)?;
                 let mut beside = facts(&about)?;
                 beside.insert("width".to_owned(), json!(about.width));
                 beside.insert("rows".to_owned(), Value::Array(lines));
@@ -374,15 +362,4 @@ fn columns_of(level: Level, record: &Embedded, place: &Place) -> Value {
     columns.insert("source".to_owned(), json!(record.source));
     columns.insert("source_blake3".to_owned(), json!(record.source_blake3));
     Value::Object(columns)
-}
-
-/// The header of a `.npy` file, version 1.0, of [`NPY_HEADER`] bytes whatever the count.
-fn npy_header(rows: usize, width: usize) -> Vec<u8> {
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
-    let mut header = b"\x93NUMPY\x01\x00".to_vec();
-    header.extend(((NPY_HEADER - 10) as u16).to_le_bytes());
-    header.extend(text.as_bytes());
-    header.resize(NPY_HEADER - 1, b' ');
-    header.push(b'\n');
-    header
 }

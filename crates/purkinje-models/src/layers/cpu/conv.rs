@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{View, product, product_add, product_over, unwritten, written};
+use super::gemm::{View, product, product_add, product_by_rows, product_over, unwritten, written};
 use super::{Activation, NORM_BLOCK};
 use super::{block_rows, column_sums, in_order, simd, tiles};
 
@@ -144,13 +144,8 @@ pub(crate) fn conv1d(
         }
         tasks.into_par_iter().for_each(|(x, out)| {
             let n = out.len() / m;
-            product(
-                out,
-                [n, m, k],
-                View::rows(x, step),
-                View::rows(&kernels, m),
-                1.0,
-            );
+            let (x, kernels) = (View::rows(x, step), View::rows(&kernels, m));
+            product_by_rows(out, [n, m, k], x, kernels);
         });
         // SAFETY: the blocks cover `out` and each was written by its product.
         unsafe { written(out) }

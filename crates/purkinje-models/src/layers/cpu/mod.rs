@@ -1,11 +1,13 @@
 //! The hot layers on the CPU: matrix products from the `gemm` crate, everything between them fused into one
 //! pass over rows that are still in cache, forward and backward.
 //!
-//! Sums run in an order that depends on the shape alone: results do not depend on the number of threads.
+//! Sums run in an order that depends on the shape of one recording alone: results do not depend on the number of threads,
+//! and what comes out for a recording does not depend on the others of its batch.
 
 mod column_norm;
 mod conv;
 mod gemm;
+mod register_tile;
 mod simd;
 mod tiles;
 
@@ -15,7 +17,7 @@ pub(crate) use column_norm::{
     batch_norm, batch_norm_backward, batch_statistics, channel_norm, channel_norm_backward,
 };
 pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_norm_backward};
-use gemm::{View, product, product_over, unwritten, written, zeroed};
+use gemm::{View, product, product_by_rows, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamStep};
 
@@ -52,7 +54,8 @@ pub(crate) fn linear(
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let keeps = keep && activation == Activation::Gelu;
-    if simd::has_tiles() && rows <= FEW_ROWS {
+    // Sums of one or two terms have a way of their own in the `gemm` crate.
+    if simd::has_tiles() && rows <= FEW_ROWS && k > 2 {
         let finish = tiles::Finish {
             bias: b,
             activation,
@@ -75,7 +78,7 @@ pub(crate) fn linear(
         .for_each(|(i, (out, before))| {
             let n = out.len() / m;
             let x = &x[i * block * k..][..n * k];
-            let out = product(out, [n, m, k], View::rows(x, k), View::rows(w, k).t(), 1.0);
+            let out = product_by_rows(out, [n, m, k], View::rows(x, k), View::rows(w, k).t());
             simd::finish_linear(out, before, b, activation, i * block, drop);
         });
     // SAFETY: the blocks cover `out` and each was written by its product.
@@ -107,7 +110,7 @@ fn linear_by_columns(
         .for_each(|(out, w)| {
             let n = out.len() / padded;
             let x = View::rows(&turned, padded);
-            product(out, [n, padded, k], View::rows(w, k), x, 1.0);
+            product_by_rows(out, [n, padded, k], View::rows(w, k), x);
         });
     // SAFETY: the strips cover `products` and each was written by its product.
     let products = unsafe { written(products) };
@@ -127,8 +130,7 @@ fn linear_by_columns(
     (out, keeps.then_some(before))
 }
 
-/// Rows of one block: the threads share them evenly, each packing the weight once for up to [`LINEAR_BLOCK`] rows. Blocks
-/// of this size give every row the same bits wherever it is cut.
+/// Rows of one block: the threads share them evenly, each packing the weight once for up to [`LINEAR_BLOCK`] rows.
 fn block_rows(rows: usize) -> usize {
     let parts = rows
         .div_ceil(LINEAR_BLOCK)

@@ -3,14 +3,16 @@
 //! A vector holds one column of sixteen rows, so weights are read as they lie: nothing of them is packed or turned, by
 //! none of the threads. Rows are turned on the way into a tile, sums on the way out, where bias, activation and
 //! dropout follow while they are in the nearest cache. Sums run in an order that depends on their length alone: results depend
-//! neither on the number of threads nor on how the work is shared out.
+//! neither on the number of threads nor on how the work is shared out. Those of linear maps run in the order of
+//! [`super::gemm::product_by_rows`], which computes the same maps for more rows.
 
 use rayon::prelude::*;
 
 use super::Activation;
 use super::conv::ConvShape;
-use super::gemm::{unwritten, written, zeroed};
-use super::simd::{self, Columns, Drop, LANES, TILE_COLUMNS, TILE_VECTORS};
+use super::gemm::{stretch, unwritten, written, zeroed};
+use super::register_tile::{Columns, Onto, TILE_COLUMNS, TILE_VECTORS, tile};
+use super::simd::{self, Drop, LANES};
 
 /// Rows of a tile.
 const TILE_ROWS: usize = TILE_VECTORS * LANES;
@@ -58,7 +60,7 @@ pub(super) fn linear(
                     let wide = panel.len() / k;
                     let places = if wide == TILE_ROWS { &full } else { &rest };
                     let rows = |j: usize| &w[(first + j) * k..][..k];
-                    sum(&mut memory.tiles.sums, wide, panel, places, columns, rows);
+                    sum_in_stretches(&mut memory.tiles, wide, panel, places, columns, rows);
                     output.put(
                         &mut memory.tiles,
                         wide,
@@ -203,6 +205,46 @@ fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
     all
 }
 
+/// [`sum`] in the stretches of a product of matrices.
+fn sum_in_stretches<'w>(
+    tiles: &mut Tiles,
+    wide: usize,
+    x: &[f32],
+    places: &Columns,
+    columns: usize,
+    weights: impl Fn(usize) -> &'w [f32],
+) {
+    let k = weights(0).len();
+    let stretch = stretch(k);
+    let size = columns.next_multiple_of(TILE_COLUMNS) * wide;
+    for begin in (0..k).step_by(stretch) {
+        let end = k.min(begin + stretch);
+        // The first stretch becomes the sums, the others are added to them as wholes.
+        let sums = match begin {
+            0 => &mut tiles.sums.0,
+            _ => &mut tiles.tile.0,
+        };
+        for from in (begin..end).step_by(DEPTH) {
+            let to = end.min(from + DEPTH);
+            let onto = if from == begin {
+                Onto::Nothing
+            } else {
+                Onto::Terms
+            };
+            for j in (0..columns).step_by(TILE_COLUMNS) {
+                // Beyond the last output the last is computed again.
+                let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
+                let sums = &mut sums[j * wide..];
+                tile(sums, wide / LANES, x, places, from, w, onto);
+            }
+        }
+        if begin > 0 {
+            let (sums, stretch) = (&mut tiles.sums.0[..size], &tiles.tile.0[..size]);
+            sums.iter_mut().zip(stretch).for_each(|(sum, s)| *sum += s);
+        }
+    }
+}
+
 /// Sums of a tile's rows for `columns` outputs, `[output, row]`, `wide` rows of which some may be there for nobody.
 fn sum<'w>(
     sums: &mut Tile,
@@ -218,7 +260,16 @@ fn sum<'w>(
         for j in (0..columns).step_by(TILE_COLUMNS) {
             // Beyond the last output the last is computed again.
             let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
-            simd::tile(&mut sums.0[j * wide..], wide / LANES, x, places, from, w);
+            let onto = if from == 0 { Onto::Nothing } else { Onto::Sum };
+            tile(
+                &mut sums.0[j * wide..],
+                wide / LANES,
+                x,
+                places,
+                from,
+                w,
+                onto,
+            );
         }
     }
 }
@@ -383,4 +434,41 @@ fn turn_sequences(x: &[f32], shape: ConvShape) -> (Turned, usize) {
         size,
     };
     (turned, slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gemm::{View, product_by_rows};
+    use super::*;
+
+    /// On machines without AVX-512 this holds the order of the sums, computed slowly, against the `gemm` crate.
+    #[test]
+    fn tiles_give_the_bits_of_products_of_matrices() {
+        let value = |i: usize| ((i * 2_654_435_761) % 1_000) as f32 / 500.0 - 1.0;
+        for (rows, m, k) in [
+            (1, 5, 3),
+            (7, 71, 192),
+            (93, 70, 768),
+            (50, 9, 1_300),
+            (192, 17, 513),
+        ] {
+            let x: Vec<f32> = (0..rows * k).map(value).collect();
+            let w: Vec<f32> = (0..m * k).map(|i| value(i + 17)).collect();
+            let finish = Finish {
+                bias: &[],
+                activation: Activation::Identity,
+                drop: None,
+                keeps: false,
+            };
+            let found = linear(&x, &w, m, finish).0;
+            let mut expected = unwritten(rows * m);
+            let (x, w) = (View::rows(&x, k), View::rows(&w, k).t());
+            let expected = product_by_rows(&mut expected, [rows, m, k], x, w);
+            let same = found
+                .iter()
+                .zip(&*expected)
+                .all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{rows} rows, {m} by {k}");
+        }
+    }
 }

@@ -3,8 +3,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 
-/// Bytes before the values: one header for any number of rows, which is known only in the end.
-const HEADER_BYTES: usize = 128;
+use super::header::{header, invalid};
 
 /// Largest number of axes of a row.
 pub const MAX_ROW_AXES: usize = 3;
@@ -109,42 +108,19 @@ impl<T: NpyValue, W: Write + Seek> NpyWriter<T, W> {
     }
 
     fn header(&mut self) -> io::Result<()> {
-        let mut shape = self.rows.to_string();
-        for axis in &self.row_shape {
-            shape += &format!(", {axis}");
-        }
-        if self.row_shape.is_empty() {
-            // How Python writes a tuple of one.
-            shape.push(',');
-        }
-        let described = format!(
-            "{{'descr': '{}', 'fortran_order': False, 'shape': ({shape}), }}",
-            T::DESCR
-        );
-        let text = HEADER_BYTES - 10;
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend(b"\x93NUMPY\x01\x00");
-        header.extend((text as u16).to_le_bytes());
-        header.extend(described.as_bytes());
-        if header.len() >= HEADER_BYTES {
-            return Err(invalid(format!("the shape ({shape}) is too long")));
-        }
-        header.resize(HEADER_BYTES - 1, b' ');
-        header.push(b'\n');
-        self.out.write_all(&header)
+        let rows = usize::try_from(self.rows).map_err(|_| invalid("too many rows".to_owned()))?;
+        let mut shape = vec![rows];
+        shape.extend(&self.row_shape);
+        self.out.write_all(&header::<T>(&shape)?)
     }
-}
-
-fn invalid(reason: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, reason)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
+    use super::super::{HEADER_BYTES, Header};
     use super::*;
-    use crate::OpenOptions;
 
     fn written<T: NpyValue>(row_shape: &[usize], rows: &[&[T]]) -> Vec<u8> {
         let mut writer = NpyWriter::new(Cursor::new(Vec::new()), row_shape).unwrap();
@@ -157,22 +133,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.npy");
-        std::fs::write(
-            &path,
-            written::<f64>(&[3], &[&[0.5, -1.0, 2.0], &[3.0, 4.0, 5.25]]),
-        )
-        .unwrap();
-        let options = OpenOptions {
-            rate_hz: Some(100.0),
-            array_leads: Some("I,II".parse().unwrap()),
-            unit: Some("mV".parse().unwrap()),
-            ..OpenOptions::default()
-        };
-        let recording = crate::open(&path, &options).unwrap();
-        assert_eq!(recording.samples_mv(), [0.5, -1.0, 2.0, 3.0, 4.0, 5.25]);
-        assert_eq!(recording.len(), 3);
+        let bytes = written::<f64>(&[3], &[&[0.5, -1.0, 2.0], &[3.0, 4.0, 5.25]]);
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!(header.descr, "<f8");
+        assert!(!header.fortran_order);
+        assert_eq!(header.shape, [2, 3]);
+        assert_eq!(header.bytes, HEADER_BYTES);
+        assert_eq!(bytes[128..136], 0.5f64.to_le_bytes());
+        assert_eq!(bytes.len(), 128 + 48);
     }
 
     #[test]

@@ -1,10 +1,8 @@
-//! `purkinje store report`: a page on what a store holds, for people.
+//! A page on what a store holds, for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
-use miette::{IntoDiagnostic, Result};
 use purkinje_figures::Svg;
 use purkinje_figures::chart::{BarChart, BarRow, Heatmap, Histogram};
 use purkinje_figures::page::{Page, Table};
@@ -13,7 +11,8 @@ use purkinje_record::Recording;
 use purkinje_signal::quality::{LimbLeads, heart_rate_bpm};
 use purkinje_store::{Row, Split, Status, Store, read_outcomes};
 
-use crate::output::{count, printable};
+use crate::Result;
+use crate::text::{count, printable};
 
 /// Classes of a label set that are drawn as bars; the table has them all.
 const CLASSES_DRAWN: usize = 30;
@@ -21,11 +20,11 @@ const CLASSES_DRAWN: usize = 30;
 /// Reasons for failure that are listed.
 const REASONS_LISTED: usize = 12;
 
-/// The page as HTML.
+/// What a store holds, as an HTML page: patients, labels, quality, examples, and what was left out.
 ///
 /// # Errors
 /// When a row or the table of outcomes cannot be read.
-pub fn page(store: &Store) -> Result<String> {
+pub fn of_store(store: &Store) -> Result<String> {
     let figures = Figures::of(store);
     let info = store.info();
     let mut page = Page::new(&format!("{}: what the store holds", info.name))
@@ -363,12 +362,11 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
         let counts = splits
             .iter()
             .map(|&split| Ok(store.label_matrix_of(&set.name, split)?.counts()))
-            .collect::<Result<Vec<_>, purkinje_store::StoreError>>()
-            .into_diagnostic()?;
+            .collect::<Result<Vec<_>, purkinje_store::StoreError>>()?;
         let all: Vec<usize> = (0..set.classes.len())
             .map(|class| counts.iter().map(|split| split[class]).sum())
             .collect();
-        let matrix = store.label_matrix(&set.name).into_diagnostic()?;
+        let matrix = store.label_matrix(&set.name)?;
         page = page.section(&format!("Labels: {}", set.name));
         let mut order: Vec<usize> = (0..all.len()).collect();
         order.sort_by_key(|&class| std::cmp::Reverse(all[class]));
@@ -468,7 +466,7 @@ fn examples(mut page: Page, store: &Store, figures: &Figures) -> Result<Page> {
         }
     }
     for (at, words) in shown {
-        let row = store.row(at).into_diagnostic()?;
+        let row = store.row(at)?;
         let caption = format!("{} ({}). {words}", printable(row.id()), row.split());
         page = page.figure(&drawing(store, &row)?, &caption);
     }
@@ -487,8 +485,7 @@ fn drawing(store: &Store, row: &Row<'_>) -> Result<Svg> {
         .flat_map(|lead| &lead[..kept])
         .copied()
         .collect();
-    let recording = Recording::new(printable(row.id()), info.leads.clone(), info.rate_hz, first)
-        .into_diagnostic()?;
+    let recording = Recording::new(printable(row.id()), info.leads.clone(), info.rate_hz, first)?;
     let r_peaks: Vec<usize> = row
         .r_peaks()
         .iter()
@@ -510,7 +507,7 @@ fn drawing(store: &Store, row: &Row<'_>) -> Result<Svg> {
 /// What was left out, and why.
 fn outcomes(page: Page, store: &Store) -> Result<Page> {
     let mut reasons: BTreeMap<(&str, String), (usize, String)> = BTreeMap::new();
-    let all = read_outcomes(store.dir()).into_diagnostic()?;
+    let all = read_outcomes(store.dir())?;
     for outcome in all.iter().filter(|outcome| outcome.status != Status::Ok) {
         let status = match outcome.status {
             Status::Skipped => "skipped",
@@ -544,12 +541,4 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
         0 => page,
         more => page.text(&format!("{more} more reasons are in outcomes.csv.")),
     })
-}
-
-/// Writes the page.
-///
-/// # Errors
-/// As [`page()`], or when the file cannot be written.
-pub fn write(store: &Store, out: &Path) -> Result<()> {
-    crate::output::write_file(out, page(store)?.as_bytes())
 }

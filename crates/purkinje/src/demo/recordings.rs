@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use miette::{IntoDiagnostic, Result, WrapErr, miette};
+use crate::files::write_file;
+use crate::{Error, Result};
 
-use crate::output;
-
-const SIGNALS: &[u8] = include_bytes!("../demo/signals.zst");
-const DATABASE: &str = include_str!("../demo/ptbxl_database.csv");
-const STATEMENTS: &str = include_str!("../demo/scp_statements.csv");
-const LICENCE: &str = include_str!("../demo/LICENSE-PTB-XL.txt");
+const SIGNALS: &[u8] = include_bytes!("../../demo/signals.zst");
+const DATABASE: &str = include_str!("../../demo/ptbxl_database.csv");
+const STATEMENTS: &str = include_str!("../../demo/scp_statements.csv");
+const LICENCE: &str = include_str!("../../demo/LICENSE-PTB-XL.txt");
 
 const LEADS: [&str; 12] = [
     "I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6",
@@ -18,6 +17,9 @@ const LEADS: [&str; 12] = [
 const SAMPLES: usize = 1000;
 
 /// Writes the records as WFDB files and the tables into `folder`; returns how many records.
+///
+/// # Errors
+/// When a file cannot be written.
 pub fn unpack(folder: &Path) -> Result<usize> {
     let names = file_names()?;
     let signals = decode(names.len())?;
@@ -25,22 +27,23 @@ pub fn unpack(folder: &Path) -> Result<usize> {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("{}", parent.display()))?;
+            .map_err(|error| Error::file("make the folder", parent, error))?;
         let stem = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes: Vec<u8> = (0..SAMPLES)
             .flat_map(|t| (0..LEADS.len()).map(move |lead| (t, lead)))
             .flat_map(|(t, lead)| signal[lead * SAMPLES + t].to_le_bytes())
             .collect();
-        fs::write(path.with_extension("dat"), bytes).into_diagnostic()?;
-        fs::write(path.with_extension("hea"), header(&stem, signal)).into_diagnostic()?;
+        for (ending, bytes) in [("dat", bytes), ("hea", header(&stem, signal).into_bytes())] {
+            let path = path.with_extension(ending);
+            fs::write(&path, bytes).map_err(|error| Error::file("write", &path, error))?;
+        }
     }
     for (name, text) in [
         ("ptbxl_database.csv", DATABASE),
         ("scp_statements.csv", STATEMENTS),
         ("LICENSE.txt", LICENCE),
     ] {
-        output::write_file(&folder.join(name), text.as_bytes())?;
+        write_file(&folder.join(name), text.as_bytes())?;
     }
     Ok(names.len())
 }
@@ -48,28 +51,31 @@ pub fn unpack(folder: &Path) -> Result<usize> {
 /// `filename_lr` of every row, in order.
 fn file_names() -> Result<Vec<String>> {
     let mut reader = csv::Reader::from_reader(DATABASE.as_bytes());
+    let odd = |error: csv::Error| Error::invalid(format!("the embedded table: {error}"));
     let column = reader
         .headers()
-        .into_diagnostic()?
+        .map_err(odd)?
         .iter()
-        .position(|name| name == "filename_lr")
-        .ok_or_else(|| miette!("the embedded table has no column `filename_lr`"))?;
+        .position(|name| name == "filename_lr");
+    let column =
+        column.ok_or_else(|| Error::invalid("the embedded table has no column `filename_lr`"))?;
     reader
         .records()
-        .map(|row| Ok(row.into_diagnostic()?[column].to_owned()))
+        .map(|row| Ok(row.map_err(odd)?[column].to_owned()))
         .collect()
 }
 
 /// Undoes demo/pack.py: `[records][lead, time]` in units of 1/1000 mV.
 fn decode(records: usize) -> Result<Vec<Vec<i16>>> {
     let size = LEADS.len() * records * SAMPLES;
-    let bytes = zstd::stream::decode_all(SIGNALS).into_diagnostic()?;
+    let bytes = zstd::stream::decode_all(SIGNALS)
+        .map_err(|error| Error::invalid(format!("the embedded signals: {error}")))?;
     if bytes.len() != 2 * size {
-        return Err(miette!(
+        return Err(Error::invalid(format!(
             "the embedded signals hold {} bytes; {records} records need {}",
             bytes.len(),
             2 * size
-        ));
+        )));
     }
     let (low, high) = bytes.split_at(size);
     let residual = |lead: usize, record: usize, t: usize| -> i32 {

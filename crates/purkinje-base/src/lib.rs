@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod atomic;
+pub mod legacy_random;
+pub mod npy;
+pub mod random;

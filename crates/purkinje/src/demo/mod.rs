@@ -1,0 +1,3 @@
+//! The demonstration: real recordings inside the library.
+
+pub mod recordings;

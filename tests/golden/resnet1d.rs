@@ -1,0 +1,440 @@
+//! A residual network of the layers, in evaluation and training: convolutions with batch normalisation, running
+//! statistics, gradients; and with recorded dropout behind it.
+
+use burn::tensor::{Device, Tensor, activation};
+use purkinje_models::checkpoint;
+use purkinje_models::layers::{
+    Activation, BatchNorm, BatchNormWeights, Context, Convolution, DropoutMask, Parameter, Weights,
+    batch_norm, conv1d, conv1d_batch_norm, linear,
+};
+use serde_json::Value;
+
+use crate::Check;
+use crate::batches;
+use crate::compare::{Findings, Tolerance};
+use crate::walk::{Case, Tensors};
+
+/// The kinds checked here.
+pub const CHECKS: &[(&str, Check)] = &[("resnet1d", resnet1d), ("merl", views)];
+
+/// Relative to the largest entry of each tensor.
+const ACTIVATIONS: Tolerance = Tolerance::relative(2e-6);
+const GRADIENTS: Tolerance = Tolerance::relative(2e-5);
+const STATISTICS: Tolerance = Tolerance::relative(1e-6);
+
+/// A network of the case's sizes.
+struct ResNet {
+    bottleneck: bool,
+    blocks: Vec<usize>,
+    norm: BatchNorm,
+    /// Whether convolution and normalisation are one call.
+    joined: bool,
+    weights: Weights,
+}
+
+impl ResNet {
+    fn of_case(config: &Value, weights: Weights) -> Result<Self, String> {
+        let bottleneck = match config["block"].as_str() {
+            Some("BasicBlock") => false,
+            Some("Bottleneck") => true,
+            other => return Err(format!("config.json: `block` is {other:?}")),
+        };
+        let number = |key: &str| {
+            let value = config["bn"][key].as_f64();
+            value.ok_or_else(|| format!("config.json: no number `bn.{key}`"))
+        };
+        let norm = BatchNorm {
+            eps: number("eps")? as f32,
+            momentum: number("momentum")?,
+            frozen: false,
+        };
+        let blocks = whole_numbers(&config["num_blocks"], "num_blocks")?;
+        Self::new(bottleneck, blocks, norm, weights)
+    }
+
+    fn new(
+        bottleneck: bool,
+        blocks: Vec<usize>,
+        norm: BatchNorm,
+        mut weights: Weights,
+    ) -> Result<Self, String> {
+        let norms: Vec<String> = weights
+            .iter()
+            .filter_map(|p| p.name.strip_suffix(".running_mean"))
+            .map(str::to_owned)
+            .collect();
+        for norm in &norms {
+            let channels = weights.flat(&format!("{norm}.weight")).dims()[0];
+            let entries = BatchNormWeights::entries(norm, channels);
+            weights.require(&entries).map_err(|e| e.to_string())?;
+        }
+        let state: Vec<String> = norms
+            .iter()
+            .flat_map(|n| BatchNormWeights::state(n))
+            .collect();
+        let state = weights.declare_state(state.iter().map(String::as_str));
+        state.map_err(|e| e.to_string())?;
+        Ok(ResNet {
+            bottleneck,
+            blocks,
+            norm,
+            joined: true,
+            weights,
+        })
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        ResNet {
+            blocks: self.blocks.clone(),
+            weights,
+            ..*self
+        }
+    }
+
+    /// A convolution, `same` as far as its stride allows, and the normalisation behind it.
+    fn conv(
+        &self,
+        x: Tensor<3>,
+        [conv, norm]: [String; 2],
+        stride: usize,
+        act: Activation,
+        ctx: &Context,
+    ) -> Tensor<3> {
+        let kernels = self.weights.get::<3>(&format!("{conv}.weight"));
+        let around = kernels.dims()[2] / 2;
+        let how = Convolution {
+            stride,
+            padding: [around, around],
+        };
+        let w = BatchNormWeights::of(&self.weights, &norm);
+        if self.joined {
+            return conv1d_batch_norm(x, kernels, None, how, &w, self.norm, act, ctx);
+        }
+        let x = conv1d(x, kernels, None, how, Activation::Identity, ctx);
+        batch_norm(x, &w, self.norm, act, ctx)
+    }
+
+    fn block(&self, x: Tensor<3>, name: &str, stride: usize, ctx: &Context) -> Tensor<3> {
+        let names = |i: usize| ["conv", "bn"].map(|part| format!("{name}.{part}{i}"));
+        let (relu, none) = (Activation::Relu, Activation::Identity);
+        let y = if self.bottleneck {
+            let y = self.conv(x.clone(), names(1), 1, relu, ctx);
+            let y = self.conv(y, names(2), stride, relu, ctx);
+            self.conv(y, names(3), 1, none, ctx)
+        } else {
+            let y = self.conv(x.clone(), names(1), stride, relu, ctx);
+            self.conv(y, names(2), 1, none, ctx)
+        };
+        let shortcut = [0, 1].map(|i| format!("{name}.shortcut.{i}"));
+        let own = self.weights.parameter(&format!("{}.weight", shortcut[0]));
+        let x = match own {
+            Some(_) => self.conv(x, shortcut, stride, none, ctx),
+            None => x,
+        };
+        activation::relu(y + x)
+    }
+
+    /// Stem and stages by name; `x` `[batch, time, leads]`.
+    fn forward(&self, x: Tensor<3>, ctx: &Context) -> Vec<(String, Tensor<3>)> {
+        let stem = ["conv1", "bn1"].map(str::to_owned);
+        let mut x = self.conv(x, stem, 2, Activation::Relu, ctx);
+        let mut all = vec![("stem".to_owned(), x.clone())];
+        for (stage, blocks) in self.blocks.iter().enumerate() {
+            for i in 0..*blocks {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                x = self.block(x, &format!("layer{}.{i}", stage + 1), stride, ctx);
+            }
+            all.push((format!("layer{}", stage + 1), x.clone()));
+        }
+        all.push(("out".to_owned(), x));
+        all
+    }
+}
+
+fn resnet1d(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
+    let mut network = ResNet::of_case(&config, weights(case, findings)?)?;
+    let device = Device::flex();
+    let [batch, leads, time] = io.shape("x")?[..] else {
+        return Err("`x` has other than three dimensions".to_owned());
+    };
+    let x = Tensor::<1>::from_floats(io.f32("x")?, &device).reshape([batch, leads, time]);
+    let x = x.swap_dims(1, 2);
+    for fused in [true, false] {
+        let with = |ctx: Context| if fused { ctx } else { ctx.composed() };
+        for joined in [true, false] {
+            network.joined = joined;
+            let ctx = with(Context::inference(&device));
+            for (name, found) in network.forward(x.clone(), &ctx) {
+                close(findings, &io, &format!("eval.{name}"), found, ACTIVATIONS)?;
+            }
+        }
+        train(findings, &io, &network, x.clone(), &with)?;
+    }
+    network.joined = true;
+    let host = |x: Tensor<3>| x.into_data().try_to_vec::<f32>().map_err(debug);
+    let sequences = host(x)?;
+    batches::agree(findings, "output", batch, |places| {
+        let size = time * leads;
+        let own = places.iter().flat_map(|r| &sequences[r * size..][..size]);
+        let own: Vec<f32> = own.copied().collect();
+        let x = Tensor::<1>::from_floats(own.as_slice(), &device);
+        let x = x.reshape([places.len(), time, leads]);
+        let mut all = network.forward(x, &Context::inference(&device));
+        let (_, out) = all.pop().ok_or("no output")?;
+        host(out)
+    })
+}
+
+/// One pass of training with its gradients, the running statistics after it, and what they make of an evaluation.
+fn train(
+    findings: &mut Findings,
+    io: &Tensors,
+    network: &ResNet,
+    x: Tensor<3>,
+    with: &impl Fn(Context) -> Context,
+) -> Result<(), String> {
+    let device = Device::flex();
+    let graph = device.clone().autodiff();
+    let tracked = network.weights.tracked(|_| true);
+    let input = Tensor::from_inner(x.clone()).require_grad();
+    let ctx = with(Context::training(&graph, 0.0, 0));
+    let mut all = network
+        .with_weights(tracked.clone())
+        .forward(input.clone(), &ctx);
+    for (name, found) in &all {
+        close(
+            findings,
+            io,
+            &format!("train.{name}"),
+            found.clone(),
+            ACTIVATIONS,
+        )?;
+    }
+    let (_, out) = all.pop().ok_or("no output")?;
+    let [batch, time, channels] = out.dims();
+    let along = Tensor::<1>::from_floats(io.f32("train.grad_out")?, &graph);
+    let along = along.reshape([batch, channels, time]).swap_dims(1, 2);
+    let gradients = (out * along).sum().backward();
+    let found = input.grad(&gradients).ok_or("no gradient of the input")?;
+    close(findings, io, "train.grad.x", found, GRADIENTS)?;
+    for p in tracked.iter() {
+        let (name, found) = (format!("train.grad.{}", p.name), p.value.grad(&gradients));
+        match (io.has(&name), found) {
+            (true, Some(found)) => flat(findings, io, &name, found, GRADIENTS)?,
+            (false, None) => {}
+            (stored, _) => findings.fail(format!("{name}: stored {stored}, found {}", !stored)),
+        }
+    }
+    let mut after = network.weights.clone();
+    after
+        .store(ctx.take_handed_back())
+        .map_err(|e| e.to_string())?;
+    for p in after.iter().filter(|p| p.state) {
+        let name = format!("train.after.{}", p.name);
+        if p.name.ends_with("num_batches_tracked") {
+            let found = p.value.to_data().try_to_vec::<f32>().map_err(debug)?;
+            let found: Vec<i64> = found.iter().map(|n| *n as i64).collect();
+            findings.exact_all(&name, &found, &io.i64(&name)?);
+        } else {
+            flat(findings, io, &name, p.value.clone(), STATISTICS)?;
+        }
+    }
+    let ctx = with(Context::inference(&device));
+    let mut all = network.with_weights(after).forward(x, &ctx);
+    let (_, out) = all.pop().ok_or("no output")?;
+    close(findings, io, "eval_after.out", out, ACTIVATIONS)
+}
+
+/// Two views of a recording that recorded dropout makes different, and their contrastive loss: the part of a model of
+/// signals and reports that needs no reports.
+fn views(case: &Case, findings: &mut Findings) -> Result<(), String> {
+    let config = case.json("config.json")?;
+    if config["kind"] != "resnet" {
+        findings.skip("the encoder is no residual network");
+        return Ok(());
+    }
+    let io = case.tensors("io.safetensors")?;
+    let number = |key: &str| {
+        let value = config[key].as_f64();
+        value.ok_or_else(|| format!("config.json: no number `{key}`"))
+    };
+    let (dropout, temperature) = (number("dropout")? as f32, number("temperature")?);
+    let all = weights(case, findings)?;
+    let mut own = Weights::default();
+    for p in all.iter() {
+        let name = p.name.strip_prefix("ecg_encoder.").unwrap_or(&p.name);
+        own.put(Parameter {
+            name: name.to_owned(),
+            ..p.clone()
+        });
+    }
+    let blocks = whole_numbers(&config["resnet"]["blocks"], "resnet.blocks")?;
+    let network = ResNet::new(false, blocks, BatchNorm::default(), own)?;
+    let device = Device::flex();
+    let [batch, leads, time] = io.shape("ecg_int16")?[..] else {
+        return Err("`ecg_int16` has other than three dimensions".to_owned());
+    };
+    let x = io.i64("ecg_int16")?.into_iter();
+    let x: Vec<f32> = x.map(|v| (v as f64 / 1000.0) as f32).collect();
+    let x = Tensor::<1>::from_floats(x.as_slice(), &device);
+    let x = x.reshape([batch, leads, time]).swap_dims(1, 2);
+    for (training, fused) in [(false, true), (false, false), (true, true), (true, false)] {
+        let tracked = network.weights.tracked(|_| true);
+        let graph = device.clone().autodiff();
+        let (prefix, ctx) = match training {
+            false => ("eval", Context::inference(&graph)),
+            true => {
+                let masks = ["dropout1", "dropout2"].map(|site| {
+                    let name = format!("train.mask.{site}#0");
+                    let keep = io.i64(&name)?.iter().map(|k| *k != 0).collect();
+                    let shape = io.shape(&name)?.to_vec();
+                    Ok(DropoutMask { shape, keep })
+                });
+                let masks = masks.into_iter().collect::<Result<Vec<_>, String>>()?;
+                let ctx = Context::training(&graph, dropout, 0).with_dropout_masks(masks);
+                ("train", ctx)
+            }
+        };
+        let ctx = if fused { ctx } else { ctx.composed() };
+        let network = network.with_weights(tracked.clone());
+        let x = Tensor::from_inner(x.clone());
+        let (_, x) = network.forward(x, &ctx).pop().ok_or("no output")?;
+        let (down, bias) = (tracked.get("downconv.weight"), tracked.get("downconv.bias"));
+        let (valid, none) = (Convolution::valid(1), Activation::Identity);
+        let x = conv1d(x, down, Some(bias), valid, none, &ctx);
+        let mean = x.mean_dim(1).squeeze_dim::<2>(1);
+        let views = ["linear1", "linear2"].map(|name| {
+            let w = tracked.get::<2>(&format!("{name}.weight"));
+            let b = Tensor::zeros([w.dims()[0]], &graph);
+            linear(mean.clone(), w, b, none, true, &ctx)
+        });
+        for (i, view) in views.iter().enumerate() {
+            let name = format!("{prefix}.ecg_emb{}", i + 1);
+            flat(
+                findings,
+                &io,
+                &name,
+                view.clone().flatten(0, 1),
+                ACTIVATIONS,
+            )?;
+        }
+        findings.exact("masks left", ctx.masks_left(), 0);
+        let loss = contrastive(views, temperature);
+        flat(
+            findings,
+            &io,
+            &format!("{prefix}.loss_uma"),
+            loss.clone(),
+            ACTIVATIONS,
+        )?;
+        if training {
+            // The other loss does not reach these maps.
+            let gradients = loss.backward();
+            for name in ["linear1.weight", "linear2.weight"] {
+                let own = tracked
+                    .parameter(name)
+                    .and_then(|p| p.value.grad(&gradients));
+                let own = own.ok_or_else(|| format!("no gradient of {name}"))?;
+                flat(findings, &io, &format!("train.grad.{name}"), own, GRADIENTS)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cross-entropy of the scaled cosines with their diagonal, both ways.
+fn contrastive([a, b]: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
+    let [a, b] = [a, b].map(|x| x.clone() / x.square().sum_dim(1).sqrt());
+    let scores = a.matmul(b.transpose()) / temperature;
+    let count = scores.dims()[0];
+    let own = Tensor::<2>::eye(count, &scores.device());
+    let one_way = |scores: Tensor<2>| {
+        (activation::log_softmax(scores, 1) * own.clone()).sum() / -(count as f64)
+    };
+    one_way(scores.clone()) + one_way(scores.transpose())
+}
+
+fn whole_numbers(list: &Value, name: &str) -> Result<Vec<usize>, String> {
+    let list = list.as_array().map(|list| list.iter());
+    let list = list.ok_or_else(|| format!("config.json: no list `{name}`"))?;
+    let numbers: Option<_> = list.map(|n| n.as_u64().map(|n| n as usize)).collect();
+    numbers.ok_or_else(|| format!("config.json: `{name}` holds other than whole numbers"))
+}
+
+/// The stored weights; those of the checkpoint are the same to the bit.
+fn weights(case: &Case, findings: &mut Findings) -> Result<Weights, String> {
+    let stored = case.tensors("weights.safetensors")?;
+    let names: Vec<String> = stored.names().map(str::to_owned).collect();
+    let numbers = |name: &str| match stored.f32(name) {
+        Ok(values) => Ok(values.to_vec()),
+        Err(_) => stored
+            .i64(name)
+            .map(|all| all.iter().map(|v| *v as f32).collect()),
+    };
+    let mut weights = Weights::default();
+    for name in &names {
+        weights.insert(
+            name.as_str(),
+            stored.shape(name)?,
+            numbers(name)?,
+            &Device::flex(),
+        );
+    }
+    if case.has("encoder.pth") {
+        let read = checkpoint::read_pth(&case.path("encoder.pth")).map_err(|e| e.to_string())?;
+        let mut found: Vec<&str> = read.model.names().collect();
+        found.sort_unstable();
+        findings.exact_all(
+            "names in encoder.pth",
+            &found,
+            &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        for (name, tensor) in read.model.iter().filter(|(name, _)| stored.has(name)) {
+            findings.exact_all(
+                &format!("shape of {name}"),
+                &tensor.shape,
+                stored.shape(name)?,
+            );
+            findings.exact_all(name, &tensor.data, &numbers(name)?);
+        }
+    }
+    Ok(weights)
+}
+
+/// Compares `[batch, time, channels]` with a stored `[batch, channels, time]`, if the case has it.
+fn close(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: Tensor<3>,
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    if !io.has(name) {
+        return Ok(());
+    }
+    let found = found.swap_dims(1, 2);
+    findings.exact_all(&format!("shape of {name}"), &found.dims(), io.shape(name)?);
+    flat(findings, io, name, found.flatten(0, 2), tolerance)
+}
+
+fn flat(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: Tensor<1>,
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    let found = found
+        .inner()
+        .into_data()
+        .try_to_vec::<f32>()
+        .map_err(debug)?;
+    let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+    findings.close_all(name, &found, &io.f64(name)?, tolerance);
+    Ok(())
+}
+
+fn debug(problem: impl std::fmt::Debug) -> String {
+    format!("{problem:?}")
+}

@@ -1,0 +1,112 @@
+//! Rules of the house that no compiler checks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Calls that make or rename files, and where they may stand beside `purkinje-base/src/atomic.rs`: the end of the path,
+/// how many there are, and why.
+const WRITES: [(&str, usize, &str); 7] = [
+    (
+        "models/src/checkpoint/folder.rs",
+        1,
+        "inside a hidden folder that is renamed as a whole",
+    ),
+    (
+        "src/export/place.rs",
+        3,
+        "inside a folder that is renamed as a whole",
+    ),
+    (
+        "src/export/d_beta.rs",
+        1,
+        "inside a folder that is renamed as a whole",
+    ),
+    (
+        "src/export/hubert.rs",
+        1,
+        "inside a folder that is renamed as a whole",
+    ),
+    (
+        "store/src/shard.rs",
+        1,
+        "under the partial name of the shard, renamed when it is synced",
+    ),
+    ("train/src/run_log.rs", 1, "a log: it grows by lines"),
+    (
+        "src/embedded.rs",
+        2,
+        "recordings of the demo, in a folder of its own",
+    ),
+];
+
+const CALLS: [&str; 7] = [
+    "fs::rename(",
+    ".persist(",
+    "persist_noclobber(",
+    "NamedTempFile",
+    "tempfile_in(",
+    "File::create(",
+    "fs::write(",
+];
+
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push(path);
+        }
+    }
+}
+
+/// The code of a file without comments and without its tests, which stand at the end.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn files_are_written_in_one_way() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&crates).unwrap() {
+        let folder = entry.unwrap().path().join("src");
+        if folder.is_dir() {
+            sources(&folder, &mut files);
+        }
+    }
+    assert!(files.len() > 100, "{} files found", files.len());
+    let mut found = BTreeMap::new();
+    let mut inside = 0;
+    for path in files {
+        let code = code(&path);
+        let count: usize = CALLS.iter().map(|call| code.matches(call).count()).sum();
+        let name = path
+            .strip_prefix(&crates)
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/");
+        if name == "purkinje-base/src/atomic.rs" {
+            inside = count;
+        } else if count > 0 && !name.ends_with("/tests.rs") {
+            found.insert(name, count);
+        }
+    }
+    // The search sees what it looks for.
+    assert!(inside >= 5, "{inside} calls in the module that is for them");
+    for (end, expected, why) in WRITES {
+        let name = found.keys().find(|name| name.ends_with(end)).cloned();
+        let name = name.unwrap_or_else(|| panic!("{end} writes no file any more ({why})"));
+        assert_eq!(found.remove(&name), Some(expected), "{name}: {why}");
+    }
+    assert!(
+        found.is_empty(),
+        "these write files by themselves instead of with purkinje_base::atomic: {found:?}"
+    );
+}
