@@ -457,7 +457,7 @@ fn one_label_is_learnt_as_two_classes_and_served_as_one() {
         ],
     );
     let notes = String::from_utf8(run.stderr.clone()).unwrap();
-    assert!(notes.contains("no validation part"), "{notes}");
+    assert!(notes.contains("no validation split"), "{notes}");
     let said = ok(run);
     assert!(
         said.contains("1 classes") && said.contains("concordance"),

@@ -114,7 +114,7 @@ fn a_file_and_its_row_in_a_store_give_one_vector_and_tokens_average_to_it() {
         made.at("b.npy"),
         record()
     ));
-    assert!(error.contains("needs a CLEAR model"), "{error}");
+    assert!(error.contains("systems that can: CLEAR"), "{error}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn contributions_of_leads_add_up_to_the_logit() {
             .values()
             .map(number)
             .sum();
-        let gap = number(&label["bias"]) + parts - number(&label["logit"]);
+        let gap = number(&label["base"]) + parts - number(&label["logit"]);
         assert!(gap.abs() < 1e-5, "{label}");
     }
     assert_eq!(std::fs::read_dir(&why).unwrap().count(), 6);
