@@ -58,7 +58,7 @@ pub(super) fn plan(
         None => run.clone(),
         Some(recipe) => {
             let mut twin = run.clone();
-            network.from_scratch(&mut twin);
+            network.start_from_scratch(&mut twin);
             let mut published = twin.clone();
             match follow(model, store, options, &mut published, recipe) {
                 Ok(()) => {
