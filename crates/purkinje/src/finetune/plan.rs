@@ -74,7 +74,7 @@ pub(super) fn plan(
 }
 
 /// A field that decides the defaults of others.
-fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
+pub(super) fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
     let value = changes.get(key).cloned().map(Value::try_into);
     value
         .transpose()
