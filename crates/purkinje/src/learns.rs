@@ -60,7 +60,7 @@ pub trait Learns {
     ) -> Result<()>;
 
     /// What a run from random weights does otherwise, where one from pre-trained weights follows a published run.
-    fn from_scratch(&self, config: &mut FinetuneConfig);
+    fn start_from_scratch(&self, config: &mut FinetuneConfig);
 
     /// Fills in what follows from other fields.
     fn settle(&self, config: &mut FinetuneConfig);
@@ -133,7 +133,7 @@ impl<S: Complete> Learns for Loaded<S> {
         S::follow(config, S::config(&self.encoder), recipe, size, classes)
     }
 
-    fn from_scratch(&self, config: &mut FinetuneConfig) {
+    fn start_from_scratch(&self, config: &mut FinetuneConfig) {
         S::from_scratch(config);
     }
 

@@ -28,7 +28,7 @@ fn made(system: &str, preprocess: Preprocess) -> (TempDir, Store, Model) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("store");
     let options = PrepareOptions::default();
-    prepare(&PtbXl::new(&data()), &preprocess, &out, &options, &()).unwrap();
+    prepare(&PtbXl::new(data()), &preprocess, &out, &options, &()).unwrap();
     let (registry, device) = (Registry::default(), Device::cpu());
     let network = registry.named(system).unwrap();
     let network = network.random("tiny", Compat::Paper, 1, &device).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use miette::IntoDiagnostic as _;
 use purkinje::eval::crops::Aggregation;
 use purkinje::eval::report::class_table;
 use purkinje::evaluate::{EvaluateOptions, Evaluated, evaluate};
@@ -102,7 +103,11 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     }
     output::print(&text)?;
     match &args.out {
-        Some(out) => output::write_file(out, output::json(&found)?.as_bytes()),
+        Some(out) => {
+            // By way of a value: single-precision numbers are written with all digits, as results always were.
+            let found = serde_json::to_value(&found).into_diagnostic()?;
+            output::write_file(out, output::json(&found)?.as_bytes())
+        }
         None => Ok(()),
     }
 }

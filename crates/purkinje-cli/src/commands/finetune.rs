@@ -159,7 +159,16 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
         None => Table::new(),
     };
     args.add_to(&mut changes)?;
-    let (model, name) = start(&args, &mut changes, registry)?;
+    let (model, name) = match &args.model {
+        Some(folder) => (
+            Model::load_with(folder, &args.device, registry).shown()?,
+            super::last_part(folder),
+        ),
+        None => {
+            let of = (args.system.as_deref(), args.size.as_deref());
+            untrained(registry, of, &mut changes, &args.device).shown()?
+        }
+    };
     let store = Store::open(&args.data).shown()?;
     let options = FinetuneOptions {
         task: args.task.clone(),
@@ -176,27 +185,6 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
     let found = finetune(&model, &store, &options, &Bars).shown()?;
     let classes = class_table(&found.table.rows()[0].trained.metrics);
     output::print(&format!("{}\n{classes}\n", found.table))
-}
-
-/// The model a run starts from, and what it is called.
-fn start(args: &Args, changes: &mut Table, registry: &Registry) -> Result<(Model, String)> {
-    if let Some(folder) = &args.model {
-        let model = Model::load_with(folder, &args.device, registry).shown()?;
-        return Ok((model, super::last_part(folder)));
-    }
-    let seed = u64::from(args.seed.unwrap_or_default());
-    let (system, size) = (args.system.as_deref(), args.size.as_deref());
-    let stored = changes.get("compat").cloned().map(Value::try_into);
-    let compat: Compat = stored
-        .transpose()
-        .map_err(|error| miette!("`compat`: {error}"))?
-        .unwrap_or_default();
-    let model = untrained(registry, system, size, compat, seed, &args.device).shown()?;
-    let about = model.about();
-    let size = size.unwrap_or_else(|| about.sizes.first().map_or("", |size| size.name));
-    put(changes, "system", about.name.into());
-    put(changes, "size", size.into());
-    Ok((model, format!("{} {size}", about.title)))
 }
 
 impl Args {

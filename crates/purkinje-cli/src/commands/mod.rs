@@ -45,7 +45,7 @@ pub enum Command {
     /// Measure an encoder: linear probes on its frozen vectors
     Probe(probe::Args),
     /// Train a classifier on labelled recordings
-    Finetune(finetune::Args),
+    Finetune(Box<finetune::Args>),
     /// Evaluate a classifier as it is on labelled recordings
     Evaluate(evaluate::Args),
     /// Write vectors of recordings, leads, beats or lead groups
@@ -72,7 +72,7 @@ impl Command {
             Command::Store(args) => store::run(args),
             Command::Pretrain(args) => pretrain::run(args, registry),
             Command::Probe(args) => probe::run(args, registry),
-            Command::Finetune(args) => finetune::run(args, registry),
+            Command::Finetune(args) => finetune::run(*args, registry),
             Command::Evaluate(args) => evaluate::run(args, registry),
             Command::Embed(args) => embed::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),

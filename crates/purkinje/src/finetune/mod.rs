@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use purkinje_eval::report::{EncoderRows, ResultTable};
 use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use purkinje_train::recipes::Start;
 use serde::{Deserialize, Serialize, Serializer};
@@ -22,7 +23,7 @@ use crate::reporter::Reporter;
 use crate::results::{made, write_results};
 use crate::run_folder::begin;
 use crate::task::Task;
-use crate::{Error, Result};
+use crate::{Device, Error, Registry, Result};
 
 pub use self::config::{FinetuneConfig, read_table};
 pub use self::run::{Job, Tuned};
@@ -257,40 +258,39 @@ fn probe_random(random: &Model, options: &FinetuneOptions, job: &Job<'_>) -> Res
     fit(&features, job.task, job.name, &protocol)
 }
 
-/// The network that a run from random weights starts from where there is no model: of a system, in one of its sizes.
+/// The model that a run from random weights starts from where there is none to take the sizes from, and what it is called:
+/// of a system (the first with published runs if absent), in one of its sizes (the smallest). Both are noted in `changes`,
+/// which may say whose behaviour it follows.
 ///
 /// # Errors
 /// When there is no such system or size.
 pub fn untrained(
-    registry: &crate::Registry,
-    system: Option<&str>,
-    size: Option<&str>,
-    compat: purkinje_models::compat::Compat,
-    seed: u64,
-    device: &crate::Device,
-) -> Result<Model> {
-    let system = match system {
-        Some(name) => registry.named(name).ok_or_else(|| {
-            Error::invalid(format!(
-                "there is no system `{name}`; expected {}",
-                registry.names().join(", ")
-            ))
-        })?,
-        None => {
-            let able = registry.with_recipes();
-            let first = able.first().and_then(|name| registry.named(name));
-            first.ok_or_else(|| {
-                Error::invalid(format!(
-                    "name the system to train from random weights: {}",
-                    registry.names().join(", ")
-                ))
-            })?
-        }
-    };
+    registry: &Registry,
+    (system, size): (Option<&str>, Option<&str>),
+    changes: &mut Table,
+    device: &Device,
+) -> Result<(Model, String)> {
+    let names = registry.names().join(", ");
+    let name = system.or_else(|| registry.with_recipes().first().copied());
+    let name = name.ok_or_else(|| {
+        Error::invalid(format!(
+            "name the system to train from random weights: {names}"
+        ))
+    })?;
+    let system = registry
+        .named(name)
+        .ok_or_else(|| Error::invalid(format!("there is no system `{name}`; expected {names}")))?;
     let about = system.about();
     let smallest = about.sizes.first().map_or("", |size| size.name);
-    let network = system.untrained(size.unwrap_or(smallest), compat, seed, device)?;
-    let preprocess = purkinje_signal::Preprocess::preset(about.preset)
-        .map_err(|error| Error::invalid(error.to_string()))?;
-    Ok(Model::encoder(network, preprocess, device, registry))
+    let size = size.unwrap_or(smallest);
+    let compat = plan::asked(changes, "compat")?.unwrap_or_default();
+    // The weights of a run are drawn by its own seed.
+    let network = system.untrained(size, compat, 0, device)?;
+    let preprocess = Preprocess::preset(about.preset);
+    let preprocess = preprocess.map_err(|error| Error::invalid(error.to_string()))?;
+    put(changes, "system", about.name.into());
+    put(changes, "size", size.into());
+    put(changes, "start", "scratch".into());
+    let model = Model::encoder(network, preprocess, device, registry);
+    Ok((model, format!("{} {size}", about.title)))
 }

@@ -58,7 +58,7 @@ pub(super) fn plan(
         None => run.clone(),
         Some(recipe) => {
             let mut twin = run.clone();
-            network.from_scratch(&mut twin);
+            network.start_from_scratch(&mut twin);
             let mut published = twin.clone();
             match follow(model, store, options, &mut published, recipe) {
                 Ok(()) => {
@@ -74,7 +74,7 @@ pub(super) fn plan(
 }
 
 /// A field that decides the defaults of others.
-fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
+pub(super) fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
     let value = changes.get(key).cloned().map(Value::try_into);
     value
         .transpose()
