@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use purkinje::datasets::import::PtbXl;
 use purkinje::signal::Preprocess;
-use purkinje::store::import::PtbXl;
 use purkinje::store::{PrepareOptions, prepare};
 use purkinje::{
     Device, PretrainOptions, Pretrained, Progress, Registry, Reporter, Result, Silent, pretrain,
