@@ -9,6 +9,9 @@ use std::arch::x86_64::{
 pub const LANES: usize = 16;
 
 /// The transpose of sixteen vectors. Inlined into its caller the rows stay in registers.
+///
+/// # Safety
+/// The processor has AVX-512F; a caller compiled for it may call this without further ado.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {
