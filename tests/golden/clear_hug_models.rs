@@ -311,6 +311,7 @@ impl Trajectory {
             weight_decay: number("weight_decay")?,
             clip_norm: config["clip_grad"].as_f64(),
             decay_all: false,
+            ..OptimizerConfig::pretrain()
         };
         let schedule = CosineSchedule::from_epochs(
             number("lr")?,
