@@ -21,8 +21,8 @@ pub const DERI: &[(&str, Check)] = &[("schedules", schedules), ("linear_probe", 
 const RATES: Tolerance = Tolerance::relative(1e-12);
 /// Single precision of values around 2, over six updates.
 const AROUND_TWO: Tolerance = Tolerance::absolute(1e-6);
-/// Single precision of values below 1, over four updates: decoupled decay is 20 times as far away.
-const BELOW_ONE: Tolerance = Tolerance::absolute(2e-7);
+/// Single precision of values below 1, over four updates: decoupled decay is eight times as far away.
+const BELOW_ONE: Tolerance = Tolerance::absolute(5e-7);
 /// What DERI's rates fall to, which no case says.
 const FLOOR: f64 = 1e-8;
 

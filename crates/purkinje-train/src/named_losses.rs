@@ -92,11 +92,14 @@ pub(crate) struct Means(Vec<(String, f64, usize)>);
 
 impl Means {
     pub(crate) fn add(&mut self, values: impl IntoIterator<Item = (String, f64)>) {
+        // A name that stands twice in one batch stays twice, so that it is seen and refused.
+        let mut taken = vec![false; self.0.len()];
         for (name, value) in values {
-            match self.0.iter_mut().find(|(own, ..)| *own == name) {
-                Some((_, sum, count)) => {
-                    *sum += value;
-                    *count += 1;
+            match (0..taken.len()).find(|&at| !taken[at] && self.0[at].0 == name) {
+                Some(at) => {
+                    self.0[at].1 += value;
+                    self.0[at].2 += 1;
+                    taken[at] = true;
                 }
                 None => self.0.push((name, value, 1)),
             }
