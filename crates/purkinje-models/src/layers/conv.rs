@@ -72,6 +72,9 @@ pub fn conv1d(
         [0, 0] => x,
         [before, after] => Tensor::cat(vec![pad(before), x.clone(), pad(after)], 2),
     };
+    // Samples behind the last output must not be there: Burn's gradient of grouped kernels does not expect them.
+    let used = (how.output_length(length, kernel) - 1) * how.stride + kernel;
+    let x = x.narrow(2, 0, used);
     let options = ConvOptions::new([how.stride], [0], [1], inputs / of_group);
     let y = module::conv1d(x, w, b, options).swap_dims(1, 2);
     activate(y, act)
