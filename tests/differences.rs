@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use purkinje_cluster::{CodeBook, FitConfig, Rows};
+use purkinje_datasets::import::PtbXl;
 use purkinje_models::checkpoint::{
     self, HubertLayout, ImportOptions, NamedTensor, StateDict, export_as, import_as,
 };
@@ -19,7 +20,6 @@ use purkinje_signal::beats::BeatTokens;
 use purkinje_signal::descriptors::AnalysisRate;
 use purkinje_signal::hubert_input::{DECIMATION, HubertInputs};
 use purkinje_signal::preprocess::{BeatSearch, Preparer};
-use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Store, prepare};
 use purkinje_train::source::{Source as _, StoreTokens};
 

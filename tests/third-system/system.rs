@@ -8,7 +8,6 @@ use purkinje::finetune::Finetunes;
 use purkinje::import::Imports;
 use purkinje::models::checkpoint::{CheckpointError, Facts, Published, StateDict};
 use purkinje::models::compat::Compat;
-use purkinje::models::encoder::Encoder as _;
 use purkinje::models::layers::{Context, WeightError, Weights};
 use purkinje::network::values;
 use purkinje::pretrain::{Learned, Pretrains, Stages};

@@ -1,12 +1,10 @@
 //! What the program leaves behind: text on standard output, tables, and files that are whole or not there.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use miette::{Diagnostic, IntoDiagnostic, Report, WrapErr};
-use purkinje_base::atomic;
+use miette::{Diagnostic, IntoDiagnostic, WrapErr};
 
 /// The reader of standard output has gone (`purkinje ... | head`), which is no failure.
 #[derive(Debug)]
@@ -108,64 +106,12 @@ pub fn columns() -> usize {
         .unwrap_or(100)
 }
 
-/// A file under construction beside its final place: it appears there whole, or not at all.
-pub struct NewFile(atomic::NewFile);
-
-impl NewFile {
-    /// Begins a file that will be `path`; its folder is made if need be.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or written to.
-    pub fn begin(path: &Path) -> miette::Result<Self> {
-        let folder = atomic::folder_of(path);
-        fs::create_dir_all(folder)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot make the folder `{}`", folder.display()))?;
-        if path.is_dir() {
-            return Err(miette::miette!(
-                "cannot write `{}`: it is a folder; name a file",
-                path.display()
-            ));
-        }
-        match atomic::NewFile::begin(path) {
-            Ok(new) => Ok(NewFile(new)),
-            Err(error) => Err(cannot_write(path, error)),
-        }
-    }
-
-    /// The file to write to.
-    pub fn file(&mut self) -> &mut fs::File {
-        self.0.file()
-    }
-
-    /// Puts the file into its place.
-    ///
-    /// # Errors
-    /// When it cannot be synced or renamed.
-    pub fn finish(self) -> miette::Result<()> {
-        let path = self.0.path().to_owned();
-        self.0.finish().map_err(|error| cannot_write(&path, error))
-    }
-}
-
-/// Writes a whole file, or nothing.
+/// Writes a whole file, or nothing; its folder is made if need be.
 ///
 /// # Errors
 /// When the folder or the file cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> miette::Result<()> {
-    let mut new = NewFile::begin(path)?;
-    new.file()
-        .write_all(bytes)
-        .map_err(|e| cannot_write(path, e))?;
-    new.finish()
-}
-
-/// An error of writing `path`.
-pub fn cannot_write(path: &Path, error: io::Error) -> Report {
-    Err::<(), _>(error)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot write `{}`", path.display()))
-        .unwrap_err()
+    purkinje::files::write_file(path, bytes).shown()
 }
 
 /// A table in columns: words to the left, numbers to the right.
@@ -239,18 +185,5 @@ mod tests {
         table.row(["aVR", "-1.25"]);
         table.row(["I", "3"]);
         assert_eq!(table.to_string(), "lead     mV\naVR   -1.25\nI         3\n");
-    }
-
-    #[test]
-    fn a_file_is_whole_or_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b.txt");
-        let mut new = NewFile::begin(&path).unwrap();
-        new.file().write_all(b"half").unwrap();
-        drop(new);
-        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
-        write_file(&path, b"whole").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"whole");
-        assert!(write_file(&dir.path().join("a"), b"").is_err());
     }
 }

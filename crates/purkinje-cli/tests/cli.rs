@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use purkinje_models::checkpoint::{StateDict, read_safetensors, write_safetensors};
-use purkinje_store::{Status, Store, read_outcomes};
+use purkinje::models::checkpoint::{StateDict, read_safetensors, write_safetensors};
+use purkinje::store::{Status, Store, read_outcomes};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -846,7 +846,7 @@ fn the_groups_of_a_hug_head_have_names() {
     ok(embed(Made::get().classifier(), "12"));
     let (_, lines, _) = read_table(&out);
     let groups: Vec<&str> = lines.iter().map(|line| line["group"].as_str()).collect();
-    assert_eq!(groups, purkinje_models::hug::GROUP_NAMES);
+    assert_eq!(groups, purkinje::models::hug::GROUP_NAMES);
     ok(embed(Made::get().classifier(), "I,II"));
     let (_, lines, _) = read_table(&out);
     let groups: Vec<&str> = lines.iter().map(|line| line["group"].as_str()).collect();
@@ -1033,7 +1033,7 @@ fn systems_and_their_settings_are_in_the_help() {
     assert!(error.contains("mask-ratio = 0.8"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("other.safetensors");
-    let tensor = purkinje_models::checkpoint::NamedTensor {
+    let tensor = purkinje::models::checkpoint::NamedTensor {
         shape: vec![1],
         data: vec![0.0],
     };

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use purkinje_models::checkpoint::{read_safetensors, write_safetensors};
+use purkinje::models::checkpoint::{read_safetensors, write_safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use purkinje_datasets::import::PtbXl;
 use purkinje_record::{Digital, OpenOptions, Recording};
 use purkinje_signal::{Prepared, Preparer, Preprocess};
-use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Store, prepare};
 use purkinje_train::hubert::{HubertCutter, StoreCrops};
 use purkinje_train::source::{Cut, Look, SignalCutter, Source, StoreSignals, Window, as_stored};

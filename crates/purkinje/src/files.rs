@@ -58,3 +58,21 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|e| Error::file("write", path, e))?;
     new.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.txt");
+        let mut new = NewFile::begin(&path).unwrap();
+        new.file().write_all(b"half").unwrap();
+        drop(new);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0);
+        write_file(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert!(write_file(&dir.path().join("a"), b"").is_err());
+    }
+}

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use miette::{IntoDiagnostic, WrapErr, bail};
-use purkinje_figures::paper::{Marks, PaperOptions};
-use purkinje_figures::terminal::TerminalOptions;
-use purkinje_figures::{Svg, paper, raster, terminal};
-use purkinje_record::{LeadChoice, LeadSet, Recording};
-use purkinje_signal::Preprocess;
-use purkinje_signal::quality::{self, LimbLeads, Measures, Quality};
+use purkinje::figures::paper::{Marks, PaperOptions};
+use purkinje::figures::terminal::TerminalOptions;
+use purkinje::figures::{Svg, paper, raster, terminal};
+use purkinje::record::{LeadChoice, LeadSet, Recording};
+use purkinje::signal::Preprocess;
+use purkinje::signal::quality::{self, LimbLeads, Measures, Quality};
 use serde_json::{Value, json};
 
 use super::ReadArgs;
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         None => LeadChoice::Voltages,
     };
     let recording =
-        purkinje_record::open(&args.record, &args.read.options(leads)).map_err(|error| {
+        purkinje::record::open(&args.record, &args.read.options(leads)).map_err(|error| {
             let message = error.to_string();
             if message.contains("from the caller") {
                 miette::miette!(
@@ -160,7 +160,7 @@ impl Sight {
 
     fn terminal(&self, args: &Args) -> String {
         const WINDOW_S: f64 = 10.0;
-        /// Characters left of a strip, see `purkinje_figures::terminal`.
+        /// Characters left of a strip, see `purkinje::figures::terminal`.
         const GUTTER: usize = 9;
         let columns = output::columns().clamp(24, 160);
         let options = TerminalOptions {

@@ -22,10 +22,10 @@ use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::Registry;
 use purkinje::keys::Described;
+use purkinje::models::compat::Compat;
+use purkinje::record::{LeadChoice, LeadSet, OpenOptions, Unit};
+use purkinje::signal::Preprocess;
 use purkinje::train::Span;
-use purkinje_models::compat::Compat;
-use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
-use purkinje_signal::Preprocess;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
@@ -226,8 +226,8 @@ pub fn compat(text: &str) -> Result<Compat, String> {
 }
 
 /// `5%` or a number of records.
-pub fn failure_limit(text: &str) -> Result<purkinje_store::FailureLimit, String> {
-    use purkinje_store::FailureLimit;
+pub fn failure_limit(text: &str) -> Result<purkinje::store::FailureLimit, String> {
+    use purkinje::store::FailureLimit;
     let wrong =
         || format!("`{text}` is no limit: expected a share (5%) or a number of records (20)");
     match text.trim().strip_suffix('%') {
@@ -266,17 +266,17 @@ pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Re
 }
 
 /// How many of `records` may fail.
-pub fn allowed(limit: purkinje_store::FailureLimit, records: usize) -> usize {
+pub fn allowed(limit: purkinje::store::FailureLimit, records: usize) -> usize {
     match limit {
-        purkinje_store::FailureLimit::Count(count) => count,
-        purkinje_store::FailureLimit::Share(share) => (share * records as f64) as usize,
+        purkinje::store::FailureLimit::Count(count) => count,
+        purkinje::store::FailureLimit::Share(share) => (share * records as f64) as usize,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use purkinje_store::FailureLimit;
+    use purkinje::store::FailureLimit;
 
     #[test]
     fn lengths_are_updates_epochs_or_fractions() {

@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::{IntoDiagnostic, WrapErr, miette};
-use purkinje_datasets::import::{
+use purkinje::datasets::import::{
     ImportOptions, Importer, LabelTable, TableColumns, data_sets, importer, usual_preprocess,
 };
-use purkinje_record::LeadSet;
-use purkinje_signal::Preprocess;
-use purkinje_store::{
+use purkinje::record::LeadSet;
+use purkinje::signal::Preprocess;
+use purkinje::store::{
     FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
     SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,
 };
@@ -320,7 +320,7 @@ impl Watch {
     }
 }
 
-impl purkinje_store::Progress for Watch {
+impl purkinje::store::Progress for Watch {
     fn begin(&self, total: usize, done: usize) {
         let progress = self
             .progress

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use clap::Subcommand;
 use miette::{IntoDiagnostic, miette};
-use purkinje_store::leakage::{RecordRef, SignalPair, leakage};
-use purkinje_store::{QualityFilter, Split, Store, merge};
+use purkinje::store::leakage::{RecordRef, SignalPair, leakage};
+use purkinje::store::{QualityFilter, Split, Store, merge};
 
 use super::prepare::parts;
 use super::store_export;

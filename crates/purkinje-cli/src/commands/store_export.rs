@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use miette::{IntoDiagnostic, miette};
-use purkinje_datasets::export::{ExportError, ExportOptions, Exported, Layout, export};
-use purkinje_signal::Preprocess;
-use purkinje_store::{QualityFilter, Store};
+use purkinje::datasets::export::{ExportError, ExportOptions, Exported, Layout, export};
+use purkinje::signal::Preprocess;
+use purkinje::store::{QualityFilter, Store};
 
 use crate::output::{self, count, printable};
 use crate::progress::Progress;

@@ -83,7 +83,13 @@ pub fn demo(
     let store_dir = options.out.join("store");
     let contract = Preprocess::clear_ptbxl();
     let importer = PtbXl::new(&source);
-    let summary = prepare(&importer, &contract, &store_dir, &PrepareOptions::default(), &())?;
+    let summary = prepare(
+        &importer,
+        &contract,
+        &store_dir,
+        &PrepareOptions::default(),
+        &(),
+    )?;
     let store = Store::open(&store_dir)?;
 
     let run = options.out.join("run");
@@ -105,17 +111,30 @@ pub fn demo(
     let probing = ProbeOptions {
         name: Some(format!("{} {SIZE}", about.title)),
         tasks: options.tasks.clone(),
-        heads: about.frozen_heads.iter().map(|head| (*head).to_owned()).collect(),
+        heads: about
+            .frozen_heads
+            .iter()
+            .map(|head| (*head).to_owned())
+            .collect(),
         seed: options.seed,
         ..ProbeOptions::default()
     };
     let found = probe(&model, &store, &probing, reporter)?;
     for classifier in &found.classifiers {
         let folder = format!("{}-{}", classifier.task, classifier.head);
-        classifier.model.save(&options.out.join(folder), &classifier.made)?;
+        classifier
+            .model
+            .save(&options.out.join(folder), &classifier.made)?;
     }
     let report = options.out.join("report.html");
-    let page = page::page(options, &store, &summary, &model, &found.tables, start.elapsed())?;
+    let page = page::page(
+        options,
+        &store,
+        &summary,
+        &model,
+        &found.tables,
+        start.elapsed(),
+    )?;
     write_file(&report, page.as_bytes())?;
     Ok(Demonstrated {
         tables: found.tables,

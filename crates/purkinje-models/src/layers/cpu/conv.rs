@@ -4,9 +4,7 @@
 //! unfolded matrix is the sequence itself seen through overlapping rows.
 
 use purkinje_compute::by_rows::product_by_rows;
-use purkinje_compute::matmul::{
-    View, product, product_add, product_over, unwritten, written,
-};
+use purkinje_compute::matmul::{View, product, product_add, product_over, unwritten, written};
 use rayon::prelude::*;
 
 use super::{Activation, NORM_BLOCK};
