@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
+use purkinje_datasets::import::Folder;
 use purkinje_signal::Preprocess;
-use purkinje_store::import::Folder;
 use purkinje_store::{PrepareOptions, Store, prepare};
 use serde_json::json;
 

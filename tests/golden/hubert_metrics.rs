@@ -1,11 +1,11 @@
 //! How HuBERT-ECG is judged: kind `metrics`.
 
+use purkinje_base::challenge::ChallengeWeights;
 use purkinje_eval::bootstrap::percentile_interval;
 use purkinje_eval::challenge::{ChallengeScore, renamed};
 use purkinje_eval::crops::{Aggregation, aggregate, probabilities_released};
 use purkinje_eval::metrics::{Confusion, Ranking, SingleClass, column, macro_mean};
 use purkinje_eval::multi_class::{multi_class, softmax};
-use purkinje_store::import::ChallengeWeights;
 use serde_json::Value;
 
 use crate::Check;

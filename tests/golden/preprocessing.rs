@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use purkinje_datasets::import::{DERI_MIN_WORDS, deri_report};
 use purkinje_record::LeadSet;
 use purkinje_signal::filter::Decimator;
 use purkinje_signal::hubert_input::{
@@ -9,7 +10,6 @@ use purkinje_signal::hubert_input::{
 };
 use purkinje_signal::preprocess::{Filter, Preparer, Preprocess, Scale, Step};
 use purkinje_signal::resample;
-use purkinje_store::import::{DERI_MIN_WORDS, deri_report};
 use purkinje_train::class_weights;
 use serde_json::Value;
 

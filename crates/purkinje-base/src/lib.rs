@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod atomic;
+pub mod challenge;
 pub mod legacy_random;
 pub mod npy;
 pub mod random;

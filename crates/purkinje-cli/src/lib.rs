@@ -6,13 +6,10 @@
 #![deny(missing_docs)]
 
 mod commands;
-mod device;
-mod model;
 mod output;
 mod progress;
 #[allow(unsafe_code)]
 mod system;
-mod tokens;
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -67,11 +64,10 @@ struct Global {
 /// writes to the standard streams.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> ExitCode {
     system::tune_allocator();
-    let mut command = commands::with_settings(Cli::command(), registry);
-    let matches = command.try_get_matches_from_mut(args);
-    let matches = matches.unwrap_or_else(|error| error.exit());
-    let cli =
-        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
+    let cli = match Cli::from_arg_matches(&command(registry).get_matches_from(args)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     start_log(&cli.global);
     progress::set_quiet(cli.global.quiet);
     if let Some(threads) = cli.global.threads {
@@ -88,6 +84,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line for these systems.
+fn command(registry: &Registry) -> clap::Command {
+    commands::with_systems(Cli::command(), registry)
 }
 
 /// An error with its causes, each said once: many errors of the libraries quote their cause in their own sentence.
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn options_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        command(&Registry::default()).debug_assert();
     }
 
     #[test]

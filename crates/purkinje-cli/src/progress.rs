@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::output;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Time between two plain lines.
@@ -47,6 +48,15 @@ impl purkinje::Reporter for Bars {
 
     fn note(&self, text: &str) {
         note(text);
+    }
+
+    fn table(&self, table: &purkinje::reporter::Table) {
+        let mut shown = output::Table::new(0, table.header.iter());
+        for row in &table.rows {
+            shown.row(row.iter());
+        }
+        // A reader that has gone is found out again at the end.
+        let _ = suspended(|| output::print(&format!("{shown}\n")));
     }
 
     fn stop_requested(&self) -> bool {

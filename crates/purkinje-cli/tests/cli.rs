@@ -960,11 +960,8 @@ fn checkpoints_go_out_as_they_came_in() {
     }
 
     let import = |file: &Path, out: &Path, extra: &[&str]| {
-        let mut args = vec![
-            "import-checkpoint".into(),
-            "clear".into(),
-            file.as_os_str().to_owned(),
-        ];
+        // Its system is found out.
+        let mut args = vec!["import-checkpoint".into(), file.as_os_str().to_owned()];
         args.extend(["--out".into(), out.as_os_str().to_owned()]);
         let heads = ["--heads", "4", "--decoder-heads", "4"];
         args.extend(heads.iter().chain(extra).map(Into::into));
@@ -1010,6 +1007,43 @@ fn checkpoints_go_out_as_they_came_in() {
         "{error}"
     );
     assert!(!none.exists());
+}
+
+#[test]
+fn systems_and_their_settings_are_in_the_help() {
+    let help = ok(run!("pretrain", "--help"));
+    assert!(help.contains("clear") && help.contains("hubert"), "{help}");
+    let help = ok(run!("pretrain", "hubert", "--help"));
+    for expected in ["clusters=100,500", "layer=", "tiny (", "--patience"] {
+        assert!(help.contains(expected), "{expected}\n{help}");
+    }
+    let help = ok(run!("import-checkpoint", "--help"));
+    assert!(help.contains("mask=additive"), "{help}");
+    let out = Made::get().dir.path().join("never");
+    let error = failed(run!(
+        "pretrain",
+        "clear",
+        "--data",
+        Made::get().store(),
+        "--out",
+        &out,
+        "--set",
+        "clusters=5"
+    ));
+    assert!(error.contains("mask-ratio = 0.8"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("other.safetensors");
+    let tensor = purkinje_models::checkpoint::NamedTensor {
+        shape: vec![1],
+        data: vec![0.0],
+    };
+    let other: StateDict = [("conv1.weight".to_owned(), tensor)].into_iter().collect();
+    write_safetensors(&file, &other, &Default::default()).unwrap();
+    let error = failed(run!("import-checkpoint", &file, "--out", &out));
+    assert!(
+        error.contains("conv1.weight") && error.contains("clear or hubert"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -287,7 +287,6 @@ fn heads_are_fitted_judged_saved_and_exported() {
     ok(run!("export-checkpoint", "--model", &tuned, "--out", &file));
     ok(run!(
         "import-checkpoint",
-        "hubert",
         &file,
         "--heads",
         "2",
@@ -361,10 +360,10 @@ fn pre_training_goes_through_its_iterations_and_resumes_to_the_same_bits() {
             ["pretrain", "hubert", "--data"].map(Into::into).into();
         args.extend([made.at("store").into(), "--out".into(), out.into()]);
         let fixed = [
-            "--clusters",
-            "6,4+5",
-            "--curve",
-            "3",
+            "--set",
+            "clusters=6,4+5",
+            "--set",
+            "curve=3",
             "--epochs",
             "1",
             "--batch",
@@ -375,7 +374,7 @@ fn pre_training_goes_through_its_iterations_and_resumes_to_the_same_bits() {
     };
     let whole = made.at("run");
     let said = ok(run(&whole, &[]));
-    assert!(said.contains("iteration 2, step 3 of 3"), "{said}");
+    assert!(said.contains("iteration-2, step 3 of 3"), "{said}");
     let weights = std::fs::read(whole.join("model/model.safetensors")).unwrap();
     for number in [1, 2] {
         let dir = whole.join(format!("iteration-{number}"));

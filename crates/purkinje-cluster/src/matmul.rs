@@ -1,13 +1,12 @@
 //! Which centre is nearest: the one module of this crate with `unsafe` code.
 
-use gemm::{Parallelism, gemm};
+use purkinje_compute::matmul::{View, product_over};
+#[cfg(target_arch = "x86_64")]
+use purkinje_compute::transpose::{LANES, transposed};
 
 /// Rows of one share of work. Without AVX-512 their products with all centres are held at once: with 1000 clusters 1 MB.
 pub(crate) const BLOCK_ROWS: usize = 256;
 
-/// Numbers of a vector of AVX-512.
-#[cfg(target_arch = "x86_64")]
-const LANES: usize = 16;
 /// Vectors of rows whose products with [`TILE`] centres stay in registers: 24 of 32 hold sums.
 #[cfg(target_arch = "x86_64")]
 const VECTORS: usize = 4;
@@ -65,32 +64,13 @@ impl<'a> Nearest<'a> {
         if n == 0 {
             return;
         }
-        // SAFETY: `centers` holds clusters x width values and `rows` n x width, both row-major, as the sizes say (the
-        // first by construction, the second by the assertion above); `products` was resized to clusters x n and,
-        // borrowed mutably, overlaps neither. Strides are far below isize::MAX, as the slices are.
-        unsafe {
-            gemm(
-                clusters,
-                n,
-                self.width,
-                scratch.products.as_mut_ptr(),
-                1,
-                n as isize,
-                false,
-                self.centers.as_ptr(),
-                1,
-                self.width as isize,
-                rows.as_ptr(),
-                self.width as isize,
-                1,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
-        }
+        product_over(
+            &mut scratch.products,
+            [clusters, n, self.width],
+            View::rows(self.centers, self.width),
+            View::rows(rows, self.width).t(),
+            1.0,
+        );
         scratch.best.clear();
         scratch.best.resize(n, f32::INFINITY);
         #[cfg(target_arch = "x86_64")]
@@ -178,9 +158,7 @@ impl<'a> Nearest<'a> {
 #[target_feature(enable = "avx512f")]
 fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
     use std::arch::x86_64::{
-        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_castpd_ps, _mm512_castps_pd,
-        _mm512_maskz_loadu_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd,
-        _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+        __m512, _MM_HINT_T0, _mm_prefetch, _mm512_maskz_loadu_ps, _mm512_storeu_ps,
     };
     let count = rows.len() / width;
     assert!(count > 0 && out.len() >= (width - 1) * stride + LANES);
@@ -195,41 +173,10 @@ fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
             // asked for.
             unsafe { _mm512_maskz_loadu_ps(mask, rows.as_ptr().add(at)) }
         });
-        // Pairs, then fours of neighbouring rows within each quarter of a vector.
-        let pairs: [__m512; LANES] = std::array::from_fn(|i| match i % 2 {
-            0 => _mm512_unpacklo_ps(tile[i], tile[i + 1]),
-            _ => _mm512_unpackhi_ps(tile[i - 1], tile[i]),
-        });
-        let fours: [__m512; LANES] = std::array::from_fn(|i| {
-            let at = i / 4 * 4 + i % 4 / 2;
-            let (a, b) = (_mm512_castps_pd(pairs[at]), _mm512_castps_pd(pairs[at + 2]));
-            _mm512_castpd_ps(match i % 2 {
-                0 => _mm512_unpacklo_pd(a, b),
-                _ => _mm512_unpackhi_pd(a, b),
-            })
-        });
-        // Quarter q of `fours[4 g + c]` is rows 4 g .. 4 g + 3 of column 4 q + c: the quarters change places.
-        for c in 0..4 {
-            let (a, b) = (fours[c], fours[4 + c]);
-            let even = _mm512_shuffle_f32x4::<0x88>(a, b);
-            let odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
-            let (a, b) = (fours[8 + c], fours[12 + c]);
-            let below_even = _mm512_shuffle_f32x4::<0x88>(a, b);
-            let below_odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
-            let columns = [
-                _mm512_shuffle_f32x4::<0x88>(even, below_even),
-                _mm512_shuffle_f32x4::<0x88>(odd, below_odd),
-                _mm512_shuffle_f32x4::<0xdd>(even, below_even),
-                _mm512_shuffle_f32x4::<0xdd>(odd, below_odd),
-            ];
-            for (q, column) in columns.into_iter().enumerate() {
-                let k = 4 * q + c;
-                if k < here {
-                    // SAFETY: first + k is below `width`, so that by the assertion above `out` holds sixteen numbers
-                    // from here on; no alignment is asked for.
-                    unsafe { _mm512_storeu_ps(out.as_mut_ptr().add((first + k) * stride), column) };
-                }
-            }
+        for (column, k) in transposed(tile).into_iter().zip(first..width) {
+            // SAFETY: k is below `width`, so that by the assertion above `out` holds sixteen numbers from here on; no
+            // alignment is asked for.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(k * stride), column) };
         }
     }
 }

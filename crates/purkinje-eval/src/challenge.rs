@@ -1,6 +1,6 @@
 //! The score of the PhysioNet/CinC Challenges of 2020 and 2021: confusions cost what the table of weights says.
 
-use purkinje_store::import::{ChallengeWeights, scored_names};
+use purkinje_base::challenge::{ChallengeWeights, SCORED_NAMES};
 
 use crate::EvalError;
 use crate::error::check_length;
@@ -48,7 +48,7 @@ impl ChallengeScore {
     pub fn published<S: AsRef<str>>(classes: &[S]) -> Self {
         let published = ChallengeWeights::published();
         let named = ChallengeWeights {
-            codes: scored_names().into_iter().map(|name| vec![name]).collect(),
+            codes: SCORED_NAMES.map(|name| vec![name.to_owned()]).to_vec(),
             weights: published.weights.clone(),
         };
         Self::new(classes, &named)

@@ -29,11 +29,11 @@ pub mod crops;
 mod error;
 mod evaluate;
 pub mod fraction;
-mod matmul;
 pub mod metrics;
 pub mod multi_class;
 pub mod probe;
 pub mod report;
+mod sums;
 pub mod survival;
 
 pub use error::EvalError;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::import::ImportError;
+use crate::source::ImportError;
 
 /// An error of writing, opening or reading a store.
 #[derive(Debug, Error)]
@@ -193,7 +193,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// An [`StoreError::Io`] for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError::Io {
             action,

@@ -1,5 +1,5 @@
 //! Everything a store asks of the place it lives in: whole files that appear at once, files that grow by
-//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and [`crate::map`]).
+//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and `map.rs`).
 //!
 //! What one of these functions has done survives a crash of the machine.
 
@@ -15,19 +15,25 @@ use crate::error::StoreError;
 pub(crate) const PARTIAL: &str = ".partial";
 
 /// The name under which `path` is written before it is complete.
-pub(crate) fn partial(path: &Path) -> PathBuf {
+pub fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(PARTIAL);
     PathBuf::from(name)
 }
 
 /// Makes a folder and those above it.
-pub(crate) fn create_dir(dir: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be made.
+pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io("create the folder", dir))
 }
 
 /// Names of the files in a folder, in order; none if there is no such folder.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be listed.
+pub fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -100,12 +106,18 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Gives a file or folder that was written and synced under its partial name its own.
-pub(crate) fn appear(path: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be renamed.
+pub fn appear(path: &Path) -> Result<(), StoreError> {
     rename(&partial(path), path)
 }
 
 /// Renames a file or folder for good.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`] when it cannot be renamed.
+pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     atomic::rename(from, to).map_err(StoreError::io("rename", from))
 }
 
@@ -133,7 +145,10 @@ pub(crate) fn append(path: &Path, length: u64, bytes: &[u8]) -> Result<(), Store
 }
 
 /// Removes a file; whether there was one.
-pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`] when it is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -142,7 +157,7 @@ pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// A file of lines to which one process at a time adds.
-pub(crate) struct Journal {
+pub struct Journal {
     file: File,
     path: PathBuf,
 }
@@ -151,8 +166,8 @@ impl Journal {
     /// Opens or creates the journal and locks it until this value is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another process holds it.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// [`StoreError::Busy`] if another process holds it, [`StoreError::Io`] when it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -5,14 +5,15 @@
 //! record of the source. Shards are uncompressed Arrow IPC files: this library maps them into
 //! memory, and pyarrow, polars, DuckDB and Hugging Face datasets read them as they are.
 //!
-//! - [`prepare`] makes a store from a source of records ([`import`]); it can be interrupted anywhere and
+//! - [`prepare`] makes a store from a source of records ([`source`]); it can be interrupted anywhere and
 //!   continued, and gives the same bytes for any number of threads.
 //! - [`Store`] gives any row at any time without copying samples.
 //! - [`StoreWriter`] writes rows of any other origin.
 //!
 //! ```no_run
 //! use purkinje_signal::Preprocess;
-//! use purkinje_store::{PrepareOptions, Split, Store, import::PtbXl, prepare};
+//! use purkinje_datasets::import::PtbXl;
+//! use purkinje_store::{PrepareOptions, Split, Store, prepare};
 //!
 //! # fn main() -> Result<(), purkinje_store::StoreError> {
 //! let source = PtbXl::new("physionet.org/files/ptb-xl/1.0.3");
@@ -35,9 +36,7 @@
 
 mod columns;
 mod error;
-pub mod export;
-mod files;
-pub mod import;
+pub mod files;
 mod labels;
 pub mod leakage;
 mod map;
@@ -49,6 +48,7 @@ mod quantise;
 mod schema;
 mod shard;
 mod signal_hash;
+pub mod source;
 mod split;
 mod store;
 mod writer;

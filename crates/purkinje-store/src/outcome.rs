@@ -80,7 +80,7 @@ pub fn read_outcomes(store: &Path) -> Result<Vec<Outcome>, StoreError> {
 }
 
 /// A relative path with `/` between its parts, whatever the system writes.
-pub(crate) fn portable(path: &Path) -> String {
+pub fn portable(path: &Path) -> String {
     path.components()
         .map(|part| part.as_os_str().to_string_lossy())
         .collect::<Vec<_>>()

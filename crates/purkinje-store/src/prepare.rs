@@ -13,7 +13,6 @@ use rayon::prelude::*;
 use crate::columns::{Mark, NewRow};
 use crate::error::StoreError;
 use crate::files;
-use crate::import::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::outcome::{Outcome, Status, portable, read_outcomes};
 use crate::parts::{Part, part_of_file};
 use crate::quality_filter::QualityFilter;
@@ -22,6 +21,7 @@ use crate::schema::{
     DESCRIPTION_FILE, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, Split, StoreInfo,
 };
 use crate::signal_hash::signal_hash;
+use crate::source::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::split::SplitRule;
 use crate::writer::{Begin, JOURNAL_FILE, MAX_RECORD_VALUES, StoreSpec, StoreWriter};
 

@@ -1,8 +1,8 @@
 //! Which part of a data set a record belongs to.
 
 use crate::error::StoreError;
-use crate::import::Item;
 use crate::schema::Split;
+use crate::source::Item;
 use purkinje_base::legacy_random::train_test_split;
 
 /// How records are divided into parts.

@@ -4,9 +4,9 @@ mod common;
 
 use std::path::Path;
 
+use purkinje_datasets::import::{Catalogue, ImportError, Importer, Item, PtbXl, PtbXlRate};
 use purkinje_record::{LeadSet, RecordError, Recording};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Catalogue, ImportError, Importer, Item, PtbXl, PtbXlRate};
 use purkinje_store::leakage::{LeakageReport, leakage};
 use purkinje_store::{Split, Store, prepare};
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use purkinje_datasets::import::{Folder, PtbXl};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Folder, PtbXl};
 use purkinje_store::{
     FailureLimit, Outcome, PrepareOptions, Progress, Store, StoreError, merge, prepare,
 };

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use purkinje_datasets::import::{
+    Catalogue, Folder, ImportError, Importer, Item, LabelTable, PtbXl,
+};
 use purkinje_record::{Lead, LeadSet};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Catalogue, Folder, ImportError, Importer, Item, LabelTable, PtbXl};
 use purkinje_store::{
     FailureLimit, Outcome, PrepareOptions, Progress, Status, Store, StoreError, prepare,
     read_outcomes,

@@ -4,8 +4,8 @@
 
 mod common;
 
+use purkinje_datasets::import::{Catalogue, ImportError, Importer, Item, PtbXl};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Catalogue, ImportError, Importer, Item, PtbXl};
 use purkinje_store::{Store, prepare};
 
 use common::{ptb_xl, python, small_shards};

@@ -5,8 +5,8 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use purkinje_datasets::import::{Folder, Importer, Physionet2021, PtbXl};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::{Folder, Importer, Physionet2021, PtbXl};
 use purkinje_store::{
     PrepareOptions, QualityFilter, Row, Status, Store, StoreError, prepare, read_outcomes,
 };

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use purkinje_datasets::import::PtbXl;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_signal::quality::{LimbLeads, Measures};
-use purkinje_store::import::PtbXl;
 use purkinje_store::{
     Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, Row, Split, Status, Store, StoreError,
     StoreSpec, StoreWriter, prepare,

@@ -60,6 +60,14 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A published checkpoint that leaves parameters of its model open.
+    #[error("`{}` does not fill the model: {}; nothing was written", .file.display(), crate::import::unfilled(.report))]
+    Unfilled {
+        /// The file.
+        file: PathBuf,
+        /// What became of every tensor.
+        report: Box<purkinje_models::checkpoint::KeyReport>,
+    },
     /// Something a system cannot do.
     #[error("{capability}: {system} cannot do this; {}", systems_that_can(.able))]
     Unsupported {

@@ -7,7 +7,7 @@ use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Context;
 use toml::Table;
 
-use crate::finetune::{self, FinetuneConfig, Job, Tuned};
+use crate::finetune::{self, FinetuneConfig, Finetunes, Job, Tuned};
 use crate::network::{Loaded, Network, Seen, head_named, values};
 use crate::probe::FrozenHead;
 use crate::registry::{Complete, Entry, Registry, sized};
@@ -147,7 +147,7 @@ impl<S: Complete> Learns for Loaded<S> {
 
     fn check_finetuning(&self, config: &FinetuneConfig) -> Result<()> {
         let head = head_named::<S>(&config.head)?;
-        S::check(config)?;
+        <S as Finetunes>::check(config)?;
         let names = finetune::head_names::<S>(head, self.encoder.width(), 1);
         S::learning(config, S::config(&self.encoder), &names).map(|_| ())
     }

@@ -13,6 +13,7 @@ use purkinje_store::Store;
 use purkinje_train::source::Look;
 use serde_json::Value;
 
+use crate::import::Exports;
 use crate::learns::Learns;
 use crate::registry::Complete;
 use crate::system::{About, Level, LevelVectors, Parts, Rows, Sight, Stretch, System};
@@ -43,7 +44,7 @@ pub trait SeenRows: Sync {
 ///
 /// It is immutable and works through `&self`. What a system cannot do is [`Error::Unsupported`], or an empty list where
 /// capabilities are listed.
-pub trait Network: Learns + Send + Sync {
+pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Its system.
     fn about(&self) -> &'static About;
 
@@ -147,6 +148,11 @@ pub struct Loaded<S: System> {
     pub encoder: S::Encoder,
     /// The head, and its outputs.
     pub head: Option<(S::Head, usize)>,
+}
+
+/// A network as one of the system `S`, if it is one.
+pub fn loaded<S: System>(network: &dyn Network) -> Option<&Loaded<S>> {
+    (network as &dyn Any).downcast_ref()
 }
 
 type Input<S> = <<S as System>::Encoder as Encoder>::Input;

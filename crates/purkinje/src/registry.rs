@@ -3,25 +3,28 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use purkinje_models::checkpoint::StateDict;
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use serde_json::Value;
 
 use crate::finetune::Finetunes;
+use crate::import::{AnyImports, Imports};
 use crate::learns::LearnsAny;
 use crate::network::{Loaded, Network};
+use crate::pretrain::{AnyPretrains, Pretrains};
 use crate::system::{About, System};
 use crate::systems::{Clear, Hubert};
 use crate::{Device, Error, Result};
 
 /// A system with all its parts.
-pub trait Complete: System + Finetunes {}
+pub trait Complete: System + Finetunes + Pretrains + Imports {}
 
-impl<S: System + Finetunes> Complete for S {}
+impl<S: System + Finetunes + Pretrains + Imports> Complete for S {}
 
 /// A system as an object.
-pub trait AnySystem: LearnsAny + Send + Sync {
+pub trait AnySystem: AnyPretrains + AnyImports + LearnsAny + Send + Sync {
     /// What it is.
     fn about(&self) -> &'static About;
 
@@ -59,6 +62,7 @@ pub trait AnySystem: LearnsAny + Send + Sync {
     ) -> Result<Arc<dyn Network>>;
 }
 
+/// A system's entry in a registry.
 pub(crate) struct Entry<S>(PhantomData<fn() -> S>);
 
 impl<S: Complete> AnySystem for Entry<S> {
@@ -192,5 +196,48 @@ impl Registry {
                 .map(|about| about.title.to_owned())
                 .collect(),
         }
+    }
+
+    /// The system whose encoder these tensors hold.
+    ///
+    /// # Errors
+    /// When no system knows one of their names.
+    pub fn recognise(&self, found: &StateDict) -> Result<&dyn AnySystem> {
+        let known = |system: &&dyn AnySystem| found.names().any(|name| system.recognises(name));
+        self.systems().find(known).ok_or_else(|| {
+            Error::invalid(format!(
+                "none of its {} tensors (the first is `{}`) belongs to an encoder of {}",
+                found.len(),
+                found.names().next().unwrap_or_default(),
+                self.names().join(" or ")
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_models::checkpoint::NamedTensor;
+
+    #[test]
+    fn systems_are_known_by_name_and_by_their_tensors() {
+        let registry = Registry::default();
+        let device = Device::cpu();
+        for system in registry.systems() {
+            let name = system.about().name;
+            assert!(registry.named(name).is_some());
+            let size = system.about().sizes[0].name;
+            let network = system.random(size, Compat::Paper, 0, &device).unwrap();
+            let known = registry.recognise(&network.published()).unwrap();
+            assert_eq!(known.about().name, name);
+        }
+        let tensor = NamedTensor {
+            shape: vec![],
+            data: vec![0.0],
+        };
+        let other = [("conv1.weight".to_owned(), tensor)].into_iter().collect();
+        let error = registry.recognise(&other).err().map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.contains("conv1.weight")));
     }
 }

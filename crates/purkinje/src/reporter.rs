@@ -15,11 +15,25 @@ pub trait Reporter: Send + Sync {
         let _ = text;
     }
 
+    /// Numbers worth seeing while the work goes on.
+    fn table(&self, table: &Table) {
+        let _ = table;
+    }
+
     /// Whether the work should stop. It is asked between batches and steps; the work then ends with
     /// [`Error::Stopped`](crate::Error::Stopped), or resumably.
     fn stop_requested(&self) -> bool {
         false
     }
+}
+
+/// Numbers in rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Table {
+    /// The names of the columns.
+    pub header: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// One piece of work.

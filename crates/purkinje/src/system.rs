@@ -294,6 +294,12 @@ pub trait System: Sized + Send + Sync + 'static {
         seed: u64,
     ) -> Result<Rows<'a, Self::Encoder>, TrainError>;
 
+    /// A contract as it is used where a behaviour is followed.
+    fn followed(contract: Preprocess, compat: Compat) -> Preprocess {
+        let _ = compat;
+        contract
+    }
+
     /// Whether two recordings can be in one batch.
     fn alike(a: &<Self::Encoder as Encoder>::Input, b: &<Self::Encoder as Encoder>::Input) -> bool;
 

@@ -1,7 +1,7 @@
 //! `purkinje completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
+use purkinje::Registry;
 
 /// Options of `completions`.
 #[derive(clap::Args, Debug)]
@@ -11,11 +11,11 @@ pub struct Args {
 }
 
 /// Prints the completions.
-pub fn run(args: Args) -> miette::Result<()> {
+pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(
         args.shell,
-        &mut crate::Cli::command(),
+        &mut crate::command(registry),
         "purkinje",
         &mut script,
     );

@@ -1,7 +1,7 @@
 //! `purkinje data-sets`: what `prepare` knows by name.
 
 use miette::IntoDiagnostic;
-use purkinje_store::import::{DataSet, ImportOptions, data_set, data_sets, usual_preprocess};
+use purkinje_datasets::import::{DataSet, ImportOptions, data_set, data_sets, usual_preprocess};
 use serde_json::json;
 
 use crate::output;

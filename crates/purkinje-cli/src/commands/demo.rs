@@ -5,18 +5,16 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use miette::{IntoDiagnostic, Result, miette};
-use purkinje::{Device, Model, ProbeOptions};
+use purkinje::{Device, Model, PretrainOptions, ProbeOptions, Registry, pretrain};
+use purkinje_datasets::import::PtbXl;
 use purkinje_eval::report::ResultTable;
 use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
 use purkinje_figures::page::{Page, Table};
 use purkinje_figures::paper::{self, Marks, PaperOptions};
-use purkinje_models::clear::{Clear, ClearConfig};
 use purkinje_signal::Preprocess;
-use purkinje_store::import::PtbXl;
 use purkinje_store::{PrepareOptions, Split, Store, Summary, prepare};
 use purkinje_train::run_log::read_run_log;
 
-use super::pretrain::{ClearArgs, pretrain_clear};
 use crate::output::{self, Show as _};
 use crate::progress::{self, Bars, duration};
 
@@ -38,7 +36,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<()> {
+pub fn run(args: Args, registry: &Registry) -> Result<()> {
     let start = Instant::now();
     begin(&args.out)?;
     let source = args.out.join("ptb-xl");
@@ -60,22 +58,25 @@ pub fn run(args: Args) -> Result<()> {
     let store = Store::open(&store_dir).into_diagnostic()?;
 
     let run = args.out.join("run");
-    let (clear, _) = pretrain_clear(&ClearArgs {
+    let options = PretrainOptions {
+        system: "clear".into(),
         data: store_dir.clone(),
         out: run.clone(),
         size: Some("tiny".into()),
         epochs: Some(args.epochs),
         batch: Some(32),
         seed: Some(u64::from(args.seed)),
-        ..ClearArgs::default()
-    })?;
+        ..PretrainOptions::default()
+    };
+    pretrain(&options, &Device::cpu(), registry, &Bars).shown()?;
+    let model = Model::load_with(&run, &Device::cpu(), registry).shown()?;
 
-    let tables = probe_all(&args, &store, &run)?;
+    let tables = probe_all(&args, &store, &model)?;
     for table in &tables {
         output::print(&format!("\n{table}"))?;
     }
     let report = args.out.join("report.html");
-    let page = report_page(&args, &store, &summary, &clear, &tables, start)?;
+    let page = report_page(&args, &store, &summary, &model, &tables, start)?;
     output::write_file(&report, page.as_bytes())?;
     output::print(&format!(
         "\n{} in {}. {} test records are few: mind the intervals.\nReport: {}\n",
@@ -103,8 +104,7 @@ fn begin(out: &Path) -> Result<()> {
 }
 
 /// Linear and HUG heads on the encoder and on its twin with random weights.
-fn probe_all(args: &Args, store: &Store, run: &Path) -> Result<Vec<ResultTable>> {
-    let model = Model::load(run, &Device::cpu()).shown()?;
+fn probe_all(args: &Args, store: &Store, model: &Model) -> Result<Vec<ResultTable>> {
     let options = ProbeOptions {
         name: Some("CLEAR tiny".into()),
         tasks: args.task.clone(),
@@ -112,7 +112,7 @@ fn probe_all(args: &Args, store: &Store, run: &Path) -> Result<Vec<ResultTable>>
         seed: args.seed,
         ..ProbeOptions::default()
     };
-    let found = purkinje::probe(&model, store, &options, &Bars).shown()?;
+    let found = purkinje::probe(model, store, &options, &Bars).shown()?;
     for classifier in &found.classifiers {
         let folder = format!("{}-{}", classifier.task, classifier.head);
         let saved = classifier
@@ -127,18 +127,19 @@ fn report_page(
     args: &Args,
     store: &Store,
     summary: &Summary,
-    clear: &Clear,
+    model: &Model,
     tables: &[ResultTable],
     start: Instant,
 ) -> Result<String> {
-    let config: &ClearConfig = clear.config();
+    let network = model.network();
+    let config = network.config().shown()?;
     let count = |split| store.indices(split).len().to_string();
     let mut page = Page::new("Purkinje: from raw recordings to a diagnosis")
         .summary(&format!(
             "A CLEAR encoder of {} parameters was pre-trained for {} epochs on {} recordings without their labels; a linear and \
              a HUG head then learned the diagnoses from its frozen lead vectors. Everything here was computed in {} by \
              the program that wrote this page.",
-            clear.weights().count(),
+            network.weights().count(),
             args.epochs,
             count(Split::Train),
             duration(start.elapsed().as_secs_f64()),
@@ -147,7 +148,7 @@ fn report_page(
             ("Recordings", "PTB-XL 1.0.3, 100 Hz, 12 leads, 10 s (CC BY 4.0)".to_owned()),
             ("Stored / skipped / failed", format!("{} / {} / {}", summary.info.outcomes.ok, summary.info.outcomes.skipped, summary.info.outcomes.failed)),
             ("Training / validation / test", format!("{} / {} / {}", count(Split::Train), count(Split::Val), count(Split::Test))),
-            ("Encoder", format!("{} layers, width {}, {:?} mode", config.depth, config.embed_dim, config.compat)),
+            ("Encoder", format!("{} layers, width {}, {:?} mode", config["depth"], config["embed_dim"], network.compat())),
             ("Seed", args.seed.to_string()),
         ])
         .section("What the model reads")

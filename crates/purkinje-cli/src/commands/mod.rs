@@ -21,6 +21,8 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::Registry;
+use purkinje::keys::Described;
+use purkinje::train::Span;
 use purkinje_models::compat::Compat;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje_signal::Preprocess;
@@ -68,18 +70,83 @@ impl Command {
             Command::Prepare(args) => prepare::run(args),
             Command::DataSets(args) => data_sets::run(args),
             Command::Store(args) => store::run(args),
-            Command::Pretrain(args) => pretrain::run(args),
+            Command::Pretrain(args) => pretrain::run(args, registry),
             Command::Probe(args) => probe::run(args, registry),
             Command::Finetune(args) => finetune::run(*args, registry),
             Command::Evaluate(args) => evaluate::run(args, registry),
             Command::Embed(args) => embed::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),
-            Command::ImportCheckpoint(args) => import_checkpoint::run(args),
-            Command::ExportCheckpoint(args) => export_checkpoint::run(args),
-            Command::Demo(args) => demo::run(args),
-            Command::Completions(args) => completions::run(args),
+            Command::ImportCheckpoint(args) => import_checkpoint::run(args, registry),
+            Command::ExportCheckpoint(args) => export_checkpoint::run(args, registry),
+            Command::Demo(args) => demo::run(args, registry),
+            Command::Completions(args) => completions::run(args, registry),
         }
     }
+}
+
+/// The command line with what depends on the systems there are.
+pub fn with_systems(command: clap::Command, registry: &Registry) -> clap::Command {
+    command
+        .mut_subcommand("pretrain", |own| pretrain::with_systems(own, registry))
+        .mut_subcommand("import-checkpoint", |own| {
+            import_checkpoint::with_systems(own, registry)
+        })
+        .mut_subcommand("finetune", |own| {
+            own.after_help(finetune::settings_help(registry))
+        })
+}
+
+/// A setting of a system with its value.
+#[derive(Clone, Debug)]
+pub struct Assignment(String, String);
+
+impl std::str::FromStr for Assignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                Ok(Assignment(key.trim().to_owned(), value.to_owned()))
+            }
+            _ => Err("expected KEY=VALUE".to_owned()),
+        }
+    }
+}
+
+impl From<Assignment> for (String, String) {
+    fn from(Assignment(key, value): Assignment) -> Self {
+        (key, value)
+    }
+}
+
+/// Keys with their defaults, for a help text.
+pub fn keys_help(keys: &[Described]) -> String {
+    if keys.is_empty() {
+        return "It has no settings of its own.".to_owned();
+    }
+    let mut text = "Settings (--set KEY=VALUE):".to_owned();
+    for Described { key, default, help } in keys {
+        text += &format!("\n  {key}={default}\n      {help}");
+    }
+    text
+}
+
+/// A length of time in a run: `500` updates, `2e` passes over the data, `8%` of all updates.
+pub fn span(text: &str) -> Result<Span, String> {
+    let expected =
+        || "expected updates (500), passes over the data (2e) or a fraction (8%)".to_owned();
+    let text = text.trim();
+    if let Some(percent) = text.strip_suffix('%') {
+        return match percent.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Span::Fraction(percent / 100.0)),
+            _ => Err(expected()),
+        };
+    }
+    match text.strip_suffix('e') {
+        Some(epochs) => epochs.trim().parse().map(Span::Epochs),
+        None => text.parse().map(Span::Updates),
+    }
+    .map_err(|_| expected())
 }
 
 /// What a bare array or table does not say about itself.
@@ -146,12 +213,6 @@ pub fn last_part(path: &Path) -> String {
     })
 }
 
-/// Commands whose help lists the settings of each system.
-pub fn with_settings(command: clap::Command, registry: &Registry) -> clap::Command {
-    let settings = finetune::settings_help(registry);
-    command.mut_subcommand("finetune", |finetune| finetune.after_help(settings))
-}
-
 /// Whose behaviour a model follows.
 pub fn compat(text: &str) -> Result<Compat, String> {
     match text {
@@ -213,6 +274,16 @@ pub fn allowed(limit: purkinje_store::FailureLimit, records: usize) -> usize {
 mod tests {
     use super::*;
     use purkinje_store::FailureLimit;
+
+    #[test]
+    fn lengths_are_updates_epochs_or_fractions() {
+        assert_eq!(span("500"), Ok(Span::Updates(500)));
+        assert_eq!(span("2e"), Ok(Span::Epochs(2)));
+        assert_eq!(span("8%"), Ok(Span::Fraction(0.08)));
+        for wrong in ["", "e", "-1", "1.5", "101%"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn limits_are_shares_or_numbers() {

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use miette::{IntoDiagnostic, WrapErr, miette};
-use purkinje_record::LeadSet;
-use purkinje_signal::Preprocess;
-use purkinje_store::import::{
+use purkinje_datasets::import::{
     ImportOptions, Importer, LabelTable, TableColumns, data_sets, importer, usual_preprocess,
 };
+use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
 use purkinje_store::{
     FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
     SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,

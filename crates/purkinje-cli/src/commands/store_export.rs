@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use miette::{IntoDiagnostic, miette};
+use purkinje_datasets::export::{ExportError, ExportOptions, Exported, Layout, export};
 use purkinje_signal::Preprocess;
-use purkinje_store::export::{ExportError, ExportOptions, Exported, Layout, export};
 use purkinje_store::{QualityFilter, Store};
 
 use crate::output::{self, count, printable};

@@ -17,7 +17,7 @@ use super::{
     objective::{Data, Evaluation},
     precondition::Preconditioner,
 };
-use crate::matmul::{axpy, dot};
+use crate::sums::{axpy, dot};
 
 /// When to stop.
 #[derive(Clone, Copy)]

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use fit::{ClassFit, Labelled, Penalty, ProbeFit, ProbeOptions, fit_probe};
 pub use standardizer::Standardizer;
 
-use crate::{EvalError, error::check_finite, error::check_length, matmul::dot};
+use crate::{EvalError, error::check_finite, error::check_length, sums::dot};
 
 /// A fitted probe: everything needed to turn features into probabilities and decisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

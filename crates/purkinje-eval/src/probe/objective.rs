@@ -1,9 +1,10 @@
 //! The objective of all classes at once, so that features are read once per evaluation.
 
+use purkinje_compute::matmul::{View, product_add, product_over};
 use rayon::prelude::*;
 
 use super::Standardizer;
-use crate::matmul::{Matrix, axpy, dot, multiply};
+use crate::sums::{axpy, dot};
 
 /// Training records of a probe: features are standardized on the fly, a block at a time.
 pub(super) struct Data<'a> {
@@ -60,14 +61,11 @@ impl Data<'_> {
                         .zip(labels.chunks(BLOCK * self.classes))
                     {
                         let rows = self.convert(features, block);
-                        let block = Matrix::new(block, rows, columns);
+                        let block = View::rows(block, columns);
                         let logits = &mut logits[..rows * active];
-                        multiply(
-                            logits,
-                            false,
-                            block,
-                            Matrix::new(&weight, active, columns).t(),
-                        );
+                        let shape = [rows, active, columns];
+                        let weight = View::rows(&weight, columns).t();
+                        product_over(logits, shape, block, weight, 1.0);
                         for (logits, labels) in logits
                             .chunks_exact_mut(active)
                             .zip(labels.chunks_exact(self.classes))
@@ -78,12 +76,9 @@ impl Data<'_> {
                                 *logit = residual(*logit, labels[class], sums);
                             }
                         }
-                        multiply(
-                            &mut gradient,
-                            true,
-                            Matrix::new(logits, rows, active).t(),
-                            block,
-                        );
+                        let shape = [active, columns, rows];
+                        let residuals = View::rows(logits, active).t();
+                        product_add(&mut gradient, columns, shape, residuals, block);
                     }
                     (gradient, sums)
                 },
@@ -136,8 +131,9 @@ impl Data<'_> {
                             row.iter_mut().for_each(|value| *value *= weight);
                         }
                     }
-                    let block = Matrix::new(&block, rows, columns);
-                    multiply(&mut gram, true, block.t(), block);
+                    let block = View::rows(&block, columns);
+                    let shape = [columns, columns, rows];
+                    product_add(&mut gram, columns, shape, block.t(), block);
                 }
                 gram
             })

@@ -5,7 +5,7 @@
 //! one Cholesky factor for all classes of about the same s. Without labels learnt, p is the
 //! prevalence, so s = prevalence (1 - prevalence).
 
-use crate::matmul::{axpy, dot};
+use crate::sums::{axpy, dot};
 
 /// Approximate inverse Hessian.
 pub(super) enum Preconditioner {

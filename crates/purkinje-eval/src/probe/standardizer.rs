@@ -86,7 +86,7 @@ fn column_sums(
         .collect();
     let mut total = vec![0.0; width];
     for sums in partial {
-        crate::matmul::axpy(1.0, &sums, &mut total);
+        crate::sums::axpy(1.0, &sums, &mut total);
     }
     total
 }

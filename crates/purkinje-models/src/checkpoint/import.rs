@@ -65,40 +65,87 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Checkpoi
     import_as(path, options)
 }
 
-/// Imports a model of the system that `L` describes: a folder of Hugging Face (`config.json` with `model.safetensors` or
-/// `pytorch_model.bin`), a `.safetensors` file (by its ending), or else a PyTorch checkpoint. A `config.json` beside a
-/// file with one of these names is read too.
+/// A published file as it was read, before anything is known of its system.
+#[derive(Clone, Debug)]
+pub struct PublishedFile {
+    /// Its tensors under their own names.
+    pub tensors: StateDict,
+    /// The arguments of the run, or the configuration of the model; empty where the file has neither.
+    pub args: Map<String, Value>,
+    /// What a training script's file holds beside weights, optimizer and arguments: counters, best values, sizes.
+    pub entries: Map<String, Value>,
+    /// When it was saved, where it says so.
+    pub epoch: Option<Epoch>,
+    /// The state of the optimizer, where it was asked for and is there.
+    pub optimizer: Option<OptimizerState>,
+    /// What a reader should know: which entry was taken, what was left out or rounded.
+    pub notes: Vec<String>,
+}
+
+/// Imports a model of the system that `L` describes: [`read_published`], then [`import_read`].
 ///
 /// # Errors
-/// When the file cannot be read ([`read_pth_with`], [`super::read_safetensors`]), is not of this system, holds a tensor
-/// under two of its names, or nothing tells the number of attention heads.
+/// As these two.
 pub fn import_as<L: Published>(
     path: &Path,
     options: &ImportOptions,
 ) -> Result<Imported<L>, CheckpointError> {
+    import_read(read_published(path, options)?, options)
+}
+
+/// Reads a folder of Hugging Face (`config.json` with `model.safetensors` or `pytorch_model.bin`), a `.safetensors` file (by
+/// its ending), or else a PyTorch checkpoint. A `config.json` beside a file with one of these names is read too.
+///
+/// # Errors
+/// When the file cannot be read ([`read_pth_with`], [`super::read_safetensors`]).
+pub fn read_published(
+    path: &Path,
+    options: &ImportOptions,
+) -> Result<PublishedFile, CheckpointError> {
     let (file, config) = located(path)?;
     let is_safetensors = file
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors"));
-    let mut entries = Map::new();
-    let (found, optimizer, epoch, args, notes) = if is_safetensors {
+    if is_safetensors {
         let (tensors, _, notes) = read_noted(&file)?;
-        (tensors, None, None, config, notes)
-    } else {
-        let file = read_pth_with(&file, &options.pth)?;
-        entries = file.entries;
-        let own = match entries.get(MODEL_CONFIG) {
-            Some(Value::Object(own)) if config.is_empty() => own.clone(),
-            _ => config,
-        };
-        let args = if file.args.is_empty() { own } else { file.args };
-        (file.model, file.optimizer, file.epoch, args, file.notes)
+        return Ok(PublishedFile {
+            tensors,
+            args: config,
+            entries: Map::new(),
+            epoch: None,
+            optimizer: None,
+            notes,
+        });
+    }
+    let file = read_pth_with(&file, &options.pth)?;
+    let own = match file.entries.get(MODEL_CONFIG) {
+        Some(Value::Object(own)) if config.is_empty() => own.clone(),
+        _ => config,
     };
+    Ok(PublishedFile {
+        tensors: file.model,
+        args: if file.args.is_empty() { own } else { file.args },
+        entries: file.entries,
+        epoch: file.epoch,
+        optimizer: file.optimizer,
+        notes: file.notes,
+    })
+}
+
+/// What was read as a model of the system that `L` describes.
+///
+/// # Errors
+/// When it is not of this system, holds a tensor under two of its names, or nothing tells the number of attention heads.
+pub fn import_read<L: Published>(
+    file: PublishedFile,
+    options: &ImportOptions,
+) -> Result<Imported<L>, CheckpointError> {
     let facts = Facts {
-        config: args,
+        config: file.args,
         heads: options.heads,
         decoder_heads: options.decoder_heads,
     };
+    let found = file.tensors;
     let layout = L::read(&found, &facts)?;
     let (heads, decoder_heads) = layout.heads(&facts)?;
     let report = report_as::<L>(&layout.parameters(), &found);
@@ -113,12 +160,12 @@ pub fn import_as<L: Published>(
         layout,
         heads,
         decoder_heads,
-        optimizer,
-        epoch,
+        optimizer: file.optimizer,
+        epoch: file.epoch,
         args: facts.config,
-        entries,
+        entries: file.entries,
         report,
-        notes,
+        notes: file.notes,
     })
 }
 

@@ -35,13 +35,16 @@ pub use card::{Evaluation, ModelCard};
 pub use error::CheckpointError;
 pub use folder::{FolderContents, LabelClass, Labels, ModelFolder, Reference};
 pub use hubert::HubertLayout;
-pub use import::{ImportOptions, Imported, canonical_as, export, export_as, import, import_as};
+pub use import::{
+    ImportOptions, Imported, PublishedFile, canonical_as, export, export_as, import, import_as,
+    import_read, read_published,
+};
 pub use keys::{Layout, Stage, canonical, default_heads, detect, published};
 pub use optimizer::{Moments, OptimizerState, ParamGroup};
 pub use pth::{Epoch, PthCheckpoint, PthOptions, read_pth, read_pth_with};
 pub use report::{KeyReport, Mapped, MisShaped, report, report_as};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
-pub use system::{Facts, Published, System};
+pub use system::{Facts, Published};
 
 /// One tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]

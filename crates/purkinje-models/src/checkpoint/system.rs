@@ -1,62 +1,10 @@
-//! The systems whose published files are read. Their names and shapes live here and nowhere else.
+//! What is known of a published system's files. Names and shapes live behind this trait and nowhere else.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use super::{CheckpointError, HubertLayout, Layout, StateDict, hubert, keys};
-
-/// A published system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum System {
-    /// CLEAR and HUG.
-    Clear,
-    /// HuBERT-ECG.
-    Hubert,
-}
-
-/// How the files of a system are known: its name, and a name that its encoders alone have.
-struct Known {
-    system: System,
-    name: &'static str,
-    recognises: fn(&str) -> bool,
-}
-
-/// One line for each system.
-const SYSTEMS: [Known; 2] = [
-    Known {
-        system: System::Clear,
-        name: "clear",
-        recognises: keys::is_own,
-    },
-    Known {
-        system: System::Hubert,
-        name: "hubert",
-        recognises: hubert::is_own,
-    },
-];
-
-impl System {
-    /// The system of this name, as commands call it.
-    pub fn named(name: &str) -> Option<System> {
-        let known = SYSTEMS.iter().find(|known| known.name == name)?;
-        Some(known.system)
-    }
-
-    /// The system whose encoder these tensors hold.
-    pub fn of(found: &StateDict) -> Option<System> {
-        let known = SYSTEMS
-            .iter()
-            .find(|known| found.names().any(known.recognises))?;
-        Some(known.system)
-    }
-
-    /// What commands call it.
-    pub fn name(self) -> &'static str {
-        let known = SYSTEMS.iter().find(|known| known.system == self);
-        known.map_or("", |known| known.name)
-    }
-}
 
 /// What a file says beside its tensors, and what the user says.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +19,9 @@ pub struct Facts {
 
 /// What shapes and facts tell about a model of one system.
 pub trait Published: Sized {
+    /// Whether this is the name of a tensor that encoders of this system alone have.
+    fn recognises(name: &str) -> bool;
+
     /// Reads the layout off names, shapes and facts.
     ///
     /// # Errors
@@ -91,6 +42,10 @@ pub trait Published: Sized {
 }
 
 impl Published for Layout {
+    fn recognises(name: &str) -> bool {
+        keys::is_own(name)
+    }
+
     fn read(found: &StateDict, _: &Facts) -> Result<Self, CheckpointError> {
         keys::detect(found)
     }
@@ -127,6 +82,10 @@ impl Published for Layout {
 }
 
 impl Published for HubertLayout {
+    fn recognises(name: &str) -> bool {
+        hubert::is_own(name)
+    }
+
     fn read(found: &StateDict, facts: &Facts) -> Result<Self, CheckpointError> {
         HubertLayout::detect(found, facts)
     }
@@ -150,34 +109,26 @@ impl Published for HubertLayout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NamedTensor, Stage};
+    use super::super::Stage;
     use super::*;
     use crate::hubert::HubertConfig;
 
     #[test]
     fn files_are_known_by_their_names() {
-        let hollow = |names: Vec<(String, Vec<usize>)>, prefix: &str| -> StateDict {
-            let hollow = |(name, shape)| {
-                let data = Vec::new();
-                (format!("{prefix}{name}"), NamedTensor { shape, data })
-            };
-            names.into_iter().map(hollow).collect()
+        let known = |names: &[(String, Vec<usize>)], prefix: &str| {
+            let names: Vec<String> = names.iter().map(|(n, _)| format!("{prefix}{n}")).collect();
+            let any = |recognises: fn(&str) -> bool| names.iter().any(|name| recognises(name));
+            (any(Layout::recognises), any(HubertLayout::recognises))
         };
         let clear = Layout::base(Stage::Pretrain, 0).parameters();
-        let hubert = HubertConfig::base().parameters();
         for prefix in ["", "backbone."] {
-            let found = System::of(&hollow(clear.clone(), prefix));
-            assert_eq!(found, Some(System::Clear));
+            assert_eq!(known(&clear, prefix), (true, false));
         }
+        let hubert = HubertConfig::base().parameters();
         for prefix in ["", "hubert_ecg."] {
-            let found = System::of(&hollow(hubert.clone(), prefix));
-            assert_eq!(found, Some(System::Hubert));
+            assert_eq!(known(&hubert, prefix), (false, true));
         }
-        let other = hollow(vec![("conv1.weight".to_owned(), vec![])], "");
-        assert_eq!(System::of(&other), None);
-        for known in SYSTEMS {
-            assert_eq!(System::named(known.name), Some(known.system));
-            assert_eq!(known.system.name(), known.name);
-        }
+        let other = [("conv1.weight".to_owned(), vec![])];
+        assert_eq!(known(&other, ""), (false, false));
     }
 }

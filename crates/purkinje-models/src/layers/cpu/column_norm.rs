@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{unwritten, written, zeroed};
 use super::{Activation, NORM_BLOCK, column_sums, in_order, simd};
+use purkinje_compute::matmul::{unwritten, written, zeroed};
 
 /// What normalising gives.
 pub(crate) struct ColumnNormed {

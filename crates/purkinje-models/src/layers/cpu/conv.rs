@@ -3,9 +3,12 @@
 //! Sequences lie time-major, `[time, channels]`, so the samples under a kernel are one contiguous stretch, and the
 //! unfolded matrix is the sequence itself seen through overlapping rows.
 
+use purkinje_compute::by_rows::product_by_rows;
+use purkinje_compute::matmul::{
+    View, product, product_add, product_over, unwritten, written, zeroed,
+};
 use rayon::prelude::*;
 
-use super::gemm::{View, product, product_add, product_by_rows, product_over, unwritten, written};
 use super::{Activation, NORM_BLOCK};
 use super::{block_rows, column_sums, in_order, simd, tiles};
 

@@ -6,18 +6,18 @@
 
 mod column_norm;
 mod conv;
-mod gemm;
 mod register_tile;
 mod simd;
 mod tiles;
 
+use purkinje_compute::by_rows::product_by_rows;
+use purkinje_compute::matmul::{View, product, product_over, unwritten, written, zeroed};
 use rayon::prelude::*;
 
 pub(crate) use column_norm::{
     batch_norm, batch_norm_backward, batch_statistics, channel_norm, channel_norm_backward,
 };
 pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_norm_backward};
-use gemm::{View, product, product_by_rows, product_over, unwritten, written, zeroed};
 use simd::Drop;
 pub use simd::{Activation, AdamStep};
 
@@ -382,7 +382,7 @@ impl<'a> Projections<'a> {
     }
 
     /// Query, key and value of one head of one sequence, each a `[length, head]` view.
-    fn of(&self, shape: AttentionShape, task: usize) -> [View<'a>; 3] {
+    fn of(&self, shape: AttentionShape, task: usize) -> [View<'a, f32>; 3] {
         let (sequence, head) = (task / shape.heads, task % shape.heads);
         let at = sequence * shape.length * self.stride + head * shape.head;
         self.parts.map(|part| View::rows(&part[at..], self.stride))

@@ -6,6 +6,9 @@
 
 use std::sync::LazyLock;
 
+#[cfg(target_arch = "x86_64")]
+use purkinje_compute::transpose::transposed;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
     Avx512,
@@ -351,54 +354,20 @@ pub(super) fn transpose(
     }
 }
 
-/// Sixteen rows of sixteen: compilers do not find this by themselves.
+/// Sixteen rows of sixteen.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn transpose_tile_avx512(out: &mut [f32], out_stride: usize, x: &[f32], x_stride: usize) {
-    use std::arch::x86_64::{
-        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_shuffle_f32x4,
-        _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-        _mm512_unpacklo_ps,
-    };
-    let rows: [__m512; LANES] = std::array::from_fn(|i| {
+    use std::arch::x86_64::{_mm512_loadu_ps, _mm512_storeu_ps};
+    let rows = std::array::from_fn(|i| {
         let row = &x[i * x_stride..][..LANES];
         // SAFETY: the slice holds sixteen numbers; no alignment is asked for.
         unsafe { _mm512_loadu_ps(row.as_ptr()) }
     });
-    // Pairs, then fours of neighbouring rows within each quarter of a vector.
-    let pairs: [__m512; LANES] = std::array::from_fn(|i| match i % 2 {
-        0 => _mm512_unpacklo_ps(rows[i], rows[i + 1]),
-        _ => _mm512_unpackhi_ps(rows[i - 1], rows[i]),
-    });
-    let fours: [__m512; LANES] = std::array::from_fn(|i| {
-        let at = i / 4 * 4 + i % 4 / 2;
-        let (a, b) = (_mm512_castps_pd(pairs[at]), _mm512_castps_pd(pairs[at + 2]));
-        _mm512_castpd_ps(match i % 2 {
-            0 => _mm512_unpacklo_pd(a, b),
-            _ => _mm512_unpackhi_pd(a, b),
-        })
-    });
-    // Quarter q of `fours[4 g + c]` is rows 4 g .. 4 g + 3 of column 4 q + c: the quarters change places.
-    for c in 0..4 {
-        let (a, b) = (fours[c], fours[4 + c]);
-        let even = _mm512_shuffle_f32x4::<0x88>(a, b);
-        let odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
-        let (a, b) = (fours[8 + c], fours[12 + c]);
-        let below_even = _mm512_shuffle_f32x4::<0x88>(a, b);
-        let below_odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
-        for (q, column) in [
-            _mm512_shuffle_f32x4::<0x88>(even, below_even),
-            _mm512_shuffle_f32x4::<0x88>(odd, below_odd),
-            _mm512_shuffle_f32x4::<0xdd>(even, below_even),
-            _mm512_shuffle_f32x4::<0xdd>(odd, below_odd),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let out = &mut out[(4 * q + c) * out_stride..][..LANES];
-            // SAFETY: as for the rows.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), column) };
-        }
+    for (i, column) in transposed(rows).into_iter().enumerate() {
+        let out = &mut out[i * out_stride..][..LANES];
+        // SAFETY: as for the rows.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), column) };
     }
 }
 

@@ -4,13 +4,14 @@
 //! none of the threads. Rows are turned on the way into a tile, sums on the way out, where bias, activation and
 //! dropout follow while they are in the nearest cache. Sums run in an order that depends on their length alone: results depend
 //! neither on the number of threads nor on how the work is shared out. Those of linear maps run in the order of
-//! [`super::gemm::product_by_rows`], which computes the same maps for more rows.
+//! [`product_by_rows`](purkinje_compute::by_rows::product_by_rows), which computes the same maps for more rows.
 
+use purkinje_compute::by_rows::stretch;
+use purkinje_compute::matmul::{unwritten, written, zeroed};
 use rayon::prelude::*;
 
 use super::Activation;
 use super::conv::ConvShape;
-use super::gemm::{stretch, unwritten, written, zeroed};
 use super::register_tile::{Columns, Onto, TILE_COLUMNS, TILE_VECTORS, tile};
 use super::simd::{self, Drop, LANES};
 
@@ -438,8 +439,9 @@ fn turn_sequences(x: &[f32], shape: ConvShape) -> (Turned, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm::{View, product_by_rows};
     use super::*;
+    use purkinje_compute::by_rows::product_by_rows;
+    use purkinje_compute::matmul::View;
 
     /// On machines without AVX-512 this holds the order of the sums, computed slowly, against the `gemm` crate.
     #[test]

@@ -3,6 +3,8 @@
 mod finetune;
 mod groups;
 mod hug;
+mod import;
+mod pretrain;
 
 use burn::tensor::Device;
 use purkinje_models::clear::{self, BEATS, ClearBatch, ClearConfig, Encoded, Masking};
@@ -11,6 +13,7 @@ use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, WeightError, Weights};
 use purkinje_record::LeadSet;
 use purkinje_signal::beats::RATE_HZ;
+use purkinje_signal::preprocess::BeatSearch;
 use purkinje_signal::{BeatTokens, Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::TrainError;
@@ -149,6 +152,14 @@ impl System for Clear {
         _: u64,
     ) -> Result<Rows<'a, clear::Clear>, TrainError> {
         Ok(Box::new(StoreTokens::new(store, rows, contract)?))
+    }
+
+    /// The published program looks for R-peaks in the second of the leads it is given, whichever that is.
+    fn followed(contract: Preprocess, compat: Compat) -> Preprocess {
+        match compat {
+            Compat::Paper => contract,
+            Compat::Released => contract.with_beats(BeatSearch::RELEASED),
+        }
     }
 
     fn alike(a: &BeatTokens, b: &BeatTokens) -> bool {

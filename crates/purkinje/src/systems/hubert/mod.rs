@@ -1,7 +1,10 @@
 //! HuBERT-ECG: the leads end to end in, one vector for each token out; their mean stands for the recording.
 
+mod code_books;
 mod finetune;
+mod import;
 mod places;
+mod pretrain;
 
 use burn::Tensor;
 use burn::tensor::Device;

@@ -1,0 +1,158 @@
+//! Any folder of records, with an optional table about them.
+
+use std::path::{Path, PathBuf};
+
+use purkinje_record::{LeadChoice, OpenOptions};
+use purkinje_store::source::portable;
+use rayon::prelude::*;
+
+use super::label_table::{LabelTable, join};
+use super::registry::{DataSet, of_preset};
+use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_ids};
+
+/// Its line in the table of data sets.
+pub(super) const DATA_SET: DataSet = DataSet {
+    name: "folder",
+    about: "any folder of recordings in any supported format, with an optional table about them",
+    preset: "clear",
+    options: &["table", "patient_salt"],
+    label_sets: &[],
+    splits: Vec::new,
+    contract: of_preset,
+    open: |_, root, options| {
+        Ok(Box::new(Folder {
+            table: options.table.clone(),
+            patient_salt: options.patient_salt.clone(),
+            ..Folder::new(root)
+        }))
+    },
+};
+
+/// A folder of records at any depth, in every format that [`purkinje_record::open`] reads.
+///
+/// The id of a record is its path below the folder, without extension (`a/b/rec1`), unless the table gives it another.
+/// Records without a row in the table are kept without labels; rows without a record are reported by name. Age, sex and report
+/// that a file states itself are stored where the table says nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folder {
+    /// The folder.
+    pub root: PathBuf,
+    /// Labels, patients, parts and reports.
+    pub table: Option<LabelTable>,
+    /// With a salt, the patient identifiers of DICOM, EDF and XML files, as salted hashes, keep records of one patient
+    /// together where the table names none: every such file is opened once more to learn them. Without, they are dropped.
+    pub patient_salt: Option<String>,
+}
+
+impl Folder {
+    /// A folder without a table.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Folder {
+            root: root.into(),
+            table: None,
+            patient_salt: None,
+        }
+    }
+}
+
+impl Importer for Folder {
+    fn catalogue(&self) -> Result<Catalogue, ImportError> {
+        check_root(&self.root)?;
+        let mut files =
+            purkinje_record::find_records(&self.root).map_err(|error| ImportError::Io {
+                path: self.root.clone(),
+                source: std::io::Error::other(error),
+            })?;
+        if let Some(table) = &self.table {
+            let table = table.path.canonicalize().ok();
+            files.retain(|file| table.is_none() || file.canonicalize().ok() != table);
+        }
+        let mut items: Vec<Item> = files
+            .iter()
+            .map(|file| {
+                let path = file.strip_prefix(&self.root).unwrap_or(file).to_owned();
+                Item {
+                    id: portable(&path.with_extension("")),
+                    path,
+                    ..Item::default()
+                }
+            })
+            .collect();
+        if items.is_empty() {
+            return Err(ImportError::NoRecords {
+                path: self.root.clone(),
+            });
+        }
+        let mut remarks = Vec::new();
+        let label_sets = match &self.table {
+            Some(table) => join(table, &mut items, &mut remarks)?,
+            None => Vec::new(),
+        };
+        remarks.extend(self.name_patients(&mut items));
+        mark_repeated_ids(&mut items);
+        Ok(Catalogue {
+            name: "folder".to_owned(),
+            root: self.root.clone(),
+            label_sets,
+            values: self
+                .table
+                .as_ref()
+                .map(|table| table.columns.values.clone())
+                .unwrap_or_default(),
+            items,
+            remarks,
+            ..Catalogue::default()
+        })
+    }
+}
+
+impl Folder {
+    /// Gives the records that have no patient the one their file names, if there is a salt; otherwise says that files may
+    /// name patients.
+    fn name_patients(&self, items: &mut [Item]) -> Option<String> {
+        let mut unnamed: Vec<&mut Item> = items
+            .iter_mut()
+            .filter(|item| item.patient.is_none() && item.fault.is_none())
+            .filter(|item| may_name_a_patient(&item.path))
+            .collect();
+        if unnamed.is_empty() {
+            return None;
+        }
+        let Some(salt) = &self.patient_salt else {
+            return Some(format!(
+                "{} files of kinds that name patients (DICOM, EDF, XML) have no patient in a table; each counts as a patient of its own. Give a patient salt to keep the records of a patient in one part",
+                unnamed.len()
+            ));
+        };
+        let options = OpenOptions {
+            leads: LeadChoice::Voltages,
+            verify: false,
+            patient_salt: Some(salt.clone()),
+            ..OpenOptions::default()
+        };
+        unnamed.par_iter_mut().for_each(|item| {
+            // A file that cannot be read fails with its reason when it is stored.
+            if let Ok(recording) = purkinje_record::open(self.root.join(&item.path), &options) {
+                item.patient = recording.patient;
+            }
+        });
+        let nameless = unnamed.iter().filter(|item| item.patient.is_none()).count();
+        (nameless > 0).then(|| {
+            format!(
+                "{nameless} of {} DICOM, EDF and XML files name no patient; each counts as a patient of its own",
+                unnamed.len()
+            )
+        })
+    }
+}
+
+/// Whether the format has room for a patient identifier. DICOM files often have no extension.
+fn may_name_a_patient(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    !matches!(
+        extension.as_deref(),
+        Some("hea" | "npy" | "npz" | "csv" | "mat" | "h5" | "hdf5" | "parquet")
+    )
+}

@@ -1,0 +1,132 @@
+//! Where records come from: a source becomes one [`Catalogue`] of [`Item`]s.
+//!
+//! The sources there are, folders and published data sets, are in the crate `purkinje-datasets`; a new one is one type
+//! that implements [`Importer`].
+
+mod error;
+
+use std::path::{Path, PathBuf};
+
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
+use serde::Serialize;
+
+pub use crate::outcome::portable;
+use crate::schema::{LabelSet, Split};
+pub use error::ImportError;
+
+/// A source of records.
+pub trait Importer: Sync {
+    /// Lists the records. The same files give the same list in the same order.
+    ///
+    /// # Errors
+    /// [`ImportError`] if the source as a whole cannot be used. What is wrong with one record belongs
+    /// into its [`Item::fault`].
+    fn catalogue(&self) -> Result<Catalogue, ImportError>;
+
+    /// Reads the record of `item`, with just the leads of `leads` in that order.
+    ///
+    /// # Errors
+    /// [`RecordError`] with a sentence on the file.
+    fn read(
+        &self,
+        catalogue: &Catalogue,
+        item: &Item,
+        leads: &LeadSet,
+    ) -> Result<Recording, RecordError> {
+        let options = OpenOptions {
+            leads: LeadChoice::Named(leads.clone()),
+            keep_digital: true,
+            ..OpenOptions::default()
+        };
+        purkinje_record::open(catalogue.root.join(&item.path), &options)
+    }
+}
+
+/// All records of a source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalogue {
+    /// Name of the source (`ptb-xl`, `folder`).
+    pub name: String,
+    /// The folder that paths are relative to.
+    pub root: PathBuf,
+    /// The label sets the items refer to.
+    pub label_sets: Vec<LabelSet>,
+    /// Names of further texts of the records beside [`Item::report`] (reports assembled by other rules).
+    pub texts: Vec<String>,
+    /// Names of numbers about the records, with their units (`death`, `follow_up_years`, `rr_interval_ms`).
+    pub values: Vec<String>,
+    /// The records in the order in which they are stored.
+    pub items: Vec<Item>,
+    /// What the user should know about the source as a whole.
+    pub remarks: Vec<String>,
+}
+
+/// One record of a source, before it is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Item {
+    /// Name, unique in the source.
+    pub id: String,
+    /// File, relative to [`Catalogue::root`], as [`purkinje_record::open`] takes it.
+    #[serde(serialize_with = "as_portable")]
+    pub path: PathBuf,
+    /// Index of the record in a file that holds many (row of an HDF5 data set).
+    pub entry: Option<u64>,
+    /// Patient, when the source says so.
+    pub patient: Option<String>,
+    /// Part of the data set, when the source says so.
+    pub split: Option<Split>,
+    /// Fold of a published cross-validation.
+    pub fold: Option<i16>,
+    /// For every label set, the classes of the record; `None`: it is not part of that task.
+    /// Empty for a record without any label.
+    pub labels: Vec<Option<Vec<i16>>>,
+    /// Report text.
+    pub report: Option<String>,
+    /// The texts of [`Catalogue::texts`]; empty for none at all.
+    pub texts: Vec<Option<String>>,
+    /// The numbers of [`Catalogue::values`]; empty for none at all.
+    pub values: Vec<Option<f32>>,
+    /// Age in years, as the source writes it.
+    pub age: Option<f32>,
+    /// `female`, `male`, or as the source writes it.
+    pub sex: Option<String>,
+    /// Why the record cannot be stored, if that is known already.
+    pub fault: Option<Fault>,
+}
+
+/// A fault known before a record is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Fault {
+    /// A table names the record, but there is no file. A sentence.
+    Missing(String),
+    /// The record contradicts another or its table. A sentence.
+    Invalid(String),
+}
+
+fn as_portable<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&portable(path))
+}
+
+/// Marks every item whose id came before.
+pub fn mark_repeated_ids(items: &mut [Item]) {
+    let mut first = std::collections::HashMap::<&str, usize>::with_capacity(items.len());
+    let mut repeated = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match first.get(item.id.as_str()) {
+            None => {
+                first.insert(&item.id, index);
+            }
+            // A missing file is the more useful thing to say.
+            Some(_) if item.fault.is_some() => {}
+            Some(&earlier) => repeated.push((index, earlier)),
+        }
+    }
+    for (index, earlier) in repeated {
+        let reason = format!(
+            "the id `{}` is already that of `{}`; give every record an id of its own",
+            items[index].id,
+            items[earlier].path.display()
+        );
+        items[index].fault = Some(Fault::Invalid(reason));
+    }
+}

@@ -1,0 +1,395 @@
+//! Importing: a published checkpoint becomes a model. And back.
+//!
+//! There is one way for all systems. A system says what is published of it ([`Imports`]); everything else is done here: the
+//! system of a file is detected where none is named, tensors find their parameters, outputs get their names.
+
+mod labels;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use purkinje_models::checkpoint::{
+    self, KeyReport, Labels, NamedTensor, Published, PublishedFile, StateDict, read_published,
+};
+use purkinje_models::compat::Compat;
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::During as _;
+use crate::keys::{Described, Given, Key, apply, describe};
+use crate::network::{Loaded, Network, state_dict};
+use crate::registry::{Complete, Entry};
+use crate::system::System;
+use crate::text::count;
+use crate::{Device, Error, Model, Registry, Result};
+
+/// How a published checkpoint is imported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportOptions {
+    /// The system, by its name; detected from the file if open.
+    pub system: Option<String>,
+    /// Attention heads of the encoder; those of the configuration or of the published size if open.
+    pub heads: Option<usize>,
+    /// Attention heads of the decoder; likewise.
+    pub decoder_heads: Option<usize>,
+    /// Whose behaviour the model follows; that of the released program if open, which gives the published numbers.
+    pub compat: Option<Compat>,
+    /// Preprocessing of the recordings it was trained on; that of the published models if open.
+    pub preprocess: Option<Preprocess>,
+    /// What the outputs mean: a file (labels.json, or text with a name a line), `STORE:TASK`, or the name of a published order.
+    pub labels: Option<String>,
+    /// Settings of the system.
+    pub set: Given,
+}
+
+/// A model from a published checkpoint.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model.
+    pub model: Model,
+    /// What became of every tensor.
+    pub report: KeyReport,
+    /// What a reader should know: which entry was taken, what was left out or rounded, what outputs mean.
+    pub notes: Vec<String>,
+    /// How it came about, for [`Model::save`].
+    pub made: String,
+}
+
+/// What the outputs of published models mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// Their names, in the order of the head.
+    pub names: Vec<String>,
+    /// They are two that exclude each other, which together say one label: the second against the first.
+    pub one_of_two: bool,
+}
+
+/// A system of which checkpoints are published.
+pub trait Imports: System {
+    /// What is known of its files.
+    type Layout: Published;
+
+    /// The preprocessing of the recordings that published models were trained on, by name.
+    const PUBLISHED_PRESET: &'static str = Self::ABOUT.preset;
+
+    /// What `--set` takes: parts of the network that leave no trace in files.
+    const IMPORT_KEYS: &'static [Key<Self::Config>] = &[];
+
+    /// The network that a file holds, and the head with its outputs. Heads are those of attention.
+    fn published_network(
+        layout: &Self::Layout,
+        heads: usize,
+        decoder_heads: Option<usize>,
+    ) -> (Self::Config, Option<(Self::Head, usize)>);
+
+    /// The layout of the file that a network is published as.
+    fn published_layout(config: &Self::Config, head: Option<(Self::Head, usize)>) -> Self::Layout;
+
+    /// The names of the parameters in the order in which a network of this system holds them; that of the layout if open.
+    fn held_order(config: &Self::Config, head: Option<(Self::Head, usize)>) -> Option<Vec<String>> {
+        let _ = (config, head);
+        None
+    }
+
+    /// Whether a model can be used, by the configuration of the file.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    fn usable(stated: &Map<String, Value>) -> Result<()> {
+        let _ = stated;
+        Ok(())
+    }
+
+    /// What the outputs of published models mean, by the name of a data set; `None` where the name is not known.
+    ///
+    /// # Errors
+    /// Where the order was not published.
+    fn published_outputs(name: &str) -> Result<Option<Outputs>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// The names of the orders that are known.
+    fn published_orders() -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Imports a published checkpoint: a folder of Hugging Face, a `.safetensors` file, or a file of PyTorch.
+///
+/// # Errors
+/// When the file cannot be read, is of no system here or of another one, or leaves something open: parameters
+/// ([`Error::Unfilled`]), attention heads, the number of labels.
+pub fn import(
+    file: &Path,
+    options: &ImportOptions,
+    device: &Device,
+    registry: &Registry,
+) -> Result<Imported> {
+    let place = || format!("cannot import `{}`", file.display());
+    let read = read_published(file, &reading(options))?;
+    let system = match &options.system {
+        Some(name) => registry.named(name).ok_or_else(|| {
+            Error::invalid(format!(
+                "there is no system `{name}`: expected one of {}",
+                registry.names().join(", ")
+            ))
+        })?,
+        None => registry.recognise(&read.tensors).during(place)?,
+    };
+    let source = Source {
+        path: file,
+        registry,
+    };
+    system
+        .import(read, options, &source, device)
+        .map_err(|error| match error {
+            error @ Error::Unfilled { .. } => error,
+            error => error.during(place()),
+        })
+}
+
+fn reading(options: &ImportOptions) -> checkpoint::ImportOptions {
+    checkpoint::ImportOptions {
+        heads: options.heads,
+        decoder_heads: options.decoder_heads,
+        ..checkpoint::ImportOptions::default()
+    }
+}
+
+/// Where a file lies, and the systems that are known.
+pub struct Source<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The systems.
+    pub registry: &'a Registry,
+}
+
+/// Importing of a system as an object.
+pub trait AnyImports {
+    /// Whether this is the name of a tensor that encoders of this system alone have.
+    fn recognises(&self, name: &str) -> bool;
+
+    /// The settings that only this system has, with their defaults.
+    ///
+    /// # Errors
+    /// None, where the largest size is one.
+    fn import_keys(&self) -> Result<Vec<Described>>;
+
+    /// What was read as a model of this system.
+    ///
+    /// # Errors
+    /// As [`import`].
+    fn import(
+        &self,
+        file: PublishedFile,
+        options: &ImportOptions,
+        source: &Source<'_>,
+        device: &Device,
+    ) -> Result<Imported>;
+}
+
+impl<S: Complete> AnyImports for Entry<S> {
+    fn recognises(&self, name: &str) -> bool {
+        S::Layout::recognises(name)
+    }
+
+    fn import_keys(&self) -> Result<Vec<Described>> {
+        let sizes = S::ABOUT.sizes;
+        let config = crate::registry::sized::<S>(sizes[sizes.len() - 1].name)?;
+        let config = S::with_compat(config, Compat::Released);
+        Ok(describe(S::IMPORT_KEYS, &config))
+    }
+
+    fn import(
+        &self,
+        file: PublishedFile,
+        options: &ImportOptions,
+        source: &Source<'_>,
+        device: &Device,
+    ) -> Result<Imported> {
+        let read: checkpoint::Imported<S::Layout> =
+            checkpoint::import_read(file, &reading(options)).map_err(advised)?;
+        let mut notes = read.notes;
+        if let Some(epoch) = read.epoch {
+            notes.push(format!("Saved after epoch {epoch}."));
+        }
+        if !read.report.is_complete() {
+            return Err(Error::Unfilled {
+                file: source.path.to_owned(),
+                report: Box::new(read.report),
+            });
+        }
+        S::usable(&read.args)?;
+        let heads = (read.heads, read.decoder_heads);
+        let (config, mut head) = S::published_network(&read.layout, heads.0, heads.1);
+        let compat = options.compat.unwrap_or(Compat::Released);
+        let defaults = S::with_compat(config, compat);
+        let mut config = defaults.clone();
+        let settings = S::IMPORT_KEYS;
+        apply(
+            settings,
+            &options.set,
+            &mut config,
+            &defaults,
+            S::ABOUT.title,
+        )?;
+        S::validate(&config).map_err(Error::invalid)?;
+        let given = options.labels.as_deref();
+        let outputs = head.map(|(_, outputs)| outputs);
+        let mut labels = labels::of_outputs::<S>(given, outputs, &mut notes)?;
+        let order = S::held_order(&config, head);
+        let mut weights = tensors(read.state, order, device);
+        if let Some((labels, true)) = &mut labels {
+            weights = purkinje_train::one_of_two(&weights, device.inner())?;
+            labels.classes.remove(0);
+            head = head.map(|(head, _)| (head, 1));
+            notes.push(format!(
+                "Its two outputs exclude each other; they became one, `{}` against the other, with the same probabilities.",
+                labels.classes[0].name
+            ));
+        }
+        let contract = match &options.preprocess {
+            Some(contract) => contract.clone(),
+            None => Preprocess::preset(S::PUBLISHED_PRESET)
+                .map_err(|error| Error::invalid(error.to_string()))?,
+        };
+        let contract = S::followed(contract, S::compat(&config));
+        Ok(Imported {
+            model: model::<S>(config, head, weights, labels, contract, device, source)?,
+            report: read.report,
+            notes,
+            made: made(S::ABOUT.name, source.path),
+        })
+    }
+}
+
+fn model<S: Complete>(
+    config: S::Config,
+    head: Option<(S::Head, usize)>,
+    weights: Weights,
+    labels: Option<(Labels, bool)>,
+    contract: Preprocess,
+    device: &Device,
+    source: &Source<'_>,
+) -> Result<Model> {
+    let encoder = S::encoder(config, weights)?;
+    if let Some((head, outputs)) = head {
+        // Names what is missing.
+        S::classifier(encoder.clone(), head, outputs)?;
+    }
+    let network: Arc<dyn Network> = Arc::new(Loaded::<S> { encoder, head });
+    let model = Model::encoder(network, contract, device, source.registry);
+    match labels {
+        Some((labels, _)) => model.with_labels(labels),
+        None => Ok(model),
+    }
+}
+
+/// How many attention heads there are is what people have to say most often.
+fn advised(error: checkpoint::CheckpointError) -> Error {
+    match &error {
+        checkpoint::CheckpointError::UnknownHeads { part, .. } => {
+            let option = match *part {
+                "decoder" => "--decoder-heads",
+                _ => "--heads",
+            };
+            Error::invalid(error.to_string()).with_help(format!(
+                "name the attention heads with `{option}`; the configuration of the run that made the weights says how many there are"
+            ))
+        }
+        _ => error.into(),
+    }
+}
+
+/// Tensors as weights; those that `order` names come first, in its order.
+fn tensors(state: StateDict, order: Option<Vec<String>>, device: &Device) -> Weights {
+    let mut all: Vec<(String, NamedTensor)> = state.into_iter().collect();
+    if let Some(order) = order {
+        let places: HashMap<&str, usize> = order
+            .iter()
+            .enumerate()
+            .map(|(i, name)| (name.as_str(), i))
+            .collect();
+        all.sort_by_key(|(name, _)| places.get(name.as_str()).copied().unwrap_or(usize::MAX));
+    }
+    let mut weights = Weights::default();
+    for (name, tensor) in all {
+        weights.insert(name, &tensor.shape, tensor.data, device.inner());
+    }
+    weights
+}
+
+fn made(system: &str, file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    format!(
+        "purkinje {} import-checkpoint {system}: weights of `{}`",
+        env!("CARGO_PKG_VERSION"),
+        name.to_string_lossy()
+    )
+}
+
+/// A network as it is published.
+pub trait Exports {
+    /// Its parameters under the names of the published program, as its `load_state_dict` takes them.
+    fn published(&self) -> StateDict;
+}
+
+impl<S: Complete> Exports for Loaded<S> {
+    fn published(&self) -> StateDict {
+        use purkinje_models::encoder::Encoder as _;
+        let layout = S::published_layout(S::config(&self.encoder), self.head);
+        let named = |(name, tensor): (String, _)| (layout.published(&name), tensor);
+        state_dict(self.encoder.weights())
+            .into_iter()
+            .map(named)
+            .collect()
+    }
+}
+
+/// What was written of a model under published names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// Tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: usize,
+}
+
+impl Model {
+    /// Writes the weights under the names of the published program, as its `load_state_dict` takes them.
+    ///
+    /// # Errors
+    /// When `file` does not end in `.safetensors` or cannot be written.
+    pub fn export(&self, file: &Path) -> Result<Exported> {
+        if file
+            .extension()
+            .is_none_or(|ending| !ending.eq_ignore_ascii_case("safetensors"))
+        {
+            return Err(Error::invalid(format!(
+                "`{}`: expected a name that ends in .safetensors",
+                file.display()
+            )));
+        }
+        let tensors = self.network().published();
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        checkpoint::write_safetensors(file, &tensors, &metadata)?;
+        Ok(Exported {
+            tensors: tensors.len(),
+            parameters: tensors.parameters(),
+        })
+    }
+}
+
+/// What does not fill a model, in words.
+pub(crate) fn unfilled(report: &KeyReport) -> String {
+    format!(
+        "{} missing, {} of another shape",
+        count(report.missing.len(), "parameter"),
+        report.mis_shaped.len()
+    )
+}

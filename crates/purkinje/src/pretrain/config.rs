@@ -1,0 +1,211 @@
+//! What decides the outcome of a run, written beside it.
+
+use std::path::PathBuf;
+
+use purkinje_record::LeadSet;
+use purkinje_signal::Preprocess;
+use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
+use purkinje_train::{Keep, Span, TrainConfig, ValidationConfig};
+use serde::{Deserialize, Serialize};
+
+use super::layout::{File, read};
+use super::options::PretrainOptions;
+use super::{Own, OwnOf, Pretrains};
+use crate::keys;
+use crate::registry::sized;
+use crate::run_folder::{self, CONFIG};
+use crate::system::System;
+use crate::{Error, Result};
+
+/// Penalties of dynamic regularisation that a patience is divided into, as published by HuBERT-ECG.
+const PENALTY_INTERVALS: usize = 4;
+
+/// Everything that decides the outcome of a run: of networks with hyper-parameters `C` whose system has the settings `X`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig<C, X> {
+    /// The system, by its name.
+    pub system: String,
+    /// Prepared store.
+    pub data: PathBuf,
+    /// Leads used.
+    pub leads: LeadSet,
+    /// Records of one step.
+    pub batch: usize,
+    /// Limits on the quality of records; none when empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub quality: String,
+    /// What only this system has.
+    pub settings: X,
+    /// Schedule and optimizer of each stage.
+    pub train: TrainConfig,
+    /// Network.
+    pub network: C,
+    /// How recordings are given to the network; as the system expects them, or as they are stored, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+}
+
+/// The configuration of a run of the system `S`.
+pub type RunOf<S> = RunConfig<<S as System>::Config, <S as Pretrains>::Settings>;
+
+impl<C: Clone, X: Clone> RunConfig<C, X> {
+    /// What the system's own settings change.
+    pub fn own(&self) -> Own<C, X> {
+        Own {
+            network: self.network.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+/// The network and settings of a size, where nothing else is said.
+pub(super) fn own_defaults<S: Pretrains>(size: Option<&str>) -> Result<OwnOf<S>> {
+    let network = sized::<S>(size.unwrap_or(S::ABOUT.sizes[0].name))?;
+    Ok(Own {
+        settings: S::settings(&network),
+        network,
+    })
+}
+
+/// Defaults < file, or the run that is resumed < options. `stored` is the contract of the store, `systems` are the names of
+/// all.
+pub(super) fn resolve<S: Pretrains>(
+    options: &PretrainOptions,
+    stored: &Preprocess,
+    systems: &[&str],
+) -> Result<RunOf<S>> {
+    let size = options.size.as_deref();
+    let own = own_defaults::<S>(size)?;
+    let defaults = RunConfig {
+        system: S::ABOUT.name.to_owned(),
+        data: options.data.clone(),
+        leads: S::contract(stored).leads,
+        batch: S::BATCH,
+        quality: String::new(),
+        settings: own.settings.clone(),
+        train: S::training(size.unwrap_or(S::ABOUT.sizes[0].name)),
+        network: own.network.clone(),
+        preprocess: None,
+    };
+    let begun = options.out.join(CONFIG);
+    let file = match &options.config {
+        Some(path) => Some(path.clone()),
+        None => Some(begun).filter(|path| options.resume && path.is_file()),
+    };
+    let mut config = match file {
+        Some(path) => {
+            let read: RunOf<S> = read(&File { path, systems }, &defaults)?;
+            let network = match size {
+                Some(_) => S::with_compat(own.network.clone(), S::compat(&read.network)),
+                None => read.network.clone(),
+            };
+            RunConfig { network, ..read }
+        }
+        None => defaults,
+    };
+    config.data.clone_from(&options.data);
+    if let Some(compat) = options.compat {
+        config.network = S::with_compat(config.network, compat);
+    }
+    let mut changed = config.own();
+    keys::apply(
+        S::PRETRAIN_KEYS,
+        &options.set,
+        &mut changed,
+        &own,
+        S::ABOUT.title,
+    )?;
+    S::check(&changed).map_err(Error::invalid)?;
+    (config.network, config.settings) = (changed.network, changed.settings);
+    if let Some(leads) = &options.leads {
+        config.leads.clone_from(leads);
+    }
+    if let Some(quality) = &options.quality {
+        config.quality.clone_from(quality);
+    }
+    if let Some(contract) = &options.preprocess {
+        config.preprocess = Some(contract.clone());
+    }
+    config.batch = options.batch.unwrap_or(config.batch);
+    let compat = S::compat(&config.network);
+    train(&mut config.train, options, S::stopping(compat))?;
+    if config.batch == 0 {
+        return Err(Error::invalid("`--batch 0`: expected at least 1"));
+    }
+    S::validate(&config.network)
+        .map_err(|problem| Error::invalid(format!("network configuration: {problem}")))?;
+    Ok(config)
+}
+
+/// What the options say about training.
+fn train(run: &mut TrainConfig, options: &PretrainOptions, behaviour: Behaviour) -> Result<()> {
+    if options.epochs.is_some() && options.updates.is_some() {
+        return Err(Error::invalid(
+            "`--epochs` and `--updates` both say how long to train; give one of them",
+        ));
+    }
+    if let Some(epochs) = options.epochs {
+        run.epochs = epochs;
+        run.updates = None;
+    }
+    run.updates = options.updates.or(run.updates);
+    run.schedule.warmup = options.warmup.unwrap_or(run.schedule.warmup);
+    if let (Span::Epochs(epochs), None) = (&mut run.schedule.warmup, run.updates) {
+        *epochs = run.epochs.min(*epochs);
+    }
+    run.schedule.lr = options.lr.unwrap_or(run.schedule.lr);
+    run.seed = options.seed.unwrap_or(run.seed);
+    run.accumulate = options.accumulate.unwrap_or(run.accumulate);
+    run.mixed_precision |= options.mixed_precision;
+    if let Some(every) = options.validate_every {
+        run.validation = Some(ValidationConfig {
+            every: Some(every),
+            keep: match behaviour {
+                Behaviour::Paper => Keep::Best,
+                _ => Keep::LastImprovement,
+            },
+            stopping: None,
+            ..ValidationConfig::default()
+        });
+    }
+    match (&mut run.validation, options.patience) {
+        (Some(validation), Some(patience)) => {
+            validation.stopping = Some(StoppingConfig {
+                patience,
+                intervals: PENALTY_INTERVALS,
+                dynamic_regularisation: options.dynamic_regularisation,
+                behaviour,
+            });
+            Ok(())
+        }
+        (None, Some(patience)) => Err(Error::invalid(format!(
+            "`--patience {patience}` counts validations, and there are none"
+        ))
+        .with_help("say with `--validate-every N` after how many updates to validate")),
+        (_, None) if options.dynamic_regularisation => Err(Error::invalid(
+            "`--dynamic-regularisation` follows the patience, and none is given",
+        )
+        .with_help("give `--patience N`")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
+pub(super) fn begin<S: Pretrains>(
+    options: &PretrainOptions,
+    config: &RunOf<S>,
+    stored: &Preprocess,
+    systems: &[&str],
+) -> Result<()> {
+    let path = options.out.join(CONFIG);
+    let defaults = RunConfig {
+        leads: S::contract(stored).leads,
+        ..config.clone()
+    };
+    let old: Option<RunOf<S>> = match path.is_file() {
+        true => Some(read(&File { path, systems }, &defaults)?),
+        false => None,
+    };
+    run_folder::begin(&options.out, options.resume, old.as_ref(), config)
+}

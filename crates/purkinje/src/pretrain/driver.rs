@@ -1,0 +1,231 @@
+//! A run of pre-training, whatever the system.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use purkinje_models::encoder::Encoder as _;
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+
+use super::config::{begin, resolve};
+use super::rows::{self, Limits};
+use super::stage::Stage;
+use super::{PretrainOptions, Pretrained, RunOf, StageResult, Stages};
+use crate::network::{Loaded, loaded};
+use crate::registry::Complete;
+use crate::reporter::go_on;
+use crate::{Device, Error, Model, Registry, Reporter, Result};
+
+/// The folder of a finished model in that of its stage or run.
+const MODEL: &str = "model";
+
+pub(super) fn run<S: Complete>(
+    options: &PretrainOptions,
+    device: &Device,
+    registry: &Registry,
+    reporter: &dyn Reporter,
+) -> Result<Pretrained> {
+    let store = Store::open(&options.data)?;
+    let stored = &store.info().preprocess;
+    let systems = registry.names();
+    let config = resolve::<S>(options, stored, &systems)?;
+    let contract = match &config.preprocess {
+        Some(contract) => contract.clone(),
+        None => S::contract(stored),
+    };
+    check_rate::<S>(&contract)?;
+    begin::<S>(options, &config, stored, &systems)?;
+    let own = config.own();
+    let limits = Limits {
+        quality: &config.quality,
+        least_seconds: S::least_seconds(&own),
+    };
+    let run = Run::<S> {
+        options,
+        rows: rows::training(&store, &limits, reporter)?,
+        validation: match config.train.validation {
+            None => Vec::new(),
+            Some(_) => rows::validation(&store, &limits, reporter)?,
+        },
+        contract: S::followed(
+            contract.with_leads(config.leads.clone()),
+            S::compat(&config.network),
+        ),
+        config: &config,
+        store: &store,
+        device,
+        registry,
+        reporter,
+    };
+    let names: Vec<Option<String>> = match S::stages(&own) {
+        Stages::One => vec![None],
+        Stages::Several(names) => names.into_iter().map(Some).collect(),
+    };
+    let mut encoder = None;
+    let mut stages = Vec::new();
+    for (number, name) in (1..).zip(&names) {
+        let done = run.stage(number, name.clone(), names.len(), encoder.as_ref())?;
+        encoder = Some(done.0);
+        stages.push(done.1);
+    }
+    let encoder = encoder.ok_or_else(|| {
+        Error::invalid("the settings leave no stage of pre-training; see `--set`")
+    })?;
+    let folder = options.out.join(MODEL);
+    let model = run.model(&encoder);
+    if names.first().is_some_and(Option::is_some) {
+        model.save(&folder, &run.made(names.len(), names.len(), None))?;
+    }
+    Ok(Pretrained {
+        system: S::ABOUT.name,
+        records: run.rows.len(),
+        parameters: encoder.weights().count(),
+        stages,
+        folder,
+        model,
+    })
+}
+
+/// A network looks for the same shapes at another rate in vain.
+fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
+    let (found, preset) = (contract.rate_hz, S::ABOUT.preset);
+    match Preprocess::preset(preset) {
+        Ok(own) if own.rate_hz != found => Err(Error::invalid(format!(
+            "the recordings would be given to the network at {found} Hz, expected {} Hz for {}",
+            own.rate_hz,
+            S::ABOUT.title
+        ))
+        .with_help(format!(
+            "say how they are to be given with `--preset`, for instance `--preset {preset}`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+struct Run<'a, S: Complete> {
+    options: &'a PretrainOptions,
+    config: &'a RunOf<S>,
+    rows: Vec<usize>,
+    /// What is validated on; empty if nothing is.
+    validation: Vec<usize>,
+    contract: Preprocess,
+    store: &'a Store,
+    device: &'a Device,
+    registry: &'a Registry,
+    reporter: &'a dyn Reporter,
+}
+
+impl<S: Complete> Run<'_, S> {
+    /// One stage of so many, or what is left of it.
+    fn stage(
+        &self,
+        number: usize,
+        name: Option<String>,
+        of: usize,
+        before: Option<&S::Encoder>,
+    ) -> Result<(S::Encoder, StageResult)> {
+        go_on(self.reporter)?;
+        let dir = match &name {
+            None => self.options.out.clone(),
+            Some(name) => self.options.out.join(name),
+        };
+        let finished = dir.join(MODEL);
+        if self.options.resume && finished.join("config.json").is_file() {
+            let encoder = self.load(&finished)?;
+            return Ok((encoder, StageResult { name, last: None }));
+        }
+        let start = S::begin(self.config, number, before, self.device);
+        let save = |weights: &Weights, folder: &str, epochs: usize| {
+            let encoder = start.with_weights(weights.clone());
+            self.save(&encoder, &dir.join(folder), number, of, Some(epochs))
+        };
+        let stage = Stage::<S> {
+            number,
+            name: name.clone(),
+            dir: dir.clone(),
+            config: self.config,
+            train: S::stage_training(self.config, number, self.rows.len())?,
+            store: self.store,
+            rows: &self.rows,
+            validation: &self.validation,
+            contract: &self.contract,
+            device: self.device,
+            reporter: self.reporter,
+            keep_every: self.options.keep_every,
+            resume: self.options.resume,
+            save: &save,
+        };
+        let nothing = stage.train.epochs == 0 && stage.train.updates.is_none();
+        let (encoder, last) = match nothing {
+            true => (start.clone(), None),
+            false => {
+                let learned = S::stage(&stage, &start, before)?;
+                (start.with_weights(learned.weights), learned.last)
+            }
+        };
+        self.save(&encoder, &finished, number, of, None)?;
+        Ok((encoder, StageResult { name, last }))
+    }
+
+    fn model(&self, encoder: &S::Encoder) -> Model {
+        let network = Arc::new(Loaded::<S> {
+            encoder: encoder.clone(),
+            head: None,
+        });
+        Model::encoder(network, self.contract.clone(), self.device, self.registry)
+    }
+
+    fn save(
+        &self,
+        encoder: &S::Encoder,
+        folder: &Path,
+        number: usize,
+        of: usize,
+        epochs: Option<usize>,
+    ) -> Result<()> {
+        self.model(encoder)
+            .save(folder, &self.made(number, of, epochs))
+    }
+
+    fn load(&self, folder: &Path) -> Result<S::Encoder> {
+        let model = Model::load_with(folder, self.device, self.registry)?;
+        loaded::<S>(model.network().as_ref())
+            .map(|loaded| loaded.encoder.clone())
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "`{}` holds a {} model, expected {}",
+                    folder.display(),
+                    model.about().title,
+                    S::ABOUT.title
+                ))
+            })
+    }
+
+    /// How a model came about: after stage `number` of so many, or so many epochs of it.
+    fn made(&self, number: usize, of: usize, epochs: Option<usize>) -> String {
+        let train = &self.config.train;
+        let length = match (train.updates, epochs) {
+            (Some(updates), None) => format!("{updates} updates"),
+            (Some(updates), Some(done)) => format!("{done} epochs in {updates} updates"),
+            (None, None) if of > 1 => format!("{} epochs", train.epochs),
+            (None, done) => format!(
+                "{} of {} epochs",
+                done.unwrap_or(train.epochs),
+                train.epochs
+            ),
+        };
+        let length = match of {
+            1 => length,
+            _ => format!("{number} of {of} stages of {length}"),
+        };
+        format!(
+            "purkinje {} pretrain {}: {} records of `{}`, {length}, seed {}",
+            env!("CARGO_PKG_VERSION"),
+            S::ABOUT.name,
+            self.rows.len(),
+            self.store.info().name,
+            train.seed
+        )
+    }
+}

@@ -1,0 +1,168 @@
+//! One stage of pre-training: what it is given, and its training.
+
+use std::path::PathBuf;
+
+use purkinje_models::encoder::Encoder as _;
+use purkinje_models::layers::Weights;
+use purkinje_signal::Preprocess;
+use purkinje_store::Store;
+use purkinje_train::{
+    Next, Objective, Observer, RunFolder, StepReport, TrainConfig, TrainError, Validated, train,
+};
+
+use super::{Pretrains, RunOf};
+use crate::{Device, Error, Progress, Reporter, Result};
+
+/// What a stage is given.
+pub struct Stage<'a, S: Pretrains> {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Its name; `None` where there is one stage only.
+    pub name: Option<String>,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The configuration of the run.
+    pub config: &'a RunOf<S>,
+    /// Schedule and optimizer of this stage.
+    pub train: TrainConfig,
+    /// The store.
+    pub store: &'a Store,
+    /// Records to learn from.
+    pub rows: &'a [usize],
+    /// Records to validate on; none if the run does not validate.
+    pub validation: &'a [usize],
+    /// How they are given to the network.
+    pub contract: &'a Preprocess,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Who hears of progress and may ask to stop.
+    pub reporter: &'a dyn Reporter,
+    pub(super) keep_every: Option<usize>,
+    pub(super) resume: bool,
+    pub(super) save: &'a dyn Fn(&Weights, &str, usize) -> Result<()>,
+}
+
+/// Validates weights.
+pub type Validate<'a> = dyn Fn(&Weights) -> Result<Validated, TrainError> + 'a;
+
+/// A stage that has been trained; [`Stage::learn`] makes it.
+#[derive(Debug)]
+pub struct Learned {
+    pub(super) weights: Weights,
+    pub(super) last: Option<StepReport>,
+}
+
+impl<S: Pretrains> Stage<'_, S> {
+    /// Trains `encoder` by an objective, from the checkpoint in the stage's folder if the run is resumed. `validate` is called
+    /// when the run validates.
+    ///
+    /// # Errors
+    /// As [`train`]; when `reporter` asks to stop, after a checkpoint.
+    pub fn learn<O: Objective>(
+        &self,
+        encoder: &S::Encoder,
+        objective: &O,
+        validate: Option<&Validate<'_>>,
+    ) -> Result<Learned> {
+        let weights = encoder.weights().clone();
+        let (steps, per_epoch) = self.steps();
+        let place = self.name.as_ref().map(|name| format!("{name}: "));
+        self.reporter.note(&format!(
+            "{}{} parameters, {} records, {} leads, {steps} steps, {per_epoch} in an epoch, on {}",
+            place.unwrap_or_default(),
+            weights.count(),
+            self.rows.len(),
+            self.contract.leads.len(),
+            self.device
+        ));
+        let mut watch = Watch {
+            stage: self,
+            validate: validate.filter(|_| !self.validation.is_empty()),
+            bar: self.reporter.begin("pre-train", steps, "steps"),
+            done: 0,
+            last: None,
+            failed: None,
+        };
+        let folder = RunFolder {
+            path: Some(self.dir.clone()),
+            resume: self.resume,
+        };
+        let device = self.device.inner();
+        let trained = train(objective, weights, &self.train, &folder, device, &mut watch);
+        watch.bar.finish();
+        match (trained, watch.failed) {
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => Err(error.into()),
+            (Ok(trained), None) => Ok(Learned {
+                weights: trained.chosen(),
+                last: watch.last,
+            }),
+        }
+    }
+
+    /// Updates in all and in an epoch.
+    fn steps(&self) -> (usize, usize) {
+        let train = &self.train;
+        let per_epoch = self.rows.len() / self.config.batch / train.accumulate.max(1);
+        let steps = match train.updates {
+            Some(updates) if !train.ends_with_epoch => updates,
+            _ => per_epoch * train.epochs,
+        };
+        (steps, per_epoch)
+    }
+}
+
+struct Watch<'a, 's, S: Pretrains> {
+    stage: &'a Stage<'s, S>,
+    validate: Option<&'a Validate<'a>>,
+    bar: Box<dyn Progress>,
+    done: usize,
+    last: Option<StepReport>,
+    /// What went wrong outside the trainer.
+    failed: Option<Error>,
+}
+
+impl<S: Pretrains> Observer for Watch<'_, '_, S> {
+    fn step(&mut self, report: &StepReport) -> Next {
+        match self.last {
+            None => {
+                self.bar.resume(report.step - 1);
+                self.bar.add(1);
+            }
+            Some(_) => self.bar.add(report.step - self.done),
+        }
+        self.done = report.step;
+        self.bar.message(&format!(
+            "epoch {} loss {} {:.0} records/s",
+            report.epoch,
+            report.loss_text(),
+            report.records_per_s
+        ));
+        self.last = Some(report.clone());
+        match self.stage.reporter.stop_requested() {
+            true => Next::Stop,
+            false => Next::Continue,
+        }
+    }
+
+    fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {
+        let every = self.stage.keep_every;
+        if every.is_some_and(|n| epoch.is_multiple_of(n.max(1))) {
+            let folder = format!("model-epoch-{epoch}");
+            (self.stage.save)(weights, &folder, epoch).map_err(|error| {
+                let text = error.to_string();
+                self.failed = Some(error);
+                TrainError::Data(text)
+            })?;
+        }
+        Ok(Next::Continue)
+    }
+
+    fn validate(
+        &mut self,
+        _step: usize,
+        weights: &Weights,
+    ) -> Result<Option<Validated>, TrainError> {
+        self.validate.map(|validate| validate(weights)).transpose()
+    }
+}

@@ -1,0 +1,123 @@
+//! CLEAR's pre-training: one stage, masked reconstruction of heartbeats.
+
+use purkinje_models::clear::{self, ClearBatch, ClearConfig, EncoderMask, Masking, TokenContext};
+use purkinje_models::layers::Context;
+use purkinje_models::random::Stream;
+use purkinje_train::clear::Pretraining;
+use purkinje_train::source::{Look, Source as _, StoreTokens};
+use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
+
+use super::Clear;
+use crate::Result;
+use crate::keys::{Key, fraction, parsed, word, word_of};
+use crate::pretrain::{Learned, NoSettings, Own, Pretrains, Stage};
+
+/// Records of one pass of a validation.
+const BATCH: usize = 32;
+
+type OwnOfClear = Own<ClearConfig, NoSettings>;
+
+impl Pretrains for Clear {
+    type Settings = NoSettings;
+
+    const PRETRAIN_KEYS: &'static [Key<OwnOfClear>] = &[
+        Key {
+            key: "mask-ratio",
+            help: "fraction of tokens hidden",
+            get: |own| own.network.mask_ratio.to_string(),
+            set: |own, text| {
+                own.network.mask_ratio = fraction(text)?;
+                Ok(())
+            },
+        },
+        Key {
+            key: "encoder-mask",
+            help: "what lead vectors may not attend to: none, additive or boolean",
+            get: |own| word_of(&own.network.encoder_mask),
+            set: |own, text| {
+                own.network.encoder_mask = word::<EncoderMask>(text)?;
+                Ok(())
+            },
+        },
+        Key {
+            key: "token-context",
+            help: "what a token sees of its neighbours: circular, kept or own",
+            get: |own| word_of(&own.network.token_context),
+            set: |own, text| {
+                own.network.token_context = word::<TokenContext>(text)?;
+                Ok(())
+            },
+        },
+        Key {
+            key: "skip-padding",
+            help: "leave empty beat slots out of attention and loss: true or false",
+            get: |own| own.network.skip_padding.to_string(),
+            set: |own, text| {
+                own.network.skip_padding = parsed(text, "true or false")?;
+                Ok(())
+            },
+        },
+    ];
+
+    fn settings(_: &ClearConfig) -> NoSettings {
+        NoSettings {}
+    }
+
+    fn training(size: &str) -> TrainConfig {
+        let config = TrainConfig::default();
+        TrainConfig {
+            schedule: Schedule {
+                lr: if size == "tiny" { 1e-3 } else { 5e-4 },
+                ..config.schedule
+            },
+            ..config
+        }
+    }
+
+    fn stage(
+        stage: &Stage<'_, Self>,
+        encoder: &clear::Clear,
+        _: Option<&clear::Clear>,
+    ) -> Result<Learned> {
+        let tokens = |rows: &[usize]| StoreTokens::new(stage.store, rows.to_vec(), stage.contract);
+        let source = tokens(stage.rows)?;
+        let (batch, seed) = (stage.config.batch, stage.train.seed);
+        let objective = Pretraining::new(encoder.clone(), &source, batch, seed);
+        let held_out = tokens(stage.validation)?;
+        let validate = |weights: &_| {
+            let ctx = Context::inference(stage.device.inner());
+            validated(
+                &encoder.with_weights(Clone::clone(weights)),
+                &held_out,
+                seed,
+                &ctx,
+            )
+        };
+        stage.learn(encoder, &objective, Some(&validate))
+    }
+}
+
+/// Reconstruction of held-out heartbeats under masks that are the same in every validation. The metric is what is left of the
+/// variance of standardised samples: 0 is what predicting zeros would give.
+fn validated(
+    model: &clear::Clear,
+    source: &StoreTokens<'_>,
+    seed: u64,
+    ctx: &Context,
+) -> Result<Validated, TrainError> {
+    let masks = Stream::new(seed, "validation mask");
+    let all: Vec<usize> = (0..source.len()).collect();
+    let mut loss = 0.0;
+    for (number, chunk) in (0..).zip(all.chunks(BATCH)) {
+        let inputs = chunk.iter().map(|&index| source.see(index, Look::Whole));
+        let batch = ClearBatch::new(&inputs.collect::<Result<Vec<_>, _>>()?)?;
+        let masking = Masking::random(model.config(), &batch, &mut masks.at(number));
+        let found = model.reconstruct(&batch, &masking, ctx).loss;
+        loss += f64::from(found.into_scalar::<f32>()) * chunk.len() as f64;
+    }
+    let loss = loss / all.len().max(1) as f64;
+    Ok(Validated {
+        loss,
+        metric: Some(1.0 - loss),
+    })
+}
