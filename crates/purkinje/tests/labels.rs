@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use purkinje::datasets::import::PtbXl;
 use purkinje::features::{FeatureOptions, Features};
 use purkinje::finetune::{FinetuneOptions, finetune};
 use purkinje::models::compat::Compat;
@@ -9,7 +10,6 @@ use purkinje::network::state_dict;
 use purkinje::probe::{HeadOptions, ProbeOptions, Probed, probe};
 use purkinje::record::{OpenOptions, Recording};
 use purkinje::signal::Preprocess;
-use purkinje::store::import::PtbXl;
 use purkinje::store::{PrepareOptions, Store, prepare};
 use purkinje::{Device, EvaluateOptions, Model, Registry, Silent, evaluate};
 use tempfile::TempDir;

@@ -91,6 +91,9 @@ pub fn with_systems(command: clap::Command, registry: &Registry) -> clap::Comman
         .mut_subcommand("import-checkpoint", |own| {
             import_checkpoint::with_systems(own, registry)
         })
+        .mut_subcommand("finetune", |own| {
+            own.after_help(finetune::settings_help(registry))
+        })
 }
 
 /// A setting of a system with its value.
@@ -208,12 +211,6 @@ pub fn last_part(path: &Path) -> String {
     last.map_or("model".into(), |c| {
         c.as_os_str().to_string_lossy().into_owned()
     })
-}
-
-/// Commands whose help lists the settings of each system.
-pub fn with_settings(command: clap::Command, registry: &Registry) -> clap::Command {
-    let settings = finetune::settings_help(registry);
-    command.mut_subcommand("finetune", |finetune| finetune.after_help(settings))
 }
 
 /// Whose behaviour a model follows.
