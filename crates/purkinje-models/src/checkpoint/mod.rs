@@ -23,6 +23,7 @@ mod pickle_parser;
 mod pth;
 mod report;
 mod safetensors_io;
+mod stream;
 mod system;
 mod tensors;
 #[cfg(test)]
