@@ -88,8 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
 
 /// The command line for these systems.
 fn command(registry: &Registry) -> clap::Command {
-    let command = commands::with_systems(Cli::command(), registry);
-    commands::with_settings(command, registry)
+    commands::with_systems(Cli::command(), registry)
 }
 
 /// An error with its causes, each said once: many errors of the libraries quote their cause in their own sentence.

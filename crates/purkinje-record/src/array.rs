@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::npy::{content, valid_rate};
-use crate::open::{LeadChoice, OpenOptions, id_of};
+use crate::error::content;
+use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
 use crate::{Digital, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Bytes that reading a small file may take whatever its size; see [`budget`].

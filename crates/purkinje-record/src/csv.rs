@@ -7,8 +7,8 @@
 
 use std::path::Path;
 
-use crate::npy::{content, valid_rate};
-use crate::open::{OpenOptions, id_of};
+use crate::error::content;
+use crate::open::{OpenOptions, id_of, valid_rate};
 use crate::table::{Clock, Columns};
 use crate::wfdb::files;
 use crate::{LeadSet, RecordError, Recording, Source};

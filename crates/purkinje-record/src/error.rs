@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a recording on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::ShapeError;
 use crate::wfdb::HeaderError;
@@ -201,4 +201,20 @@ pub enum RecordError {
         /// Found and expected.
         source: ShapeError,
     },
+}
+
+/// [`RecordError::Content`], with no more of what was found than a message needs.
+pub(crate) fn content(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
+    let found: String = found.chars().take(80).collect();
+    listed(path, field, &found, expected)
+}
+
+/// The same where what was found is a list whose length is bounded.
+pub(crate) fn listed(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
+    RecordError::Content {
+        path: path.to_owned(),
+        field: field.into(),
+        found: found.chars().take(1000).collect(),
+        expected: expected.into(),
+    }
 }

@@ -9,6 +9,7 @@ use purkinje_base::npy::{Header, HeaderError};
 use serde::Deserialize;
 
 use crate::array::{self, Known, Matrix};
+use crate::error::content;
 use crate::wfdb::files;
 use crate::{LeadSet, OpenOptions, RecordError, Recording};
 
@@ -53,39 +54,6 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         leads_from: "names of the leads from the caller or in the sidecar `<name>.json` (`leads`)",
     };
     array.recording(path, known, options)
-}
-
-/// A usable rate, or an error that says where one is `expected`.
-pub(crate) fn valid_rate(
-    path: &Path,
-    rate_hz: Option<f64>,
-    expected: &str,
-) -> Result<f64, RecordError> {
-    match rate_hz {
-        Some(rate_hz) if rate_hz.is_finite() && rate_hz > 0.0 => Ok(rate_hz),
-        Some(other) => Err(content(
-            path,
-            "the sampling rate",
-            &other.to_string(),
-            "a number of hertz above 0",
-        )),
-        None => Err(content(path, "the sampling rate", "absent", expected)),
-    }
-}
-
-pub(crate) fn content(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
-    let found: String = found.chars().take(80).collect();
-    listed(path, field, &found, expected)
-}
-
-/// The same where what was found is a list whose length is bounded.
-pub(crate) fn listed(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
-    RecordError::Content {
-        path: path.to_owned(),
-        field: field.into(),
-        found: found.chars().take(1000).collect(),
-        expected: expected.into(),
-    }
 }
 
 fn sidecar(path: &Path) -> Result<Sidecar, RecordError> {

@@ -7,7 +7,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::array::{Known, budget};
-use crate::npy::{Array, content, listed};
+use crate::error::{content, listed};
+use crate::npy::Array;
 use crate::wfdb::files;
 use crate::{Lead, LeadSet, OpenOptions, RecordError, Recording, inflate};
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::content;
 use crate::wfdb::files;
 use crate::{
     LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet, wfdb, xml,
@@ -169,4 +170,22 @@ pub(crate) fn id_of(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+/// A usable rate, or an error that says where one is `expected`.
+pub(crate) fn valid_rate(
+    path: &Path,
+    rate_hz: Option<f64>,
+    expected: &str,
+) -> Result<f64, RecordError> {
+    match rate_hz {
+        Some(rate_hz) if rate_hz.is_finite() && rate_hz > 0.0 => Ok(rate_hz),
+        Some(other) => Err(content(
+            path,
+            "the sampling rate",
+            &other.to_string(),
+            "a number of hertz above 0",
+        )),
+        None => Err(content(path, "the sampling rate", "absent", expected)),
+    }
 }

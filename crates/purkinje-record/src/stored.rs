@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::npy::{content, valid_rate};
-use crate::open::{LeadChoice, OpenOptions, id_of};
+use crate::error::content;
+use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// What a digital unit is worth: `mV = (sample - zero) / gain_per_mv`.

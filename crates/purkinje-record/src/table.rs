@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::npy::content;
+use crate::error::content;
 use crate::open::{LeadChoice, OpenOptions};
 use crate::{Lead, LeadSet, RecordError, Unit};
 

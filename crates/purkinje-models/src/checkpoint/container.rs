@@ -11,17 +11,54 @@ use super::CheckpointError;
 use super::archive::{Archive, END, LOCAL};
 use super::pickle::Pickle;
 use super::pickle_parser::PickleProblem;
+use super::stream::Stream;
 
 pub(super) const FORMAT: &str = "PyTorch checkpoint";
 /// A file stands for at most this many times its size: weights hardly compress, and tied ones count a few times.
 pub(super) const MOST_EXPANSION: u64 = 16;
-/// The longest pickle or directory looked at; `pytorch-reader` has the same limit.
-pub(super) const LONGEST: u64 = pytorch_reader::MAX_PICKLE_SIZE;
+/// Bytes of the longest pickle or directory looked at.
+pub(super) const LONGEST: u64 = 100 << 20;
 
-/// The kind of a file, with the directory of an archive.
+/// The kind of a file, and where the numbers lie in it.
 pub(super) enum Container {
     Archive(Archive),
-    Stream,
+    Stream(Stream),
+}
+
+impl Container {
+    /// `length` bytes from place `from` of a storage, for the tensor `name`.
+    pub(super) fn storage(
+        &self,
+        path: &Path,
+        name: &str,
+        key: &str,
+        from: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, CheckpointError> {
+        let odd = |problem: String| CheckpointError::tensor(path, name, problem);
+        let bytes = match self {
+            Container::Archive(archive) => archive.storage_bytes(key),
+            Container::Stream(stream) => stream.bytes(key),
+        };
+        let fits = bytes.is_some_and(|bytes| from.checked_add(length).is_some_and(|n| n <= bytes));
+        if !fits {
+            return Err(odd(format!(
+                "needs bytes {from} to {} of the storage `{key}`, which {}; fetch the file again",
+                from.saturating_add(length),
+                bytes.map_or("is not in the file".to_owned(), |n| format!("has {n}"))
+            )));
+        }
+        let read = match self {
+            Container::Archive(archive) => archive.storage(path, key, from, length),
+            Container::Stream(stream) => stream.read(path, key, from, length),
+        };
+        read.map_err(|error| match error {
+            CheckpointError::Damaged { problem, .. } => {
+                odd(format!("cannot be read: {problem}; fetch the file again"))
+            }
+            other => other,
+        })
+    }
 }
 
 /// Reads the pickle that describes the checkpoint, and opens what is around it.
@@ -53,12 +90,19 @@ pub(super) fn open(
         }
         Kind::Pickles { before } => {
             file.seek(SeekFrom::Start(0)).map_err(io())?;
-            let mut stream = file.take(LONGEST);
+            let mut pickles = (&mut file).take(LONGEST);
             for _ in 0..before {
-                Pickle::parse(&mut stream, &[]).map_err(explain)?;
+                let other = Pickle::parse(&mut pickles, &[]).map_err(explain)?;
+                if other.value(&["little_endian"]) == Some(false.into()) {
+                    return Err(big_endian(path));
+                }
             }
-            let pickle = Pickle::parse(&mut stream, allowed).map_err(explain)?;
-            Ok((pickle, Container::Stream))
+            let pickle = Pickle::parse(&mut pickles, allowed).map_err(explain)?;
+            let stream = match before {
+                0 => Stream::default(),
+                _ => Stream::open(path, &mut file, metadata.len(), &pickle)?,
+            };
+            Ok((pickle, Container::Stream(stream)))
         }
         Kind::Other(what) => Err(not_a_checkpoint(path, what)),
     }
@@ -113,7 +157,12 @@ pub(super) fn not_a_checkpoint(path: &Path, found: &'static str) -> CheckpointEr
     }
 }
 
-fn explain(path: &Path, problem: PickleProblem) -> CheckpointError {
+pub(super) fn big_endian(path: &Path) -> CheckpointError {
+    let problem = "its numbers are big-endian; load and save it on a little-endian machine";
+    CheckpointError::damaged(path, FORMAT, problem)
+}
+
+pub(super) fn explain(path: &Path, problem: PickleProblem) -> CheckpointError {
     let path = path.to_path_buf();
     match problem {
         PickleProblem::Truncated => CheckpointError::Truncated {

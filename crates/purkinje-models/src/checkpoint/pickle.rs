@@ -1,7 +1,8 @@
 //! The values in a pickle, without running it.
 //!
-//! `pytorch-reader` gives the tensors of a checkpoint and leaves out Python objects such as the `argparse.Namespace`
-//! with the arguments of the run. This reads the same bytes as data: a call stays a description of a call.
+//! The bytes are read as data: a call stays a description of a call.
+
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
@@ -205,18 +206,47 @@ impl Pickle {
         let Node::Storage(which) = self.nodes[storage] else {
             return None;
         };
-        // 'storage', class, key, device, count
-        let [_, class, key, ..] = *self.items(which) else {
+        // 'storage', class, key, device, count; and before PyTorch 1.6 of which other storage this is a part.
+        let [_, class, key, _, _, ref part @ ..] = *self.items(which) else {
             return None;
+        };
+        let start = match part {
+            [part] => match *self.items(*part) {
+                [_, start, _] => self.size(start)?,
+                _ => 0,
+            },
+            _ => 0,
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         (shape.len() == strides.len()).then_some(View {
             storage_type: self.name(class).to_owned(),
             key: self.text(key)?.to_owned(),
-            offset: self.size(offset)?,
+            offset: self.size(offset)?.checked_add(start)?,
             shape,
             strides,
         })
+    }
+
+    /// The class of each storage that is referred to, by its key.
+    pub(super) fn storage_classes(&self) -> HashMap<&str, &str> {
+        let storages = self.nodes.iter().filter_map(|node| match node {
+            Node::Storage(which) => Some(self.items(*which)),
+            _ => None,
+        });
+        storages
+            .filter_map(|items| match *items {
+                [_, class, key, ..] => Some((self.text(key)?, self.name(class))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The texts of a pickle that is a list of them.
+    pub(super) fn texts(&self) -> Option<Vec<&str>> {
+        match &self.nodes[self.root] {
+            Node::Sequence(items) => items.iter().map(|item| self.text(*item)).collect(),
+            _ => None,
+        }
     }
 
     fn items(&self, at: usize) -> &[usize] {

@@ -1,17 +1,8 @@
 //! The tensors of a PyTorch checkpoint: described in its pickle, their numbers read when asked for.
-//!
-//! The numbers of a zip archive are read here, those of the older stream of pickles by `pytorch-reader`. The latter
-//! reads archives too, but the library below it (zip 9.4.1) misplaces the directory of those whose root folder has a
-//! name of 21 letters, such as `full_model_state_dict.pt`: the directory entry of `data.pkl` is then as long as the
-//! records between directory and end, which that library passes over.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use pytorch_reader::{DType, PytorchReader};
-
-use super::archive::Archive;
-use super::container::{Container, FORMAT, MOST_EXPANSION};
+use super::container::{Container, MOST_EXPANSION};
 use super::pickle::{Described, Pickle};
 use super::{CheckpointError, NamedTensor, StateDict, Stored};
 
@@ -19,15 +10,9 @@ use super::{CheckpointError, NamedTensor, StateDict, Stored};
 pub(super) struct Tensors<'a> {
     pub(super) path: &'a Path,
     pub(super) described: Vec<(String, Described)>,
-    numbers: Numbers,
+    container: Container,
     /// Of the file, in bytes.
     size: u64,
-}
-
-/// Where numbers come from.
-enum Numbers {
-    Archive(Archive),
-    Stream(HashMap<String, pytorch_reader::Tensor>),
 }
 
 impl<'a> Tensors<'a> {
@@ -39,18 +24,10 @@ impl<'a> Tensors<'a> {
         let size = std::fs::metadata(path)
             .map_err(CheckpointError::io(path, "read"))?
             .len();
-        let numbers = match container {
-            Container::Archive(archive) => Numbers::Archive(archive),
-            Container::Stream => {
-                let reader = PytorchReader::new(path)
-                    .map_err(|e| CheckpointError::damaged(path, FORMAT, sentence_end(e)))?;
-                Numbers::Stream(reader.into_tensors())
-            }
-        };
         Ok(Tensors {
             path,
             described: pickle.tensors(),
-            numbers,
+            container,
             size,
         })
     }
@@ -64,10 +41,7 @@ impl<'a> Tensors<'a> {
         let mut rounded = Vec::new();
         let mut total = 0u64;
         for (full, tensor, name) in tensors {
-            let (shape, stored, bytes) = match &self.numbers {
-                Numbers::Archive(archive) => self.archived(archive, tensor, full, &mut total)?,
-                Numbers::Stream(tensors) => self.streamed(tensors, full, &mut total)?,
-            };
+            let (shape, stored, bytes) = self.numbers(tensor, full, &mut total)?;
             if !matches!(stored, Stored::F32) {
                 rounded.push(name);
             }
@@ -77,9 +51,8 @@ impl<'a> Tensors<'a> {
         Ok((all, rounded))
     }
 
-    fn archived(
+    fn numbers(
         &self,
-        archive: &Archive,
         tensor: &Described,
         name: &str,
         total: &mut u64,
@@ -117,7 +90,9 @@ impl<'a> Tensors<'a> {
             return Err(garbled());
         };
         self.admit(name, &view.shape, needed, total)?;
-        let window = archive.storage(self.path, name, &view.key, from, length)?;
+        let window = self
+            .container
+            .storage(self.path, name, &view.key, from, length)?;
         // Without numbers the other dimensions may be anything.
         let numbers = if count == 0 || is_contiguous(&view.shape, &view.strides) {
             window
@@ -125,43 +100,6 @@ impl<'a> Tensors<'a> {
             gather(&window, &view.shape, &view.strides, width)
         };
         Ok((view.shape.clone(), stored, numbers))
-    }
-
-    fn streamed(
-        &self,
-        tensors: &HashMap<String, pytorch_reader::Tensor>,
-        name: &str,
-        total: &mut u64,
-    ) -> Result<(Vec<usize>, Stored, Vec<u8>), CheckpointError> {
-        let tensor = tensors.get(name).ok_or_else(|| {
-            let problem = "is named in the pickle but cannot be read; save it as a dense tensor";
-            CheckpointError::tensor(self.path, name, problem)
-        })?;
-        self.admit(name, tensor.shape(), tensor.byte_len() as u64, total)?;
-        let mut bytes = tensor.read().map_err(|e| {
-            let problem = format!("cannot be read: {}; fetch the file again", sentence_end(e));
-            CheckpointError::tensor(self.path, name, problem)
-        })?;
-        // They come in the byte order of this machine.
-        if cfg!(target_endian = "big") {
-            let number = tensor.dtype().size();
-            bytes.chunks_mut(number).for_each(<[u8]>::reverse);
-        }
-        let stored = match tensor.dtype() {
-            DType::F64 => Stored::F64,
-            DType::F32 => Stored::F32,
-            DType::F16 => Stored::F16,
-            DType::BF16 => Stored::Bf16,
-            DType::I64 => Stored::I64,
-            DType::I32 => Stored::I32,
-            DType::I16 => Stored::I16,
-            DType::I8 => Stored::I8,
-            DType::U64 => Stored::U64,
-            DType::U32 => Stored::U32,
-            DType::U16 => Stored::U16,
-            DType::U8 | DType::Bool => Stored::U8,
-        };
-        Ok((tensor.shape().to_vec(), stored, bytes))
     }
 
     /// Refuses a tensor larger than the file, as a view with stride 0 may claim to be (`torch.save` stores weights in
@@ -195,7 +133,7 @@ impl<'a> Tensors<'a> {
 }
 
 /// How a storage class holds its numbers, and the bytes of one.
-fn storage(class: &str) -> Option<(Stored, usize)> {
+pub(super) fn storage(class: &str) -> Option<(Stored, usize)> {
     Some(match class {
         "torch.DoubleStorage" => (Stored::F64, 8),
         "torch.FloatStorage" => (Stored::F32, 4),
@@ -245,11 +183,6 @@ fn gather(window: &[u8], shape: &[usize], strides: &[usize], width: usize) -> Ve
         }
     }
     numbers
-}
-
-/// An error of another library as the middle of a sentence.
-fn sentence_end(error: impl ToString) -> String {
-    error.to_string().trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

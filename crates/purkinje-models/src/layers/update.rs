@@ -108,7 +108,8 @@ mod tests {
             let [p, m, v] = &mut plain;
             composed(p, m, v, grad.clone(), step);
             for ((fused, plain), start) in fused.iter().zip(&plain).zip(&start) {
-                let [fused, plain] = [fused, plain].map(|x| x.to_data().to_vec::<f32>().unwrap());
+                let [fused, plain] =
+                    [fused, plain].map(|x| x.to_data().try_to_vec::<f32>().unwrap());
                 assert_ne!(&fused, start);
                 let worst = fused.iter().zip(&plain).map(|(a, b)| (a - b).abs());
                 let worst = worst.fold(0.0, f32::max);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 
-use crate::npy::content;
+use crate::error::content;
 use crate::open::OpenOptions;
 use crate::privacy::Identifiers;
 use crate::stored::{self, Offer};

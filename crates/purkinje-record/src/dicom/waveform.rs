@@ -2,7 +2,7 @@
 
 use super::Source;
 use super::reader::{DataSet, Tag};
-use crate::npy::content;
+use crate::error::content;
 use crate::stored::{Offer, Scale, StoredLead};
 use crate::{Lead, RecordError, Unit};
 

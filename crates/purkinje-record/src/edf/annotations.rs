@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Data, Header, MAX_ANNOTATIONS};
-use crate::npy::content;
+use crate::error::content;
 use crate::{Annotation, Lead, RecordError};
 
 /// Symbol of a text that is no symbol itself: a comment.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{MAX_SIGNALS, is_edf};
 use crate::RecordError;
-use crate::npy::content;
+use crate::error::content;
 use crate::privacy::Identifiers;
 
 /// What the header says.

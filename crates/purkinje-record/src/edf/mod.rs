@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::npy::content;
+use crate::error::content;
 use crate::open::{LeadChoice, OpenOptions, id_of};
 use crate::wfdb::files;
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};

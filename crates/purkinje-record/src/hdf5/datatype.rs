@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use half::f16;
+
 use super::source::{Fields, Meta, Source};
 use super::{MAX_ATTRIBUTE_BYTES, MAX_RANK, header};
 use crate::RecordError;
@@ -217,26 +219,13 @@ impl Element {
                 bytes: size,
                 big_endian: big,
             } => match size {
-                2 => decode!(u16, 2, big, |v| T::from_f64(f64::from(half(v)))),
+                2 => decode!(u16, 2, big, |v| T::from_f64(f16::from_bits(v).to_f64())),
                 4 => decode!(f32, 4, big, |v| T::from_f64(f64::from(v))),
                 _ => decode!(f64, 8, big, |v| T::from_f64(v)),
             },
             _ => return Err("no number"),
         }
         Ok(())
-    }
-}
-
-/// A float of 16 bits.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let fraction = f32::from(bits & 0x3ff);
-    sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
     }
 }
 
@@ -347,27 +336,4 @@ pub(super) fn attributes(
         .filter(|message| message.kind == header::ATTRIBUTE && !message.shared)
         .filter_map(|message| attribute(meta, &message.data, &mut kept))
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_are_exact() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x03ff, 6.097_555e-5),
-            (0x0400, 6.103_515_6e-5),
-            (0x3c00, 1.0),
-            (0x3555, 0.333_251_95),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(half(bits), value, "{bits:04x}");
-        }
-        assert!(half(0x7e00).is_nan());
-    }
 }

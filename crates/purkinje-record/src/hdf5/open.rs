@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Attribute, Dataset, Element, Hdf5File};
 use crate::array::{self, Known, Matrix};
-use crate::npy::{content, listed};
+use crate::error::{content, listed};
 use crate::{Lead, LeadSet, OpenOptions, RecordError, Recording};
 
 /// Names of the data set of samples, most telling first.

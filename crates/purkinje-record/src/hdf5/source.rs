@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::MAX_BLOCK_BYTES;
 use crate::RecordError;
-use crate::npy::content;
+use crate::error::content;
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 /// The last place at which the superblock is looked for; what stands before it belongs to the user.

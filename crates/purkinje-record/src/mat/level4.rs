@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Class, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Value};
 use crate::RecordError;
-use crate::npy::content;
+use crate::error::content;
 
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
     let mut variables = Vec::new();

@@ -8,7 +8,7 @@ use super::{
     Class, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Struct, Value,
 };
 use crate::array::budget;
-use crate::npy::content;
+use crate::error::content;
 use crate::{RecordError, inflate};
 
 const HEAD_BYTES: usize = 128;

@@ -51,7 +51,7 @@ impl MatFile {
         if is_level_5(&bytes) {
             level5::parse(path, &bytes)
         } else if is_hdf5(&bytes) {
-            Err(crate::npy::content(
+            Err(crate::error::content(
                 path,
                 "the kind of the file",
                 "MATLAB 7.3, which is HDF5",

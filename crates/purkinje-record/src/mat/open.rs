@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Class, MatFile, Numeric, Value};
 use crate::array::{self, Known, Matrix, budget};
-use crate::npy::{content, listed};
+use crate::error::{content, listed};
 use crate::{LeadSet, OpenOptions, RecordError, Recording};
 
 /// Sampling rate of CPSC2018, whose files do not state it.

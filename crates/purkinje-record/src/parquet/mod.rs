@@ -18,8 +18,8 @@ use std::path::Path;
 
 use self::footer::{Column, Footer, Kind, NOTES};
 use self::thrift::Fault;
-use crate::npy::{content, valid_rate};
-use crate::open::{OpenOptions, id_of};
+use crate::error::content;
+use crate::open::{OpenOptions, id_of, valid_rate};
 use crate::table::{self, Clock, Columns};
 use crate::wfdb::files;
 use crate::{Lead, LeadSet, RecordError, Recording, Source};

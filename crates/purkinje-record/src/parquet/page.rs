@@ -1,5 +1,7 @@
 //! The pages of a column: unpacked one at a time, and their numbers read one at a time, so that memory follows the page.
 
+use half::f16;
+
 use super::footer::{Chunk, Column, Kind};
 use super::thrift::{FALSE, Fault, I32, STRUCT, TRUE, Thrift, varint};
 use crate::inflate;
@@ -250,7 +252,7 @@ impl Kind {
             Kind::U32 => f64::from(bits as u32),
             Kind::I64 => bits as i64 as f64,
             Kind::U64 => bits as f64,
-            Kind::F16 => half(bits as u16),
+            Kind::F16 => f16::from_bits(bits as u16).to_f64(),
             Kind::F32 => f64::from(f32::from_bits(bits as u32)),
             Kind::F64 => f64::from_bits(bits),
         }
@@ -492,17 +494,4 @@ fn little(bytes: &[u8]) -> u64 {
         .iter()
         .rev()
         .fold(0, |all, &byte| all << 8 | u64::from(byte))
-}
-
-/// A number of half precision.
-fn half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let fraction = f64::from(bits & 0x3ff);
-    let size = match bits >> 10 & 31 {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        exponent => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
-    };
-    sign * size
 }

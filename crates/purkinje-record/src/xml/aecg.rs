@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::tree::Element;
 use super::{number, report};
-use crate::npy::content;
+use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
 use crate::{Annotation, Lead, RecordError, Recording, Unit};

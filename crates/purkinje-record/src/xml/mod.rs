@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::npy::content;
+use crate::error::content;
 use crate::privacy::Identifiers;
 use crate::wfdb::files;
 use crate::{OpenOptions, RecordError, Recording};

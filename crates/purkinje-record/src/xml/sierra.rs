@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::tree::Element;
 use super::{base64, little_endian, number, report, xli};
-use crate::npy::content;
+use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
 use crate::{Lead, RecordError, Recording, Unit};

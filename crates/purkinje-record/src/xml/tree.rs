@@ -10,7 +10,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
 use crate::RecordError;
-use crate::npy::content;
+use crate::error::content;
 
 /// Bytes of the largest XML document that is read.
 pub const MAX_XML_BYTES: u64 = 1 << 26;

@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use crate::RecordError;
-use crate::npy::content;
+use crate::error::content;
 
 /// Bytes of a block's head.
 const HEAD: usize = 8;
