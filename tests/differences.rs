@@ -21,7 +21,7 @@ use purkinje_signal::descriptors::AnalysisRate;
 use purkinje_signal::hubert_input::{DECIMATION, HubertInputs};
 use purkinje_signal::preprocess::{BeatSearch, Preparer};
 use purkinje_store::{PrepareOptions, Store, prepare};
-use purkinje_train::source::{Source as _, StoreTokens};
+use purkinje_train::source::{Look, Source as _, StoreTokens};
 
 /// Defects in section 13 of HuBERT-ECG's specification.
 const DEFECTS: usize = 25;
@@ -208,7 +208,7 @@ fn r_peaks_are_stored_and_read_as_the_contract_looks_for_them() {
         let rows = (0..store.len()).collect();
         let tokens = StoreTokens::new(store, rows, contract).unwrap();
         (0..tokens.len())
-            .map(|row| tokens.input(row).unwrap())
+            .map(|row| tokens.see(row, Look::Whole).unwrap())
             .collect()
     };
     // Whichever leads a store holds, and whatever it was asked for, tokens are those of the network's contract.

@@ -34,8 +34,8 @@ const WRITES: [(&str, usize, &str); 7] = [
     ),
     ("train/src/run_log.rs", 1, "a log: it grows by lines"),
     (
-        "src/embedded.rs",
-        2,
+        "src/demo/recordings.rs",
+        1,
         "recordings of the demo, in a folder of its own",
     ),
 ];
@@ -109,4 +109,78 @@ fn files_are_written_in_one_way() {
         found.is_empty(),
         "these write files by themselves instead of with purkinje_base::atomic: {found:?}"
     );
+}
+
+/// The normal dependencies of a crate on others of the workspace, without the common prefix.
+fn arrows(manifest: &str) -> Vec<String> {
+    let table: toml::Table = manifest.parse().unwrap();
+    let Some(toml::Value::Table(all)) = table.get("dependencies") else {
+        return Vec::new();
+    };
+    let names = all.keys().filter(|name| name.starts_with("purkinje"));
+    names.map(|name| short(name).to_owned()).collect()
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("purkinje-").unwrap_or(name)
+}
+
+/// Crates depend on each other as docs/architecture.md draws it, and each is drawn.
+#[test]
+fn crates_depend_as_they_are_drawn() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(project.join("docs/architecture.md")).unwrap();
+    let mut above: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| `purkinje")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let name = cells[0].trim_matches('`').to_owned();
+        let manifest = project.join("crates").join(&name).join("Cargo.toml");
+        let found = arrows(&fs::read_to_string(&manifest).unwrap());
+        for used in &found {
+            let allowed = match cells[2] {
+                "all above" => above.iter().any(|name| short(name) == used),
+                list => list.split(',').any(|name| name.trim() == used),
+            };
+            assert!(
+                allowed,
+                "{name} depends on {used}, docs/architecture.md allows: {}",
+                cells[2]
+            );
+        }
+        above.push(name);
+    }
+    let there_are = fs::read_dir(project.join("crates")).unwrap().count();
+    assert_eq!(above.len(), there_are, "crates that are drawn: {above:?}");
+}
+
+/// The program names no system outside comments and help texts: it asks the registry.
+#[test]
+fn the_program_names_no_system() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/purkinje-cli/src");
+    let mut files = Vec::new();
+    sources(&folder, &mut files);
+    assert!(files.len() > 15);
+    let names = [
+        "Clear", "Hubert", "HuBERT", "CLEAR", "Hug", "DBeta", "Dbeta", "Deri", "Merl",
+    ];
+    let paths = [
+        "clear::", "hubert::", "hug::", "dbeta::", "deri::", "merl::",
+    ];
+    for file in files {
+        for (number, line) in code(&file).lines().enumerate() {
+            // What stands between quotes is for people to read.
+            let outside: String = line.split('"').step_by(2).collect();
+            let words = outside.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let named = words
+                .into_iter()
+                .any(|word| names.iter().any(|name| word.starts_with(name)));
+            let used = paths.iter().any(|path| outside.contains(path));
+            assert!(
+                !named && !used,
+                "{}, line {} of its code: {line}",
+                file.display(),
+                number + 1
+            );
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The allocator settings of the program.
 
+#![allow(unsafe_code)]
+
 /// Keeps large freed blocks in the process: a forward pass frees and asks for the same ones again and again, and glibc's
 /// defaults would give each back to the system and clear it anew. Nothing to do elsewhere.
 pub fn keep_large_blocks() {

@@ -1,5 +1,7 @@
 //! Assignment of rows to the nearest of many centres, and the limits that memory and arithmetic set to it.
 
+#![allow(unsafe_code)]
+
 use std::hint::black_box;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! A shuffled epoch over a store whose files are not in memory.
 
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;

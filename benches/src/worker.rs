@@ -4,6 +4,8 @@
 //! - `measure ROW SECONDS CLOCK` gives the median seconds of one call, on the wall's clock or the processor's,
 //! - `bounds ROW` says in words how near to the machine's limits the last of these came, `drop ROW` frees the row.
 
+#![allow(unsafe_code)]
+
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::Path;

@@ -62,6 +62,7 @@ impl System for Ripple {
         heads: &["linear"],
         frozen_heads: &["linear"],
         levels: &[Level::Recording],
+        head_levels: &[],
         crops: true,
         preset: "clear",
     };

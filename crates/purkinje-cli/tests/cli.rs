@@ -780,7 +780,7 @@ fn predictions_come_with_reasons_that_add_up() {
             let parts = label["contributions"].as_object().unwrap();
             assert_eq!(parts.len(), 12);
             let sum: f64 = parts.values().map(|part| part.as_f64().unwrap()).sum();
-            let gap = (number("bias") + sum - logit).abs();
+            let gap = (number("base") + sum - logit).abs();
             assert!(gap < 1e-4, "{}: {gap}", one["id"]);
             let probability = 1.0 / (1.0 + (-logit).exp());
             assert!((probability - number("probability")).abs() < 1e-9);
@@ -853,7 +853,7 @@ fn the_groups_of_a_hug_head_have_names() {
     assert_eq!(groups, ["limb", "limb+augmented", "limb+chest", "all"]);
     let error = failed(embed(Made::get().encoder(), "12"));
     assert!(
-        error.contains("needs a CLEAR model with a HUG head"),
+        error.contains("systems that can: CLEAR with a hug head"),
         "{error}"
     );
 }
@@ -913,7 +913,7 @@ fn what_is_no_model_is_refused() {
         "AF"
     ));
     assert!(
-        error.contains("`--class AF`") && error.contains("output 3"),
+        error.contains("`AF`") && error.contains("output 3"),
         "{error}"
     );
 

@@ -1,5 +1,7 @@
 //! Which centre is nearest: the one module of this crate with `unsafe` code.
 
+#![allow(unsafe_code)]
+
 use purkinje_compute::matmul::{View, product_over};
 #[cfg(target_arch = "x86_64")]
 use purkinje_compute::transpose::{LANES, transposed};

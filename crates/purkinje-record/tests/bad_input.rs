@@ -1,6 +1,8 @@
 //! What goes wrong with real files: each case is read correctly or refused with an error that names the file, what was found, what
 //! was expected.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::{Path, PathBuf};

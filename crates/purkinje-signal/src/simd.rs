@@ -3,6 +3,8 @@
 //! The loops are written once, in plain Rust over fixed-size arrays, and inlined into one function
 //! per instruction set. Products and sums are never fused, so every version gives the same bits.
 
+#![allow(unsafe_code)]
+
 /// A recursive filter of `M` coefficients with its steady state.
 #[derive(Clone, Debug)]
 pub(crate) struct Recursive<const M: usize> {

@@ -284,14 +284,24 @@ impl Model {
             return Ok(());
         }
         let have: Vec<&str> = levels.iter().map(|level| level.name()).collect();
-        Err(self.registry.unsupported(
-            format!(
+        let able = self.registry.systems().filter_map(|system| {
+            let about = system.about();
+            let mut heads = about.head_levels.iter();
+            match about.levels.contains(&level) {
+                true => Some(about.title.to_owned()),
+                false => heads
+                    .find(|(_, added)| *added == level)
+                    .map(|(head, _)| format!("{} with a {head} head", about.title)),
+            }
+        });
+        Err(Error::Unsupported {
+            capability: format!(
                 "vectors at the level `{level}` (this model has {})",
                 have.join(", ")
             ),
-            self.about(),
-            |about| about.levels.contains(&level),
-        ))
+            system: self.about().title.to_owned(),
+            able: able.collect(),
+        })
     }
 
     /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is

@@ -149,8 +149,10 @@ pub struct About {
     pub heads: &'static [&'static str],
     /// Heads that a probe fits on frozen vectors, by name, the first is the default.
     pub frozen_heads: &'static [&'static str],
-    /// Levels that encoders have vectors at; heads may add some.
+    /// Levels that encoders have vectors at.
     pub levels: &'static [Level],
+    /// Levels that heads add, by the name of the head.
+    pub head_levels: &'static [(&'static str, Level)],
     /// Whether it looks at crops of a recording, so that several can be aggregated.
     pub crops: bool,
     /// The preprocessing its networks expect, by name.
@@ -315,8 +317,11 @@ pub trait System: Sized + Send + Sync + 'static {
 
     /// Levels of a model with this head, or without one.
     fn levels(head: Option<Self::Head>) -> Vec<Level> {
-        let _ = head;
-        Self::ABOUT.levels.to_vec()
+        let name = head.map(|head| head.to_string());
+        let added = Self::ABOUT.head_levels.iter();
+        let added = added.filter(|(head, _)| name.as_deref() == Some(*head));
+        let own = Self::ABOUT.levels.iter().copied();
+        own.chain(added.map(|(_, level)| *level)).collect()
     }
 
     /// The vectors of a batch at a level among [`levels`](System::levels).

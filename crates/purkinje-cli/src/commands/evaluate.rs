@@ -41,7 +41,7 @@ pub struct Args {
     half: bool,
     /// What is meant, or what the published program does. HuBERT-ECG: crops of a drawn piece of ten seconds, labels of one
     /// kind count as 0, resamples of records by their labels.
-    #[arg(long, default_value = "paper", value_parser = super::compat)]
+    #[arg(long, default_value = "paper", value_parser = super::by_name::<Compat>)]
     compat: Compat,
     /// Leads to use [default: those of the model].
     #[arg(long)]
@@ -58,7 +58,7 @@ pub struct Args {
     /// File for the metrics, as JSON.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Use just records whose measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects.

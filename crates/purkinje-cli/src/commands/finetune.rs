@@ -22,7 +22,7 @@ use crate::progress::Bars;
 /// defaults of the system.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Run or model folder to start from; with --scratch it gives just the sizes.
+    /// Run or model folder to start from; with --scratch only its sizes are used.
     #[arg(long, required_unless_present = "scratch")]
     model: Option<PathBuf>,
     /// Start from random weights.
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", requires = "recipe")]
     recipe_size: Option<String>,
     /// What is meant, or what the published program does, around the network [default: paper].
-    #[arg(long, value_parser = super::compat)]
+    #[arg(long, value_parser = super::by_name::<Compat>)]
     compat: Option<Compat>,
     /// Classification head; CLEAR: hug or linear; HuBERT-ECG: linear, mlp or label-embedding [default: the first].
     #[arg(long, value_name = "HEAD")]
@@ -130,7 +130,7 @@ pub struct Args {
     /// Continue from the run's checkpoint.
     #[arg(long)]
     resume: bool,
-    /// Use just records whose measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects.

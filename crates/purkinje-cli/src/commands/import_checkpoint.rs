@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     decoder_heads: Option<usize>,
     /// Whose behaviour the model follows: released gives the published numbers, paper what the authors wrote
-    #[arg(long, default_value = "released", value_parser = super::compat)]
+    #[arg(long, default_value = "released", value_parser = super::by_name::<Compat>)]
     compat: Compat,
     /// Preprocessing of the recordings it was trained on [default: that of the published models]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]

@@ -22,7 +22,6 @@ use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::Registry;
 use purkinje::keys::Described;
-use purkinje::models::compat::Compat;
 use purkinje::record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje::signal::Preprocess;
 use purkinje::train::Span;
@@ -36,27 +35,27 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Turn a folder of recordings, or a published data set, into a store
     Prepare(prepare::Args),
-    /// List the data sets that `prepare` knows, with their divisions and options
+    /// List the data sets that `prepare` knows, with their splits and options
     DataSets(data_sets::Args),
-    /// Say what a store holds, check it, compare it with others, draw, join or export it
+    /// Describe a store, verify it, look for leakage, draw a report, merge or export it
     Store(store::Args),
     /// Pre-train an encoder on a store without labels
     Pretrain(pretrain::Args),
-    /// Measure an encoder: linear probes on its frozen vectors
+    /// Evaluate an encoder: fit classification heads on its frozen vectors
     Probe(probe::Args),
     /// Train a classifier on labelled recordings
     Finetune(Box<finetune::Args>),
-    /// Evaluate a classifier as it is on labelled recordings
+    /// Evaluate a classifier on labelled recordings
     Evaluate(evaluate::Args),
-    /// Write vectors of recordings, leads, beats or lead groups
+    /// Write vectors of recordings, leads, beats, lead groups or tokens
     Embed(embed::Args),
-    /// Give the labels of recordings with probabilities, and say why
+    /// Predict the labels of recordings with probabilities, and explain them
     Predict(predict::Args),
     /// Turn a published checkpoint into a model folder
     ImportCheckpoint(import_checkpoint::Args),
     /// Write the weights of a model under the names of the published PyTorch program
     ExportCheckpoint(export_checkpoint::Args),
-    /// Run everything once on a small data set
+    /// Run the whole way once on a small data set inside the program
     Demo(demo::Args),
     /// Print completions for a shell
     Completions(completions::Args),
@@ -211,15 +210,6 @@ pub fn last_part(path: &Path) -> String {
     last.map_or("model".into(), |c| {
         c.as_os_str().to_string_lossy().into_owned()
     })
-}
-
-/// Whose behaviour a model follows.
-pub fn compat(text: &str) -> Result<Compat, String> {
-    match text {
-        "paper" => Ok(Compat::Paper),
-        "released" => Ok(Compat::Released),
-        _ => Err("expected paper or released".into()),
-    }
 }
 
 /// `5%` or a number of records.

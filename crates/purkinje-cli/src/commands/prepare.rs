@@ -72,7 +72,7 @@ struct SourceArgs {
     /// code-15, sami-trop: years within which a death counts in the label set `death-2y`, which is called by them [default: 2]
     #[arg(long, value_name = "YEARS")]
     horizon_years: Option<f32>,
-    /// folder: a table of labels, patients, parts or reports, CSV or Parquet with a column `id` or `path`
+    /// folder: a table of labels, patients, splits or reports, CSV or Parquet with a column `id` or `path`
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// folder: a column of the table that is not called as usual, such as `patient=MRN`; id, path, labels, class, patient, split, fold, report, value
@@ -98,7 +98,7 @@ struct Common {
     /// How recordings are preprocessed: a preprocess.json, of a model for instance
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     contract: Option<PathBuf>,
-    /// Store just these leads, in this order
+    /// Store only these leads, in this order
     #[arg(long, value_name = "LEADS")]
     leads: Option<LeadSet>,
     /// Divide into train, val and test by patient, even where the source says otherwise
@@ -107,19 +107,19 @@ struct Common {
     /// Seed of the division by patient
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     split_seed: u64,
-    /// Share of the patients for validation
+    /// Fraction of the patients for validation
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     val_share: f64,
-    /// Share of the patients for test
+    /// Fraction of the patients for test
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     test_share: f64,
-    /// Records that may fail: a share or a number
+    /// Records that may fail: a percentage or a number
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
-    /// Skip recordings whose figures pass these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv says which and why
+    /// Skip recordings whose quality measures exceed these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv says which and why
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Prepare just part I of N, for several processes or machines; `purkinje store merge` joins them
+    /// Prepare only part I of N, for several processes or machines; `purkinje store merge` merges the parts
     #[arg(long, value_name = "I/N", value_parser = part)]
     shard: Option<(usize, usize)>,
     /// Replace a store that is there
@@ -283,7 +283,7 @@ fn make(
     }
 }
 
-/// The command line as it is kept with the store: that of the whole, whatever the part.
+/// The command line as it is kept with the store: the same for every part.
 fn command(args: impl Iterator<Item = String>) -> String {
     let mut kept = Vec::new();
     let mut args = args.peekable();
@@ -394,7 +394,7 @@ fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
     Ok(text)
 }
 
-/// Records of every part, in all and with labels of each task.
+/// Records of every split, in all and with labels of each task.
 pub(super) fn parts(store: &Store) -> miette::Result<Table> {
     let splits: Vec<Split> = Split::ALL
         .into_iter()

@@ -43,7 +43,7 @@ struct Options {
     #[arg(long)]
     size: Option<String>,
     /// Follow the paper or the released program [default: paper]
-    #[arg(long, value_parser = super::compat)]
+    #[arg(long, value_parser = super::by_name::<Compat>)]
     compat: Option<Compat>,
     /// A setting of the system, see below; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -78,7 +78,7 @@ struct Options {
     /// Seed of every random choice [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Updates between validations on the validation part of the store [default: none]
+    /// Updates between validations on the validation split of the store [default: none]
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
     /// Validations without improvement after which a stage stops

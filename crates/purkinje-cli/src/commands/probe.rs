@@ -59,7 +59,7 @@ pub struct Args {
     /// Folder for results.json, the tables and one classifier for each task, fraction and head.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Use just records whose measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
     /// Take a store that was prepared otherwise than the model expects, as the published protocol does (filtered MIMIC-IV

@@ -27,7 +27,7 @@ enum Action {
     Info {
         /// The store
         store: PathBuf,
-        /// Count the classes of this label set in every part
+        /// Count the classes of this label set in every split
         #[arg(long, value_name = "TASK")]
         labels: Option<String>,
         /// Count the records that keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`, and what the others lack
@@ -42,7 +42,7 @@ enum Action {
         /// The store
         store: PathBuf,
     },
-    /// Look for patients and recordings in more than one part, and for recordings that several stores share
+    /// Look for patients and recordings in more than one split, and for recordings that several stores share
     Leakage {
         /// The stores; one is compared with itself
         #[arg(required = true)]
@@ -54,7 +54,7 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 10)]
         show: usize,
     },
-    /// Draw what a store holds: an HTML page with figures on patients, labels and quality, and example recordings
+    /// Draw what a store holds: an HTML page with charts of patients, labels and quality, and example recordings
     Report {
         /// The store
         store: PathBuf,
@@ -64,7 +64,7 @@ enum Action {
     },
     /// Write a store in the layout of one of the original programs, so that it runs on the same data
     Export(store_export::Args),
-    /// Join the parts that `prepare --shard` made; the store is the same, byte for byte, as if one process had made it
+    /// Merge the parts that `prepare --shard` made; the store is the same, byte for byte, as if one process had made it
     Merge {
         /// The folders with the parts
         #[arg(required = true)]
@@ -233,7 +233,7 @@ fn info(store: &Store) -> miette::Result<String> {
     Ok(text)
 }
 
-/// Records of every part that keep the limits, and what the others were left out for.
+/// Records of every split that keep the limits, and what the others were left out for.
 fn kept(store: &Store, quality: &QualityFilter) -> String {
     let mut parts = BTreeMap::<Split, [usize; 2]>::new();
     let mut reasons = BTreeMap::<&str, usize>::new();

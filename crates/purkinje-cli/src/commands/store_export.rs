@@ -37,7 +37,7 @@ pub struct Args {
     /// How recordings are preprocessed, by name [default: as the program does it for this data set]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
-    /// Export just records whose figures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Export only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
     /// Replace an export that is there

@@ -3,6 +3,8 @@
 //! The only module of the crate with `unsafe` code: vector loads, a function compiled for AVX2, and output memory that is not
 //! zeroed before it is written.
 
+#![allow(unsafe_code)]
+
 use std::mem::MaybeUninit;
 
 use crate::Digital;

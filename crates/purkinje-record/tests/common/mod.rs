@@ -3,6 +3,8 @@
 //! A test binary that includes this module gets an allocator that counts, for each thread, the bytes that are live and the most
 //! that ever were.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};

@@ -4,6 +4,8 @@
 //! Sums run in an order that depends on the shape of one recording alone: results do not depend on the number of threads,
 //! and what comes out for a recording does not depend on the others of its batch.
 
+#![allow(unsafe_code)]
+
 mod column_norm;
 mod conv;
 mod register_tile;

@@ -55,6 +55,7 @@ impl System for Clear {
         heads: &["hug", "linear"],
         frozen_heads: &["linear", "hug"],
         levels: &[Level::Recording, Level::Lead, Level::Beat],
+        head_levels: &[("hug", Level::Group)],
         crops: false,
         preset: "clear",
     };
@@ -172,11 +173,6 @@ impl System for Clear {
 
     fn vector_leads(batch: &ClearBatch) -> Vec<usize> {
         batch.leads.clone()
-    }
-
-    fn levels(head: Option<Head>) -> Vec<Level> {
-        let groups = (head == Some(Head::Hug)).then_some(Level::Group);
-        Self::ABOUT.levels.iter().copied().chain(groups).collect()
     }
 
     fn embed(

@@ -66,6 +66,7 @@ impl System for Hubert {
         heads: &["linear", "mlp", "label-embedding"],
         frozen_heads: &["linear"],
         levels: &[Level::Recording, Level::Lead, Level::Token],
+        head_levels: &[],
         crops: true,
         preset: "hubert",
     };
