@@ -252,6 +252,7 @@ keep = "best"
         assert!(error(both).contains("beside `lr`"));
         let kind = json!({"schedule": {"lr": 1.0, "decay": {"kind": "round"}}});
         assert!(error(kind).contains("round"));
-        assert!(error(json!({"schedule": {}, "rate": 1.0})).contains("rate"));
+        let constant = json!({"lr": 1.0, "decay": {"kind": "constant"}});
+        assert!(error(json!({"schedule": constant, "rate": 1.0})).contains("rate"));
     }
 }
