@@ -456,6 +456,7 @@ impl<'a> Run<'a> {
 
     /// The training script's file after the run holds the weights, the moments of every parameter, the counters and the next
     /// learning rate that we have now.
+    #[expect(clippy::too_many_lines, reason = "one file, entry by entry")]
     fn after(
         &self,
         findings: &mut Findings,

@@ -70,6 +70,10 @@ impl Made {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one run and all that can be said beside it"
+)]
 fn a_recipe_is_followed_and_its_rest_can_be_said() {
     let fixture = ptb_xl();
     let made = Made::new(&["ptb-xl", fixture.to_str().unwrap()]);

@@ -170,6 +170,10 @@ pub const SAVE_EVERY: usize = 100;
 /// # Errors
 /// Fewer recordings than a batch, fewer rows in a batch than clusters, features that cannot be read, or a file of
 /// another configuration.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one loop over batches with what it keeps"
+)]
 pub fn fit(
     features: &Features,
     config: &FitConfig,

@@ -8,8 +8,10 @@ use std::arch::x86_64::{
 /// Numbers of a vector of AVX-512.
 pub const LANES: usize = 16;
 
-/// The transpose of sixteen vectors, for processors with AVX-512F: a caller compiled for them may call it like any
-/// function, others must have checked. Inlined into its caller the rows stay in registers.
+/// The transpose of sixteen vectors. Inlined into its caller the rows stay in registers.
+///
+/// # Safety
+/// The processor has AVX-512F. A caller that is compiled for such processors may call this like any function.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {

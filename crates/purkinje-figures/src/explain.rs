@@ -508,7 +508,10 @@ mod tests {
         let (recording, mut explanation) = example();
         let most = |explanation: &Explanation| {
             let text = draw(&recording, &PaperOptions::default(), explanation).to_string();
-            let group = text.split("class=\"attention\">").nth(1).unwrap_or_default();
+            let group = text
+                .split("class=\"attention\">")
+                .nth(1)
+                .unwrap_or_default();
             let group = group.split("</g>").next().unwrap_or_default();
             let opacities = group.split("fill-opacity=\"").skip(1);
             let number = |rest: &str| rest.split('"').next()?.parse::<f64>().ok();

@@ -348,6 +348,7 @@ fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
 }
 
 /// Reads a table of eight leads, whole numbers separated by blanks, and computes the other four leads.
+#[expect(clippy::too_many_lines, reason = "one table, cell by cell")]
 fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
     let content = |field: String, found: String, expected: &str| RecordError::Content {
         path: path.to_owned(),

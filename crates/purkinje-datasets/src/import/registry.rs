@@ -376,6 +376,7 @@ mod tests {
     /// Every division of HuBERT-ECG's that a data set offers, given to records that are called as its importer calls them, has the
     /// published numbers of records for training, validation and test.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of published numbers")]
     fn hubert_ecgs_divisions_have_their_published_sizes() {
         use super::super::{
             Item, csn::hubert_parts, hubert, physionet2021::HUBERT_SETS, published_splits,

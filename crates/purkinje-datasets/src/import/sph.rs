@@ -115,6 +115,7 @@ impl Sph {
 }
 
 impl Importer for Sph {
+    #[expect(clippy::too_many_lines, reason = "one catalogue, column by column")]
     fn catalogue(&self) -> Result<Catalogue, ImportError> {
         const ADVICE: &str = "Use the metadata.csv that figshare publishes with SPH.";
         check_root(&self.root)?;

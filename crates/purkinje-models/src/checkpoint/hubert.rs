@@ -120,6 +120,7 @@ impl HubertLayout {
         Value::Object(fields)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one layout, name by name")]
     pub(super) fn detect(found: &StateDict, facts: &Facts) -> Result<Self, CheckpointError> {
         let unknown = |problem: String| CheckpointError::UnknownLayout {
             system: SYSTEM,

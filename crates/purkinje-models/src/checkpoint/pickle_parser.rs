@@ -124,6 +124,10 @@ struct Parser<'a, R: Read> {
 }
 
 impl<R: Read> Parser<'_, R> {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one match over the codes of the machine"
+    )]
     fn run(mut self) -> Result<Pickle> {
         loop {
             if self.nodes.len() + self.stack.len() + self.marks.len() > MOST_NODES {

@@ -111,7 +111,7 @@ mod tests {
         let count = shape.iter().product::<usize>();
         DropoutMask {
             shape: shape.to_vec(),
-            keep: (0..count).map(|i| (i + from) % 3 != 0).collect(),
+            keep: (0..count).map(|i| !(i + from).is_multiple_of(3)).collect(),
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
 }
 
 /// The variable that starts at `at`, and where it ends.
+#[expect(clippy::too_many_lines, reason = "one header, field by field")]
 fn variable(
     path: &Path,
     bytes: &[u8],
