@@ -23,7 +23,7 @@ use purkinje_signal::preprocess::{BeatSearch, Preparer};
 use purkinje_store::{PrepareOptions, Store, prepare};
 use purkinje_train::source::{Look, Source as _, StoreTokens};
 
-/// Defects in section 13 of HuBERT-ECG's specification.
+/// Defects of HuBERT-ECG's program, numbered as in `docs/differences.md`.
 const DEFECTS: usize = 25;
 const HEADING: &str = "# Where HuBERT-ECG's program departs";
 

@@ -1,7 +1,7 @@
 //! The random draws of Python, NumPy, scikit-learn and PyTorch, reproduced number for number.
 //!
 //! Published results depend on which records a seed selected. These functions repeat the
-//! selections of the original Python programs (CLEAR-HUG specification, section 6.5), so that a
+//! selections of the original Python programs, so that a
 //! label fraction, a 90/10 split or an epoch order is the same list of records here as there.
 //! Everything that is not a reproduction should use a counter-based generator instead.
 //!
@@ -219,7 +219,7 @@ impl Mt19937 {
 }
 
 /// Indices that Python's `random.seed(seed); random.sample(range(records), wanted)` returns, in
-/// the order of drawing (specification 6.5, "Subset, method random").
+/// the order of drawing (the program's subsets by method random).
 ///
 /// Small populations are drawn from a shrinking pool, large ones by rejecting repeats; where the
 /// two meet is Python's own rule.
@@ -281,8 +281,7 @@ pub fn numpy_permutation(records: usize, seed: u32) -> Vec<usize> {
     order
 }
 
-/// A share of every class, as the original sampling method `stratified` draws it
-/// (specification 6.5).
+/// A share of every class, as the original sampling method `stratified` draws it.
 ///
 /// `labels` is `[records, classes]`, row-major; the class of a record is the index of its first
 /// largest label (0 where all labels are equal). Every class that occurs gives

@@ -331,7 +331,7 @@ fn heads_are_fitted_judged_saved_and_exported() {
     assert!(error.contains("linear, mlp, label-embedding"), "{error}");
 }
 
-/// HuBERT-ECG specification 13.17: the published program cannot resume, least of all with a head of two layers.
+/// See `docs/differences.md`, 13.17: the published program cannot resume, least of all with a head of two layers.
 #[test]
 fn fine_tuning_with_two_layers_resumes_to_the_same_bits() {
     let made = Made::get();

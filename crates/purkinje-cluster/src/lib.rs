@@ -1,6 +1,6 @@
 //! From features of tokens to code indices, without ever holding all features in memory.
 //!
-//! The way through this crate (HuBERT-ECG specification, section 6):
+//! The way through this crate:
 //!
 //! ```text
 //! rows of a recording --Writer--> shards on disk --Features--> batches --fit--> CodeBook --assign--> code indices

@@ -43,7 +43,7 @@ fn statements() -> BTreeMap<String, Vec<(String, f32)>> {
         .collect()
 }
 
-/// The labels that section 2.3 of the specification gives a record in a task.
+/// The labels that the published benchmark gives a record in a task.
 fn expected_labels(task: &str, codes: &[(String, f32)], least: f32) -> BTreeSet<String> {
     let listed: BTreeMap<String, BTreeMap<String, String>> =
         table(&ptb_xl().join("scp_statements.csv"))

@@ -110,7 +110,7 @@ impl ChallengeScore {
     }
 }
 
-/// The one name of a condition in HuBERT-ECG's label sets, in capitals (specification, section 12).
+/// The one name of a condition in HuBERT-ECG's label sets, in capitals.
 pub fn renamed(name: &str) -> String {
     let name = name.trim().to_uppercase();
     RENAMING

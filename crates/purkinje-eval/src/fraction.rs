@@ -1,7 +1,6 @@
 //! Label fractions: training on 1 %, 10 % or all labels, with the published draws.
 //!
-//! Both methods repeat the draws of the original program number for number (CLEAR-HUG
-//! specification, sections 6.2 and 6.5), so a result at 1 % was trained on the same 170 records.
+//! Both methods repeat the draws of the original program number for number, so a result at 1 % was trained on the same 170 records.
 
 use purkinje_base::legacy_random::{python_sample, share_of, stratified_subset};
 use serde::{Deserialize, Serialize};
@@ -85,7 +84,7 @@ impl LabelFraction {
     }
 }
 
-/// Batch sizes and steps for a number of training records (specification 6.2).
+/// Batch sizes and steps for a number of training records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchPlan {
     /// Training batch.
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn batches_follow_the_published_table() {
-        // Specification 6.2: records, batch, steps.
+        // As published: records, batch, steps.
         for (records, batch, steps) in [
             (17084, 256, 66),
             (1708, 256, 6),

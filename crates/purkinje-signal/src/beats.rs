@@ -1,6 +1,6 @@
 //! Heartbeat tokens: each lead cut into 15 beats of 96 samples around shared R-peaks.
 //!
-//! Source: CLEAR-HUG specification, section 3. Signals are at [`RATE_HZ`]; tokens are lead-major
+//! Source: the published program of CLEAR-HUG. Signals are at [`RATE_HZ`]; tokens are lead-major
 //! (token = 15 * row + beat) and hold copies of samples and zeros, nothing else.
 
 use purkinje_record::{Lead, LeadSet};

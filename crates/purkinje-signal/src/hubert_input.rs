@@ -1,6 +1,6 @@
 //! From stored rows to what HuBERT-ECG's network takes: crop, fill, lay the leads end to end, decimate, mask.
 //!
-//! Source: HuBERT-ECG specification, section 3.2. Rows come in the form of the `hubert` contract
+//! Source: the published program of HuBERT-ECG. Rows come in the form of the `hubert` contract
 //! (500 Hz, each lead from -1 to 1). The leads are decimated *after* they were laid end to end, as in
 //! the original, so the filter smears a little across the seams.
 
@@ -22,7 +22,7 @@ pub struct HubertInput {
     /// Lead after lead, `[lead * time]`.
     pub signal: Vec<f32>,
     /// For every sample whether it lies between the first and the last column with any value other than 0, after decimation
-    /// as in the published program: the filter rings into zeros, so that padding is not seen (HuBERT-ECG specification, 13.2).
+    /// as in the published program: the filter rings into zeros, so that padding is not seen (see `docs/differences.md`).
     pub attention: Vec<bool>,
     /// The same before decimation: whether the sample that each one stands for is real and no padding.
     pub real: Vec<bool>,

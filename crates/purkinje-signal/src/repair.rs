@@ -1,6 +1,6 @@
 //! Missing samples (NaN) and what to do about them.
 //!
-//! Source: CLEAR-HUG specification, section 2.2; DERI specification, section 2.1.
+//! Source: the published programs of CLEAR-HUG and DERI.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Change of sampling rate by the Fourier method.
 //!
-//! Source: CLEAR-HUG specification, section 2.1 (SciPy's `signal.resample`). The signal is taken as
+//! Source: the published program of CLEAR-HUG (SciPy's `signal.resample`). The signal is taken as
 //! one period of a periodic one, so a difference between its ends rings near both of them.
 
 use std::cell::RefCell;

@@ -120,8 +120,8 @@ pub struct Summary {
 /// however often the preparation was interrupted. Memory stays bounded whatever the number of records.
 /// A complete store of the same source and settings is left as it is.
 ///
-/// CLEAR-HUG's standardisation of PTB-XL by the mean and deviation of the training part (specification,
-/// section 2.3) is not applied: its models standardise every token on its own (section 5.2), which undoes it.
+/// CLEAR-HUG's standardisation of PTB-XL by the mean and deviation of the training part
+///  is not applied: its models standardise every token on its own (section 5.2), which undoes it.
 ///
 /// # Errors
 /// [`StoreError`]; in particular [`StoreError::TooManyFailed`] after everything else has been

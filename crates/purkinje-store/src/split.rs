@@ -12,8 +12,8 @@ pub enum SplitRule {
     Source(PatientSplit),
     /// By patient, whatever the source says.
     Patients(PatientSplit),
-    /// Per record, by NumPy's legacy generator: the 90/10 split of CLEAR-HUG's pre-training data
-    /// (specification, sections 2.2 and 6.5). Two records of one patient may end in different parts, so use
+    /// Per record, by NumPy's legacy generator: the 90/10 split of CLEAR-HUG's pre-training data. Two records
+    /// of one patient may end in different splits, so use
     /// it to reproduce published runs only.
     LegacyRecords {
         /// Seed of the generator (0 in the published runs).

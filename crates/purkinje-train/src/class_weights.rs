@@ -1,6 +1,6 @@
 //! Weights of classes in a loss, from how often they occur.
 //!
-//! Source: HuBERT-ECG specification, section 3.3.
+//! Source: the published program of HuBERT-ECG.
 
 /// Keeps the weight of a label without positives finite.
 const EPSILON: f64 = 1e-9;

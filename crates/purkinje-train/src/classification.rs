@@ -28,7 +28,7 @@ impl Targets {
     }
 }
 
-/// What a classifier minimises (CLEAR-HUG specification 6.2, HuBERT-ECG specification 11.2). Class weights are `[classes]`.
+/// What a classifier minimises. Class weights are `[classes]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Loss {
     /// Of labels that may occur together: binary cross-entropy, mean over records and classes; that of a positive label is

@@ -16,7 +16,7 @@ use crate::objective::Objective;
 use crate::order::EpochOrder;
 use crate::source::{Look, Source};
 
-/// Masked reconstruction of heartbeats (specification 5.4-5.8, 6.1).
+/// Masked reconstruction of heartbeats.
 pub struct Pretraining<'a, S: ?Sized> {
     model: Clear,
     source: &'a S,
@@ -75,7 +75,7 @@ impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
     }
 }
 
-/// Which parameters of a classifier train (specification 6.4).
+/// Which parameters of a classifier train.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trainable {
@@ -110,7 +110,7 @@ impl Trainable {
 pub type VectorsOf<'a> = dyn Fn(&[usize]) -> Result<Vec<f32>, TrainError> + Sync + 'a;
 
 /// Training of a head on the lead vectors of a frozen encoder, computed once: what probing is, without the encoder's
-/// dropout (specification 9.17).
+/// dropout (see `docs/differences.md`).
 pub struct HeadTraining<'a> {
     head: Head,
     leads: Vec<usize>,

@@ -1,6 +1,6 @@
 //! When to stop, when to save, and how strongly to regularise, from one validation to the next.
 //!
-//! Source: HuBERT-ECG specification, section 11. A plain value: it can be stored with a checkpoint and goes on there.
+//! Source: the published program of HuBERT-ECG. A plain value: it can be stored with a checkpoint and goes on there.
 
 use serde::{Deserialize, Serialize};
 

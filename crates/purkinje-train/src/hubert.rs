@@ -1,4 +1,4 @@
-//! HuBERT-ECG's pre-training as an objective, and what of a classifier trains (HuBERT-ECG specification, section 11).
+//! HuBERT-ECG's pre-training as an objective, and what of a classifier trains.
 
 mod cutter;
 
@@ -236,7 +236,7 @@ fn check_codes(
     Ok(())
 }
 
-/// Which parts of a classifier train (specification 7.8). The feature projection and the head always do.
+/// Which parts of a classifier train. The feature projection and the head always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freezing {
     /// Transformer layers, counted from the last.
@@ -289,7 +289,7 @@ fn layer_of(part: &str) -> Option<usize> {
 }
 
 /// The learning rate of a parameter under layer-wise rates: 1e-7 for the feature projection and all layers but the last
-/// four, `lr` for these, 1e-5 for the head; `None` for what is not optimised (specification 11.2).
+/// four, `lr` for these, 1e-5 for the head; `None` for what is not optimised.
 pub fn layer_wise_rate(name: &str, lr: f64, config: &HubertConfig) -> Option<f64> {
     const LOW: f64 = 1e-7;
     const HEAD: f64 = 1e-5;
@@ -379,7 +379,7 @@ mod tests {
             let name = words[0]["hubert_ecg.".len()..].replace("{i}", "3");
             assert_eq!(all.trains(&name, &released), words[2] == "+", "{name}");
         }
-        // With the vector for hidden tokens and 164 outputs (specification 7.1).
+        // With the vector for hidden tokens and 164 outputs.
         assert_eq!(sizes(&released) + 768 + 769 * 164, 85_576_356);
         assert!(sizes(&paper) > sizes(&released));
         let two = Freezing::last(2, true, &paper);

@@ -55,7 +55,7 @@ pub enum Epsilon {
 }
 
 impl OptimizerConfig {
-    /// CLEAR pre-training (specification 6.1).
+    /// CLEAR pre-training.
     pub fn pretrain() -> Self {
         OptimizerConfig {
             beta1: 0.9,
@@ -69,7 +69,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Probing and fine-tuning (specification 6.2).
+    /// Probing and fine-tuning.
     pub fn finetune() -> Self {
         OptimizerConfig {
             beta2: 0.999,
@@ -78,7 +78,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// HuBERT-ECG, all stages (HuBERT-ECG specification, section 11): everything is decayed, nothing clipped.
+    /// HuBERT-ECG, all stages: everything is decayed, nothing clipped.
     pub fn hubert() -> Self {
         OptimizerConfig {
             beta1: 0.9,

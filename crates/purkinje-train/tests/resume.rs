@@ -276,7 +276,7 @@ fn waits(name: &str) -> bool {
     name.starts_with("encoder_transformer")
 }
 
-/// HuBERT-ECG specification 13.13: after the release of frozen parts the program makes a new optimizer and a new schedule at
+/// See `docs/differences.md`, 13.13: after the release of frozen parts the program makes a new optimizer and a new schedule at
 /// every step, so that nothing is learnt any more.
 #[test]
 fn released_blocks_start_with_fresh_moments() {

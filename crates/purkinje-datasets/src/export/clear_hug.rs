@@ -1,4 +1,4 @@
-//! CLEAR-HUG's token files (specification, sections 2.2, 2.3, 2.7 and 3).
+//! CLEAR-HUG's token files.
 
 use purkinje_signal::Preprocess;
 use purkinje_signal::Tokenizer;

@@ -1,4 +1,4 @@
-//! D-BETA's recordings and manifests (specification, sections 2.1 and 2.2).
+//! D-BETA's recordings and manifests.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The pre-training arrays and tables of DERI and MERL (DERI specification, section 2.1).
+//! The pre-training arrays and tables of DERI and MERL.
 use purkinje_store::Split;
 
 use super::{ExportError, Job, TEN_SECONDS_SAMPLES};

@@ -1,4 +1,4 @@
-//! HuBERT-ECG's recordings and tables (specification, section 3).
+//! HuBERT-ECG's recordings and tables.
 
 use std::collections::HashSet;
 use std::fs::File;

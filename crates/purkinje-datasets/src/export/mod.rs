@@ -44,19 +44,19 @@ pub const CLEAR_HUG_BATCH: usize = 100_100;
 /// How an original program wants its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// CLEAR-HUG's token files (specification, section 2.7), one folder a task: `{train,val,test}_data.npy` float32 `[n, 180, 96]`,
+    /// CLEAR-HUG's token files, one folder a task: `{train,val,test}_data.npy` float32 `[n, 180, 96]`,
     /// `_data_in_chans.npy`, `_data_in_times.npy`, `_data_mask_pad.npy` int64 `[n, 180]` and `_labels.npy` int64 `[n, classes]`. PTB-XL's
     /// samples are standardised by mean and deviation of the task's training part, as published. Without label sets:
     /// `batch_0`, `batch_1`, ... of [`CLEAR_HUG_BATCH`] records, as for pre-training.
     ClearHug,
-    /// HuBERT-ECG's recordings and tables (specification, section 3): `recordings/NAME.npy` float64 `[12, samples]` at 500 Hz, and for each
+    /// HuBERT-ECG's recordings and tables: `recordings/NAME.npy` float64 `[12, samples]` at 500 Hz, and for each
     /// task `TASK_{train,val,test}.csv` with `filename`, `age`, `sex` (PTB-XL: and `strat_fold`; SPH: and `Patient_ID`) and a column
     /// of 0 and 1 for each class.
     HubertEcg,
-    /// D-BETA's recordings and manifests (specification, section 2.1): `processed_data/NAME.mat` with `feats` float64 `[12, 5000]`,
+    /// D-BETA's recordings and manifests: `processed_data/NAME.mat` with `feats` float64 `[12, 5000]`,
     /// `curr_sample_rate` and `text`, and `train.tsv`, `valid.tsv`, `test.tsv` without a header. Records without a report are left out.
     DBeta,
-    /// DERI's pre-training arrays (specification, section 2.1): `train.npy`, `val.npy` int16 `[n, 12, 5000]` and `train.csv`, `val.csv` with
+    /// DERI's pre-training arrays: `train.npy`, `val.npy` int16 `[n, 12, 5000]` and `train.csv`, `val.csv` with
     /// `total_report`. Records without a report are left out.
     Deri,
     /// The same with the names of MERL: `mimic_ecg_train.npy`, `mimic_ecg_val.npy`.

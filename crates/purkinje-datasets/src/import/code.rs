@@ -39,8 +39,7 @@ const ANNOTATORS: [(&str, &str); 7] = [
     ("dnn", "dnn"),
 ];
 
-/// Mean over the abnormalities of the areas under the ROC curve of annotators against the gold standard (D-BETA specification,
-/// section 8), by label set.
+/// Mean over the abnormalities of the areas under the ROC curve of annotators against the gold standard, by label set.
 const PUBLISHED_AUC: [(&str, f64); 4] = [
     ("dnn", 0.966_00),
     ("cardiology_residents", 0.920_77),

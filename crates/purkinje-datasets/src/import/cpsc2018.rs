@@ -32,8 +32,8 @@ struct Class {
     all: usize,
 }
 
-/// The nine classes in the order of the published label files (CLEAR-HUG specification, section 2.4; counts: DERI
-/// specification, section 2.2, and HuBERT-ECG's table of labels, where they are called AF, VEB, NSR, IAVB, RBBB, STE, PAC, LBBB,
+/// The nine classes in the order of the published label files of CLEAR-HUG (counts: those of DERI
+/// and of HuBERT-ECG's table of labels, where they are called AF, VEB, NSR, IAVB, RBBB, STE, PAC, LBBB,
 /// STD).
 #[rustfmt::skip]
 const CLASSES: [Class; 9] = [

@@ -26,8 +26,8 @@ const CONDITIONS_FILE: &str = "ConditionNames_SNOMED-CT.csv";
 /// Name of the label set with the published label files' columns and defects.
 const RELEASED: &str = "released";
 
-/// Columns of the published label files in their order (CLEAR-HUG specification, section 2.5) and how many
-/// records of train, validation and test carry them (DERI specification, section 2.2).
+/// Columns of the published label files in their order and how many
+/// records of train, validation and test carry them.
 const RELEASED_COLUMNS: [(&str, [usize; 3]); 38] = [
     ("AQW", [433, 46, 112]),
     ("UW", [45, 3, 10]),

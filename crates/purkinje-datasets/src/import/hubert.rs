@@ -1,4 +1,4 @@
-//! Label names and folds of HuBERT-ECG's further sets (specification, sections 3.4 and 14; its table of labels).
+//! Label names and folds of HuBERT-ECG's further sets, from its published tables.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;

@@ -25,17 +25,16 @@ const PUBLISHED_RECORDS: usize = 800_035;
 /// Patients in the complete list (as D-BETA's publication counts them).
 const PUBLISHED_PATIENTS: usize = 161_352;
 
-/// Studies of the complete tables with a report of at least [`DERI_MIN_WORDS`] words (DERI specification, 2.1).
+/// Studies of the complete tables with a report of at least [`DERI_MIN_WORDS`] words.
 const PUBLISHED_DERI_STUDIES: usize = 771_693;
 
 /// Their parts (train, val, test; same section).
 const PUBLISHED_DERI_PARTS: [usize; 3] = [756_259, 15_434, 0];
 
-/// Training records of CLEAR-HUG when no file is missing, and how many of them are in batch 1, which its pre-training leaves out
-/// (specification, section 2.2).
+/// Training records of CLEAR-HUG when no file is missing, and how many of them are in batch 1, which its pre-training leaves out.
 const PUBLISHED_CLEAR_HUG: (usize, usize) = (629_941, 90_090);
 
-/// Records that CLEAR-HUG's program prepares and divides together (specification, section 2.2).
+/// Records that CLEAR-HUG's program prepares and divides together.
 const CLEAR_HUG_BATCH: usize = 100_100;
 
 /// Stands for a measurement that the machine could not make.

@@ -11,7 +11,7 @@ pub(super) fn is_missing(cell: &str) -> bool {
     MISSING.contains(&cell)
 }
 
-/// The report of D-BETA: lines joined by a blank, then cleaned (specification, sections 2.1 and 2.3).
+/// The report of D-BETA: lines joined by a blank, then cleaned.
 ///
 /// This is the rule as its authors wrote it, and as their program applies it since December 2025.
 pub fn d_beta_report<S: AsRef<str>>(lines: &[S]) -> String {
@@ -24,7 +24,7 @@ pub fn d_beta_released_report<S: AsRef<str>>(lines: &[S]) -> String {
     python_strip(&join(lines, " ").to_lowercase()).to_owned()
 }
 
-/// D-BETA's cleaning of any text (specification, section 2.3).
+/// D-BETA's cleaning of any text.
 pub fn d_beta_clean(text: &str) -> String {
     let text = text.to_lowercase();
     let text = python_strip(&text).replace("ekg", "ecg");
@@ -35,7 +35,7 @@ pub fn d_beta_clean(text: &str) -> String {
         .to_owned()
 }
 
-/// The report of DERI and MERL (DERI specification, section 2.1), and the number of its words. Reports of fewer than
+/// The report of DERI and MERL, and the number of its words. Reports of fewer than
 /// [`DERI_MIN_WORDS`] words are left out of their training.
 pub fn deri_report<S: AsRef<str>>(lines: &[S]) -> (String, usize) {
     let joined = join(lines, ". ")

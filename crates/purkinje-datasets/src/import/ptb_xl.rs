@@ -1,4 +1,4 @@
-//! PTB-XL 1.0.3 in its published layout (CLEAR-HUG specification, sections 2.3 and 2.6).
+//! PTB-XL 1.0.3 in its published layout.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ const PUBLISHED_ROWS: usize = 21_799;
 /// Patients of the complete table, as its publication counts them.
 const PUBLISHED_PATIENTS: usize = 18_869;
 
-/// Records in folds 1-8, 9 and 10 (HuBERT-ECG specification, section 3.4).
+/// Records in folds 1-8, 9 and 10.
 const PUBLISHED_PARTS: [usize; 3] = [17_418, 2_183, 2_198];
 
 /// Records of a task in folds 1-8, 9 and 10 of the complete table, whatever the likelihood of their
@@ -33,7 +33,7 @@ const PUBLISHED_COUNTS: [(&str, [usize; 3]); 4] = [
 /// The classes of a task with their records in the three parts.
 type TaskCounts = (&'static str, &'static [(&'static str, [usize; 3])]);
 
-/// Records of every class in folds 1-8, 9 and 10 of the complete table (DERI specification, section 2.2; the classes
+/// Records of every class in folds 1-8, 9 and 10 of the complete table (as DERI counts them; the classes
 /// `AVB`, `ISC`, `NST`, ... there are `_AVB`, `ISC_`, `NST_`, ... in the table of statements).
 #[rustfmt::skip]
 const PUBLISHED_POSITIVES: [TaskCounts; 4] = [

@@ -383,7 +383,7 @@ mod tests {
         };
         use purkinje_store::Split;
 
-        // Rows of the specification's section 3.4. Chapman and Hefei (folds 0 to 2) have one record in train and test; it
+        // As published with HuBERT-ECG. Chapman and Hefei (folds 0 to 2) have one record in train and test; it
         // is a test record here, so that one part has one fewer.
         let chapman = [[8281, 929, 1034]; 4];
         let cpsc = [

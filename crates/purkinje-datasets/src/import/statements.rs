@@ -146,7 +146,7 @@ impl Statements {
 }
 
 impl Statement {
-    /// The label that this statement gives in a task (specification, section 2.3).
+    /// The label that this statement gives in a task.
     fn label(&self, task: &str) -> Option<&str> {
         let code = self.class.name.as_str();
         match task {

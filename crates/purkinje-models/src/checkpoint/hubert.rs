@@ -1,5 +1,4 @@
-//! The published names of HuBERT-ECG: the parameters of a model, and what model a file holds (HuBERT-ECG specification,
-//! section 10).
+//! The published names of HuBERT-ECG: the parameters of a model, and what model a file holds.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

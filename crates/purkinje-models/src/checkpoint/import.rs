@@ -51,7 +51,7 @@ pub struct Imported<L = Layout> {
     /// What a training script's file holds beside weights, optimizer and arguments: counters, best values, sizes.
     pub entries: Map<String, Value>,
     /// What became of every tensor. Missing, unused and mis-shaped ones are reported and no error, as in the published
-    /// program (CLEAR-HUG specification 6.7); see [`KeyReport::is_complete`].
+    /// program; see [`KeyReport::is_complete`].
     pub report: KeyReport,
     /// What a reader should know: which entry was taken, what was left out or rounded.
     pub notes: Vec<String>,

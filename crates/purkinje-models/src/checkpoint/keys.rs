@@ -1,4 +1,4 @@
-//! The published names of CLEAR and HUG: the parameters of a model, and what model a file holds (specification 5.13).
+//! The published names of CLEAR and HUG: the parameters of a model, and what model a file holds.
 
 use std::collections::HashSet;
 
@@ -51,7 +51,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// CLEAR base as published (specification 5.1), for `classes` outputs unless it is the pre-training model.
+    /// CLEAR base as published, for `classes` outputs unless it is the pre-training model.
     pub fn base(stage: Stage, classes: usize) -> Layout {
         Layout {
             stage,
@@ -64,7 +64,7 @@ impl Layout {
         }
     }
 
-    /// CLEAR_large as published (specification 5.1). Its fine-tuning models carry the decoder of the base model.
+    /// CLEAR_large as published. Its fine-tuning models carry the decoder of the base model.
     pub fn large(stage: Stage, classes: usize) -> Layout {
         let base = Layout::base(stage, classes);
         let (decoder_embed_dim, decoder_depth) = match stage {
@@ -80,7 +80,7 @@ impl Layout {
         }
     }
 
-    /// Every parameter by its name without `backbone.`, with its shape, in state-dict order (specification 5.13).
+    /// Every parameter by its name without `backbone.`, with its shape, in state-dict order.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let (d, dd, positions) = (
             self.embed_dim,
@@ -260,8 +260,8 @@ pub(super) fn is_own(name: &str) -> bool {
     bare(name).starts_with("encoder_transformer.")
 }
 
-/// Heads of encoder and decoder: those named among the arguments of the run, else those of the published sizes
-/// (specification 5.1); `None` where neither tells, and the user has to say.
+/// Heads of encoder and decoder: those named among the arguments of the run, else those of the published sizes;
+/// `None` where neither tells, and the user has to say.
 pub fn default_heads(embed_dim: usize, args: &Map<String, Value>) -> Option<(usize, usize)> {
     Some((
         encoder_heads(embed_dim, args)?,
@@ -313,7 +313,7 @@ mod tests {
 
     type Parameters = Vec<(String, Vec<usize>)>;
 
-    /// The published names and shapes of the six models, from the lists that come with the specification.
+    /// The published names and shapes of the six models, from the published files.
     fn published_keys() -> Vec<(&'static str, Parameters)> {
         let shape = |text: &str| {
             text.split('x')

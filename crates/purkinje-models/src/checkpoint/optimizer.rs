@@ -1,4 +1,4 @@
-//! The state of Adam and AdamW in a PyTorch checkpoint (specification 6.6).
+//! The state of Adam and AdamW in a PyTorch checkpoint.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use super::pickle::{Node, Pickle};
 const MOST_NODES: usize = 4_000_000;
 
 /// The types and functions a checkpoint may name. None is imported or called: these are the ones whose meaning as data
-/// is known, so that nothing in a file is misread (specification 6.6, and those of the other published systems).
+/// is known, so that nothing in a file is misread.
 const KNOWN_GLOBALS: [&str; 55] = [
     "__builtin__.frozenset",
     "__builtin__.set",

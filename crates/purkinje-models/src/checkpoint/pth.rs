@@ -1,4 +1,4 @@
-//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`), read without executing the pickle in them (specification 6.6, 6.7).
+//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`), read without executing the pickle in them.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::optimizer::{self, OptimizerState};
 use super::tensors::Tensors;
 use super::{CheckpointError, StateDict, container};
 
-/// Entries that hold the weights, the first found counts (specification 6.7; the other published systems use the last).
+/// Entries that hold the weights, the first found counts (some published systems use the last).
 const WEIGHT_KEYS: [&str; 4] = ["model", "module", "state_dict", "model_state_dict"];
 const OPTIMIZER_KEYS: [&str; 2] = ["optimizer", "optimizer_state_dict"];
 /// What `DataParallel` puts before every name.

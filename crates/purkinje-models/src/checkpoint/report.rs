@@ -1,4 +1,4 @@
-//! What became of every tensor of a file and every parameter of a model (specification 6.7).
+//! What became of every tensor of a file and every parameter of a model.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -10,7 +10,7 @@ pub const LEADS: usize = 12;
 /// Rows of the lead and time tables.
 pub const TABLE_ROWS: usize = 16;
 
-/// What the CLS tokens of the encoder may attend to (specification 5.5, 9.1-9.4, 9.24).
+/// What the CLS tokens of the encoder may attend to (see `docs/differences.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderMask {
@@ -22,7 +22,7 @@ pub enum EncoderMask {
     Boolean,
 }
 
-/// What the token embedding sees of neighbouring beats (specification 5.3, 9.11).
+/// What the token embedding sees of neighbouring beats (see `docs/differences.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenContext {
@@ -34,7 +34,7 @@ pub enum TokenContext {
     Own,
 }
 
-/// Hyper-parameters of a CLEAR encoder and decoder (specification 5.1).
+/// Hyper-parameters of a CLEAR encoder and decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClearConfig {
@@ -52,7 +52,7 @@ pub struct ClearConfig {
     pub decoder_depth: usize,
     /// Decoder heads.
     pub decoder_heads: usize,
-    /// Dropout probability at attention weights and after attention, ReLU and feed-forward (specification 5.11).
+    /// Dropout probability at attention weights and after attention, ReLU and feed-forward.
     pub dropout: f32,
     /// Share of tokens hidden in pre-training.
     pub mask_ratio: f64,
@@ -64,12 +64,12 @@ pub struct ClearConfig {
     pub token_context: TokenContext,
     /// Each record draws its own mask (paper), or the batch shares one (program).
     pub mask_per_record: bool,
-    /// Empty beat slots are left out of attention and loss instead of counting as heartbeats (specification 9.16).
+    /// Empty beat slots are left out of attention and loss instead of counting as heartbeats (see `docs/differences.md`).
     pub skip_padding: bool,
 }
 
 impl ClearConfig {
-    /// CLEAR base: 12 layers of width 768 (specification 5.1).
+    /// CLEAR base: 12 layers of width 768.
     pub fn base() -> Self {
         ClearConfig {
             embed_dim: 768,
@@ -200,7 +200,7 @@ impl ClearConfig {
         ((tokens as f64) * (1.0 - self.mask_ratio)) as usize
     }
 
-    /// Every parameter of encoder and decoder with its shape, in state-dict order (specification 5.13).
+    /// Every parameter of encoder and decoder with its shape, in state-dict order.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let (d, dd) = (self.embed_dim, self.decoder_embed_dim);
         let positions = LEADS + LEADS * BEATS;

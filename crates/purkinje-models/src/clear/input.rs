@@ -5,7 +5,7 @@ use purkinje_signal::beats::BeatTokens;
 use super::config::{BEATS, TOKEN_SAMPLES};
 pub use crate::batch::BatchError;
 
-/// Several recordings with the same leads, standardised token by token (specification 5.2).
+/// Several recordings with the same leads, standardised token by token.
 #[derive(Clone, Debug)]
 pub struct ClearBatch {
     /// Recordings.

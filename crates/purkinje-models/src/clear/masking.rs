@@ -1,4 +1,4 @@
-//! Which tokens the encoder sees, and the attention masks that follow (specification 5.4, 5.5, 5.7).
+//! Which tokens the encoder sees, and the attention masks that follow.
 
 use super::config::{BEATS, ClearConfig, EncoderMask, TokenContext};
 use super::input::ClearBatch;
@@ -176,7 +176,7 @@ pub(super) fn encoder_mask(
     Some((variants, masks))
 }
 
-/// The decoder's mask `[variants, leads + tokens, leads + tokens]` (specification 5.7): a masked beat sees the same
+/// The decoder's mask `[variants, leads + tokens, leads + tokens]`: a masked beat sees the same
 /// beat in every lead and the CLS token of its lead; a visible one sees the visible ones and its CLS token.
 pub(super) fn decoder_mask(
     batch: &ClearBatch,

@@ -1,4 +1,4 @@
-//! The forward passes of CLEAR (specification 5.3-5.9).
+//! The forward passes of CLEAR.
 
 use burn::tensor::{Device, Int, Shape, Tensor, TensorData};
 
@@ -39,7 +39,7 @@ impl Clear {
         Ok(Clear { config, weights })
     }
 
-    /// A model with random weights (specification 5.12).
+    /// A model with random weights.
     pub fn random(config: ClearConfig, seed: u64, device: &Device) -> Self {
         let mut weights = Weights::default();
         let stream = Stream::new(seed, "initial weights");
@@ -319,7 +319,7 @@ fn mask_tensor(mask: Option<(usize, Vec<f32>)>, ctx: &Context) -> Option<Tensor<
     })
 }
 
-/// Initial values of one parameter (specification 5.12); `fan_in` is that of the linear map it belongs to.
+/// Initial values of one parameter; `fan_in` is that of the linear map it belongs to.
 fn initial(name: &str, shape: &[usize], fan_in: usize, stream: &mut Stream) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let is_norm = name.contains("norm");

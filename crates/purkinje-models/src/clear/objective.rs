@@ -1,4 +1,4 @@
-//! What CLEAR's pre-training minimises (specification 5.8).
+//! What CLEAR's pre-training minimises.
 
 use burn::tensor::{Shape, Tensor, TensorData};
 

@@ -1,4 +1,4 @@
-//! Hyper-parameters of HuBERT-ECG, under the names of the published configuration files (specification 7.1, 7.2).
+//! Hyper-parameters of HuBERT-ECG, under the names of the published configuration files.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::compat::Compat;
 use crate::layers::Convolution;
 
-/// The front ends that are published, by the rate of the flat vector (specification 7.3).
+/// The front ends that are published, by the rate of the flat vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrontEnd {
@@ -349,7 +349,7 @@ impl HubertConfig {
     }
 
     /// Parameters of the encoder with their shapes, in state-dict order, without the vector that stands for hidden
-    /// tokens (specification 10.1).
+    /// tokens.
     pub fn encoder_parameters(&self) -> Vec<(String, Vec<usize>)> {
         let (d, f) = (self.hidden_size, self.intermediate_size);
         let mut all: Vec<(String, Vec<usize>)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Classifiers over the mean of the token states (specification 7.8).
+//! Classifiers over the mean of the token states.
 
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ impl Head {
         }
     }
 
-    /// Adds randomly initialised parameters of this head to `weights` (specification 7.7).
+    /// Adds randomly initialised parameters of this head to `weights`.
     pub fn initialise(
         self,
         weights: &mut Weights,

@@ -98,7 +98,7 @@ impl HubertBatch {
 
     /// Which tokens stand for real samples `[size, tokens]`; `None` where the batch does not say which samples are real.
     ///
-    /// [`Compat::Released`] does what the program does (specification 7.5): as many tokens from the start as the front
+    /// [`Compat::Released`] does what the program does: as many tokens from the start as the front
     /// end makes of the *number* of real samples, so that padding at the end of every lead takes away the last leads. A
     /// computed length of 0 keeps all tokens, one of -k all but the last k. [`Compat::Paper`] keeps a token if at least
     /// half the samples under it are real, wherever they lie. A recording without a real token keeps all.

@@ -1,4 +1,4 @@
-//! Which tokens pre-training hides (specification 8).
+//! Which tokens pre-training hides.
 
 use super::config::HubertConfig;
 use crate::random::Stream;

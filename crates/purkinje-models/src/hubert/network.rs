@@ -1,4 +1,4 @@
-//! The forward pass of the encoder (specification 7.3-7.5).
+//! The forward pass of the encoder.
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
@@ -41,7 +41,7 @@ impl Hubert {
         Ok(Hubert { config, weights })
     }
 
-    /// A pre-training model with random weights (specification 7.7).
+    /// A pre-training model with random weights.
     pub fn random(config: HubertConfig, seed: u64, device: &Device) -> Self {
         let mut weights = Weights::default();
         let stream = Stream::new(seed, "initial weights");
@@ -61,7 +61,7 @@ impl Hubert {
         Hubert { config, weights }
     }
 
-    /// The model of the next iteration (specification 11.1): encoder and projections stay, code vectors for the new code
+    /// The model of the next iteration: encoder and projections stay, code vectors for the new code
     /// books are drawn anew, and so are projections of books that were not there. The dropout of the layers becomes 0.1.
     pub fn next_iteration(&self, vocab_sizes: Vec<usize>, seed: u64, device: &Device) -> Self {
         let config = HubertConfig {
@@ -91,7 +91,7 @@ impl Hubert {
         &mut self.config
     }
 
-    /// The dropout probabilities that dynamic regularisation changes (specification 11.1): after the feature projection, in and
+    /// The dropout probabilities that dynamic regularisation changes: after the feature projection, in and
     /// before the layers, after the activation. That on attention weights never changes.
     pub fn regulated(&self) -> Vec<f64> {
         let c = &self.config;
@@ -347,7 +347,7 @@ fn key_mask(valid: Option<&[bool]>, batch: &HubertBatch, ctx: &Context) -> Optio
     Some(Tensor::from_data(mask, ctx.device()))
 }
 
-/// Initial values of one parameter (specification 7.7); the scale of the positional kernel is set afterwards.
+/// Initial values of one parameter; the scale of the positional kernel is set afterwards.
 fn initial(
     config: &HubertConfig,
     name: &str,

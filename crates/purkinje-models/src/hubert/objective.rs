@@ -1,4 +1,4 @@
-//! What HuBERT-ECG's pre-training minimises: the code words of hidden tokens, named by cosine (specification 7.6, 9).
+//! What HuBERT-ECG's pre-training minimises: the code words of hidden tokens, named by cosine (see `docs/differences.md`).
 
 use burn::tensor::{Int, Shape, Tensor, TensorData, activation};
 

@@ -1,5 +1,5 @@
 //! HUG: a head that diagnoses as a cardiologist reads, from beat to lead to lead group to all leads
-//! (arXiv 2512.24002; specification 5.10).
+//! (arXiv 2512.24002).
 
 mod network;
 

@@ -62,7 +62,7 @@ impl Head {
         all
     }
 
-    /// Adds randomly initialised parameters of this head to `weights` (specification 5.12).
+    /// Adds randomly initialised parameters of this head to `weights`.
     pub fn initialise(
         self,
         weights: &mut Weights,

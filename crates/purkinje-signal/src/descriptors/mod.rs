@@ -1,6 +1,6 @@
 //! Hand-made descriptors of HuBERT-ECG's first iteration: one row for each of the 93 tokens of a recording.
 //!
-//! Source: HuBERT-ECG specification, section 4. Rows are what clustering makes code indices of. The published
+//! Source: the published program of HuBERT-ECG. Rows are what clustering makes code indices of. The published
 //! program computes some of them in ways nobody would choose; [`Choices`] names each of these ways beside what is
 //! meant, [`Choices::paper`] and [`Choices::released`] are the two sets.
 

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn published_check_values() {
-        // Specification, section 2.1 and step 2 of section 4.2.
+        // The band-pass of the preprocessing, and that of the R-peak detector.
         let wide = BandPass {
             order: 5,
             low_hz: 0.67,

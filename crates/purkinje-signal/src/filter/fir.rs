@@ -1,6 +1,6 @@
 //! Band-pass of finite impulse response, by the window method.
 //!
-//! Source: HuBERT-ECG specification, section 2.1 (SciPy's `firwin` with a Hamming window, applied by `filtfilt`).
+//! Source: the published program of HuBERT-ECG (SciPy's `firwin` with a Hamming window, applied by `filtfilt`).
 
 use std::f64::consts::PI;
 
@@ -114,7 +114,7 @@ mod tests {
     };
 
     #[test]
-    fn lengths_and_gains_of_the_specification() {
+    fn lengths_and_gains_are_the_published_ones() {
         for (rate_hz, count) in [
             (500.0, 151),
             (1000.0, 301),

@@ -1,6 +1,6 @@
 //! Linear filters: band-pass design (Butterworth, windowed sinc), decimation, zero-phase filtering, frequency response.
 //!
-//! Source: CLEAR-HUG specification, section 2.1, and HuBERT-ECG specification, sections 2.1 and 3.2; the arithmetic follows SciPy's `butter`
+//! Source: the published programs of CLEAR-HUG and HuBERT-ECG; the arithmetic follows SciPy's `butter`
 //! (transfer-function form) and `filtfilt` (odd extension, steady-state start) operation by operation.
 
 mod butterworth;

@@ -1,6 +1,6 @@
 //! Low-pass filters in second-order sections, and decimation with them.
 //!
-//! Source: HuBERT-ECG specification, section 3.2 (SciPy's `cheby1`, `sosfiltfilt` and `decimate`).
+//! Source: the published program of HuBERT-ECG (SciPy's `cheby1`, `sosfiltfilt` and `decimate`).
 
 use std::f64::consts::PI;
 

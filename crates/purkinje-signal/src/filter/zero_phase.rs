@@ -201,7 +201,7 @@ fn steady_state(b: &[f64], a: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// `filtfilt` as the specification words it, one sample at a time.
+    /// `filtfilt` as SciPy documents it, one sample at a time.
     fn by_the_book(b: &[f64], a: &[f64], x: &[f64]) -> Vec<f64> {
         let m = b.len().max(a.len());
         let pad = 3 * m;

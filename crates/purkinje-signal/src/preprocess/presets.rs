@@ -131,7 +131,7 @@ impl Preprocess {
         Self::clear().without("filter")
     }
 
-    /// MIMIC-IV-ECG (CLEAR-HUG specification, section 2.2). Lead order follows names, so aVF and aVL need no exchange.
+    /// MIMIC-IV-ECG. Lead order follows names, so aVF and aVL need no exchange.
     pub fn clear_mimic() -> Self {
         standard(100.0)
             .then([missing(REPAIR, EmptyLead::Zero), resample(100.0)])
@@ -172,7 +172,7 @@ impl Preprocess {
         standard(rate_hz).then([missing(REPAIR, EmptyLead::Zero), resample(rate_hz)])
     }
 
-    /// What HuBERT-ECG stores (HuBERT-ECG specification, section 2). The original says nothing of missing samples, which
+    /// What HuBERT-ECG stores. The original says nothing of missing samples, which
     /// would spread over their lead: they are repaired here before they can.
     pub fn hubert() -> Self {
         let band = FirBandPass {
@@ -196,7 +196,7 @@ impl Preprocess {
         ])
     }
 
-    /// MIMIC-IV-ECG as D-BETA reads it (D-BETA specification, sections 2.1 and 2.2), its order of leads included. The original takes
+    /// MIMIC-IV-ECG as D-BETA reads it, its order of leads included. The original takes
     /// 500 Hz only; here other rates are resampled.
     pub fn d_beta() -> Self {
         mimic_order().then([complete(), resample(500.0), first(10.0)])
@@ -208,7 +208,7 @@ impl Preprocess {
         standard(500.0).then([complete(), resample(500.0), first(10.0)])
     }
 
-    /// MIMIC-IV-ECG as DERI stores it (DERI specification, section 2.1). The original takes 500 Hz only; here other rates are
+    /// MIMIC-IV-ECG as DERI stores it. The original takes 500 Hz only; here other rates are
     /// resampled.
     pub fn deri() -> Self {
         mimic_order().then([

@@ -115,7 +115,7 @@ pub(super) const LEADS: [Lead; 6] = [
 /// Which leads three rows are that bear the names of the augmented ones, by Goldberger's relations to I and II: the order
 /// that leaves by far the least. `None` where no order stands out, or rows differ in length.
 ///
-/// Source: D-BETA specification, section 2.6 (the two descriptions of the CODE test set disagree).
+/// Source: the published program of D-BETA (the two descriptions of the CODE test set disagree).
 pub fn augmented_order<S: Sample>(
     i_mv: &[S],
     ii_mv: &[S],

@@ -1,4 +1,4 @@
-//! Local maxima within a radius (specification, section 4.2, step 5).
+//! Local maxima within a radius.
 
 /// Positions whose value equals the largest within `[i - radius, i + radius)`, each at least `radius` after
 /// the one before. `radius >= 2`. Nothing for a constant sequence; NaN is never a peak nor tolerates one beside it.
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The two loops of the specification.
+    /// The two loops of the reference program.
     fn by_the_book(y: &[f64], r: usize) -> Vec<usize> {
         let max = |range: &[f64]| range.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let min = y.iter().copied().fold(f64::INFINITY, f64::min);

@@ -1,7 +1,7 @@
 //! R-peak detection.
 //!
 //! One detector so far, [`Xqrs`], the XQRS algorithm of the WFDB Python package 4.3.0 in its default
-//! configuration. Source: CLEAR-HUG specification, section 4. It expects millivolts: when its learning
+//! configuration. Source: the published program of CLEAR-HUG. It expects millivolts: when its learning
 //! phase fails, an absolute threshold decides.
 
 mod local_peaks;

@@ -28,7 +28,7 @@ pub struct Xqrs {
     work: Work,
 }
 
-/// What follows from the sampling rate alone (specification, section 4.1 and step 4 of 4.2).
+/// What follows from the sampling rate alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constants {
     /// Sampling rate in hertz.
@@ -395,7 +395,7 @@ mod tests {
         }
         assert!((detector.constants().band_pass_gain - 1.9966861372918783).abs() < 1e-12);
         assert!((detector.constants().wavelet_gain - 1.7342215316863883).abs() < 1e-12);
-        // Specification, table 4.1.
+        // As in WFDB's XQRS.
         for (rate, w, r, reference) in [
             (125.0, 12, 6, 25),
             (360.0, 36, 18, 72),

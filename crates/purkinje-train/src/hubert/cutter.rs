@@ -50,7 +50,7 @@ impl HubertCutter {
     }
 
     /// Crops of test-time augmentation that are drawn from a drawn piece of ten seconds, which is decimated as a whole: the
-    /// published program (specification, section 12). Otherwise they are spread evenly over the record.
+    /// published program. Otherwise they are spread evenly over the record.
     pub fn from_long_pieces(self, seed: u64) -> Self {
         HubertCutter {
             long_pieces: Some(Stream::new(seed, "long piece")),

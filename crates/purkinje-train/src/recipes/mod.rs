@@ -1,6 +1,6 @@
 //! The published fine-tuning and from-scratch runs of HuBERT-ECG, as data.
 //!
-//! Source: HuBERT-ECG specification, sections 11.2 to 12, and its tables, which are carried as they are: `runs.tsv`,
+//! Source: the published program of HuBERT-ECG, and its tables, which are carried as they are: `runs.tsv`,
 //! `evaluation.tsv` (checkpoint and crops of every published test) and `labels.tsv` (order of labels).
 
 use std::collections::BTreeMap;
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn recipes_are_those_of_the_specification() {
+    fn recipes_are_the_published_ones() {
         let found = recipe("ptbxl-super", Size::Base, Start::Finetune).unwrap();
         assert_eq!((found.outputs, found.labels.len()), (5, 5));
         assert_eq!(

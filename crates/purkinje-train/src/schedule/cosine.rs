@@ -1,6 +1,6 @@
 //! Linear warm-up, then half a cosine.
 //!
-//! With T steps in all and w warm-up steps (CLEAR-HUG specification, section 6.3):
+//! With T steps in all and w warm-up steps:
 //!
 //! ```text
 //! t <  w:  base * t / (w - 1)                                        (0 when w = 1)

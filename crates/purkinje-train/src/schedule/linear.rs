@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CosineSchedule, ScheduleError};
 
-/// Linear warm-up from 0, then linear decay to 0 (HuBERT-ECG specification, section 11): with T steps in all and w
+/// Linear warm-up from 0, then linear decay to 0: with T steps in all and w
 /// warm-up steps `base * t / w` for `t < w`, then `base * (T - t) / (T - w)`, and 0 past the end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearSchedule {

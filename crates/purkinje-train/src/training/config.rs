@@ -22,7 +22,7 @@ pub struct TrainConfig {
     /// HuBERT-ECG.
     pub ends_with_epoch: bool,
     /// From this update on, optimizer and schedule begin anew at every update: the published program of HuBERT-ECG where
-    /// parts are frozen at first (its specification, 13.13). At the rate of the first update, 0 with a warm-up.
+    /// parts are frozen at first (see `docs/differences.md`). At the rate of the first update, 0 with a warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts_from: Option<usize>,
     /// Batches whose gradients make one update.
@@ -41,7 +41,7 @@ pub struct TrainConfig {
 }
 
 impl Default for TrainConfig {
-    /// CLEAR's pre-training (CLEAR-HUG specification 6.1), for 25 epochs.
+    /// CLEAR's pre-training, for 25 epochs.
     fn default() -> Self {
         TrainConfig {
             epochs: 25,
