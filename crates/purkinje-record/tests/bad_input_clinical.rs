@@ -205,14 +205,17 @@ fn xml_that_expands_or_is_something_else_is_refused() {
         &["`sapphire`", "RestingECG", "restingecgdata", "AnnotatedECG"],
     );
     refused("r.xml", "", &["without any element"]);
-    refused("r.xml", "<a>".repeat(1_000_000), &["depth of elements"]);
+    refused("r.xml", "<a>".repeat(1_000_000), &["number of tags"]);
+    let deep = |depth| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
+    refused("r.xml", deep(1_000), &["depth of elements"]);
+    refused("r.xml", deep(90_000), &["depth of elements"]);
     let wide = format!("<RestingECG>{}</RestingECG>", "<b/>".repeat(2_000_000));
-    refused("r.xml", wide, &["number of elements", "250000"]);
+    refused("r.xml", wide, &["number of tags", "200000"]);
     let attributes: String = (0..300_000).map(|i| format!(" a{i}=''")).collect();
     refused(
         "r.xml",
         format!("<RestingECG{attributes}/>"),
-        &["no Waveform"],
+        &["number of attributes", "200000"],
     );
 }
 

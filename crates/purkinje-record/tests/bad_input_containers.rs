@@ -62,7 +62,16 @@ fn csv() {
 
 #[test]
 fn parquet() {
-    for name in ["time", "metadata", "encodings", "plain", "polars", "duckdb"] {
+    for name in [
+        "time",
+        "metadata",
+        "encodings",
+        "plain",
+        "polars",
+        "duckdb",
+        "brotli",
+        "lz4",
+    ] {
         survives_with(&format!("containers/{name}.parquet"), |path| {
             // Past the checksums and all that is wrong with one column.
             for lead in ["I", "V1"] {

@@ -368,6 +368,11 @@ fn parquet_tables_of_every_writer_and_encoding_read_the_same() {
             &[name, "sampling rate is absent", "rate_hz"],
         );
     }
+    for name in ["brotli.parquet", "lz4.parquet"] {
+        let r = open(made(name), &at(250.0)).unwrap();
+        assert_eq!(r.leads, "I,V1,aVR".parse().unwrap(), "{name}");
+        assert_eq!(r.samples_mv(), x([0, 6, 3], 90), "{name}");
+    }
     for name in ["encodings.parquet", "plain.parquet"] {
         let r = open(made(name), &OpenOptions::default()).unwrap();
         let leads = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4".parse().unwrap();

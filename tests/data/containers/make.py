@@ -121,6 +121,10 @@ def tables():
     pq.write_table(table, "encodings.parquet", compression="gzip", use_dictionary=False, data_page_version="2.0",
                    column_encoding=integers | split, write_page_checksum=True, data_page_size=200)
     pq.write_table(table, "plain.parquet", compression="none", use_dictionary=False, data_page_size=100)
+    # Codecs that few writers choose.
+    for codec in ["brotli", "lz4"]:
+        table = pa.table({"I": x[0], "V1": x[6].astype("f8"), "aVR": x[3].astype("i4")})
+        pq.write_table(table, f"{codec}.parquet", compression=codec, data_page_version="2.0" if codec == "lz4" else "1.0")
     duckdb.from_arrow(pa.table({n: v for n, v in zip(LEADS, x)})).write_parquet("duckdb.parquet")
     polars.DataFrame({n: v for n, v in zip(LEADS, x)}).write_parquet("polars.parquet")
 

@@ -6,11 +6,13 @@
 //! stand in the metadata of the file: `rate_hz` (or `fs`, `sampling_rate`, `sample_rate`) and `unit`.
 //!
 //! The reader is our own: it needs columns of plain numbers only, and must not ask for more memory than the file justifies.
-//! Pages may be plain or packed with Snappy, Zstandard or gzip.
+//! Pages may be plain or packed with Snappy, Zstandard, gzip, Brotli or LZ4.
 
+mod codec;
 mod footer;
 mod page;
 mod thrift;
+mod values;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -1,241 +1,192 @@
 //! An XML document as a tree of elements, within bounds.
 //!
-//! What is not needed to read a recording is refused rather than understood: a document that declares entities (they can be
-//! made to expand without end, or to read other files) is an error, and nothing outside the document is ever opened.
+//! `roxmltree` parses; what it would answer with much memory or time is refused before: it reserves a node for each `<` and an
+//! attribute for each `=`, compares the attributes of a tag with each other, and copies the name spaces in scope for each element
+//! that declares one. What is not needed to read a recording is refused as well: a document that declares entities (they can be
+//! made to expand without end, or to read other files) is an error, and nothing outside the document is ever opened. Names must
+//! be sound: a prefix that is not declared and an attribute that stands twice are errors.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 
-use quick_xml::events::{BytesStart, Event};
-use quick_xml::{Reader, XmlVersion};
+use roxmltree::{Error, Node, NodeId, ParsingOptions};
 
 use crate::RecordError;
 use crate::error::content;
 
 /// Bytes of the largest XML document that is read.
 pub const MAX_XML_BYTES: u64 = 1 << 26;
-/// Elements of the largest document that is read.
-pub const MAX_ELEMENTS: usize = 250_000;
+/// Tags of the largest document that is read: an element has one or two.
+pub const MAX_TAGS: usize = 200_000;
+/// Attributes of the largest document that is read, with every other `=`.
+pub const MAX_ATTRIBUTES: usize = 200_000;
+/// The same of one tag.
+pub const MAX_TAG_ATTRIBUTES: usize = 1024;
+/// Declarations of name spaces in the largest document that is read.
+pub const MAX_NAMESPACES: usize = 1000;
 /// Elements inside each other.
 pub const MAX_DEPTH: usize = 128;
 
-/// No element.
-const NONE: u32 = u32::MAX;
-
 /// A document, decoded to UTF-8 before.
 pub(super) struct Document<'a> {
-    nodes: Vec<Node<'a>>,
-}
-
-struct Node<'a> {
-    /// Name and attributes as written.
-    tag: &'a str,
-    name_len: u32,
-    first_child: u32,
-    next: u32,
-    text: Cow<'a, str>,
+    tree: roxmltree::Document<'a>,
+    /// Texts of elements that hold several pieces of them, with comments or other elements between.
+    joined: HashMap<NodeId, String>,
 }
 
 /// An element of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'d, 'a> {
     document: &'d Document<'a>,
-    index: u32,
+    node: Node<'d, 'a>,
 }
 
 impl<'a> Document<'a> {
     pub fn parse(path: &Path, text: &'a str) -> Result<Document<'a>, RecordError> {
-        let mut reader = Reader::from_str(text);
-        let mut nodes: Vec<Node<'a>> = Vec::new();
-        // The open elements, each with its last child.
-        let mut open: Vec<(u32, u32)> = Vec::new();
-        loop {
-            let event = reader.read_event().map_err(|error| {
-                let line = line_of(text, reader.error_position());
-                broken(path, line, &error.to_string())
-            })?;
-            let end = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
-            let here = || line_of(text, end as u64);
-            match event {
-                Event::Start(tag) => {
-                    let node = Node::new(text, &tag, end.saturating_sub(1));
-                    let index = attach(path, &mut nodes, &mut open, node, here)?;
-                    if open.len() >= MAX_DEPTH {
-                        return Err(too_large(path, "depth of elements", MAX_DEPTH));
-                    }
-                    open.push((index, NONE));
-                }
-                Event::Empty(tag) => {
-                    let node = Node::new(text, &tag, end.saturating_sub(2));
-                    attach(path, &mut nodes, &mut open, node, here)?;
-                }
-                Event::End(_) => {
-                    open.pop();
-                }
-                Event::Text(piece) => add(&mut nodes, &open, piece.into_inner()),
-                Event::CData(piece) => add(&mut nodes, &open, piece.into_inner()),
-                Event::GeneralRef(reference) => {
-                    let character = reference.resolve_char_ref().ok().flatten();
-                    let piece = match character {
-                        Some(character) => Cow::Owned(character.to_string()),
-                        None => quick_xml::escape::resolve_predefined_entity(&reference)
-                            .map(Cow::Borrowed)
-                            .ok_or_else(|| {
-                                let found = format!("the entity `&{};`", &*reference);
-                                content(
-                                    path,
-                                    &format!("line {}", here()),
-                                    &found,
-                                    "no other entities than &lt; &gt; &amp; &apos; &quot; and characters by number",
-                                )
-                            })?,
-                    };
-                    add(&mut nodes, &open, piece);
-                }
-                Event::DocType(declaration) => {
-                    if declaration.contains("<!ENTITY") {
-                        return Err(content(
-                            path,
-                            "the document type",
-                            "a declaration of entities",
-                            "none: entities can expand without end or read other files. Remove the declaration",
-                        ));
-                    }
-                }
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
-                Event::Eof => break,
-            }
-        }
-        if let Some(&(index, _)) = open.last() {
-            let name = nodes[index as usize].name();
-            return Err(content(
-                path,
-                "the end of the document",
-                &format!("reached within the element `{name}`"),
-                &format!("`</{name}>`; the file may be cut off, copy it again"),
-            ));
-        }
-        if nodes.is_empty() {
-            return Err(content(
-                path,
-                "the document",
-                "without any element",
-                "XML with one root element",
-            ));
-        }
-        Ok(Document { nodes })
+        // Blank lines before the declaration and padding behind the end are met in files, and do no harm.
+        let body = text.trim_start();
+        let above = text[..text.len() - body.len()].matches('\n').count();
+        let body = body.trim_end_matches(|c: char| c.is_whitespace() || c == '\0');
+        check_claims(path, body)?;
+        let options = ParsingOptions {
+            allow_dtd: true,
+            ..ParsingOptions::default()
+        };
+        let tree = roxmltree::Document::parse_with_options(body, options)
+            .map_err(|error| broken(path, above, &error))?;
+        let joined = check_depth(path, &tree)?;
+        Ok(Document { tree, joined })
     }
 
     pub fn root(&self) -> Element<'_, 'a> {
         Element {
             document: self,
-            index: 0,
+            node: self.tree.root_element(),
         }
     }
 }
 
-impl<'a> Node<'a> {
-    /// The element whose tag ends before `end` of `text`: the reader's event does not live as long as the text.
-    fn new(text: &'a str, tag: &BytesStart<'_>, end: usize) -> Node<'a> {
-        let start = end.saturating_sub(tag.len());
-        Node {
-            tag: text.get(start..end).unwrap_or(""),
-            name_len: tag.name().as_ref().len() as u32,
-            first_child: NONE,
-            next: NONE,
-            text: Cow::Borrowed(""),
+/// Refuses what the parser would spend much memory or time on.
+fn check_claims(path: &Path, text: &str) -> Result<(), RecordError> {
+    let (mut attributes, mut most) = (0, 0);
+    let mut tags = 0;
+    // An attribute cannot hold a `<`, so that those of a tag lie between two of them.
+    for piece in text.split('<') {
+        let count = piece.bytes().filter(|&b| b == b'=').count();
+        (attributes, most) = (attributes + count, most.max(count));
+        tags += 1;
+    }
+    for (what, found, limit) in [
+        ("number of tags", tags, MAX_TAGS),
+        ("number of attributes", attributes, MAX_ATTRIBUTES),
+        ("number of attributes of a tag", most, MAX_TAG_ATTRIBUTES),
+        (
+            "number of name spaces",
+            text.matches("xmlns").count(),
+            MAX_NAMESPACES,
+        ),
+    ] {
+        if found > limit {
+            return Err(too_large(path, what, found, limit));
         }
     }
-
-    /// Name without its namespace.
-    fn name(&self) -> &'a str {
-        let name = self.tag.get(..self.name_len as usize).unwrap_or("");
-        name.rsplit_once(':').map_or(name, |(_, local)| local)
+    let declared = text.split_once("<!DOCTYPE");
+    if declared.is_some_and(|(_, rest)| rest.contains("<!ENTITY")) {
+        return Err(content(
+            path,
+            "the document type",
+            "a declaration of entities",
+            "none: entities can expand without end or read other files. Remove the declaration",
+        ));
     }
+    Ok(())
 }
 
-fn attach<'a>(
+/// Refuses elements too deep within each other, so that what walks over them may recurse; returns the texts that come in pieces.
+fn check_depth(
     path: &Path,
-    nodes: &mut Vec<Node<'a>>,
-    open: &mut [(u32, u32)],
-    node: Node<'a>,
-    line: impl Fn() -> usize,
-) -> Result<u32, RecordError> {
-    if nodes.len() >= MAX_ELEMENTS {
-        return Err(too_large(path, "number of elements", MAX_ELEMENTS));
-    }
-    let index = nodes.len() as u32;
-    match open.last_mut() {
-        Some((parent, last)) => {
-            match *last {
-                NONE => nodes[*parent as usize].first_child = index,
-                last => nodes[last as usize].next = index,
+    tree: &roxmltree::Document<'_>,
+) -> Result<HashMap<NodeId, String>, RecordError> {
+    let mut joined = HashMap::new();
+    // For each open element, whether it has text yet.
+    let mut open = vec![false];
+    let mut node = tree.root();
+    loop {
+        if node.is_text()
+            && !blank(node)
+            && let (Some(has_text), Some(parent)) = (open.last_mut(), node.parent())
+            && std::mem::replace(has_text, true)
+        {
+            joined.entry(parent.id()).or_insert_with(|| {
+                let texts = parent.children().filter(Node::is_text);
+                texts.filter_map(|text| text.text()).collect()
+            });
+        }
+        if let Some(child) = node.first_child() {
+            node = child;
+            open.push(false);
+            // The root of the tree is no element.
+            if node.is_element() && open.len() > MAX_DEPTH + 1 {
+                return Err(too_large(
+                    path,
+                    "depth of elements",
+                    MAX_DEPTH + 1,
+                    MAX_DEPTH,
+                ));
             }
-            *last = index;
+            continue;
         }
-        None if index > 0 => {
-            return Err(content(
-                path,
-                &format!("line {}", line()),
-                &format!("a second root element, `{}`", node.name()),
-                "one document a file",
-            ));
-        }
-        None => {}
+        node = loop {
+            if let Some(next) = node.next_sibling() {
+                break next;
+            }
+            let Some(parent) = node.parent() else {
+                return Ok(joined);
+            };
+            open.pop();
+            node = parent;
+        };
     }
-    nodes.push(node);
-    Ok(index)
 }
 
-/// Adds text to the innermost open element; what lies between elements is only indentation.
-fn add<'a>(nodes: &mut [Node<'a>], open: &[(u32, u32)], piece: Cow<'a, str>) {
-    let Some(&(index, _)) = open.last() else {
-        return;
-    };
-    let text = &mut nodes[index as usize].text;
-    if text.is_empty() {
-        if !piece.trim().is_empty() {
-            *text = piece;
-        }
-    } else {
-        text.to_mut().push_str(&piece);
-    }
+fn blank(node: Node<'_, '_>) -> bool {
+    node.text().is_none_or(|text| text.trim().is_empty())
 }
 
 impl<'d, 'a> Element<'d, 'a> {
-    fn node(&self) -> &'d Node<'a> {
-        &self.document.nodes[self.index as usize]
-    }
-
     /// Name without its namespace.
     pub fn name(&self) -> &'a str {
-        self.node().name()
+        self.node.tag_name().name()
     }
 
     /// The text directly inside, without surrounding blanks.
     pub fn text(&self) -> &'d str {
-        self.node().text.trim()
+        if let Some(text) = self.document.joined.get(&self.node.id()) {
+            return text.trim();
+        }
+        let mut texts = self
+            .node
+            .children()
+            .filter(|child| child.is_text() && !blank(*child));
+        texts
+            .next()
+            .and_then(|text| text.text())
+            .unwrap_or("")
+            .trim()
     }
 
     /// The value of an attribute, by its name without namespace.
     pub fn attribute(&self, name: &str) -> Option<String> {
-        let node = self.node();
-        let tag = BytesStart::from_content(node.tag, node.name_len as usize);
-        let mut attributes = tag.attributes();
-        let found = attributes
-            .with_checks(false)
-            .flatten()
-            .find(|attribute| attribute.key.local_name().as_ref() == name)?;
-        let value = found.normalized_value(XmlVersion::Implicit1_0);
-        Some(value.map_or_else(|_| found.value.to_string(), Cow::into_owned))
+        let mut attributes = self.node.attributes();
+        let found = attributes.find(|attribute| attribute.name() == name)?;
+        Some(found.value().to_owned())
     }
 
     /// The elements directly inside, in order.
-    pub fn children(&self) -> Children<'d, 'a> {
-        Children {
-            document: self.document,
-            next: self.node().first_child,
-        }
+    pub fn children(&self) -> impl Iterator<Item = Element<'d, 'a>> + use<'d, 'a> {
+        let document = self.document;
+        let elements = self.node.children().filter(Node::is_element);
+        elements.map(move |node| Element { document, node })
     }
 
     /// The elements of this name directly inside.
@@ -286,46 +237,42 @@ impl<'d, 'a> Element<'d, 'a> {
     }
 }
 
-pub(super) struct Children<'d, 'a> {
-    document: &'d Document<'a>,
-    next: u32,
-}
-
-impl<'d, 'a> Iterator for Children<'d, 'a> {
-    type Item = Element<'d, 'a>;
-
-    fn next(&mut self) -> Option<Element<'d, 'a>> {
-        let index = self.next;
-        self.next = self.document.nodes.get(index as usize)?.next;
-        Some(Element {
-            document: self.document,
-            index,
-        })
+/// What the parser found, with lines counted from the start of the file, `above` of which it has not seen.
+fn broken(path: &Path, above: usize, error: &Error) -> RecordError {
+    let line = format!("line {}", above + error.pos().row as usize);
+    match error {
+        Error::NoRootNode => content(
+            path,
+            "the document",
+            "without any element",
+            "XML with one root element",
+        ),
+        Error::UnclosedRootNode | Error::UnexpectedEndOfStream => content(
+            path,
+            "the end of the document",
+            "reached within an element",
+            "the tag that closes it; the file may be cut off, copy it again",
+        ),
+        Error::UnknownEntityReference(name, _) => content(
+            path,
+            &line,
+            &format!("the entity `&{name};`"),
+            "no other entities than &lt; &gt; &amp; &apos; &quot; and characters by number",
+        ),
+        other => content(
+            path,
+            &line,
+            &other.to_string(),
+            "well-formed XML; the file may be cut off or damaged, copy it again",
+        ),
     }
 }
 
-fn line_of(text: &str, byte: u64) -> usize {
-    let end = usize::try_from(byte).unwrap_or(usize::MAX).min(text.len());
-    1 + text.as_bytes()[..end]
-        .iter()
-        .filter(|&&b| b == b'\n')
-        .count()
-}
-
-fn broken(path: &Path, line: usize, problem: &str) -> RecordError {
-    content(
-        path,
-        &format!("line {line}"),
-        problem,
-        "well-formed XML; the file may be cut off or damaged, copy it again",
-    )
-}
-
-fn too_large(path: &Path, what: &'static str, limit: usize) -> RecordError {
+fn too_large(path: &Path, what: &'static str, found: usize, limit: usize) -> RecordError {
     RecordError::TooLarge {
         path: path.to_owned(),
         what,
-        found: limit as u64 + 1,
+        found: found as u64,
         limit: limit as u64,
     }
 }
@@ -371,16 +318,31 @@ mod tests {
 
     #[test]
     fn broken_documents_name_the_line() {
-        for text in ["", "plain", "<!-- only -->"] {
+        for text in ["", "<!-- only -->"] {
             assert!(message(text).contains("without any element"), "{text}");
         }
+        assert!(message("plain").contains("line 1"));
         assert!(message("<a>\n<b>\n</a>").contains("line 3"));
-        assert!(message("<a>\n<b>").contains("within the element `b`"));
-        assert!(message("<a>\n<b x='").contains("line 2"));
-        assert!(message("<a/><b/>").contains("second root element"));
-        let deep = "<a>".repeat(MAX_DEPTH + 1);
-        assert!(message(&deep).contains("depth of elements"));
-        let wide = format!("<a>{}</a>", "<b/>".repeat(MAX_ELEMENTS));
-        assert!(message(&wide).contains("number of elements"));
+        assert!(message("\n\n<a>\n</b>").contains("line 4"));
+        assert!(message("<a>\n<b>").contains("within an element"));
+        assert!(message("<a>\n<b x='").contains("within an element"));
+        assert!(message("<a/><b/>").contains("line 1"));
+        assert_eq!(message("\n <?xml version='1.0'?>\n<a/>\n\0\0"), "read");
+    }
+
+    #[test]
+    fn documents_that_cost_much_are_refused() {
+        let nested = |depth: usize| "<a>".repeat(depth) + "text" + &"</a>".repeat(depth);
+        assert_eq!(message(&nested(MAX_DEPTH)), "read");
+        assert!(message(&nested(MAX_DEPTH + 1)).contains("depth of elements"));
+        let wide = format!("<a>{}</a>", "<b/>".repeat(MAX_TAGS));
+        assert!(message(&wide).contains("number of tags"));
+        let many = |count: usize| (0..count).map(|i| format!(" a{i}='>'")).collect::<String>();
+        assert_eq!(message(&format!("<a{}/>", many(1000))), "read");
+        assert!(message(&format!("<a{}/>", many(1025))).contains("attributes of a tag"));
+        let tags = format!("<a{}/>", many(1000)).repeat(MAX_ATTRIBUTES / 1000 + 1);
+        assert!(message(&format!("<a>{tags}</a>")).contains("number of attributes is"));
+        let spaces = "<a xmlns:b='u'/>".repeat(MAX_NAMESPACES + 1);
+        assert!(message(&format!("<a>{spaces}</a>")).contains("number of name spaces"));
     }
 }
