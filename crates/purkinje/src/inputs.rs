@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use purkinje_models::compat::Compat;
 use purkinje_record::wfdb::Header;
-use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
+use purkinje_record::{LeadChoice, OpenOptions, RecordError, Recording};
 use purkinje_signal::Preparer;
 use purkinje_store::Store;
 
@@ -168,11 +168,6 @@ fn see(recording: &Recording, model: &Model, options: &ReadOptions) -> Result<Se
     model
         .network()
         .see(&prepared, &contract, options.crops.max(1))
-}
-
-/// The leads of a recording, in their order.
-pub fn leads_of(ready: &Ready) -> &LeadSet {
-    &ready.seen.leads
 }
 
 /// The recordings that a path names: a file as it is, a folder by what is in it.

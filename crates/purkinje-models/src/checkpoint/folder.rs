@@ -44,7 +44,7 @@ pub struct Labels {
     pub task: String,
     /// One entry for each output, in order.
     pub classes: Vec<LabelClass>,
-    /// What explanations compare a recording with; absent in folders made before version 0.2 and for heads whose logits
+    /// What explanations compare a recording with; absent in older folders and for heads whose logits
     /// are no sums over leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
