@@ -1,4 +1,4 @@
-//! Vectors of every lead of the recordings below a folder, as a Parquet table.
+//! Writes the vectors of every lead of the recordings below a folder to a Parquet table.
 //!
 //! `cargo run --release --example embed -- MODEL FOLDER vectors.parquet`
 

@@ -1,4 +1,4 @@
-//! The labels of a recording, and why the most probable one is.
+//! Predicts the labels of a recording and explains the most probable one.
 //!
 //! `cargo run --release --example predict -- MODEL RECORDING why.svg`
 

@@ -1,4 +1,5 @@
-//! From raw recordings to a measured encoder: prepare, pre-train, probe, on the recordings inside the library.
+//! From raw recordings to an evaluated encoder: prepares a store, pre-trains and probes, on the recordings that come
+//! with the library.
 //!
 //! `cargo run --release --example zero_to_probe -- FOLDER`
 

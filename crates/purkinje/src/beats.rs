@@ -1,4 +1,4 @@
-//! The heartbeats of a recording: where they are and what of them a network of heartbeats sees.
+//! The heartbeats of a recording: where they are, and the tokens that a network reads of them.
 
 use purkinje_record::{Lead, LeadSet, Recording};
 use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
@@ -6,11 +6,11 @@ use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
 
 use crate::prepared::prepare;
 
-/// A prepared recording cut at its R-peaks.
+/// A prepared recording cut into heartbeat tokens at its R-peaks.
 pub struct Cut {
-    /// R-peaks, in samples after preprocessing; none where nothing was recorded.
+    /// R-peaks, as sample indices after preprocessing; empty for a silent recording.
     pub r_peaks: Vec<usize>,
-    /// The lead they were found in; `None` where evenly spaced positions stand in.
+    /// The lead they were detected in; `None` where none were and evenly spaced positions replace them.
     pub found_in: Option<Lead>,
     /// The tokens; `None` where the largest sample is exactly 0.
     pub tokens: Option<BeatTokens>,
@@ -19,11 +19,12 @@ pub struct Cut {
 /// Finds the R-peaks of prepared samples and cuts the tokens around them.
 ///
 /// # Errors
-/// A sentence, when `contract` gives another rate than heartbeats are cut at, or a lead has no tokens.
+/// A sentence, when `contract` has another sampling rate than beats are cut at, or a lead is not one of the standard
+/// twelve.
 pub fn cut(prepared: &Prepared, contract: &Preprocess) -> Result<Cut, String> {
     if contract.rate_hz != RATE_HZ {
         return Err(format!(
-            "heartbeats are cut at {RATE_HZ} Hz, but the preprocessing gives {} Hz; choose one for 100 Hz",
+            "the preprocessing gives {} Hz, but heartbeats are cut at {RATE_HZ} Hz; choose a preset at {RATE_HZ} Hz (see `purkinje prepare --help`)",
             contract.rate_hz
         ));
     }
@@ -45,19 +46,19 @@ pub fn cut(prepared: &Prepared, contract: &Preprocess) -> Result<Cut, String> {
     })
 }
 
-/// What a network of heartbeats sees of one recording, for people to look at.
+/// What a network of heartbeat tokens is given of one recording, for display.
 pub struct View {
-    /// What was done, with the leads that were used.
+    /// The preprocessing that was applied, with the leads that were used.
     pub contract: Preprocess,
-    /// Where the model begins to look, in seconds of the recording.
+    /// Start of the model's input, in seconds from the start of the recording.
     pub start_s: f64,
     /// The samples after preprocessing.
     pub prepared: Prepared,
     /// The tokens; `None` where the largest sample is exactly 0.
     pub tokens: Option<BeatTokens>,
-    /// Heartbeats, in time.
+    /// Heartbeats, in order of time.
     pub beats: Vec<BeatSpan>,
-    /// The lead the R-peaks were found in; `None` where evenly spaced positions stand in.
+    /// The lead the R-peaks were detected in; `None` where none were and evenly spaced positions replace them.
     pub found_in: Option<Lead>,
 }
 
@@ -103,12 +104,12 @@ impl View {
         })
     }
 
-    /// Places for tokens in all leads.
+    /// Number of token positions in all leads.
     pub fn places(&self) -> usize {
         BEATS_PER_LEAD * self.contract.leads.len()
     }
 
-    /// Those of them that hold no heartbeat.
+    /// How many of them are padding.
     pub fn padding(&self) -> usize {
         match &self.tokens {
             Some(cut) => cut.padding.iter().filter(|&&pad| pad).count(),
@@ -116,7 +117,7 @@ impl View {
         }
     }
 
-    /// The prepared samples as a recording of its own, to be drawn, without values before [`start_s`](Self::start_s).
+    /// The prepared samples as a recording, to be drawn; NaN before [`start_s`](Self::start_s).
     pub fn recording(&self, original: &Recording) -> Recording {
         let leads = self.prepared.leads.clone();
         let before = vec![f32::NAN; (self.start_s * RATE_HZ).round() as usize];
@@ -135,8 +136,8 @@ impl View {
     }
 }
 
-/// First sample and one past the last of each token, for R-peaks of a recording of `len` samples: read off a ramp cut
-/// by the tokenizer itself, so that there is one rule for borders.
+/// First sample and one past the last of each token, for R-peaks of a recording of `len` samples. The tokenizer itself
+/// cuts a ramp, and the borders are read off the result, so that the rule for borders exists once.
 pub fn spans(len: usize, r_peaks: &[usize]) -> Vec<(usize, usize)> {
     let ramp: Vec<f64> = (1..=len).map(|sample| sample as f64).collect();
     let lead = LeadSet::new(vec![Lead::II]);

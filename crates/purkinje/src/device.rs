@@ -1,9 +1,10 @@
-//! Where to compute.
+//! Compute devices.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A device: `cpu`, and `cuda`, `cuda:1`, `rocm`, `vulkan`, `metal` or `webgpu` where the library was built with them.
+/// A compute device: `cpu`, and `cuda`, `cuda:1`, `rocm`, `vulkan`, `metal` or `webgpu` where the library was built
+/// with them.
 #[derive(Clone, Debug)]
 pub struct Device {
     kind: &'static str,
@@ -14,7 +15,7 @@ pub struct Device {
 const KINDS: [&str; 6] = ["cpu", "cuda", "rocm", "vulkan", "metal", "webgpu"];
 
 impl Device {
-    /// The processor.
+    /// The CPU.
     pub fn cpu() -> Self {
         Device {
             kind: "cpu",
@@ -23,7 +24,7 @@ impl Device {
         }
     }
 
-    /// As the tensor library knows it.
+    /// The device of the tensor library.
     pub fn inner(&self) -> &burn::tensor::Device {
         &self.inner
     }
@@ -50,17 +51,17 @@ impl fmt::Display for Device {
     }
 }
 
-/// Why there is no such device.
+/// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// A name that means nothing.
+    /// An unknown name.
     #[error(
-        "`{0}` is no device: expected one of cpu, cuda, rocm, vulkan, metal, webgpu, with a number after a colon where there are several"
+        "unknown device `{0}`: expected cpu, cuda, rocm, vulkan, metal or webgpu, with a number after a colon to choose one of several (`cuda:1`)"
     )]
     Unknown(String),
-    /// A kind that is not part of this program.
+    /// A kind of device that this build does not include.
     #[error(
-        "this program was built without `{0}`; build it with the feature of that name, see docs/devices.md"
+        "this build has no support for `{0}`; build again with the feature of that name, see docs/devices.md"
     )]
     NotBuilt(&'static str),
 }

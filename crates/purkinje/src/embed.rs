@@ -16,11 +16,11 @@ use crate::{Error, Result};
 /// The vectors of one recording at one level.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Embedded {
-    /// The recording.
+    /// The name of the recording.
     pub id: String,
-    /// Its file as it was named, or where its store says it came from.
+    /// Path of its file as given, or the source that its store records.
     pub source: String,
-    /// BLAKE3 of its files, or of the shard it is stored in; empty for recordings in memory.
+    /// BLAKE3 of its files, or of the shard that holds it, in hex; empty for recordings in memory.
     pub source_blake3: String,
     /// What each vector stands for.
     pub places: Vec<Place>,
@@ -31,7 +31,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Places and vectors.
+    /// Each vector with the place it stands for.
     pub fn vectors(&self) -> impl ExactSizeIterator<Item = (&Place, &[f32])> {
         self.places.iter().zip(self.values.chunks_exact(self.width))
     }
@@ -55,7 +55,7 @@ impl Vectors {
         same.then_some([self.records.len(), count, first.width])
     }
 
-    /// All values one after the other, recording by recording.
+    /// All values, recording by recording.
     pub fn values(&self) -> Vec<f32> {
         self.records
             .iter()
@@ -69,7 +69,7 @@ impl Model {
     /// The vectors of recordings at a level.
     ///
     /// # Errors
-    /// When the model has none at this level, or for the first recording that cannot be used.
+    /// When the model has no vectors at this level, or for the first recording that cannot be used.
     pub fn embed<'r>(
         &self,
         recordings: impl IntoIterator<Item = &'r Recording>,

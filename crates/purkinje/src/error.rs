@@ -1,4 +1,4 @@
-//! What can go wrong, as one type for everything the library does.
+//! The error type of the library.
 
 use std::path::{Path, PathBuf};
 
@@ -12,73 +12,73 @@ use purkinje_signal::preprocess::PreprocessError;
 use purkinje_store::StoreError;
 use purkinje_train::TrainError;
 
-/// A result of this library.
+/// A result with the error type of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be done. Its sentence says what was found, what was expected and what to do; [`Error::help`]
-/// gives further advice where there is some.
+/// Why an operation failed. The message says what was found, what was expected and what to do; [`Error::help`] gives
+/// further advice where there is some.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A recording that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Samples that are no recording.
+    /// Samples whose shape does not make a recording.
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// A recording that cannot be preprocessed.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
-    /// A store.
+    /// A store that cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Weights, a model folder or a published checkpoint.
+    /// Weights, a model folder or a published checkpoint that cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Parameters that do not fill a network.
+    /// Parameters that are missing or do not fit a network.
     #[error(transparent)]
     Weights(#[from] WeightError),
     /// Recordings that cannot form a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// Training.
+    /// Training that failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// Code books.
+    /// Fitting or reading code books failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// Metrics.
+    /// Metrics that cannot be computed.
     #[error(transparent)]
     Eval(#[from] EvalError),
-    /// A file or folder.
+    /// A file or folder that cannot be read or written.
     #[error("cannot {action} `{path}`: {source}", path = .path.display())]
     File {
-        /// What was tried: `read`, `write`.
+        /// What was attempted: `read`, `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A published checkpoint that leaves parameters of its model open.
+    /// A published checkpoint that lacks parameters of its model.
     #[error("`{}` does not fill the model: {}; nothing was written", .file.display(), crate::import::unfilled(.report))]
     Unfilled {
         /// The file.
         file: PathBuf,
-        /// What became of every tensor.
+        /// How each tensor was used.
         report: Box<purkinje_models::checkpoint::KeyReport>,
     },
-    /// Something a system cannot do.
-    #[error("{capability}: {system} cannot do this; {}", systems_that_can(.able))]
+    /// A capability that the model's system does not have.
+    #[error("{capability}: not supported by {system}; {}", supported_by(.able))]
     Unsupported {
         /// What was asked for.
         capability: String,
         /// The system of the model.
         system: String,
-        /// The systems that can.
+        /// The systems that support it.
         able: Vec<String>,
     },
-    /// A value that makes no sense, or parts that do not fit together.
+    /// An invalid value, or inputs that do not fit together.
     #[error("{message}")]
     Invalid {
         /// What was found, and what was expected.
@@ -86,28 +86,28 @@ pub enum Error {
         /// What to do.
         help: Option<String>,
     },
-    /// The work was ended on request.
+    /// The work was stopped because the caller asked for it.
     #[error("stopped on request")]
     Stopped,
-    /// An error, and what was being done.
+    /// An error with its context.
     #[error("{doing}")]
     While {
-        /// What was being done: `cannot load the model ...`.
+        /// The context: `cannot load the model ...`.
         doing: String,
         /// Why it failed.
         source: Box<Error>,
     },
 }
 
-fn systems_that_can(able: &[String]) -> String {
+fn supported_by(able: &[String]) -> String {
     match able {
-        [] => "no system here can".to_owned(),
-        able => format!("systems that can: {}", able.join(", ")),
+        [] => "no system here supports it".to_owned(),
+        able => format!("supported by {}", able.join(", ")),
     }
 }
 
 impl Error {
-    /// An error of one sentence.
+    /// An [`Error::Invalid`] with this message.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::Invalid {
             message: message.into(),
@@ -115,7 +115,7 @@ impl Error {
         }
     }
 
-    /// The same with advice, where it has none.
+    /// Adds advice to an [`Error::Invalid`]; leaves other errors unchanged.
     #[must_use]
     pub fn with_help(self, advice: impl Into<String>) -> Self {
         match self {
@@ -127,7 +127,7 @@ impl Error {
         }
     }
 
-    /// The same, within something that was being done.
+    /// Wraps the error in a context.
     #[must_use]
     pub fn during(self, doing: impl Into<String>) -> Self {
         Error::While {
@@ -136,7 +136,7 @@ impl Error {
         }
     }
 
-    /// What to do, where that is not part of the sentence: that of the innermost cause.
+    /// Advice that is not part of the message: that of the innermost cause.
     pub fn help(&self) -> Option<&str> {
         match self {
             Error::Invalid { help, .. } => help.as_deref(),
@@ -145,7 +145,7 @@ impl Error {
         }
     }
 
-    /// Whether the work was ended on request.
+    /// Whether the work was stopped because the caller asked for it.
     pub fn is_stop(&self) -> bool {
         match self {
             Error::Stopped | Error::Train(TrainError::Stopped { .. }) => true,
@@ -154,7 +154,7 @@ impl Error {
         }
     }
 
-    /// An error of the file system.
+    /// An [`Error::File`].
     pub fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         Error::File {
             action,
@@ -164,12 +164,12 @@ impl Error {
     }
 }
 
-/// Adds to an error what was being done.
+/// Adds context to errors.
 pub trait During<T> {
-    /// The error within `doing`.
+    /// Wraps an error in the context `doing`.
     ///
     /// # Errors
-    /// Those there were.
+    /// The same as before, with context.
     fn during(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_name_what_can_be_done_instead() {
+    fn messages_name_the_alternatives() {
         let unsupported = |able: &[&str]| Error::Unsupported {
             capability: "vectors of beats".into(),
             system: "A".into(),
@@ -193,9 +193,13 @@ mod tests {
         let text = unsupported(&["B", "C"]).to_string();
         assert_eq!(
             text,
-            "vectors of beats: A cannot do this; systems that can: B, C"
+            "vectors of beats: not supported by A; supported by B, C"
         );
-        assert!(unsupported(&[]).to_string().ends_with("no system here can"));
+        assert!(
+            unsupported(&[])
+                .to_string()
+                .ends_with("no system here supports it")
+        );
         let inner = Error::invalid("x is 3, expected 4").with_help("give 4");
         let outer = inner.during("cannot load");
         assert_eq!(

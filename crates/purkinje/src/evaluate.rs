@@ -1,4 +1,4 @@
-//! What a classifier is worth on the records of a store, as it is.
+//! Evaluation of a classifier on labelled records of a store, without further training.
 
 use std::path::{Path, PathBuf};
 
@@ -20,34 +20,36 @@ use crate::reporter::{Reporter, go_on};
 use crate::task::Task;
 use crate::{Error, Result};
 
-/// Records of one pass.
+/// Records per batch.
 const BATCH: usize = 64;
 
-/// On what a classifier is evaluated, and how.
+/// What a classifier is evaluated on, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateOptions {
-    /// Label set of the store; classes and labels of the model are matched by their names.
+    /// Label set of the store; its classes are matched with the labels of the model by name.
     pub task: String,
     /// Split of the store.
     pub split: Split,
-    /// Crops of a recording, where the system looks at crops.
+    /// Number of crops per recording, for systems that crop.
     pub crops: usize,
     /// How the probabilities of crops are aggregated.
     pub aggregation: Aggregation,
-    /// Decide at 0.5 and not at the thresholds of the model.
+    /// Use a decision threshold of 0.5 instead of the thresholds of the model.
     pub half: bool,
-    /// What is meant, or what the published program of the system does.
+    /// Follow the paper, or the released program where it differs.
     pub compat: Compat,
-    /// Leads, if not those of the model.
+    /// Leads to use; those of the model if absent.
     pub leads: Option<LeadSet>,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     pub resamples: usize,
-    /// Seed of resamples and crops; that of the published program where it is followed and has one, else 0.
+    /// Seed of resamples and crops. If absent: that of the released program where `compat` follows it and it has one,
+    /// else 0.
     pub seed: Option<u64>,
-    /// Limits on the quality of records; none when empty.
+    /// Limits on signal quality that records must keep, as [`QualityFilter`](purkinje_store::QualityFilter) reads them;
+    /// none when empty.
     pub quality: String,
-    /// Take a store that was prepared otherwise than the model expects.
+    /// Accept a store that was prepared differently than the model expects.
     pub any_preprocessing: bool,
 }
 
@@ -70,7 +72,7 @@ impl Default for EvaluateOptions {
 }
 
 impl EvaluateOptions {
-    /// The test split of a label set.
+    /// Options for evaluating on the test split of a label set.
     pub fn new(task: impl Into<String>) -> Self {
         EvaluateOptions {
             task: task.into(),
@@ -79,10 +81,10 @@ impl EvaluateOptions {
     }
 }
 
-/// What was measured.
+/// The result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluated {
-    /// Folder of the model; `None` for one that was just made.
+    /// Folder of the model; `None` for a model that was not read from disk.
     pub model: Option<PathBuf>,
     /// The store.
     pub data: PathBuf,
@@ -90,13 +92,13 @@ pub struct Evaluated {
     pub task: String,
     /// Split of the store.
     pub split: &'static str,
-    /// Crops of a recording.
+    /// Number of crops per recording.
     pub crops: usize,
     /// How their probabilities were aggregated.
     pub aggregation: Aggregation,
-    /// Whose behaviour was followed.
+    /// The behaviour that was followed: paper or released program.
     pub compat: Compat,
-    /// Metrics of the classes that the model knows.
+    /// Metrics of the classes that the model has labels for.
     pub metrics: TaskMetrics,
     /// Further metrics by name, such as the Challenge score.
     pub other: Vec<(String, f64)>,
@@ -105,7 +107,8 @@ pub struct Evaluated {
 /// Evaluates a classifier on labelled records of a store.
 ///
 /// # Errors
-/// When the model has no head or knows no class of the task, the store does not fit it, or a stop was requested.
+/// When the model has no classification head or no label for any class of the task, the store does not fit it, or a
+/// stop was requested.
 pub fn evaluate(
     model: &Model,
     store: &Store,
@@ -122,7 +125,7 @@ pub fn evaluate(
     let rules = model.network().evaluation(options.compat);
     let seed = options.seed.or(rules.seed).unwrap_or(0);
 
-    // Over the whole store: what is drawn for a record depends on its row.
+    // Over the whole store: random crops of a record depend on its row.
     let all = (0..store.len()).collect();
     let source = model
         .network()
@@ -167,7 +170,7 @@ pub fn evaluate(
     })
 }
 
-/// What of a task a model can be evaluated on, and in which of its outputs each class stands.
+/// Reduces a task to the classes that the model has labels for; returns the output of the model for each class.
 fn common(mut task: Task, labels: &Labels, reporter: &dyn Reporter) -> Result<(Task, Vec<usize>)> {
     let place = |class: &String| {
         let named = |same: &dyn Fn(&str) -> bool| labels.classes.iter().position(|l| same(&l.name));
@@ -184,7 +187,7 @@ fn common(mut task: Task, labels: &Labels, reporter: &dyn Reporter) -> Result<(T
     if unknown.len() == task.classes.len() {
         let names: Vec<&str> = labels.classes.iter().map(|l| l.name.as_str()).collect();
         return Err(Error::invalid(format!(
-            "no class of task `{}` ({}) is a label of the model ({})",
+            "the model has no label for any class of task `{}` (classes: {}; labels of the model: {})",
             task.name,
             task.classes.join(", "),
             names.join(", ")
@@ -195,7 +198,7 @@ fn common(mut task: Task, labels: &Labels, reporter: &dyn Reporter) -> Result<(T
     }
     if !unknown.is_empty() {
         reporter.note(&format!(
-            "{} of {} classes are no labels of the model and are not evaluated: {}",
+            "{} of {} classes have no label in the model and are not evaluated: {}",
             unknown.len(),
             task.classes.len(),
             unknown.join(", ")

@@ -1,9 +1,9 @@
-//! Why a model gave a label its probability.
+//! Explanations: why a model gave a label its probability.
 //!
-//! Where a head is affine in what the leads contribute, a logit is a sum over leads, exactly. What each lead adds says
-//! something only beside what it adds in other recordings, so the sum is taken against the mean recording of the training
-//! split, which is stored with the head ([`Reference`]): the base is the logit of that recording, and the parts are what
-//! sets this one apart.
+//! Where a head is affine in the contributions of the leads, a logit is exactly a sum over leads. The contribution of a
+//! lead is meaningful only relative to its contribution in other recordings, so it is taken relative to the mean
+//! recording of the training split, which is stored with the head ([`Reference`]). The base is the logit of that mean
+//! recording; the contributions are the differences of this recording from it.
 
 use std::sync::Arc;
 
@@ -25,18 +25,19 @@ use crate::reporter::{Reporter, go_on};
 use crate::system::Stretch;
 use crate::{Error, Result};
 
-/// Training records that a mean recording is taken over, at most; they are spread evenly over the training split.
+/// Largest number of training records that the mean recording is computed from; they are spread evenly over the
+/// training split.
 const REFERENCE_RECORDS: usize = 1024;
-/// Records of one pass.
+/// Records per batch.
 const BATCH: usize = 32;
 
-/// How the logits of one recording come about.
+/// The logits of one recording as sums over leads.
 #[derive(Clone, Debug)]
 pub struct Reasons {
     leads: LeadSet,
-    /// The logit of the reference, of each label.
+    /// The logit of the reference recording, for each label.
     pub(crate) base: Vec<f64>,
-    /// The records of the mean recording that is the reference; `None` for all zeros.
+    /// Number of records in the mean recording that is the reference; `None` where the reference is all zeros.
     records: Option<usize>,
     /// `[leads, labels]`.
     contributions: Vec<f64>,
@@ -81,7 +82,7 @@ impl Reasons {
         Ok(reasons.collect())
     }
 
-    /// What each lead adds to the base of a label.
+    /// The contribution of each lead to the logit of a label, relative to the base.
     pub(crate) fn of_label(&self, label: usize) -> impl Iterator<Item = (&Lead, f64)> {
         let labels = self.base.len();
         let leads = self.leads.leads().iter().enumerate();
@@ -89,38 +90,38 @@ impl Reasons {
     }
 }
 
-/// Why one label got its probability.
+/// The explanation of one label of one recording.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// The recording.
+    /// The name of the recording.
     pub id: String,
-    /// The label.
+    /// The name of the label.
     pub label: String,
     /// Its probability.
     pub probability: f64,
     /// Its logit.
     pub logit: f32,
-    /// The logit of the recording this one is compared with.
+    /// The logit of the reference recording.
     pub base: f64,
-    /// That is the mean of so many records of the training split; `None` for a recording whose features are all zero,
-    /// where no mean is stored with the model.
+    /// Number of training records whose mean is the reference; `None` where no mean is stored with the model and the
+    /// reference is a recording whose features are all zero.
     pub reference_records: Option<usize>,
-    /// What each lead adds to the base: they sum to the logit.
+    /// The contribution of each lead; base and contributions sum to the logit.
     pub contributions: Vec<(Lead, f64)>,
-    /// What the network attends to, in equal shares.
+    /// The attention of the network to stretches of the leads.
     pub attention: Vec<Attended>,
     #[serde(skip)]
     recording: Option<Arc<Recording>>,
 }
 
-/// A stretch of a lead that is attended to.
+/// A stretch of a lead, with the attention it gets.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attended {
     /// The lead.
     pub lead: Lead,
-    /// Start and end, in seconds from the start of what the model sees.
+    /// Start and end, in seconds from the start of the model's input.
     pub time_s: (f64, f64),
-    /// Its attention: 1 is what it would have if all places were attended to alike.
+    /// Its attention as a multiple of uniform attention: 1 if all tokens were attended to alike.
     pub shares: f64,
 }
 
@@ -150,19 +151,19 @@ impl Explanation {
         }
     }
 
-    /// The base and all contributions: the logit, up to rounding.
+    /// The sum of base and contributions: the logit, up to rounding.
     pub fn sum(&self) -> f64 {
         self.base + self.contributions.iter().map(|(_, part)| part).sum::<f64>()
     }
 
-    /// The explanation on ECG paper.
+    /// Draws the explanation on ECG paper.
     ///
     /// # Errors
-    /// When the recording is not at hand (it came from a store) or lacks a lead.
+    /// When the samples of the recording are not available (it came from a store), or it lacks a lead.
     pub fn svg(&self) -> Result<Svg> {
         let recording = self.recording.as_ref().ok_or_else(|| {
             Error::invalid(format!(
-                "`{}` came from a store; explanations are drawn on recordings",
+                "`{}` came from a store, which does not keep the original recording; explain the recording's own file to get a drawing",
                 self.id
             ))
         })?;
@@ -196,7 +197,7 @@ impl Explanation {
         Ok(figure::draw(&recording, &PaperOptions::default(), &drawn))
     }
 
-    /// The same as PNG.
+    /// The drawing as PNG.
     ///
     /// # Errors
     /// As [`svg`](Explanation::svg).
@@ -206,17 +207,17 @@ impl Explanation {
     }
 }
 
-/// The records a mean recording is taken over, of those trained on.
+/// The records that the mean recording is computed from, among the training records.
 pub(crate) fn spread(rows: &[usize]) -> Vec<usize> {
     let step = rows.len().div_ceil(REFERENCE_RECORDS).max(1);
     rows.iter().copied().step_by(step).collect()
 }
 
 impl Model {
-    /// Why a label of a recording got its probability.
+    /// Explains one label of a recording.
     ///
     /// # Errors
-    /// When the model has no such label, its logits are no sums over leads, or the recording cannot be used.
+    /// When the model has no such label, its logits are not sums over leads, or the recording cannot be used.
     pub fn explain(&self, recording: &Recording, label: &str) -> Result<Explanation> {
         let place = self.label(label)?;
         let options = PredictOptions {
@@ -226,31 +227,34 @@ impl Model {
         let input = Input::Recording(Arc::new(recording.clone()));
         let mut predictions = self.predict_all([input], options)?;
         let prediction = predictions.next().unwrap_or(Err(Error::Stopped))?;
-        prediction
-            .explanation(place)
-            .ok_or_else(|| Error::invalid(format!("`{}` was not explained", prediction.id)))
+        prediction.explanation(place).ok_or_else(|| {
+            Error::invalid(format!(
+                "`{}`: the prediction has no explanation",
+                prediction.id
+            ))
+        })
     }
 
-    /// The position of a label.
+    /// The position of a label among the outputs.
     ///
     /// # Errors
-    /// When the model does not know it; names those it knows.
+    /// When the model has no such label; the message names those it has.
     pub fn label(&self, name: &str) -> Result<usize> {
         let labels = self.labelled()?;
         let found = labels.classes.iter().position(|class| class.name == name);
         found.ok_or_else(|| {
             let known: Vec<&str> = labels.classes.iter().map(|c| c.name.as_str()).collect();
             Error::invalid(format!(
-                "`{name}` is no label of the model, which knows {}",
+                "the model has no label `{name}`: its labels are {}",
                 known.join(", ")
             ))
         })
     }
 
-    /// Checks that logits of the model can be explained.
+    /// Checks that the model's predictions can be explained.
     ///
     /// # Errors
-    /// When its head is none whose logits are sums over leads.
+    /// When the logits of its head are not sums over leads, or it has no head.
     pub fn check_explains(&self) -> Result<()> {
         if self.explains() {
             return Ok(());
@@ -260,14 +264,14 @@ impl Model {
             .head_name()
             .unwrap_or_else(|| "missing".to_owned());
         Err(self.registry().unsupported(
-            format!("an explanation (logits of a {head} head are no sums over leads)"),
+            format!("an explanation (the logits of a {head} head are not sums over leads)"),
             self.about(),
             |about| about.name != self.about().name,
         ))
     }
 
-    /// The mean recording of training rows under the head of this model, to be stored with it: over at most 1,024 of
-    /// them, spread evenly. `None` where logits are no sums over leads.
+    /// The contributions of the mean training recording under the head of this model, to be stored with it. The mean is
+    /// over at most 1,024 of the training rows, spread evenly. `None` where logits are not sums over leads.
     ///
     /// # Errors
     /// When a record cannot be read.

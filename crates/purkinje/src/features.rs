@@ -1,4 +1,4 @@
-//! The vectors of a frozen encoder for every record of a store, computed once, in memory or on disk.
+//! The vectors (features) of a frozen encoder for every record of a store, computed once and held in memory or on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -16,19 +16,19 @@ use crate::{Error, Result};
 
 /// Records of one pass through the encoder.
 const BATCH: usize = 32;
-/// Records that are read from disk at a time.
+/// Records read from disk at a time.
 const CHUNK: usize = 1024;
-/// Bytes of vectors that are held in memory unless something else is said.
+/// Default limit on the bytes of vectors held in memory.
 pub const MEMORY_LIMIT: u64 = 2 << 30;
 
 /// How vectors are computed and held.
 #[derive(Clone, Debug)]
 pub struct FeatureOptions {
-    /// Crops of a recording whose vectors are averaged, where the system looks at crops.
+    /// Number of crops of a recording whose vectors are averaged, for systems that crop.
     pub crops: usize,
-    /// Bytes up to which all vectors are held in memory; more of them go to disk.
+    /// Limit on the bytes of vectors held in memory; beyond it they are written to disk.
     pub memory_limit: u64,
-    /// Folder in which a temporary folder is made for them; that of the system if absent.
+    /// Folder in which a temporary folder is made for them; the system's temporary folder if absent.
     pub folder: Option<PathBuf>,
 }
 
@@ -44,8 +44,8 @@ impl Default for FeatureOptions {
 
 /// Vectors `[records, vectors, width]` of all records of a store under one frozen encoder, in the order of the store.
 ///
-/// Where they lie does not change a bit of what is computed from them. On disk they need `4 * vectors * width` bytes a
-/// record, which are removed with the value.
+/// Results are bit-identical whether they are in memory or on disk. On disk they take `4 * vectors * width` bytes per
+/// record; the files are removed when the value is dropped.
 #[derive(Debug)]
 pub struct Features {
     values: Values,
@@ -64,15 +64,15 @@ enum Values {
     },
 }
 
-/// Where vectors go while they are computed.
+/// Destination of the vectors while they are computed.
 enum Sink {
     Memory(Vec<f32>),
     Disk(shards::Writer, tempfile::TempDir),
 }
 
 impl Features {
-    /// Runs the encoder of a model over every record of the store, preprocessed as `contract` says. `what` names the work
-    /// for progress displays.
+    /// Runs the encoder of a model over every record of the store, preprocessed as `contract` says. `what` is the name
+    /// of this step in progress displays.
     ///
     /// # Errors
     /// When a record cannot be read, the disk is full, or a stop was requested.
@@ -112,7 +112,7 @@ impl Features {
             };
             if *leads != vectors.leads || vectors.values.len() != each * chunk.len() {
                 return Err(Error::invalid(format!(
-                    "record {} of `{}` has vectors of other leads than the first one; heads need the same of all records",
+                    "record {} of `{}` has vectors for other leads than the first record; a head needs the same leads in all records",
                     chunk[0],
                     store.dir().display()
                 )));
@@ -123,7 +123,7 @@ impl Features {
         progress.finish();
         let Some((sink, leads)) = found else {
             return Err(Error::invalid(format!(
-                "the store `{}` is empty",
+                "the store `{}` holds no records; prepare it again with `purkinje prepare`",
                 store.dir().display()
             )));
         };
@@ -135,15 +135,15 @@ impl Features {
         })
     }
 
-    /// Vectors that were computed elsewhere, `[records, leads, width]`; leads as standard positions.
+    /// Vectors computed elsewhere, `[records, leads, width]`; `leads` are standard positions (0 for I .. 11 for V6).
     ///
     /// # Errors
-    /// When they are no whole records.
+    /// When the number of values is not a multiple of `leads * width`.
     pub fn from_values(values: Vec<f32>, leads: Vec<usize>, width: usize) -> Result<Features> {
         let each = leads.len() * width;
         if each == 0 || !values.len().is_multiple_of(each) {
             return Err(Error::invalid(format!(
-                "{} numbers are no whole records of {} vectors of {width}",
+                "found {} values, expected a multiple of {} vectors of {width} values",
                 values.len(),
                 leads.len()
             )));
@@ -156,7 +156,7 @@ impl Features {
         })
     }
 
-    /// Records.
+    /// Number of records.
     pub fn records(&self) -> usize {
         self.records
     }
@@ -167,12 +167,12 @@ impl Features {
         &self.leads
     }
 
-    /// Numbers in one vector.
+    /// Length of one vector.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Whether they lie on disk.
+    /// Whether they are held on disk.
     pub fn on_disk(&self) -> bool {
         matches!(self.values, Values::Disk { .. })
     }
@@ -180,12 +180,12 @@ impl Features {
     /// The vectors of some records `[rows, vectors, width]`.
     ///
     /// # Errors
-    /// When there is no such record, or the disk does not give it.
+    /// When an index is out of range, or the files cannot be read.
     pub fn rows(&self, rows: &[usize]) -> Result<Vec<f32>> {
         let each = self.leads.len() * self.width;
         if let Some(row) = rows.iter().find(|row| **row >= self.records) {
             return Err(Error::invalid(format!(
-                "there is no record {row} among {} records",
+                "record {row} does not exist: there are {} records, counted from 0",
                 self.records
             )));
         }
@@ -222,8 +222,8 @@ impl Features {
         Ok(out)
     }
 
-    /// The mean vector of each of some records `[rows, width]`; this is held in memory, of the vectors themselves only
-    /// 1024 records at a time.
+    /// The mean vector of each of some records `[rows, width]`. The means are held in memory; the vectors are read 1024
+    /// records at a time.
     ///
     /// # Errors
     /// As [`rows`](Features::rows).
@@ -257,7 +257,7 @@ impl Sink {
         }
         let folder = temporary(options.folder.as_deref())?;
         reporter.note(&format!(
-            "the vectors need {:.1} GB, more than the {:.1} GB they may have in memory: they go to `{}` for the time of this run",
+            "the vectors need {:.1} GB, more than the memory limit of {:.1} GB: they are kept in `{}` during this run",
             bytes as f64 / 1e9,
             options.memory_limit as f64 / 1e9,
             folder.path().display()

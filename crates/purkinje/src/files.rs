@@ -1,4 +1,4 @@
-//! Files that are whole or not there, with errors that name them.
+//! Atomic writing of files, with errors that name the file.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,11 +8,11 @@ use purkinje_base::atomic::{self, folder_of};
 
 use crate::{Error, Result};
 
-/// A file under construction beside its final place: it appears there whole, or not at all.
+/// A file written under a temporary name beside its path: it appears at the path whole, or not at all.
 pub struct NewFile(atomic::NewFile);
 
 impl NewFile {
-    /// Begins a file that will be `path`; its folder is made if need be.
+    /// Begins a file for `path`; its folder is created if need be.
     ///
     /// # Errors
     /// When the folder cannot be made or written to.
@@ -22,7 +22,7 @@ impl NewFile {
             .map_err(|error| Error::file("make the folder", folder, error))?;
         if path.is_dir() {
             return Err(Error::invalid(format!(
-                "cannot write `{}`: it is a folder; name a file",
+                "cannot write `{}`: it is a folder, expected the path of a file",
                 path.display()
             )));
         }
@@ -37,7 +37,7 @@ impl NewFile {
         self.0.file()
     }
 
-    /// Puts the file into its place.
+    /// Syncs the file and moves it to its path.
     ///
     /// # Errors
     /// When it cannot be synced or renamed.
@@ -48,7 +48,7 @@ impl NewFile {
     }
 }
 
-/// Writes a whole file, or nothing.
+/// Writes a file atomically: whole or not at all.
 ///
 /// # Errors
 /// When the folder or the file cannot be written.

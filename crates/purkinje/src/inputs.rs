@@ -1,4 +1,4 @@
-//! Recordings by path, in memory or in a store, read and cut for a model.
+//! Inputs of a model: recordings by path, in memory or in a store, read and preprocessed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,10 +17,10 @@ use crate::network::{Seen, SeenRows};
 use crate::prepared::{agree, prepare};
 use crate::{Error, Result};
 
-/// Segments below each other that a record may have.
+/// Deepest nesting of WFDB segments that is followed.
 const MAX_SEGMENT_DEPTH: usize = 4;
 
-/// One recording to work on.
+/// One recording, wherever it is.
 #[derive(Clone)]
 pub enum Input<'a> {
     /// A file.
@@ -34,16 +34,16 @@ pub enum Input<'a> {
 /// How recordings are read for a model.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
-    /// The leads to give it; all of its own if absent.
+    /// The leads to give to the model; all leads the model expects if absent.
     pub leads: Option<WantedLeads>,
-    /// What bare arrays do not say about themselves.
+    /// What files of plain arrays do not state: sampling rate, units, leads.
     pub open: OpenOptions,
-    /// Crops of a recording, spread evenly, where the system crops; one is its beginning.
+    /// Number of crops per recording, spread evenly, for systems that crop; a single crop is taken from the beginning.
     pub crops: usize,
 }
 
 impl ReadOptions {
-    /// One look at each recording with the leads of the model.
+    /// One crop of each recording, with the leads of the model.
     pub fn new() -> Self {
         ReadOptions {
             crops: 1,
@@ -52,21 +52,21 @@ impl ReadOptions {
     }
 }
 
-/// A recording, read and cut.
+/// A recording that was read and preprocessed for a model.
 pub struct Ready {
     /// Its name.
     pub id: String,
-    /// Its file as it was named, or where its store says it came from.
+    /// Path of its file as given, or the source that its store records.
     pub source: String,
     /// BLAKE3 of its files (see [`hash_of`]) or of the shard it is stored in, in hex; empty for recordings in memory.
     pub blake3: String,
     /// The recording, where it was not read from a store.
     pub recording: Option<Arc<Recording>>,
-    /// What the network sees of it.
+    /// The network's input.
     pub seen: Seen,
 }
 
-/// The rows of a store for a model.
+/// The rows of a store as inputs of a model.
 pub struct StoreRows<'a> {
     store: &'a Store,
     rows: Box<dyn SeenRows + 'a>,
@@ -76,7 +76,8 @@ impl<'a> StoreRows<'a> {
     /// All rows of a store, in its order, after checking that it fits the model.
     ///
     /// # Errors
-    /// When leads are missing, or it was prepared otherwise than the model expects and not `any_preprocessing`.
+    /// When leads are missing, or the store was prepared differently than the model expects and `any_preprocessing` is
+    /// false.
     pub fn new(
         model: &Model,
         store: &'a Store,
@@ -118,10 +119,10 @@ fn shard_hash(store: &Store, row: usize) -> Option<&str> {
 }
 
 impl Input<'_> {
-    /// Reads the recording and cuts it for a model.
+    /// Reads the recording and preprocesses it for a model.
     ///
     /// # Errors
-    /// A sentence that names the file or record.
+    /// A message that names the file or record.
     pub fn read(self, model: &Model, options: &ReadOptions) -> Result<Ready> {
         match self {
             Input::File(path) => of_file(&path, model, options),
@@ -170,7 +171,7 @@ fn see(recording: &Recording, model: &Model, options: &ReadOptions) -> Result<Se
         .see(&prepared, &contract, options.crops.max(1))
 }
 
-/// The recordings that a path names: a file as it is, a folder by what is in it.
+/// The recordings at a path: the file itself, or all recordings found below a folder.
 ///
 /// # Errors
 /// When a folder cannot be listed or holds no recording.
@@ -181,7 +182,7 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
     let found = purkinje_record::find_records(path)?;
     if found.is_empty() {
         return Err(Error::invalid(format!(
-            "no recording below `{}`; expected WFDB headers (.hea), or files in another format that `purkinje inspect` reads",
+            "no recording found below `{}`; expected WFDB headers (.hea) or files in another supported format (see `purkinje inspect --help`)",
             path.display()
         )));
     }

@@ -7,9 +7,9 @@ use purkinje_record::{LeadSet, UnknownLead};
 /// Which leads a model is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedLeads {
-    /// Those of the recording or store, as far as the model knows them.
+    /// Those of the model's leads that the recording or store has.
     Present,
-    /// Just these, in this order.
+    /// Exactly these, in this order.
     Named(LeadSet),
 }
 
@@ -25,10 +25,11 @@ impl FromStr for WantedLeads {
 }
 
 impl WantedLeads {
-    /// The leads to take where there are `present` and the contract names `own`; all of its own where nothing is wanted.
+    /// The leads to use of a recording or store with the leads `present`, for a contract with the leads `own`; all of
+    /// `own` if `wanted` is absent.
     ///
     /// # Errors
-    /// A sentence, when one that is needed is not there.
+    /// A message, when a required lead is not present.
     pub fn choose(
         wanted: Option<&WantedLeads>,
         own: &LeadSet,
@@ -46,12 +47,14 @@ impl WantedLeads {
             ),
         };
         if leads.is_empty() {
-            return Err(format!("it has none of the leads {own}: found {present}"));
+            return Err(format!(
+                "found the leads {present}, expected at least one of {own}"
+            ));
         }
         match present.rows_of(&leads) {
             Ok(_) => Ok(leads),
             Err(lead) => Err(format!(
-                "it has no lead {lead}: found {present}; name the leads to use with `--leads`, or take those there are with `--leads present`"
+                "it has no lead {lead}: found {present}; name the leads to use with `--leads`, or use those present with `--leads present`"
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! What probing, fine-tuning and evaluating need of networks and systems, without their types.
+//! The parts of networks and systems that probing, fine-tuning and evaluation need, as object-safe traits.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::settings::{Setting, Settings};
 use crate::system::EvaluationRules;
 use crate::{Device, Error, Result};
 
-/// Vectors that heads stand on.
+/// Input vectors of heads.
 pub struct FrozenVectors {
     /// `[records, vectors, width]`.
     pub values: Vec<f32>,
@@ -26,7 +26,7 @@ pub struct FrozenVectors {
 /// The part of [`Network`] that probing, fine-tuning and evaluating need; see [`Finetunes`](crate::finetune::Finetunes)
 /// and [`System`](crate::system::System).
 pub trait Learns {
-    /// The vectors that heads stand on, averaged over the crops of each recording.
+    /// The input vectors of heads, averaged over the crops of each recording.
     ///
     /// # Errors
     /// When the recordings do not form a batch.
@@ -35,22 +35,22 @@ pub trait Learns {
     /// A head for frozen vectors by its name.
     fn frozen_head(&self, name: &str) -> Option<Box<dyn FrozenHead>>;
 
-    /// How metrics are computed under this behaviour.
+    /// Rules for computing metrics that follow the paper or the released program.
     fn evaluation(&self, compat: Compat) -> EvaluationRules;
 
-    /// Settings of fine-tuning that no other system has.
+    /// Settings of fine-tuning that are specific to this system.
     fn settings(&self) -> &'static [Setting];
 
-    /// Published runs of fine-tuning by name.
+    /// Names of published fine-tuning recipes.
     fn recipes(&self) -> Vec<String>;
 
-    /// Changes the defaults of all systems to those of this one.
+    /// Replaces the general defaults by those of this system.
     fn defaults(&self, config: &mut FinetuneConfig);
 
-    /// Takes over a published run.
+    /// Applies a published recipe.
     ///
     /// # Errors
-    /// When there is none of this name, size and start, or it is for another kind of task.
+    /// When no recipe has this name, size and start, or it is for another kind of task.
     fn follow(
         &self,
         config: &mut FinetuneConfig,
@@ -59,19 +59,19 @@ pub trait Learns {
         classes: usize,
     ) -> Result<()>;
 
-    /// What a run from random weights does otherwise, where one from pre-trained weights follows a published run.
+    /// Changes a recipe for pre-trained weights to one for random weights.
     fn start_from_scratch(&self, config: &mut FinetuneConfig);
 
-    /// Fills in what follows from other fields.
+    /// Fills in fields that follow from others.
     fn settle(&self, config: &mut FinetuneConfig);
 
-    /// Settings in fields of older configurations.
+    /// Reads settings from the fields of older configurations.
     fn settings_of_old(&self, fields: &Table) -> Settings;
 
-    /// Checks what a configuration says about head, parameters that learn and the system.
+    /// Checks the head, the trainable parameters and the system's settings of a configuration.
     ///
     /// # Errors
-    /// Names what does not fit.
+    /// A message that names what does not fit.
     fn check_finetuning(&self, config: &FinetuneConfig) -> Result<()>;
 
     /// Trains one classifier.
@@ -95,8 +95,9 @@ impl<S: Complete> Learns for Loaded<S> {
                 Some((sum, leads)) => (sum + vectors, leads),
             });
         }
-        let (sum, leads) =
-            found.ok_or_else(|| Error::invalid("there is nothing to compute vectors of"))?;
+        let (sum, leads) = found.ok_or_else(|| {
+            Error::invalid("no recordings were given to compute vectors of; expected at least one")
+        })?;
         Ok(FrozenVectors {
             values: values(sum / crops as f32)?,
             leads,
@@ -159,13 +160,13 @@ impl<S: Complete> Learns for Loaded<S> {
 
 /// The part of [`AnySystem`](crate::registry::AnySystem) that fine-tuning needs.
 pub trait LearnsAny {
-    /// Settings of fine-tuning that no other system has.
+    /// Settings of fine-tuning that are specific to this system.
     fn settings(&self) -> &'static [Setting];
 
-    /// Published runs of fine-tuning by name.
+    /// Names of published fine-tuning recipes.
     fn recipes(&self) -> Vec<String>;
 
-    /// A network of a size with random weights, from which training starts where there is no model.
+    /// A network of a size with random weights, to train without a model.
     ///
     /// # Errors
     /// When there is no such size.
@@ -203,13 +204,13 @@ impl<S: Complete> LearnsAny for Entry<S> {
 }
 
 impl Registry {
-    /// The names of the systems of which published runs of fine-tuning are known.
+    /// The names of the systems that have published fine-tuning recipes.
     pub fn with_recipes(&self) -> Vec<&'static str> {
         let able = self.systems().filter(|system| !system.recipes().is_empty());
         able.map(|system| system.about().name).collect()
     }
 
-    /// The names of the systems whose fine-tuning has a setting of this name.
+    /// The names of the systems that have a fine-tuning setting of this name.
     pub fn with_setting(&self, key: &str) -> Vec<&'static str> {
         let has = |settings: &[Setting]| settings.iter().any(|setting| setting.key == key);
         let able = self.systems().filter(|system| has(system.settings()));

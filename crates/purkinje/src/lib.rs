@@ -5,9 +5,9 @@
 //!
 //! # A tour
 //!
-//! A recording is read from any format ([`read`]); a [`Model`] is loaded from its folder, or made with random weights to
-//! try things with. What it can do is a question to ask it: at which [`Level`]s it has vectors, which labels it knows,
-//! whether it explains.
+//! A recording is read from any supported format ([`read`]); a [`Model`] is loaded from its folder, or created with
+//! random weights for a first try. A model can be asked what it supports: the [`Level`]s at which it gives vectors, the
+//! labels it predicts, and whether it explains its predictions.
 //!
 //! ```
 //! use purkinje::{Device, Level, Model};
@@ -26,9 +26,9 @@
 //! # }
 //! ```
 //!
-//! A model with a head gives labels with probabilities, and says why: what each lead adds to the logit, beside the mean
-//! recording of the training split. Predictions and explanations serialise to the JSON that the program writes, and an
-//! explanation draws itself on ECG paper.
+//! A model with a classification head predicts labels with probabilities and explains them: how much each lead adds to
+//! the logit, compared with the mean recording of the training split. Predictions and explanations serialise to the
+//! JSON that the program writes, and an explanation can be drawn on ECG paper.
 //!
 //! ```
 //! # use purkinje::{Device, Model};
@@ -50,9 +50,9 @@
 //! # }
 //! ```
 //!
-//! Archives go through as streams: any number of files, recordings or rows of a store in, one result for each out, read
-//! side by side, batched inside, in bounded memory. A recording that cannot be used is an error of its own and ends
-//! nothing.
+//! Whole archives are processed as streams: any number of files, recordings or rows of a store go in, one result for
+//! each comes out. Recordings are read in parallel and batched, in bounded memory. One that cannot be used gives an
+//! error for itself; the stream continues with the next.
 //!
 //! ```
 //! # use purkinje::{Device, Level, Model};
@@ -72,21 +72,21 @@
 //! # }
 //! ```
 //!
-//! What a model cannot do is an error that names the systems that can:
+//! Asking a model for something it does not support gives an error that names the systems that do:
 //!
 //! ```
 //! # use purkinje::{Device, Level, Model};
 //! let model = Model::random("hubert", "tiny", 0, &Device::cpu()).unwrap();
 //! let error = model.check_level(Level::Beat).unwrap_err();
-//! assert!(error.to_string().contains("systems that can: CLEAR"));
+//! assert!(error.to_string().contains("supported by CLEAR"));
 //! ```
 //!
-//! # The rooms
+//! # The modules
 //!
-//! [`record`] reads files, [`signal`] filters and cuts, [`store`] keeps prepared recordings, [`models`] computes,
-//! [`train`] learns, [`cluster`] makes code books, [`eval`] measures, [`figures`] draws. A published system is one folder
-//! in [`systems`] that implements [`system::System`], and one line in [`registry`]; nothing else in the library or the
-//! program names it.
+//! [`record`] reads files, [`signal`] filters, resamples and finds beats, [`store`] holds prepared recordings,
+//! [`models`] are the networks, [`train`] optimises them, [`cluster`] fits code books by k-means, [`eval`] computes
+//! metrics, [`figures`] draws. A published system is one folder in [`systems`] that implements [`system::System`], and
+//! one line in [`registry`]; nothing else in the library or the program names it.
 
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A model: a network with the preprocessing it expects and the labels it knows, on a device.
+//! A model: a network on a device, with the preprocessing it expects and the labels it predicts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::{Device, Error, Result};
 /// The layout of `config.json` that this version writes and reads.
 const CONFIG_VERSION: u32 = 1;
 
-/// A model that was loaded or made: an encoder, alone or with a head for labels.
+/// An encoder, alone or with a classification head, that was loaded or created.
 ///
-/// It holds everything in memory: it goes on working when its files are replaced, and clones are cheap. All work takes
+/// It holds everything in memory: it keeps working when its files are replaced, and clones are cheap. All methods take
 /// `&self`, so one model serves many threads.
 #[derive(Clone)]
 pub struct Model {
@@ -51,15 +51,15 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Reads a model of a published system: `path` is its folder, or the folder of the run that made it.
+    /// Loads a model of a published system: `path` is its folder, or the folder of the run that made it.
     ///
     /// # Errors
-    /// When a file is missing or damaged, or the parts do not fit together.
+    /// When a file is missing or damaged, or weights and configuration do not match.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Model> {
         Model::load_with(path, device, &Registry::default())
     }
 
-    /// Reads a model of one of these systems.
+    /// Loads a model of a system in `registry`.
     ///
     /// # Errors
     /// As [`load`](Model::load).
@@ -73,10 +73,10 @@ impl Model {
             .during(|| format!("cannot load the model `{}`", folder.display()))
     }
 
-    /// An encoder of a published system with random weights, for instance `("clear", "tiny")`, that follows the paper.
+    /// An encoder of a published system with random weights, for instance `("clear", "tiny")`; it follows the paper.
     ///
     /// # Errors
-    /// When there is no such system or size; names those there are.
+    /// When there is no such system or size; the message names those that exist.
     pub fn random(system: &str, size: &str, seed: u64, device: &Device) -> Result<Model> {
         let registry = Registry::default();
         let system = registry.get(system)?;
@@ -85,7 +85,7 @@ impl Model {
         Ok(Model::encoder(network, preprocess, device, &registry))
     }
 
-    /// An encoder without a head, just made.
+    /// An encoder without a head, from a network in memory.
     pub fn encoder(
         network: Arc<dyn Network>,
         preprocess: Preprocess,
@@ -119,7 +119,7 @@ impl Model {
         })
     }
 
-    /// The same encoder with a head whose parameters are drawn anew.
+    /// The same encoder with a new head with random weights.
     ///
     /// # Errors
     /// When the system has no head of this name.
@@ -129,7 +129,7 @@ impl Model {
         self.with_head(head, &weights, labels)
     }
 
-    /// The same model for these leads.
+    /// The same model with other leads as input.
     #[must_use]
     pub fn with_leads(self, leads: LeadSet) -> Model {
         Model {
@@ -138,14 +138,14 @@ impl Model {
         }
     }
 
-    /// The same model whose outputs mean something else.
+    /// The same model with other names for its outputs.
     ///
     /// # Errors
-    /// When there are not as many.
+    /// When the number of labels differs from the number of outputs.
     pub fn with_labels(self, labels: Labels) -> Result<Model> {
         if labels.classes.len() != self.network.outputs() {
             return Err(Error::invalid(format!(
-                "the model has {} outputs, but {} labels were given",
+                "found {1} labels, expected one for each of the {0} outputs of the model",
                 self.network.outputs(),
                 labels.classes.len()
             )));
@@ -156,7 +156,7 @@ impl Model {
         })
     }
 
-    /// The same encoder with random weights: what a pre-trained one is measured against.
+    /// The same encoder with random weights: the baseline for a pre-trained one.
     #[must_use]
     pub fn random_twin(&self, seed: u64) -> Model {
         Model {
@@ -168,7 +168,7 @@ impl Model {
         }
     }
 
-    /// The same model whose explanations compare with this recording; with all zeros where there is none.
+    /// The same model with another reference for its explanations; all zeros if absent.
     ///
     /// # Errors
     /// When the model has no head.
@@ -183,23 +183,23 @@ impl Model {
         })
     }
 
-    /// What it is called: the folder it was read from, or the run that this belongs to.
+    /// Its name: that of the folder it was read from, or of the run that the folder belongs to.
     pub fn name(&self) -> String {
         let folder = self.folder.as_deref().map(name_of);
         folder.unwrap_or_else(|| self.about().title.to_owned())
     }
 
-    /// Where it was read from; `None` for one that was just made.
+    /// The folder it was read from; `None` for a model that was not read from disk.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// BLAKE3 of its file of weights, in hex; `None` for one that was just made.
+    /// BLAKE3 of its file of weights, in hex; `None` for a model that was not read from disk.
     pub fn hash(&self) -> Option<&str> {
         self.hash.as_deref()
     }
 
-    /// Its system.
+    /// Description of its system.
     pub fn about(&self) -> &'static About {
         self.network.about()
     }
@@ -209,62 +209,62 @@ impl Model {
         &self.network
     }
 
-    /// Numbers in one vector.
+    /// Length of one vector.
     pub fn width(&self) -> usize {
         self.network.width()
     }
 
-    /// What its outputs mean; `None` for an encoder without a head.
+    /// The labels of its outputs; `None` for an encoder without a head.
     pub fn labels(&self) -> Option<&Labels> {
         self.labels.as_ref()
     }
 
-    /// What is done to recordings before the network sees them.
+    /// The preprocessing that the network expects.
     pub fn preprocess(&self) -> &Preprocess {
         &self.preprocess
     }
 
-    /// Where it computes.
+    /// The device it computes on.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The systems that were known when it was loaded.
+    /// The systems known when it was loaded.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The levels it has vectors at.
+    /// The levels at which it gives vectors.
     pub fn levels(&self) -> Vec<Level> {
         self.network.levels()
     }
 
-    /// Whether its logits can be explained.
+    /// Whether its predictions can be explained.
     pub fn explains(&self) -> bool {
         self.network.explains()
     }
 
-    /// What its outputs mean.
+    /// The labels of its outputs.
     ///
     /// # Errors
-    /// When it has no head.
+    /// When it has no classification head.
     pub fn labelled(&self) -> Result<&Labels> {
         self.labels.as_ref().ok_or_else(|| {
             Error::invalid(format!(
-                "the model {} is an encoder without a head for labels",
+                "the model {} is an encoder without a classification head",
                 self.place()
             ))
-            .with_help("`purkinje probe --out` and `purkinje finetune` make models with a head")
+            .with_help("fit one with `purkinje probe --out` or `purkinje finetune`")
         })
     }
 
-    /// Checks that so many crops of a recording can be taken.
+    /// Checks that the system supports this number of crops per recording.
     ///
     /// # Errors
-    /// For none, and for more than one where the system sees whole recordings.
+    /// For zero, and for more than one where the system reads whole recordings.
     pub fn check_crops(&self, crops: usize) -> Result<()> {
         match crops {
-            0 => Err(Error::invalid("`--crops 0`: expected at least 1")),
+            0 => Err(Error::invalid("`--crops` is 0, expected at least 1")),
             2.. if !self.about().crops => Err(self.registry.unsupported(
                 format!("{crops} crops of a recording"),
                 self.about(),
@@ -274,10 +274,10 @@ impl Model {
         }
     }
 
-    /// Checks that the model has vectors at a level.
+    /// Checks that the model gives vectors at a level.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where it has none.
+    /// [`Error::Unsupported`] where it does not.
     pub fn check_level(&self, level: Level) -> Result<()> {
         let levels = self.levels();
         if levels.contains(&level) {
@@ -304,11 +304,11 @@ impl Model {
         })
     }
 
-    /// How the recordings of a store are given to the model, after checking that it holds `leads` and was prepared so that this is
-    /// possible (a warning only if `any_preprocessing`).
+    /// The preprocessing under which the recordings of a store are given to the model, after checking that the store
+    /// has `leads` and that its preprocessing fits (a misfit is only a warning if `any_preprocessing`).
     ///
     /// # Errors
-    /// Names the first difference and what to do.
+    /// A message that names the first difference and what to do.
     pub fn check_store(
         &self,
         store: &Store,
@@ -319,7 +319,7 @@ impl Model {
         agree(store, &self.preprocess, Some(&wanted), any_preprocessing)
     }
 
-    /// Writes the model folder `dir`, whole or not at all; `made` says in a sentence how the model came about.
+    /// Writes the model folder `dir`, whole or not at all; `made` says in one sentence how the model was made.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -362,7 +362,7 @@ impl Model {
     fn place(&self) -> String {
         match &self.folder {
             Some(folder) => format!("`{}`", folder.display()),
-            None => "that was just made".to_owned(),
+            None => "in memory".to_owned(),
         }
     }
 }
@@ -387,7 +387,7 @@ fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
     let hash = hash_of(&weights_file)?;
     let preprocess: Preprocess = serde_json::from_value(read.preprocess).map_err(|error| {
         Error::invalid(format!(
-            "`preprocess.json` is not a preprocessing contract: {error}"
+            "`preprocess.json` does not describe preprocessing: {error}"
         ))
     })?;
     let mut weights = Weights::default();
@@ -421,7 +421,7 @@ fn open(
     registry: &Registry,
 ) -> Result<Arc<dyn Network>> {
     let Value::Object(mut config) = config else {
-        return Err(Error::invalid("`config.json` is no object"));
+        return Err(Error::invalid("`config.json` is not a JSON object"));
     };
     let text = |key: &str| {
         config
@@ -431,22 +431,24 @@ fn open(
     let name = config.get("model_type").and_then(Value::as_str);
     let Some(system) = name.and_then(|name| registry.named(name)) else {
         return Err(Error::invalid(format!(
-            "`config.json`: `model_type` is {}, expected one of {}; the folder holds a model of another program",
+            "`config.json`: `model_type` is {}, expected one of {}",
             text("model_type"),
             registry.names().join(", ")
         ))
-        .with_help("published files become model folders by `purkinje import-checkpoint`"));
+        .with_help(
+            "convert a published checkpoint to a model folder with `purkinje import-checkpoint`",
+        ));
     };
     if config.get("version").and_then(Value::as_u64) != Some(u64::from(CONFIG_VERSION)) {
         return Err(Error::invalid(format!(
-            "`config.json`: `version` is {}, this program reads {CONFIG_VERSION}; update the program or make the model again",
+            "`config.json`: `version` is {}, expected {CONFIG_VERSION}; update the program or train or import the model again",
             text("version")
         )));
     }
     let name = system.about().name;
     let own = config.remove(name).ok_or_else(|| {
         Error::invalid(format!(
-            "`config.json` does not describe a {name} model: the field `{name}` is missing"
+            "`config.json` has no field `{name}`, expected the hyper-parameters of a {name} model in it"
         ))
     })?;
     let head = config.remove("head").filter(|head| !head.is_null());
@@ -468,10 +470,10 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
         .find(|folder| folder.join("config.json").is_file())
         .ok_or_else(|| {
             Error::invalid(format!(
-                "`{}` holds no model: there is neither config.json nor model/config.json in it",
+                "no model found in `{}`: expected config.json or model/config.json",
                 path.display()
             ))
-            .with_help("name the folder of a model, or of the run that made it (`--out` of pretrain, finetune or import-checkpoint)")
+            .with_help("give the folder of a model, or of the run that made it (`--out` of pretrain, finetune or import-checkpoint)")
         })
 }
 
@@ -579,7 +581,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let device = Device::cpu();
         let error = Model::load(dir.path(), &device).unwrap_err().to_string();
-        assert!(error.contains("neither config.json nor"), "{error}");
+        assert!(error.contains("expected config.json or"), "{error}");
         let path = dir.path().join("m");
         encoder().save(&path, "by a test").unwrap();
         let config = std::fs::read_to_string(path.join("config.json")).unwrap();

@@ -1,4 +1,4 @@
-//! A network of any system behind one object: what [`System`] says, without its types.
+//! Networks of any system as trait objects: the interface of [`System`] without its types.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,42 +19,42 @@ use crate::registry::Complete;
 use crate::system::{About, Level, LevelVectors, Parts, Rows, Sight, Stretch, System};
 use crate::{Device, Error, Result};
 
-/// What a network sees of a recording.
+/// The input of a network for one recording.
 pub struct Seen {
-    /// The leads it is given.
+    /// The leads in it.
     pub leads: LeadSet,
-    /// Crops of the recording.
+    /// Number of crops of the recording.
     pub crops: usize,
-    /// Whether the R-peaks that beats were cut at were found in the signal; `None` where no beats are cut.
+    /// Whether the R-peaks were detected in the signal; `None` for systems that do not use beats.
     pub beats_detected: Option<bool>,
     /// A [`Sight`] of the system's input.
     sight: Box<dyn Any + Send + Sync>,
 }
 
-/// The rows of a store as a network sees them.
+/// The rows of a store as inputs of a network.
 pub trait SeenRows: Sync {
-    /// What it sees of the row at `index` of those asked for, in so many crops.
+    /// The input for the row at `index` of the selected ones, in this number of crops.
     ///
     /// # Errors
-    /// When the row cannot be read or cut.
+    /// When the row cannot be read or preprocessed.
     fn see(&self, index: usize, crops: usize) -> Result<Seen>;
 }
 
-/// A network of some system, alone or with a head; chosen once, where a model is loaded or made.
+/// A network of some system, alone or with a head; its type is chosen once, when a model is loaded or created.
 ///
-/// It is immutable and works through `&self`. What a system cannot do is [`Error::Unsupported`], or an empty list where
-/// capabilities are listed.
+/// It is immutable. What a system does not support gives [`Error::Unsupported`], or an empty list where capabilities
+/// are listed.
 pub trait Network: Exports + Learns + Any + Send + Sync {
-    /// Its system.
+    /// Description of its system.
     fn about(&self) -> &'static About;
 
     /// Its parameters, those of the head included.
     fn weights(&self) -> &Weights;
 
-    /// Numbers in one vector.
+    /// Length of one vector.
     fn width(&self) -> usize;
 
-    /// Whose behaviour it follows.
+    /// Whether it follows the paper or the released program.
     fn compat(&self) -> Compat;
 
     /// Its hyper-parameters, as `config.json` holds them.
@@ -63,48 +63,48 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Its head as `config.json` holds it; `None` for an encoder.
     fn head(&self) -> Result<Option<Value>>;
 
-    /// What people call its head.
+    /// The name of its head.
     fn head_name(&self) -> Option<String>;
 
-    /// Labels of its head; 0 without one.
+    /// Number of outputs of its head; 0 without one.
     fn outputs(&self) -> usize;
 
     /// An encoder of the same sizes with random weights.
     fn random_twin(&self, seed: u64, device: &Device) -> Arc<dyn Network>;
 
-    /// The same encoder with the head of this name for so many labels, whose parameters are among `weights`.
+    /// The same encoder with a head, given by name and number of outputs, whose parameters are among `weights`.
     ///
     /// # Errors
     /// When the system has no such head, or a parameter is missing.
     fn with_head(&self, head: &str, outputs: usize, weights: &Weights) -> Result<Arc<dyn Network>>;
 
-    /// The parameters of a head of this name for so many labels, drawn anew.
+    /// Random parameters of a head, given by name and number of outputs.
     ///
     /// # Errors
     /// When the system has no such head.
     fn new_head(&self, head: &str, outputs: usize, seed: u64, device: &Device) -> Result<Weights>;
 
-    /// The names of the parameters of a linear head begin with this.
+    /// Prefix of the parameter names of a linear head.
     fn linear_prefix(&self) -> &'static str;
 
-    /// The levels it has vectors at.
+    /// The levels at which it gives vectors.
     fn levels(&self) -> Vec<Level>;
 
-    /// Whether its logits can be explained.
+    /// Whether its predictions can be explained.
     fn explains(&self) -> bool;
 
-    /// What it sees of a recording that was prepared by `contract`, in so many crops.
+    /// The input for a recording that was preprocessed under `contract`, in this number of crops.
     ///
     /// # Errors
-    /// A sentence saying why it cannot be seen.
+    /// A message that says why the recording cannot be used.
     fn see(&self, prepared: &Prepared, contract: &Preprocess, crops: usize)
     -> Result<Seen, String>;
 
-    /// What it sees of rows of a store; where the published program draws crops at random, from the stream of `seed` if it
-    /// is followed.
+    /// The inputs for rows of a store. Where `compat` follows a released program that takes random crops, they are
+    /// drawn from the stream of `seed`.
     ///
     /// # Errors
-    /// When the store does not lead to `contract`.
+    /// When `contract` cannot be reached from the preprocessing of the store.
     fn rows<'a>(
         &self,
         store: &'a Store,
@@ -120,7 +120,7 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// The vectors of recordings at a level.
     ///
     /// # Errors
-    /// When the recordings do not form a batch, or there are no vectors at this level.
+    /// When the recordings do not form a batch, or the network gives no vectors at this level.
     fn embed(&self, seen: &[&Seen], level: Level, device: &Device) -> Result<LevelVectors>;
 
     /// Logits `[recordings, labels]` of one crop.
@@ -135,7 +135,7 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// As [`logits`](Network::logits), and where [`explains`](Network::explains) is false.
     fn contributions(&self, seen: &[&Seen], device: &Device) -> Result<Parts>;
 
-    /// What it attends to in the first crop.
+    /// Its attention in the first crop.
     ///
     /// # Errors
     /// When the recordings do not form a batch.
@@ -144,13 +144,13 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
 
 /// A network of the system `S`.
 pub struct Loaded<S: System> {
-    /// The network; its weights are those of the head too.
+    /// The network; its weights include those of the head.
     pub encoder: S::Encoder,
-    /// The head, and its outputs.
+    /// The head and its number of outputs.
     pub head: Option<(S::Head, usize)>,
 }
 
-/// A network as one of the system `S`, if it is one.
+/// The network as one of the system `S`, if it is one.
 pub fn loaded<S: System>(network: &dyn Network) -> Option<&Loaded<S>> {
     (network as &dyn Any).downcast_ref()
 }
@@ -173,7 +173,7 @@ impl<S: System> Loaded<S> {
         let sights: Option<Vec<_>> = sights.collect();
         sights.ok_or_else(|| {
             Error::invalid(format!(
-                "the recordings were prepared for a network of another system than {}",
+                "the recordings were preprocessed for another system, expected {}",
                 S::ABOUT.title
             ))
         })
@@ -187,18 +187,18 @@ impl<S: System> Loaded<S> {
 }
 
 fn no_head() -> Error {
-    Error::invalid("the model is an encoder without a head for labels")
-        .with_help("`purkinje probe --out` and `purkinje finetune` make models with a head")
+    Error::invalid("the model is an encoder without a classification head")
+        .with_help("fit one with `purkinje probe --out` or `purkinje finetune`")
 }
 
 /// The values of a tensor, row-major.
 ///
 /// # Errors
-/// When the device cannot give them.
+/// When they cannot be copied from the device.
 pub fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32>> {
     let data = tensor.into_data().convert::<f32>();
     data.try_to_vec::<f32>()
-        .map_err(|error| Error::invalid(format!("the device did not give its results: {error:?}")))
+        .map_err(|error| Error::invalid(format!("cannot copy results from the device: {error:?}")))
 }
 
 /// Rows of a store for the system `S`.
@@ -378,14 +378,14 @@ impl<S: Complete> Network for Loaded<S> {
     }
 }
 
-/// The head of a name.
+/// The head with a name.
 ///
 /// # Errors
-/// When the system has none of that name; names those it has.
+/// When the system has no such head; the message names those it has.
 pub fn head_named<S: System>(name: &str) -> Result<S::Head> {
     S::head(name).ok_or_else(|| {
         Error::invalid(format!(
-            "`--head {name}`: a {} model takes {}",
+            "`--head` is {name}, expected one of {1} for a {0} model",
             S::ABOUT.title,
             S::ABOUT.heads.join(", ")
         ))

@@ -1,4 +1,4 @@
-//! Labels of recordings with probabilities.
+//! Prediction of labels with probabilities.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::{Error, Result};
 /// How labels are predicted.
 #[derive(Clone, Debug, Default)]
 pub struct PredictOptions {
-    /// How recordings are read, and in how many crops.
+    /// How recordings are read, and the number of crops.
     pub read: ReadOptions,
     /// How the probabilities of crops are aggregated.
     pub aggregation: Aggregation,
-    /// Whether to say how each logit comes about.
+    /// Whether to explain each logit by the contributions of the leads.
     pub explain: bool,
 }
 
 impl PredictOptions {
-    /// One look at each recording with the leads of the model, without reasons.
+    /// One crop of each recording, with the leads of the model, without explanations.
     pub fn new() -> Self {
         PredictOptions {
             read: ReadOptions::new(),
@@ -36,18 +36,18 @@ impl PredictOptions {
     }
 }
 
-/// What a model says about one recording.
+/// The prediction for one recording.
 #[derive(Clone, Debug, Serialize)]
 pub struct Prediction {
-    /// The recording.
+    /// The name of the recording.
     pub id: String,
-    /// Its file as it was named, or where its store says it came from.
+    /// Path of its file as given, or the source that its store records.
     pub path: String,
-    /// BLAKE3 of its files, or of the shard it is stored in; empty for recordings in memory.
+    /// BLAKE3 of its files, or of the shard that holds it, in hex; empty for recordings in memory.
     pub blake3: String,
     /// The leads the model was given.
     pub leads: LeadSet,
-    /// The label set.
+    /// The name of the label set.
     pub task: String,
     /// One entry for each label, in the order of the model.
     pub labels: Vec<LabelPrediction>,
@@ -60,32 +60,32 @@ pub struct Prediction {
     pub(crate) recording: Option<Arc<Recording>>,
 }
 
-/// What a model says about one label.
+/// The prediction for one label.
 #[derive(Clone, Debug, Serialize)]
 pub struct LabelPrediction {
-    /// The label.
+    /// The name of the label.
     pub name: String,
-    /// Its code in the label system of the data.
+    /// Its code in the coding system of the data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Its probability.
     pub probability: f64,
-    /// The logit of the probability.
+    /// The logit of that probability.
     pub logit: f32,
-    /// The probability from which it counts as present, where one was chosen.
+    /// The decision threshold on the probability, where one was chosen.
     pub threshold: Option<f64>,
-    /// Whether it counts as present; unknown without a threshold.
+    /// Whether the probability reaches the threshold; `None` without a threshold.
     pub present: Option<bool>,
-    /// The logit of the recording this one is compared with, where reasons were asked for.
+    /// The logit of the reference recording, where an explanation was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<f64>,
-    /// What each lead adds to the base, by name; with the base they sum to the logit.
+    /// The contribution of each lead, by name; base and contributions sum to the logit.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub contributions: Map<String, Value>,
 }
 
 impl Prediction {
-    /// Positions of the `n` most probable labels, the most probable first.
+    /// Positions of the `n` most probable labels, in order of falling probability.
     pub fn most_probable(&self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.labels.len()).collect();
         order.sort_by(|&a, &b| self.labels[b].logit.total_cmp(&self.labels[a].logit));
@@ -93,7 +93,7 @@ impl Prediction {
         order
     }
 
-    /// Why the label at a position got its probability; `None` where reasons were not asked for.
+    /// The explanation of the label at a position; `None` where explanations were not requested.
     pub fn explanation(&self, label: usize) -> Option<Explanation> {
         let reasons = self.reasons.as_ref()?;
         let own = self.labels.get(label)?;
@@ -105,7 +105,7 @@ impl Model {
     /// The labels of recordings with their probabilities.
     ///
     /// # Errors
-    /// When the model has no head, or for the first recording that cannot be used.
+    /// When the model has no classification head, or for the first recording that cannot be used.
     pub fn predict<'r>(
         &self,
         recordings: impl IntoIterator<Item = &'r Recording>,
@@ -120,8 +120,8 @@ impl Model {
     /// The labels of any number of recordings, one by one, in bounded memory.
     ///
     /// # Errors
-    /// When the model has no head or cannot do what `options` ask; recordings that cannot be used are items of the
-    /// iterator.
+    /// When the model has no classification head or does not support `options`; recordings that cannot be used are
+    /// items of the iterator.
     pub fn predict_all<'a>(
         &self,
         inputs: impl IntoIterator<Item = Input<'a>>,
@@ -133,7 +133,7 @@ impl Model {
             self.check_explains()?;
             if options.read.crops > 1 {
                 return Err(Error::invalid(format!(
-                    "`--crops {}`: an explanation is of one crop; leave the option out",
+                    "`--crops` is {}, expected 1 with an explanation; leave out `--crops`",
                     options.read.crops
                 )));
             }
@@ -144,12 +144,12 @@ impl Model {
     }
 }
 
-/// Sigmoid.
+/// The probability of a logit: its sigmoid.
 pub fn probability(logit: f32) -> f64 {
     1.0 / (1.0 + (-f64::from(logit)).exp())
 }
 
-/// Sigmoid of many logits, in single precision as metrics take it.
+/// The probabilities of logits, in single precision, as the metrics expect.
 pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
 }
@@ -222,7 +222,7 @@ fn label_prediction(
     }
 }
 
-/// The logits of aggregated probabilities, from those of each crop `[crop, record, label]`.
+/// Aggregates probabilities over crops; takes and returns logits, `[crop, record, label]` to `[record, label]`.
 fn aggregated(logits: Vec<f32>, crops: usize, aggregation: Aggregation) -> Result<Vec<f32>> {
     if crops <= 1 {
         return Ok(logits);

@@ -1,4 +1,4 @@
-//! Recordings under a preprocessing contract, and stores that fit one.
+//! Preprocessing of recordings under a contract, and the check that a store fits one.
 
 use purkinje_record::{Digital, Recording};
 use purkinje_signal::{Prepared, Preparer, Preprocess};
@@ -8,11 +8,11 @@ use purkinje_train::source::source_rate_hz;
 use crate::leads::WantedLeads;
 use crate::{Error, Result};
 
-/// The samples after preprocessing, from sample `first` on, in double precision from the file's own integers where they
-/// are known, as stores are prepared.
+/// The samples after preprocessing, from sample `first` on. As in the preparation of stores, double precision is used,
+/// starting from the file's integers where they are known.
 ///
 /// # Errors
-/// A sentence saying why the recording is refused.
+/// A message that says why the recording is refused.
 pub fn prepare(
     preparer: &Preparer,
     recording: &Recording,
@@ -43,14 +43,14 @@ pub fn prepare(
         .map_err(|error| error.to_string())
 }
 
-/// How a model with this contract is given the recordings of a store: as it expects them, where the store was prepared so or
-/// the steps that are left can be done on reading.
+/// The preprocessing under which the recordings of a store are given to a model with this contract: the contract
+/// itself, where the store was prepared that way or the remaining steps can be applied on reading.
 ///
-/// With `any_preprocessing` a difference is a warning, and the recordings are given as they are stored: the published benchmarks give
-/// unfiltered PTB-XL to a model that was pre-trained on filtered recordings.
+/// With `any_preprocessing` a difference is only a warning, and the recordings are used as stored: the published
+/// benchmarks give unfiltered PTB-XL to a model that was pre-trained on filtered recordings.
 ///
 /// # Errors
-/// When leads are missing, or the first difference otherwise.
+/// When leads are missing or the preprocessing differs; the message names the first difference.
 pub fn agree(
     store: &Store,
     contract: &Preprocess,
@@ -81,6 +81,6 @@ pub fn agree(
             "the store `{place}` was not prepared as the model expects: `{}` is {}, expected {}",
             difference.field, difference.found, difference.expected
         ))
-        .with_help("prepare a store with `--contract MODEL/preprocess.json`, or say `--any-preprocessing` if the difference is meant")),
+        .with_help("prepare the data again with `--contract MODEL/preprocess.json`, or accept the difference with `--any-preprocessing`")),
     }
 }

@@ -1,4 +1,4 @@
-//! The systems there are: one line each.
+//! The registry of published systems, with one line for each.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,29 +18,29 @@ use crate::system::{About, System};
 use crate::systems::{Clear, Hubert};
 use crate::{Device, Error, Result};
 
-/// A system with all its parts.
+/// A system that implements all traits.
 pub trait Complete: System + Finetunes + Pretrains + Imports {}
 
 impl<S: System + Finetunes + Pretrains + Imports> Complete for S {}
 
-/// A system as an object.
+/// A system as a trait object.
 pub trait AnySystem: LearnsAny + AnyPretrains + AnyImports + Send + Sync {
-    /// What it is.
+    /// Its description.
     fn about(&self) -> &'static About;
 
-    /// The preprocessing its networks expect.
+    /// The preprocessing that its networks expect.
     ///
     /// # Errors
-    /// When the name of the preprocessing means nothing.
+    /// When the system names an unknown preset.
     fn preprocess(&self) -> Result<Preprocess> {
         let preset = self.about().preset;
         Preprocess::preset(preset).map_err(|error| Error::invalid(error.to_string()))
     }
 
-    /// A network over weights: `config` and `head` as `config.json` holds them, the head for so many labels.
+    /// A network with these weights: `config` and `head` as in `config.json`, the head with `outputs` outputs.
     ///
     /// # Errors
-    /// When the configuration makes no sense or the weights do not fill the network.
+    /// When the configuration is invalid or weights are missing or have another shape.
     fn open(
         &self,
         config: Value,
@@ -49,7 +49,7 @@ pub trait AnySystem: LearnsAny + AnyPretrains + AnyImports + Send + Sync {
         weights: Weights,
     ) -> Result<Arc<dyn Network>>;
 
-    /// An encoder of a size by its name, with random weights.
+    /// An encoder of a size, given by name, with random weights.
     ///
     /// # Errors
     /// When there is no such size.
@@ -90,7 +90,7 @@ impl<S: Complete> AnySystem for Entry<S> {
             .map_err(|error| wrong("head", error.to_string()))?;
         let encoder = S::encoder(config, weights)?;
         if let Some(head) = head {
-            // Names what is missing.
+            // The error names the missing parameter.
             S::classifier(encoder.clone(), head, outputs)?;
         }
         Ok(Arc::new(Loaded::<S> {
@@ -114,18 +114,21 @@ impl<S: Complete> AnySystem for Entry<S> {
     }
 }
 
-/// The configuration of a size by its name.
+/// The configuration of a size, given by name.
 ///
 /// # Errors
-/// When there is no such size; names those there are.
+/// When there is no such size; the message names those that exist.
 pub fn sized<S: System>(size: &str) -> Result<S::Config> {
     S::size(size).ok_or_else(|| {
         let names: Vec<&str> = S::ABOUT.sizes.iter().map(|size| size.name).collect();
-        Error::invalid(format!("--size {size}: expected {}", names.join(", ")))
+        Error::invalid(format!(
+            "`--size` is {size}, expected one of {}",
+            names.join(", ")
+        ))
     })
 }
 
-/// The systems a program knows.
+/// The systems that a program knows.
 #[derive(Clone)]
 pub struct Registry {
     systems: Vec<Arc<dyn AnySystem>>,
@@ -139,21 +142,21 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// No system at all.
+    /// A registry without systems.
     pub fn empty() -> Self {
         Registry {
             systems: Vec::new(),
         }
     }
 
-    /// These systems and one more.
+    /// Adds a system.
     #[must_use]
     pub fn with<S: Complete>(mut self) -> Self {
         self.systems.push(Arc::new(Entry::<S>(PhantomData)));
         self
     }
 
-    /// All of them.
+    /// All systems.
     pub fn systems(&self) -> impl ExactSizeIterator<Item = &dyn AnySystem> {
         self.systems.iter().map(|system| &**system)
     }
@@ -166,11 +169,11 @@ impl Registry {
     /// The system of this name.
     ///
     /// # Errors
-    /// When there is none; names those there are.
+    /// When there is none; the message names those that exist.
     pub fn get(&self, name: &str) -> Result<&dyn AnySystem> {
         self.named(name).ok_or_else(|| {
             let known = self.names().join(", ");
-            Error::invalid(format!("`{name}` is no system: expected one of {known}"))
+            Error::invalid(format!("unknown system `{name}`: expected one of {known}"))
         })
     }
 
@@ -179,7 +182,7 @@ impl Registry {
         self.systems().map(|system| system.about().name).collect()
     }
 
-    /// The error of asking a system for what it cannot do: names those that can.
+    /// The error for a capability that a system does not have; names the systems for which `can` holds.
     pub fn unsupported(
         &self,
         capability: impl Into<String>,
@@ -198,7 +201,7 @@ impl Registry {
         }
     }
 
-    /// The system whose encoder these tensors hold.
+    /// The system that these tensors of an encoder belong to.
     ///
     /// # Errors
     /// When no system knows one of their names.
@@ -206,7 +209,7 @@ impl Registry {
         let known = |system: &&dyn AnySystem| found.names().any(|name| system.recognises(name));
         self.systems().find(known).ok_or_else(|| {
             Error::invalid(format!(
-                "none of its {} tensors (the first is `{}`) belongs to an encoder of {}",
+                "found {} tensors (the first is `{}`), none of which belongs to an encoder of {}",
                 found.len(),
                 found.names().next().unwrap_or_default(),
                 self.names().join(" or ")

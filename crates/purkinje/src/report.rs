@@ -1,4 +1,4 @@
-//! A page on what a store holds, for people.
+//! An HTML report on the contents of a store.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,15 +20,15 @@ const CLASSES_DRAWN: usize = 30;
 /// Reasons for failure that are listed.
 const REASONS_LISTED: usize = 12;
 
-/// What a store holds, as an HTML page: patients, labels, quality, examples, and what was left out.
+/// The report on a store as HTML: patients, labels, quality, examples, and records that were not stored.
 ///
 /// # Errors
 /// When a row or the table of outcomes cannot be read.
 pub fn of_store(store: &Store) -> Result<String> {
-    let figures = Figures::of(store);
+    let statistics = Statistics::of(store);
     let info = store.info();
     let mut page = Page::new(&format!("{}: what the store holds", info.name))
-        .summary(&summary(store, &figures))
+        .summary(&summary(store, &statistics))
         .facts([
             ("Store", store.dir().display().to_string()),
             ("Source", info.made_by.source.clone()),
@@ -40,30 +40,30 @@ pub fn of_store(store: &Store) -> Result<String> {
                 format!("{} {}", info.made_by.program, info.made_by.version),
             ),
         ])
-        .table(&parts(store, &figures))
+        .table(&split_table(store, &statistics))
         .section("Recordings and patients");
-    for (chart, caption) in figures.distributions() {
+    for (chart, caption) in statistics.distributions() {
         page = page.figure(&chart, &caption);
     }
     page = page.section("Quality");
     page = page
         .text(
-            "Measured on the samples as they came, before preprocessing. Noise is what changes from sample to sample in the quieter half of a \
-             recording, wander what moves below about 0.5 Hz, mains the amplitude at 50 or 60 Hz; each the median of the leads.",
+            "Measured on the original samples, before preprocessing. Noise is the change from sample to sample in the quieter half of a \
+             recording, baseline wander the movement below about 0.5 Hz, mains the amplitude at 50 or 60 Hz; each is the median over the leads.",
         )
-        .table(&figures.faults());
-    for (chart, caption) in figures.disturbances() {
+        .table(&statistics.faults());
+    for (chart, caption) in statistics.disturbances() {
         page = page.figure(&chart, &caption);
     }
     page = labels(page, store)?;
-    page = examples(page, store, &figures)?;
+    page = examples(page, store, &statistics)?;
     page = outcomes(page, store)?;
     Ok(page.finish())
 }
 
-/// What one pass over the rows gives.
+/// Statistics of the rows, from one pass over them.
 #[derive(Default)]
-struct Figures {
+struct Statistics {
     heart_rate_bpm: Vec<f64>,
     age_years: Vec<f64>,
     duration_s: Vec<f64>,
@@ -82,11 +82,11 @@ struct Figures {
     baseline_mv: Measured,
     powerline_mv: Measured,
     einthoven_mv: Measured,
-    /// Row with the median noise of those without a fault: what a recording usually looks like.
+    /// Row with the median noise among those without faults, shown as a typical recording.
     typical: Option<usize>,
 }
 
-/// One measure of all records that have it.
+/// The values of one measure over all records that have it.
 #[derive(Default)]
 struct Measured {
     values: Vec<f64>,
@@ -109,12 +109,12 @@ impl Measured {
 /// Ages above this are codes, not years: PTB-XL writes 300 for everyone above 89.
 const MOST_YEARS: f32 = 120.0;
 
-impl Figures {
-    fn of(store: &Store) -> Figures {
-        let mut figures = Figures::default();
+impl Statistics {
+    fn of(store: &Store) -> Statistics {
+        let mut statistics = Statistics::default();
         let mut clean: Vec<(usize, f32)> = Vec::new();
         for (at, row) in store.rows().enumerate() {
-            figures.add(store, at, &row);
+            statistics.add(store, at, &row);
             let noise = row.quality().and_then(|quality| {
                 let faults = quality.missing_leads | quality.flat_leads | quality.clipped_leads;
                 quality.noise_mv.filter(|_| faults == 0)
@@ -124,9 +124,9 @@ impl Figures {
         let middle = clean.len() / 2;
         if !clean.is_empty() {
             let (_, typical, _) = clean.select_nth_unstable_by(middle, |a, b| a.1.total_cmp(&b.1));
-            figures.typical = Some(typical.0);
+            statistics.typical = Some(typical.0);
         }
-        figures
+        statistics
     }
 
     fn add(&mut self, store: &Store, at: usize, row: &Row<'_>) {
@@ -171,7 +171,7 @@ impl Figures {
         self.einthoven_mv.add(at, quality.einthoven_mv);
     }
 
-    /// Charts of what the recordings and patients are, with captions.
+    /// Charts about recordings and patients, with captions.
     fn distributions(&self) -> Vec<(Svg, String)> {
         let chart = |title: &str, x_label: &str, values: &[f64]| {
             let histogram = Histogram {
@@ -197,31 +197,31 @@ impl Figures {
             let aged = count(self.age_years.len(), "recording");
             charts.push((
                 chart("Age", "years", &self.age_years),
-                format!("{aged} state an age up to {MOST_YEARS} years; larger numbers are codes and left out."),
+                format!("{aged} with an age up to {MOST_YEARS} years; larger values are codes and were left out."),
             ));
         }
         let same = self.duration_s.iter().all(|&s| s == self.duration_s[0]);
         if !same {
             charts.push((
                 chart("Duration", "seconds, as recorded", &self.duration_s),
-                "Length of the recordings before any window was cut.".to_owned(),
+                "Duration of the recordings before a window was cut.".to_owned(),
             ));
         }
         if self.sexes.len() > 1 {
             let rows = self.sexes.iter().map(|(name, &n)| bar(name, n)).collect();
-            charts.push((bars("Sex", rows), "As the source states it.".to_owned()));
+            charts.push((bars("Sex", rows), "As stated by the source.".to_owned()));
         }
         charts
     }
 
     fn faults(&self) -> Table {
-        let mut table = Table::new(["finding", "recordings", "share"]).caption(&format!(
+        let mut table = Table::new(["finding", "recordings", "fraction"]).caption(&format!(
             "Findings in {}.",
             count(self.measured, "recording")
         ));
         let mut line = |what: String, n: usize| {
-            let share = 100.0 * n as f64 / self.measured.max(1) as f64;
-            let row = [what, n.to_string(), format!("{share:.1} %")];
+            let percent = 100.0 * n as f64 / self.measured.max(1) as f64;
+            let row = [what, n.to_string(), format!("{percent:.1} %")];
             table = std::mem::take(&mut table).row(row);
         };
         line("a lead without any value".into(), self.missing_leads);
@@ -263,7 +263,7 @@ impl Figures {
                     count(measured.values.len(), "recording"),
                     match left_out {
                         0 => String::new(),
-                        n => format!(" The {n} beyond the axis are left out."),
+                        n => format!(" {n} beyond the axis are not shown."),
                     }
                 );
                 (histogram.draw(), caption)
@@ -272,11 +272,16 @@ impl Figures {
     }
 }
 
-/// The values without the few that would squeeze all others into one bar: beyond the 99.5th percentile by more than half its distance.
+/// The values without outliers that would squeeze all others into one bar: those further outside the range from the
+/// 0.5th to the 99.5th percentile than half its width.
 fn within(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied();
+    let at = |fraction: f64| {
+        sorted
+            .get((fraction * sorted.len() as f64) as usize)
+            .copied()
+    };
     let (Some(low), Some(high)) = (at(0.005), at(0.995)) else {
         return values.to_vec();
     };
@@ -304,9 +309,9 @@ fn bars(title: &str, rows: Vec<BarRow>) -> Svg {
     chart.draw()
 }
 
-fn summary(store: &Store, figures: &Figures) -> String {
+fn summary(store: &Store, statistics: &Statistics) -> String {
     let info = store.info();
-    let patients: usize = figures.patients.values().map(|set| set.len()).sum();
+    let patients: usize = statistics.patients.values().map(|set| set.len()).sum();
     let mut text = count(info.records, "recording");
     if patients > 0 {
         let _ = write!(text, " of {}", count(patients, "patient"));
@@ -317,11 +322,11 @@ fn summary(store: &Store, figures: &Figures) -> String {
         count(info.leads.len(), "lead"),
         info.rate_hz
     );
-    if figures.reports > 0 {
-        let _ = write!(text, " {} with a report.", figures.reports);
+    if statistics.reports > 0 {
+        let _ = write!(text, " {} with a report.", statistics.reports);
     }
-    if figures.annotated > 0 {
-        let _ = write!(text, " {} with annotations.", figures.annotated);
+    if statistics.annotated > 0 {
+        let _ = write!(text, " {} with annotations.", statistics.annotated);
     }
     let outcomes = info.outcomes;
     let _ = write!(
@@ -335,15 +340,16 @@ fn summary(store: &Store, figures: &Figures) -> String {
     text
 }
 
-fn parts(store: &Store, figures: &Figures) -> Table {
+fn split_table(store: &Store, statistics: &Statistics) -> Table {
     let info = store.info();
-    let mut table = Table::new(["part", "recordings", "patients"]).caption("Division into parts.");
+    let mut table = Table::new(["split", "recordings", "patients"])
+        .caption("Recordings and patients of each split.");
     for split in Split::ALL {
         let n = info.splits.get(&split).copied().unwrap_or(0);
         if n == 0 {
             continue;
         }
-        let patients = match figures.patients.get(&split).map_or(0, |set| set.len()) {
+        let patients = match statistics.patients.get(&split).map_or(0, |set| set.len()) {
             0 => "\u{2013}".to_owned(),
             n => n.to_string(),
         };
@@ -352,7 +358,7 @@ fn parts(store: &Store, figures: &Figures) -> Table {
     table
 }
 
-/// A section for every label set: classes as bars and table, and which come together.
+/// A section for every label set: its classes as bars and as a table, and which occur together.
 fn labels(mut page: Page, store: &Store) -> Result<Page> {
     for set in &store.info().label_sets {
         let splits: Vec<Split> = Split::ALL
@@ -375,7 +381,7 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
         let rows = drawn.iter().map(|&c| bar(&name(c), all[c])).collect();
         let caption = match order.len() - drawn.len() {
             0 => format!(
-                "Classes of {} by their recordings.",
+                "Classes of {} by number of recordings.",
                 count(matrix.rows.len(), "labelled recording")
             ),
             more => {
@@ -385,11 +391,11 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
         page = page.figure(&bars(&format!("Classes of {}", set.name), rows), &caption);
         if drawn.len() > 1 {
             let chart = together(&matrix, drawn, &all, name);
-            page = page.figure(&chart, "Which labels come together.");
+            page = page.figure(&chart, "Labels that occur together.");
         }
         let header = ["class", "meaning"].map(str::to_owned).into_iter();
         let names = splits.iter().map(|split| split.name().to_owned());
-        let mut table = Table::new(header.chain(names).chain(["in all".to_owned()]))
+        let mut table = Table::new(header.chain(names).chain(["total".to_owned()]))
             .caption(&format!("Recordings with each class of {}.", set.name));
         for &class in &order {
             let meaning = set.classes[class]
@@ -405,7 +411,7 @@ fn labels(mut page: Page, store: &Store) -> Result<Page> {
     Ok(page)
 }
 
-/// For every drawn class, the share of its recordings that also carry each other one.
+/// For every drawn class, the fraction of its recordings that also have each other class.
 fn together(
     matrix: &purkinje_store::Labels,
     drawn: &[usize],
@@ -428,34 +434,32 @@ fn together(
         .collect();
     let names: Vec<String> = drawn.iter().map(|&class| name(class)).collect();
     let chart = Heatmap {
-        title: "Labels that come together".into(),
+        title: "Labels that occur together".into(),
         rows: names.clone(),
         columns: names,
         values,
-        legend: "percent of the row's recordings that also carry the column's label".into(),
+        legend: "percent of the recordings with the row's label that also have the column's label"
+            .into(),
     };
     chart.draw()
 }
 
-/// A typical recording, and the worst by each measure.
-fn examples(mut page: Page, store: &Store, figures: &Figures) -> Result<Page> {
+/// A typical recording, and the worst one by each measure.
+fn examples(mut page: Page, store: &Store, statistics: &Statistics) -> Result<Page> {
     page = page.section("Examples, as stored");
     let worst = |measured: &Measured| measured.worst.map(|(row, _)| row);
     let mut shown: Vec<(usize, String)> = Vec::new();
     let picks = [
         (
-            figures.typical.or((!store.is_empty()).then_some(0)),
-            "Typical: no fault, and as much noise as half of them have.",
+            statistics.typical.or((!store.is_empty()).then_some(0)),
+            "Typical: no fault, and median noise.",
         ),
-        (worst(&figures.noise_mv), "The noisiest."),
+        (worst(&statistics.noise_mv), "Most noise."),
+        (worst(&statistics.baseline_mv), "Most baseline wander."),
+        (worst(&statistics.powerline_mv), "Most mains interference."),
         (
-            worst(&figures.baseline_mv),
-            "The one whose baseline wanders most.",
-        ),
-        (worst(&figures.powerline_mv), "The one with most mains hum."),
-        (
-            worst(&figures.einthoven_mv),
-            "The one whose limb leads contradict each other most.",
+            worst(&statistics.einthoven_mv),
+            "Largest Einthoven residual: the limb leads contradict each other.",
         ),
     ];
     for (row, words) in picks {
@@ -504,7 +508,7 @@ fn drawing(store: &Store, row: &Row<'_>) -> Result<Svg> {
     Ok(paper::draw(&recording, &options, &marks))
 }
 
-/// What was left out, and why.
+/// Records that were not stored, and why.
 fn outcomes(page: Page, store: &Store) -> Result<Page> {
     let mut reasons: BTreeMap<(&str, String), (usize, String)> = BTreeMap::new();
     let all = read_outcomes(store.dir())?;
@@ -514,7 +518,7 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
             Status::Missing => "no file",
             _ => "failed",
         };
-        // The same fault of another record has other names and numbers in it.
+        // Reasons that differ only in names and numbers are counted together.
         let kind: String = outcome.reason.split('`').step_by(2).collect();
         let kind = kind
             .split(|c: char| c.is_ascii_digit())
@@ -530,15 +534,15 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, (n, _))| std::cmp::Reverse(*n));
-    let mut table = Table::new(["outcome", "records", "for instance"])
+    let mut table = Table::new(["outcome", "records", "example"])
         .caption("Records that were not stored, by reason.");
     for ((status, _), (n, example)) in reasons.iter().take(REASONS_LISTED) {
         table = table.row([(*status).to_owned(), n.to_string(), example.clone()]);
     }
     let more = reasons.len().saturating_sub(REASONS_LISTED);
-    let page = page.section("What was left out").table(&table);
+    let page = page.section("Records not stored").table(&table);
     Ok(match more {
         0 => page,
-        more => page.text(&format!("{more} more reasons are in outcomes.csv.")),
+        more => page.text(&format!("{more} more reasons are listed in outcomes.csv.")),
     })
 }

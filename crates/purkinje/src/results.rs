@@ -1,4 +1,4 @@
-//! What runs that make classifiers write beside them.
+//! Result files of runs that make classifiers.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn write_results(out: &Path, tables: &[ResultTable]) -> Result<()> {
     write_file(&out.join("tables.txt"), text.as_bytes())
 }
 
-/// One sentence on how a head came about, for the model card.
+/// How a head was made, in one sentence, for the model card.
 pub(crate) fn made(command: &str, result: &ModelResult) -> String {
     let auroc = result.metrics.macro_mean.auroc.value;
     format!(

@@ -1,4 +1,4 @@
-//! The folder of a run: its configuration, written once and compared when the run is resumed.
+//! The folder of a run: its configuration is written once and compared when the run is resumed.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 use crate::files::write_file;
 use crate::{Error, Result};
 
-/// File of the resolved configuration in a run folder.
+/// Name of the file with the resolved configuration.
 pub const CONFIG: &str = "config.toml";
 
-/// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
-/// `stored` is the configuration of the run to be resumed, if there is one.
+/// Writes the configuration of a run. A folder that holds a run is refused unless `resume` is set and the configuration
+/// is the same. `stored` is the configuration of the run to resume, if there is one.
 ///
 /// # Errors
-/// When the folder holds a run that is not to be resumed, or one of another configuration, or cannot be written.
+/// When the folder holds a run and `resume` is false, the configurations differ, or the folder cannot be written.
 pub fn begin<C: Serialize + PartialEq>(
     out: &Path,
     resume: bool,
@@ -29,18 +29,18 @@ pub fn begin<C: Serialize + PartialEq>(
     let path = out.join(CONFIG);
     if path.exists() && !resume {
         return Err(
-            Error::invalid(format!("{} already holds a run", out.display()))
-                .with_help("give --resume to continue it, or another --out"),
+            Error::invalid(format!("`{}` already holds a run", out.display()))
+                .with_help("continue it with `--resume`, or choose another `--out`"),
         );
     }
     match stored {
         Some(old) if old != config => {
             return Err(Error::invalid(format!(
-                "{} was started with another configuration:\n{}",
+                "the run in `{}` was started with another configuration: {}",
                 out.display(),
                 first_difference(&text(old)?, &new)
             ))
-            .with_help("resume with the same arguments, or choose another --out"));
+            .with_help("resume with the same arguments, or choose another `--out`"));
         }
         _ => {}
     }
@@ -53,9 +53,9 @@ fn first_difference(old: &str, new: &str) -> String {
     let lost = old.iter().find(|line| !new.contains(line));
     let come = new.iter().find(|line| !old.contains(line));
     match (lost, come) {
-        (Some(a), Some(b)) => format!("it has `{a}`, now `{b}`"),
-        (Some(a), None) => format!("it has `{a}`, which is not there now"),
-        (None, Some(b)) => format!("it lacks `{b}`"),
+        (Some(a), Some(b)) => format!("found `{b}`, expected `{a}`"),
+        (Some(a), None) => format!("`{a}` is missing"),
+        (None, Some(b)) => format!("found `{b}`, which it does not have"),
         (None, None) => String::new(),
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_resumed_on_purpose_and_as_it_was() {
+    fn a_run_is_resumed_only_on_request_and_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let config = |lr: f64| toml::Table::from_iter([("lr".to_owned(), lr.into())]);
         begin(dir.path(), false, None, &config(0.5)).unwrap();
@@ -75,7 +75,7 @@ mod tests {
         assert!(error.contains("already holds a run"), "{error}");
         let error = again(true, 0.25).unwrap_err().to_string();
         assert!(
-            error.contains("it has `lr = 0.5`, now `lr = 0.25`"),
+            error.contains("found `lr = 0.25`, expected `lr = 0.5`"),
             "{error}"
         );
         again(true, 0.5).unwrap();

@@ -1,4 +1,5 @@
-//! Many recordings through a model: read side by side, batched, in bounded memory, results in the order of the inputs.
+//! Streams of recordings through a model: read in parallel, batched, in bounded memory, with results in the order of
+//! the inputs.
 
 use std::collections::VecDeque;
 
@@ -8,13 +9,13 @@ use crate::inputs::{Input, ReadOptions, Ready};
 use crate::model::Model;
 use crate::{Error, Result};
 
-/// Recordings of one pass through the network.
+/// Recordings per batch.
 const BATCH: usize = 32;
 /// Recordings read at a time.
 const CHUNK: usize = 4 * BATCH;
 
-/// An iterator of results: one item for each input, in their order. A recording that cannot be used is an error of its
-/// own and ends nothing. Dropping the iterator ends the work within one batch.
+/// An iterator of results: one item for each input, in order. A recording that cannot be used gives an error item; the
+/// iterator continues. Dropping the iterator ends the work within one batch.
 pub struct Stream<'m, I, T, F> {
     model: &'m Model,
     options: ReadOptions,
@@ -29,7 +30,7 @@ where
     I: Iterator<Item = Input<'a>>,
     F: FnMut(Vec<Ready>) -> Result<Vec<T>>,
 {
-    /// `work` is given recordings that fit into one batch and answers for each.
+    /// `work` takes recordings that fit into one batch and returns one result for each.
     pub(crate) fn new(model: &'m Model, options: ReadOptions, inputs: I, work: F) -> Self {
         Stream {
             model,
@@ -51,7 +52,7 @@ where
         self.ready.extend(read);
     }
 
-    /// The next recordings that fit into one batch: neighbours have the same leads nearly always.
+    /// The next recordings that fit into one batch; neighbours nearly always have the same leads.
     fn next_batch(&mut self) -> Vec<Ready> {
         let mut batch: Vec<Ready> = Vec::new();
         while batch.len() < BATCH {
@@ -98,9 +99,9 @@ where
     }
 }
 
-/// What became of a batch that failed as a whole: each of its recordings did.
+/// The errors of a batch that failed as a whole: one for each recording.
 fn failed<T>(first: &str, records: usize, error: &Error) -> Vec<Result<T>> {
-    let text = format!("a batch that begins with `{first}`: {error}");
+    let text = format!("the batch that begins with `{first}` failed: {error}");
     (0..records)
         .map(|_| Err(Error::invalid(text.clone())))
         .collect()

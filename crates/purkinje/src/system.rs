@@ -1,5 +1,5 @@
-//! What a published system provides. Everything else in the library works with this trait, or with its object-safe twin
-//! [`Network`](crate::network::Network); nothing asks which system it has.
+//! The interface of a published system. Everything else in the library works with this trait, or with its object-safe
+//! counterpart [`Network`](crate::network::Network), and never asks which system it is.
 
 use std::fmt::{self, Display};
 
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::probe::{FrozenHead, LinearHead};
 
-/// What gets a vector.
+/// The unit that a vector stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -38,7 +38,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level.
+    /// All levels.
     pub const ALL: [Level; 5] = [
         Level::Recording,
         Level::Lead,
@@ -47,7 +47,7 @@ impl Level {
         Level::Token,
     ];
 
-    /// Its name.
+    /// The name of the level.
     pub fn name(self) -> &'static str {
         match self {
             Level::Recording => "recording",
@@ -71,10 +71,10 @@ pub struct Place {
     /// The lead, for leads, beats and tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lead: Option<Lead>,
-    /// Number of the beat in its lead, or of the token in the recording, from 0.
+    /// Index of the beat in its lead, or of the token in the recording, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<usize>,
-    /// The R-peak of the beat, or the start of the token in its lead, in seconds from the start of what the model sees.
+    /// The R-peak of the beat, or the start of the token in its lead, in seconds from the start of the model's input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_s: Option<f64>,
     /// The lead group.
@@ -84,94 +84,94 @@ pub struct Place {
 
 /// Vectors of a batch at one level.
 pub struct LevelVectors {
-    /// `[records, places of one record, width]`, places that hold nothing included.
+    /// `[records, places per record, width]`, padding included.
     pub values: Vec<f32>,
-    /// What each vector of each record stands for; `None` for one that stands for nothing (padding).
+    /// What each vector of each record stands for; `None` for padding.
     pub places: Vec<Vec<Option<Place>>>,
 }
 
-/// Logits as sums: of heads that are affine in what the leads contribute.
+/// Logits as sums over leads, for heads that are affine in the contributions of the leads.
 pub struct Parts {
     /// The logits of a recording without signal `[labels]`.
     pub bias: Vec<f32>,
-    /// What each lead adds to them `[records, leads, labels]`.
+    /// The contributions of the leads `[records, leads, labels]`.
     pub contributions: Vec<f32>,
 }
 
 /// A stretch of a lead that a network attends to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stretch {
-    /// Position of the lead among those the network was given.
+    /// Index of the lead among those of the input.
     pub lead: usize,
-    /// Start and end, in seconds from the start of what the model sees.
+    /// Start and end, in seconds from the start of the model's input.
     pub time_s: (f64, f64),
-    /// Its share of the attention.
+    /// Its fraction of the attention.
     pub weight: f32,
-    /// The share it would have if all places were attended to alike.
+    /// The fraction it would have under uniform attention.
     pub uniform: f32,
 }
 
-/// What one recording is for a network: one input, or one for each crop.
+/// The inputs of a network for one recording: one for each crop.
 #[derive(Clone, Debug)]
 pub struct Sight<I> {
-    /// The leads the network is given.
+    /// The leads in the input.
     pub leads: LeadSet,
     /// Samples of a lead after preprocessing.
     pub samples: usize,
-    /// What it sees, of each crop.
+    /// One input for each crop.
     pub crops: Vec<I>,
 }
 
-/// The rows of a store as an encoder sees them.
+/// The rows of a store as inputs of an encoder.
 pub type Rows<'a, E> = Box<dyn Source<Input = <E as Encoder>::Input> + Send + 'a>;
 
-/// A size a system was published in, or a smaller one to try things with.
+/// A size that a system was published in, or a smaller one for experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Its name: `tiny`, `base`.
     pub name: &'static str,
-    /// Its parameters, as people say it: `57 M`.
+    /// Number of parameters, for display: `57 M`.
     pub parameters: &'static str,
 }
 
-/// What a system is, in words.
+/// The description of a system.
 #[derive(Debug)]
 pub struct About {
-    /// As commands and configurations call it.
+    /// Its name in commands and configurations.
     pub name: &'static str,
-    /// As its authors call it.
+    /// The name its authors use.
     pub title: &'static str,
-    /// What it is, in half a sentence.
+    /// What it is, in a short phrase.
     pub summary: &'static str,
-    /// Its sizes, the smallest first; it is the default.
+    /// Its sizes, from the smallest, which is the default.
     pub sizes: &'static [Size],
-    /// Classification heads by name, the first is the default.
+    /// Names of its classification heads; the first is the default.
     pub heads: &'static [&'static str],
-    /// Heads that a probe fits on frozen vectors, by name, the first is the default.
+    /// Names of the heads that a probe can fit on frozen vectors; the first is the default.
     pub frozen_heads: &'static [&'static str],
-    /// Levels that encoders have vectors at.
+    /// Levels at which its encoders give vectors.
     pub levels: &'static [Level],
-    /// Levels that heads add, by the name of the head.
+    /// Levels that heads add, with the name of the head.
     pub head_levels: &'static [(&'static str, Level)],
-    /// Whether it looks at crops of a recording, so that several can be aggregated.
+    /// Whether it reads crops of a recording, whose outputs can be aggregated.
     pub crops: bool,
-    /// The preprocessing its networks expect, by name.
+    /// Name of the preset of preprocessing that its networks expect.
     pub preset: &'static str,
 }
 
-/// How the metrics of a classifier are computed, where a published program does otherwise than is meant.
+/// How a released program computes metrics where it differs from the paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvaluationRules {
-    /// What a class without positives or without negatives counts in means over classes.
+    /// The value of a class without positives or without negatives in means over classes.
     pub single_class: SingleClass,
-    /// What resamples draw.
+    /// The unit of bootstrap resampling.
     pub unit: Unit,
     /// Seed of the resamples, if the program has one of its own.
     pub seed: Option<u64>,
 }
 
 impl EvaluationRules {
-    /// Evaluation by these rules; `seed` goes before that of the program.
+    /// Applies the rules; `seed` takes precedence over that of the program.
     pub(crate) fn apply(self, options: &mut EvaluateOptions, seed: Option<u64>) {
         options.single_class = self.single_class;
         options.bootstrap.unit = self.unit;
@@ -179,17 +179,17 @@ impl EvaluationRules {
     }
 }
 
-/// A published system: its networks, what they see, and what they can say.
+/// A published system: its networks, their inputs and their outputs.
 ///
-/// The trait is static so that training stays generic; [`Registry`](crate::Registry) holds systems as objects. Its parts
-/// that are only about one task stand in traits of their own: [`Finetunes`](crate::finetune::Finetunes),
+/// The trait is static so that training stays generic; [`Registry`](crate::Registry) holds systems as trait objects.
+/// What concerns one task only is in separate traits: [`Finetunes`](crate::finetune::Finetunes),
 /// [`Pretrains`](crate::pretrain::Pretrains), [`Imports`](crate::import::Imports).
 pub trait System: Sized + Send + Sync + 'static {
     /// Every hyper-parameter of a network.
     type Config: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// The network.
     type Encoder: Encoder + 'static;
-    /// A head for labels.
+    /// A classification head.
     type Head: Copy + PartialEq + Display + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// The network with a head.
     type Classifier: Classify<Encoder = Self::Encoder> + 'static;
@@ -197,25 +197,25 @@ pub trait System: Sized + Send + Sync + 'static {
     /// What it is.
     const ABOUT: About;
 
-    /// The configuration of a size by its name.
+    /// The configuration of a size, given by name.
     fn size(name: &str) -> Option<Self::Config>;
 
-    /// Checks that a configuration makes sense.
+    /// Checks that a configuration is valid.
     ///
     /// # Errors
-    /// A sentence that names the field.
+    /// A message that names the field.
     fn validate(config: &Self::Config) -> Result<(), String>;
 
-    /// Whose behaviour a configuration follows.
+    /// Whether a configuration follows the paper or the released program.
     fn compat(config: &Self::Config) -> Compat;
 
-    /// A configuration that follows the behaviour `compat`.
+    /// The configuration changed to follow `compat`.
     fn with_compat(config: Self::Config, compat: Compat) -> Self::Config;
 
     /// The configuration of a network.
     fn config(encoder: &Self::Encoder) -> &Self::Config;
 
-    /// A network over weights, which may hold more than it needs.
+    /// A network with these weights, which may hold more than it needs.
     ///
     /// # Errors
     /// When a parameter is missing or has another shape.
@@ -224,17 +224,17 @@ pub trait System: Sized + Send + Sync + 'static {
     /// A network with random weights.
     fn random(config: Self::Config, seed: u64, device: &Device) -> Self::Encoder;
 
-    /// What a model with a head keeps of the parameters of its encoder, with shapes.
+    /// The encoder parameters that a model with a head keeps, with shapes.
     fn kept_with_head(config: &Self::Config) -> Vec<(String, Vec<usize>)>;
 
-    /// The head of a name among [`About::heads`].
+    /// The head with a name among [`About::heads`].
     fn head(name: &str) -> Option<Self::Head>;
 
-    /// The parameters of a head on vectors of `width` numbers, with shapes.
+    /// The parameters of a head on vectors of length `width`, with shapes.
     fn head_parameters(head: Self::Head, width: usize, outputs: usize)
     -> Vec<(String, Vec<usize>)>;
 
-    /// Adds the parameters of a head, drawn anew.
+    /// Adds randomly initialised parameters of a head.
     fn initialise_head(
         head: Self::Head,
         weights: &mut Weights,
@@ -244,10 +244,10 @@ pub trait System: Sized + Send + Sync + 'static {
         device: &Device,
     );
 
-    /// What the names of the parameters of a linear head begin with, before `weight` and `bias`.
+    /// Prefix of the parameter names of a linear head, before `weight` and `bias`.
     const LINEAR: &'static str;
 
-    /// A head that a probe fits on frozen vectors, by its name among [`About::frozen_heads`].
+    /// A head that a probe can fit on frozen vectors, by its name among [`About::frozen_heads`].
     fn frozen_head(name: &str) -> Option<Box<dyn FrozenHead>> {
         match name {
             "linear" => Some(Box::new(LinearHead::new(Self::LINEAR))),
@@ -255,7 +255,7 @@ pub trait System: Sized + Send + Sync + 'static {
         }
     }
 
-    /// How metrics are computed under this behaviour.
+    /// Rules for computing metrics that follow the paper or the released program.
     fn evaluation(compat: Compat) -> EvaluationRules {
         let _ = compat;
         EvaluationRules::default()
@@ -271,10 +271,10 @@ pub trait System: Sized + Send + Sync + 'static {
         outputs: usize,
     ) -> Result<Self::Classifier, WeightError>;
 
-    /// What the network sees of a recording that was prepared by `contract`: of so many crops, where it crops.
+    /// The inputs of the network for a recording that was preprocessed under `contract`: one for each of `crops` crops.
     ///
     /// # Errors
-    /// A sentence saying why it cannot be seen.
+    /// A message that says why the recording cannot be used.
     fn see(
         encoder: &Self::Encoder,
         prepared: &Prepared,
@@ -282,11 +282,11 @@ pub trait System: Sized + Send + Sync + 'static {
         crops: usize,
     ) -> Result<Vec<<Self::Encoder as Encoder>::Input>, String>;
 
-    /// What it sees of rows of a store; where the published program draws crops at random, from the stream of `seed` if it
-    /// is followed.
+    /// The inputs for rows of a store. Where `compat` follows a released program that takes random crops, they are
+    /// drawn from the stream of `seed`.
     ///
     /// # Errors
-    /// When the store does not lead to `contract`.
+    /// When `contract` cannot be reached from the preprocessing of the store.
     fn rows<'a>(
         encoder: &Self::Encoder,
         store: &'a Store,
@@ -296,7 +296,7 @@ pub trait System: Sized + Send + Sync + 'static {
         seed: u64,
     ) -> Result<Rows<'a, Self::Encoder>, TrainError>;
 
-    /// A contract as it is used where a behaviour is followed.
+    /// The contract as the paper or the released program applies it.
     fn followed(contract: Preprocess, compat: Compat) -> Preprocess {
         let _ = compat;
         contract
@@ -305,7 +305,7 @@ pub trait System: Sized + Send + Sync + 'static {
     /// Whether two recordings can be in one batch.
     fn alike(a: &<Self::Encoder as Encoder>::Input, b: &<Self::Encoder as Encoder>::Input) -> bool;
 
-    /// Whether the R-peaks that beats were cut at were found in the signal; `None` where no beats are cut.
+    /// Whether the R-peaks were detected in the signal; `None` for systems that do not use beats.
     fn beats_detected(input: &<Self::Encoder as Encoder>::Input) -> Option<bool> {
         let _ = input;
         None
@@ -327,7 +327,7 @@ pub trait System: Sized + Send + Sync + 'static {
     /// The vectors of a batch at a level among [`levels`](System::levels).
     ///
     /// # Errors
-    /// When the device does not give them.
+    /// When they cannot be copied from the device.
     fn embed(
         encoder: &Self::Encoder,
         batch: &<Self::Encoder as Encoder>::Batch,
@@ -336,13 +336,13 @@ pub trait System: Sized + Send + Sync + 'static {
         ctx: &Context,
     ) -> Result<LevelVectors>;
 
-    /// Whether logits of this head are sums over leads, so that they can be explained.
+    /// Whether the logits of this head are sums over leads, so that predictions can be explained.
     fn explains(head: Self::Head) -> bool;
 
     /// The logits of a batch as sums over leads; only for heads that [`explains`](System::explains) accepts.
     ///
     /// # Errors
-    /// When the device does not give them.
+    /// When they cannot be copied from the device.
     fn contributions(
         encoder: &Self::Encoder,
         head: Self::Head,
@@ -351,10 +351,10 @@ pub trait System: Sized + Send + Sync + 'static {
         ctx: &Context,
     ) -> Result<Parts>;
 
-    /// What the network attends to in each recording of a batch.
+    /// The attention of the network in each recording of a batch.
     ///
     /// # Errors
-    /// When the device does not give it.
+    /// When it cannot be copied from the device.
     fn attention(
         encoder: &Self::Encoder,
         batch: &<Self::Encoder as Encoder>::Batch,

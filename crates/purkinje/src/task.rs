@@ -1,4 +1,4 @@
-//! A label set of a store, divided into what classifiers learn from, are selected on and are evaluated on.
+//! A label set of a store with its training, validation and test splits.
 
 use purkinje_eval::challenge::ChallengeScore;
 use purkinje_eval::fraction::LabelFraction;
@@ -10,28 +10,29 @@ use purkinje_store::{QualityFilter, Split, Store};
 use crate::reporter::Reporter;
 use crate::{Error, Result};
 
-/// Classes of a task that the Challenge must score for its score to say something, if they are not most of them.
+/// Smallest number of classes scored by the PhysioNet/CinC Challenge for which its score is reported, if they are not
+/// most of the classes.
 const CHALLENGE_CLASSES: usize = 10;
 
 /// One split of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Part {
+pub struct SplitRows {
     /// Rows of the store.
     pub rows: Vec<usize>,
     /// `[rows, classes]`.
     pub labels: Vec<bool>,
 }
 
-impl Part {
-    /// The rows at the places that `keeps` accepts.
-    fn filtered(&self, classes: usize, keeps: impl Fn(usize) -> bool) -> Part {
+impl SplitRows {
+    /// The rows at the positions for which `keeps` holds.
+    fn filtered(&self, classes: usize, keeps: impl Fn(usize) -> bool) -> SplitRows {
         let places: Vec<usize> = (0..self.rows.len()).filter(|i| keeps(*i)).collect();
         self.at(classes, &places)
     }
 
-    /// The rows at these places.
-    fn at(&self, classes: usize, places: &[usize]) -> Part {
-        Part {
+    /// The rows at these positions.
+    fn at(&self, classes: usize, places: &[usize]) -> SplitRows {
+        SplitRows {
             rows: places.iter().map(|&i| self.rows[i]).collect(),
             labels: places
                 .iter()
@@ -49,23 +50,23 @@ pub struct Task {
     pub name: String,
     /// Classes in column order.
     pub classes: Vec<String>,
-    /// Where heads learn.
-    pub train: Part,
-    /// Where epochs, penalties and thresholds are selected.
-    pub validation: Part,
-    /// What is evaluated, once.
-    pub test: Part,
-    /// Patient (or record, where unknown) of each test row.
+    /// The training split.
+    pub train: SplitRows,
+    /// The validation split: epochs, penalties and thresholds are selected on it.
+    pub validation: SplitRows,
+    /// The test split: it is evaluated once.
+    pub test: SplitRows,
+    /// Patient of each test row; the record where the patient is unknown.
     pub patients: Vec<String>,
-    /// Of a task about death, years of follow-up of each test row and whether it ended in death.
+    /// For tasks about death: years of follow-up of each test row, and whether it ended in death.
     pub follow_up: Option<(Vec<f32>, Vec<bool>)>,
 }
 
 impl Task {
-    /// A task with nothing but the split that is evaluated; of records that keep the limits of `quality`.
+    /// A task with only the split to evaluate, reduced to records that keep the limits of `quality`.
     ///
     /// # Errors
-    /// When the store has no such label set, or no record of it in the split.
+    /// When the store has no such label set, or the split has no record labelled in it.
     pub fn evaluated(
         store: &Store,
         name: &str,
@@ -76,20 +77,20 @@ impl Task {
         Ok(Task {
             name: name.to_owned(),
             classes,
-            train: Part::default(),
-            validation: Part::default(),
+            train: SplitRows::default(),
+            validation: SplitRows::default(),
             patients: patients_of(store, &test)?,
             follow_up: follow_up(store, name, &test)?,
             test,
         })
     }
 
-    /// The label set `name` of a store; of records that keep the limits of `quality`, if there are any.
+    /// Loads the label set `name` of a store, reduced to records that keep the limits of `quality`, if any.
     ///
-    /// A store without a validation split lends a tenth of its training patients to it, which `reporter` is told.
+    /// If the store has no validation split, a tenth of the training patients are used for it; `reporter` gets a note.
     ///
     /// # Errors
-    /// When the store has no such label set, or no record of it in a split.
+    /// When the store has no such label set, or a split has no record labelled in it.
     pub fn load(
         store: &Store,
         name: &str,
@@ -108,7 +109,7 @@ impl Task {
                 let rest = |held| train.filtered(classes.len(), |i| kept(i) == held);
                 let (validation, rest) = (rest(true), rest(false));
                 reporter.note(&format!(
-                    "the store has no validation split: {} of {} training records, a tenth of the patients, are kept for it",
+                    "the store has no validation split: {} of {} training records (a tenth of the patients) are held out for validation",
                     validation.rows.len(),
                     train.rows.len()
                 ));
@@ -130,18 +131,18 @@ impl Task {
     /// The training split reduced to a fraction of its labels.
     ///
     /// # Errors
-    /// When no record remains, or the fraction is none.
-    pub fn fraction(&self, fraction: &LabelFraction) -> Result<Part> {
+    /// When no record remains, or the fraction is not between 0 and 1.
+    pub fn fraction(&self, fraction: &LabelFraction) -> Result<SplitRows> {
         let n = self.classes.len();
         let chosen = fraction.draw(&self.train.labels, n)?;
         Ok(self.train.at(n, &chosen))
     }
 
-    /// The probability of each class above which F1 is best, from the probabilities of the validation records
+    /// The decision threshold of each class with the best F1, from the probabilities of the validation records
     /// `[records, classes]`.
     ///
     /// # Errors
-    /// When there are not as many.
+    /// When the number of probabilities does not match that of the labels.
     pub fn thresholds(&self, validation: &[f32]) -> Result<Vec<f32>> {
         let labels = &self.validation.labels;
         Ok(best_thresholds(
@@ -164,11 +165,11 @@ impl Task {
         }
     }
 
-    /// Further metrics of the test split: the Challenge score, where the Challenge scores most of the classes or ten, and
-    /// for one label about death the concordance with the time until then.
+    /// Further metrics of the test split: the Challenge score, if the Challenge scores most of the classes or at least
+    /// ten; and for a single label about death the concordance index with the right-censored survival time.
     ///
     /// # Errors
-    /// When there are not as many scores `[records, classes]` as labels.
+    /// When the number of scores `[records, classes]` does not match that of the labels.
     pub fn other_metrics(&self, scores: &[f32], thresholds: &[f32]) -> Result<Vec<(String, f64)>> {
         let mut metrics = Vec::new();
         let challenge = ChallengeScore::published(&self.classes);
@@ -187,13 +188,13 @@ impl Task {
     }
 }
 
-/// One split of a label set, and its classes; of records that keep the limits of `quality`.
+/// The rows of one split of a label set that keep the limits of `quality`, and its classes.
 fn part(
     store: &Store,
     name: &str,
     split: Split,
     quality: Option<&QualityFilter>,
-) -> Result<(Part, Vec<String>)> {
+) -> Result<(SplitRows, Vec<String>)> {
     let rate_hz = store.info().rate_hz;
     let kept = |row: usize| match quality {
         None => true,
@@ -205,24 +206,24 @@ fn part(
     labels.retain(kept);
     if labels.rows.is_empty() {
         return Err(Error::invalid(format!(
-            "store {}: task `{name}` has no record in split `{}`",
+            "store `{}`: the split `{}` has no record labelled in task `{name}`",
             store.dir().display(),
             split.name()
         ))
         .with_help(
-            "prepare the store with splits, choose another task, or other limits on quality",
+            "prepare the store with this split, choose another task, or relax the limits on quality",
         ));
     }
     let classes = labels.classes.clone();
-    let part = Part {
+    let part = SplitRows {
         labels: labels_from(&labels.multi_hot)?,
         rows: labels.rows,
     };
     Ok((part, classes))
 }
 
-/// The patient of each row of a split; the record where that is not known.
-fn patients_of(store: &Store, part: &Part) -> Result<Vec<String>> {
+/// The patient of each row of a split; the record where the patient is unknown.
+fn patients_of(store: &Store, part: &SplitRows) -> Result<Vec<String>> {
     let patient = |&row: &usize| {
         let row = store.row(row)?;
         Ok(row.patient().unwrap_or(row.id()).to_owned())
@@ -230,9 +231,9 @@ fn patients_of(store: &Store, part: &Part) -> Result<Vec<String>> {
     part.rows.iter().map(patient).collect()
 }
 
-/// Years of follow-up and whether they ended in death, of a task about death where both are known of every row. The label
-/// `death` is that itself; death within a horizon is not.
-fn follow_up(store: &Store, name: &str, part: &Part) -> Result<Option<(Vec<f32>, Vec<bool>)>> {
+/// Years of follow-up and whether they ended in death, for a task about death where both are known for every row. The
+/// label `death` is the event itself; death within a horizon is not.
+fn follow_up(store: &Store, name: &str, part: &SplitRows) -> Result<Option<(Vec<f32>, Vec<bool>)>> {
     let Some(years) = store
         .value("follow_up_years")
         .filter(|_| name.starts_with("death"))
@@ -257,7 +258,8 @@ fn follow_up(store: &Store, name: &str, part: &Part) -> Result<Option<(Vec<f32>,
     Ok(Some((times, events)))
 }
 
-/// Whether a patient is kept for validation where a data set has no split for it: one in ten, by the hash of the name.
+/// Whether a patient is held out for validation where a data set has no validation split: one in ten, by the hash of
+/// the name.
 fn is_held_out(patient: &str) -> bool {
     let hash = blake3::hash(patient.as_bytes());
     u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]).is_multiple_of(10)
@@ -276,7 +278,7 @@ mod tests {
 
     #[test]
     fn rows_keep_their_labels() {
-        let part = Part {
+        let part = SplitRows {
             rows: vec![5, 6, 9],
             labels: vec![true, false, false, true, true, true],
         };

@@ -1,6 +1,7 @@
-//! Names and numbers in sentences.
+//! Formatting of names, counts and durations.
 
-/// A name without characters that move the cursor or turn the direction of writing, so that a file cannot steer the terminal.
+/// Replaces control characters and characters that change the writing direction, so that names from files cannot
+/// control the terminal.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -18,7 +19,7 @@ pub fn count(n: usize, unit: &str) -> String {
     format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A duration as people say it: `45 s`, `3 min 20 s`, `2 h 5 min`.
+/// A duration for display: `45 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
@@ -33,12 +34,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_steer_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         assert_eq!(printable("a\u{1b}[2J\u{202e}"), "a\u{fffd}[2J\u{fffd}");
     }
 
     #[test]
-    fn times_are_said_in_words() {
+    fn durations_are_formatted() {
         assert_eq!(duration(0.4), "0 s");
         assert_eq!(duration(200.0), "3 min 20 s");
         assert_eq!(duration(7_500.0), "2 h 5 min");

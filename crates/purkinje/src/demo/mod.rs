@@ -1,4 +1,5 @@
-//! The demonstration: the whole way on real recordings inside the library, nothing precomputed.
+//! The demonstration: all steps from raw recordings to classifiers, on real recordings that come with the library;
+//! nothing is precomputed.
 
 mod page;
 pub mod recordings;
@@ -23,16 +24,17 @@ use crate::{Device, Error, Result};
 /// The system that is demonstrated, at this size.
 const SYSTEM: &str = "clear";
 const SIZE: &str = "tiny";
-/// A file that marks the folders this made.
+/// A file that marks folders made by the demonstration.
 const MARK: &str = ".purkinje-demo";
 
-/// What is demonstrated.
+/// Options of the demonstration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DemoOptions {
-    /// Folder for everything it makes; a folder that it made before is made anew, any other is left alone.
+    /// Folder for everything it writes; a folder of an earlier demonstration is replaced, any other existing folder is
+    /// refused.
     pub out: PathBuf,
-    /// Passes of pre-training.
+    /// Epochs of pre-training.
     pub epochs: usize,
     /// Seed of every random choice.
     pub seed: u32,
@@ -51,21 +53,22 @@ impl Default for DemoOptions {
     }
 }
 
-/// What it measured.
+/// What the demonstration measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Demonstrated {
-    /// One table for each label set.
+    /// One table of results for each label set.
     pub tables: Vec<ResultTable>,
-    /// The page.
+    /// The HTML report.
     pub report: PathBuf,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
 
-/// Prepares the recordings inside the library, pre-trains an encoder, fits heads, saves classifiers, and writes a page.
+/// Prepares the recordings that come with the library, pre-trains an encoder, fits classification heads, saves the
+/// classifiers and writes an HTML report.
 ///
 /// # Errors
-/// When the folder is another's, files cannot be written, or a stop was requested.
+/// When the folder exists and no demonstration made it, files cannot be written, or a stop was requested.
 pub fn demo(
     options: &DemoOptions,
     registry: &Registry,
@@ -143,7 +146,7 @@ pub fn demo(
     })
 }
 
-/// A folder that this made may be made anew; any other is left alone.
+/// Replaces the folder of an earlier demonstration; refuses any other that exists.
 fn begin(out: &Path) -> Result<()> {
     if out.exists() {
         if !out.join(MARK).exists() {

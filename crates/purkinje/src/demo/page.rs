@@ -1,4 +1,4 @@
-//! The page of the demonstration.
+//! The HTML report of the demonstration.
 
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(super) fn page(
     }
     Ok(page
         .note(
-            "The encoder with random weights is evaluated by the same protocol: a score says something only beside it. \
+            "The encoder with random weights is evaluated by the same protocol, as the baseline that pre-training must exceed. \
              Intervals are 95 % bootstrap intervals over patients.",
         )
         .section("The same again")

@@ -16,7 +16,7 @@ const LEADS: [&str; 12] = [
 ];
 const SAMPLES: usize = 1000;
 
-/// Writes the records as WFDB files and the tables into `folder`; returns how many records.
+/// Writes the records as WFDB files, and the tables, into `folder`; returns the number of records.
 ///
 /// # Errors
 /// When a file cannot be written.

@@ -1,4 +1,4 @@
-//! A table of vectors as Parquet, or as an array with its other columns in a JSON file beside it.
+//! A table of vectors as Parquet, or as a NumPy array with the other columns in a JSON file beside it.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -25,22 +25,22 @@ use crate::model::Model;
 use crate::system::{Level, Place};
 use crate::{Error, Result};
 
-/// Lines of a row group.
+/// Rows of a Parquet row group.
 const GROUP_LINES: usize = 4096;
 
-/// What a table says about itself.
+/// Metadata of a table.
 struct About {
     level: Level,
     width: usize,
     preprocess: Preprocess,
-    /// The model as it was named.
+    /// The model, as the user named it.
     model: String,
     /// BLAKE3 of its weights.
     model_blake3: String,
 }
 
 impl Level {
-    /// Columns that say where in the recording a vector belongs: a number and a time.
+    /// Columns that locate a vector within the recording: its number and its time.
     fn columns(self) -> Option<(&'static str, &'static str)> {
         match self {
             Level::Beat => Some(("beat", "r_peak_s")),
@@ -54,7 +54,7 @@ impl Level {
     }
 }
 
-/// A table under construction: whole when finished, nothing otherwise.
+/// A table being written; it appears at its path when finished, whole or not at all.
 pub struct Table {
     about: About,
     path: PathBuf,
@@ -80,11 +80,11 @@ fn parquet_error(path: &Path, error: &ParquetError) -> Error {
 }
 
 impl Table {
-    /// Begins a table of vectors of `model`, which the user calls `named`, at `level`; the name says which kind:
-    /// `.parquet`, or `.npy` with the other columns beside it in `.npy.json`.
+    /// Begins a table of vectors of `model` at `level`; `named` is the path by which the user named the model. The
+    /// extension of `path` chooses the format: `.parquet`, or `.npy` with the other columns beside it in `.npy.json`.
     ///
     /// # Errors
-    /// For another name, or where nothing can be written.
+    /// For another extension, or when the file cannot be written.
     pub fn begin(path: &Path, model: &Model, named: &Path, level: Level) -> Result<Self> {
         let ends_in = |ending: &str| {
             let own = path.extension();
@@ -92,7 +92,7 @@ impl Table {
         };
         if !ends_in("parquet") && !ends_in("npy") {
             return Err(Error::invalid(format!(
-                "`{}`: expected a name that ends in .parquet or .npy",
+                "`{}`: expected a file name that ends in .parquet or .npy",
                 path.display()
             )));
         }
@@ -132,7 +132,7 @@ impl Table {
         })
     }
 
-    /// Vectors so far.
+    /// Number of vectors added so far.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -169,7 +169,7 @@ impl Table {
         Ok(())
     }
 
-    /// Puts the table into its place.
+    /// Completes the file and moves it to its path.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -331,7 +331,7 @@ fn properties(about: &About) -> Result<WriterProperties> {
             KeyValue::new(format!("purkinje.{key}"), text)
         })
         .collect();
-    // Vectors hold no value twice: a dictionary of them would be built for nothing.
+    // Values of vectors hardly repeat: a dictionary would cost time and save nothing.
     let vector = ColumnPath::from(vec![
         "vector".to_owned(),
         "list".to_owned(),

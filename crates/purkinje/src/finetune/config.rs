@@ -1,4 +1,4 @@
-//! Everything that decides the outcome of a run: the contents of its `config.toml`.
+//! The configuration of a fine-tuning run: the contents of its `config.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::run_folder::CONFIG;
 use crate::settings::Settings;
 use crate::{Error, Result};
 
-/// Fields that were settings of one system before those had a table of their own.
+/// Fields of older configurations that are now in `[settings]`.
 const OLD_SETTINGS: [&str; 5] = [
     "frozen_until",
     "layer_wise",
@@ -29,7 +29,7 @@ const OLD_SETTINGS: [&str; 5] = [
     "random_crop",
 ];
 
-/// Tables of which single fields can be changed; any other value is replaced whole.
+/// Tables whose fields can be overridden one by one; any other value is replaced whole.
 const NESTED: [&str; 7] = [
     "fraction",
     "settings",
@@ -40,7 +40,7 @@ const NESTED: [&str; 7] = [
     "train.validation.stopping",
 ];
 
-/// Everything that decides the outcome of a fine-tuning run; written beside it as `config.toml`.
+/// Everything that determines the result of a fine-tuning run; written to its folder as `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
@@ -48,44 +48,45 @@ pub struct FinetuneConfig {
     pub data: PathBuf,
     /// Label set of the store.
     pub task: String,
-    /// Model that gives weights, or just the sizes.
+    /// Model that the run starts from; training from random weights takes only its configuration.
     pub model: Option<PathBuf>,
-    /// System of a network without a model.
+    /// System to train, where no model is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// Size of a network without a model.
+    /// Size of the network, where no model is given.
     pub size: Option<String>,
-    /// Pre-trained weights or random ones.
+    /// Whether to start from pre-trained or random weights.
     pub start: Start,
-    /// The published run it follows.
+    /// The published recipe that is followed.
     pub recipe: Option<String>,
-    /// Behaviour of everything around the network.
+    /// Whether training and evaluation follow the paper or the released program.
     pub compat: Compat,
     /// Classification head by name.
     pub head: String,
-    /// What learns: `all`, `linear` (the head), what else the system knows, or parts of parameter names.
+    /// Which parameters are trained: `all`, `linear` (the head), another name the system defines, or substrings of
+    /// parameter names.
     pub trainable: String,
-    /// Positive labels, or mutually exclusive classes, weigh by their rarity.
+    /// Whether the loss weights classes by their inverse frequency.
     pub class_weights: bool,
-    /// One label is learnt as two mutually exclusive classes.
+    /// Whether a single label is trained as two mutually exclusive classes.
     pub two_classes: bool,
-    /// What early stopping and the choice of weights look at.
+    /// Split used for early stopping and for selecting weights.
     pub validated_on: ValidatedOn,
-    /// Crops of a recording that is evaluated.
+    /// Number of crops per recording in evaluation.
     pub crops: usize,
     /// How their probabilities are aggregated.
     pub aggregation: Aggregation,
-    /// Decisions at 0.5 and not where validation F1 is best.
+    /// Whether decision thresholds are 0.5 instead of those with the best F1 on validation.
     pub half: bool,
-    /// Records of one step.
+    /// Records per batch.
     pub batch: usize,
     /// Fraction of the training labels.
     pub fraction: LabelFraction,
-    /// Leads, if not those of the model.
+    /// Leads to use; those of the model if absent.
     pub leads: Option<LeadSet>,
-    /// Limits on the quality of records; none when empty.
+    /// Limits on signal quality that records must keep; none when empty.
     pub quality: String,
-    /// Settings that belong to the system.
+    /// Settings that are specific to the system.
     #[serde(default)]
     pub settings: Settings,
     /// Schedule, optimizer, validation.
@@ -93,7 +94,7 @@ pub struct FinetuneConfig {
 }
 
 impl FinetuneConfig {
-    /// What holds for all systems unless they, a recipe or the caller say otherwise.
+    /// Defaults for all systems, before those of the system, a recipe and the caller.
     pub(super) fn defaults(model: &Model, store: &Store, start: Start, compat: Compat) -> Self {
         FinetuneConfig {
             data: store.dir().to_owned(),
@@ -135,7 +136,7 @@ impl FinetuneConfig {
         }
     }
 
-    /// The configuration of the run in a folder, if there is one; those of older versions are read too.
+    /// The configuration of the run in a folder, if there is one; layouts of older versions are accepted.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -147,7 +148,7 @@ impl FinetuneConfig {
         let mut table = read_table(&path)?;
         upgrade(&mut table, network);
         if !table.contains_key("model") && !table.contains_key("system") {
-            // One system could be trained without a model, and this size was its default.
+            // In older versions only one system could be trained without a model, and this size was its default.
             table.insert("system".into(), network.about().name.into());
             table.entry("size").or_insert_with(|| "small".into());
         }
@@ -157,10 +158,10 @@ impl FinetuneConfig {
         })?))
     }
 
-    /// The same with other values in the fields that `changes` has.
+    /// The configuration with the fields in `changes` replaced.
     ///
     /// # Errors
-    /// For a field that there is not, or a value it cannot have.
+    /// For an unknown field or an invalid value.
     pub(super) fn with(&self, changes: &Table) -> Result<FinetuneConfig> {
         let table = Table::try_from(self);
         let mut table = table.map_err(|error| Error::invalid(format!("TOML: {error}")))?;
@@ -169,17 +170,17 @@ impl FinetuneConfig {
     }
 }
 
-/// A file of configuration.
+/// Reads a TOML configuration file.
 ///
 /// # Errors
-/// When it cannot be read or is no TOML.
+/// When it cannot be read or is not valid TOML.
 pub fn read_table(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::file("read", path, error))?;
     text.parse()
         .map_err(|error| Error::invalid(format!("configuration `{}`: {error}", path.display())))
 }
 
-/// Fields of older versions become what they are now.
+/// Converts fields of older versions to the current layout.
 pub(super) fn upgrade(table: &mut Table, network: &dyn Learns) {
     let mut old = Table::new();
     for key in OLD_SETTINGS {
@@ -200,13 +201,13 @@ fn from_table(table: Table) -> Result<FinetuneConfig> {
     let config: std::result::Result<FinetuneConfig, _> = table.try_into();
     config.map_err(|error| {
         Error::invalid(format!("the configuration: {error}")).with_help(
-            "fields are those of the `config.toml` that every run writes; settings of the system stand in `[settings]`",
+            "valid fields are those of the `config.toml` that every run writes; settings of the system are in `[settings]`",
         )
     })
 }
 
 fn overlay(base: &mut Table, changes: &Table, path: &str) {
-    // A length in epochs takes the place of one in updates.
+    // A length given in epochs replaces one in updates.
     if path == "train" && changes.contains_key("epochs") && !changes.contains_key("updates") {
         base.remove("updates");
     }

@@ -1,4 +1,4 @@
-//! Fine-tuning: everything, or chosen parts, of encoder and head learn from labels; by published recipes, too.
+//! Fine-tuning: trains encoder and head, or selected parameters of them, on labels; optionally by a published recipe.
 
 mod config;
 mod plan;
@@ -32,14 +32,14 @@ pub use self::system::{Finetunes, Sources, ValidationRules};
 pub(crate) use self::plan::{INTERVALS, behaviour};
 pub(crate) use self::run::{head_names, run};
 
-/// What a result stands beside.
+/// The baseline that a result is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Baseline {
-    /// The same network from random weights, trained alike.
+    /// The same network, trained in the same way from random weights.
     #[default]
     Trained,
-    /// A linear probe on random weights.
+    /// A linear probe on a frozen encoder with random weights.
     Probe,
 }
 
@@ -49,24 +49,24 @@ pub enum Baseline {
 pub struct FinetuneOptions {
     /// Label set of the store.
     pub task: String,
-    /// Fields of the [`FinetuneConfig`] that are to be otherwise than the system, or the recipe named in them, has them:
+    /// Fields of the [`FinetuneConfig`] that override the defaults of the system or of the recipe named among them:
     /// `batch = 8`, `train.schedule.lr = 1e-4`, `settings.layerdrop = 0.1`.
     pub changes: Table,
-    /// Size the recipe was published for; that of the model if absent.
+    /// Model size that the recipe was published for; that of the model if absent.
     pub recipe_size: Option<String>,
-    /// What the result stands beside; from random weights always [`Baseline::Probe`].
+    /// The baseline that the result is compared with; always [`Baseline::Probe`] for a run from random weights.
     pub baseline: Baseline,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     pub resamples: usize,
-    /// Take a store that was prepared otherwise than the model expects.
+    /// Accept a store that was prepared differently than the model expects.
     pub any_preprocessing: bool,
-    /// What results call the model; the folder it was read from if absent.
+    /// Name of the model in results; the folder it was read from if absent.
     pub name: Option<String>,
     /// Folder for configuration, log, checkpoints, classifier and results; nothing is written if absent.
     pub out: Option<PathBuf>,
-    /// Continue from the checkpoint in it; what `changes` leaves open is then as it was.
+    /// Continue from the checkpoint in `out`; fields not in `changes` keep their values of the stored run.
     pub resume: bool,
-    /// Bytes up to which the vectors of a baseline that is probed are held in memory.
+    /// Limit on the bytes of vectors held in memory while probing the baseline.
     pub memory_limit: u64,
 }
 
@@ -88,7 +88,7 @@ impl Default for FinetuneOptions {
 }
 
 impl FinetuneOptions {
-    /// Fine-tuning on a label set, everything else as the system has it.
+    /// Fine-tuning on a label set with the defaults of the system.
     pub fn new(task: impl Into<String>) -> Self {
         FinetuneOptions {
             task: task.into(),
@@ -96,7 +96,7 @@ impl FinetuneOptions {
         }
     }
 
-    /// The same with another value in a field of the configuration, named by its path: `train.schedule.lr`.
+    /// Overrides a field of the configuration, given by its path: `train.schedule.lr`.
     #[must_use]
     pub fn with(mut self, path: &str, value: impl Into<Value>) -> Self {
         put(&mut self.changes, path, value.into());
@@ -104,7 +104,7 @@ impl FinetuneOptions {
     }
 }
 
-/// Puts a value at a path (`train.schedule.lr`) of a table.
+/// Sets the value at a path (`train.schedule.lr`) of a table.
 pub fn put(table: &mut Table, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
@@ -124,16 +124,16 @@ pub fn put(table: &mut Table, path: &str, value: Value) {
     }
 }
 
-/// What a run came to; serialises to its `results.json`.
+/// The result of a fine-tuning run; serialises to its `results.json`.
 #[derive(Clone, Debug)]
 pub struct Finetuned {
     /// The classifier, with thresholds and the mean recording that explanations compare with.
     pub model: Model,
-    /// How it came about, in a sentence.
+    /// How it was made, in one sentence, for the model card.
     pub made: String,
     /// The result beside its baseline.
     pub table: ResultTable,
-    /// What was done.
+    /// The configuration of the run.
     pub config: FinetuneConfig,
 }
 
@@ -154,11 +154,12 @@ impl Finetuned {
     }
 }
 
-/// Trains a classifier from a model, selects its weights on validation, and evaluates it once on the test split, beside
-/// the same from random weights. What `start = "scratch"` asks for takes just the sizes of the model.
+/// Trains a classifier from a model, selects its weights on the validation split, and evaluates it once on the test
+/// split, together with the baseline from random weights. With `start = "scratch"` only the configuration of the model
+/// is used, not its weights.
 ///
-/// A run with a folder that was stopped goes on with [`FinetuneOptions::resume`] and ends with the same weights, bit for
-/// bit on the CPU.
+/// A stopped run with a folder continues with [`FinetuneOptions::resume`] and ends with the same weights, bit for bit
+/// on the CPU.
 ///
 /// # Errors
 /// When the store does not fit the model or lacks the task, the options do not fit together, training diverges, or a
@@ -258,9 +259,9 @@ fn probe_random(random: &Model, options: &FinetuneOptions, job: &Job<'_>) -> Res
     fit(&features, job.task, job.name, &protocol)
 }
 
-/// The model that a run from random weights starts from where there is none to take the sizes from, and what it is called:
-/// of a system (the first with published runs if absent), in one of its sizes (the smallest). Both are noted in `changes`,
-/// which may say whose behaviour it follows.
+/// The untrained model, and its name, for a run from random weights without `--model`: of `system` (the first with
+/// published recipes if absent) in `size` (the smallest if absent). Both are recorded in `changes`, whose `compat`
+/// chooses between paper and released program.
 ///
 /// # Errors
 /// When there is no such system or size.
@@ -274,17 +275,17 @@ pub fn untrained(
     let name = system.or_else(|| registry.with_recipes().first().copied());
     let name = name.ok_or_else(|| {
         Error::invalid(format!(
-            "name the system to train from random weights: {names}"
+            "no system was named to train from random weights; give `--system` with one of {names}"
         ))
     })?;
-    let system = registry
-        .named(name)
-        .ok_or_else(|| Error::invalid(format!("there is no system `{name}`; expected {names}")))?;
+    let system = registry.named(name).ok_or_else(|| {
+        Error::invalid(format!("unknown system `{name}`: expected one of {names}"))
+    })?;
     let about = system.about();
     let smallest = about.sizes.first().map_or("", |size| size.name);
     let size = size.unwrap_or(smallest);
     let compat = plan::asked(changes, "compat")?.unwrap_or_default();
-    // The weights of a run are drawn by its own seed.
+    // These weights are not trained: the run draws its own from its seed.
     let network = system.untrained(size, compat, 0, device)?;
     let preprocess = Preprocess::preset(about.preset);
     let preprocess = preprocess.map_err(|error| Error::invalid(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! What a run does: defaults of all systems, then of its own, then a published run, then what was asked for.
+//! Resolves the configuration of a run: general defaults, then those of the system, then the recipe, then the caller's
+//! fields.
 
 use purkinje_models::compat::Compat;
 use purkinje_store::Store;
@@ -15,17 +16,19 @@ use crate::model::Model;
 use crate::settings::Settings;
 use crate::{Error, Result};
 
-/// Penalties of the weight decay that a patience is divided into (HuBERT-ECG, section 4.3 of the paper).
+/// Number of intervals, each ending in a penalty of the weight decay, that the patience is divided into (HuBERT-ECG
+/// paper, section 4.3).
 pub(crate) const INTERVALS: usize = 3;
 
-/// A run, and the one from random weights beside it.
+/// The configurations of a run and of its baseline from random weights.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub run: FinetuneConfig,
     pub scratch: FinetuneConfig,
 }
 
-/// Decides a run; `stored` is the configuration of the run to be resumed, which holds where nothing else is asked for.
+/// Resolves a run; `stored` is the configuration of the run to resume, whose fields are kept where `options` does not
+/// change them.
 pub(super) fn plan(
     model: &Model,
     store: &Store,
@@ -65,7 +68,7 @@ pub(super) fn plan(
                     changes.remove("start");
                     resolve(network, published, &changes, true)?
                 }
-                // It was not published from random weights: the same with everything learning.
+                // No recipe was published for random weights: use this one with all parameters trained.
                 Err(_) => twin,
             }
         }
@@ -73,7 +76,7 @@ pub(super) fn plan(
     Ok(Plan { run, scratch })
 }
 
-/// A field that decides the defaults of others.
+/// A field of `changes` that other defaults depend on.
 pub(super) fn asked<T: DeserializeOwned>(changes: &Table, key: &str) -> Result<Option<T>> {
     let value = changes.get(key).cloned().map(Value::try_into);
     value
@@ -92,7 +95,7 @@ fn follow(
     if model.network().recipes().is_empty() {
         let able = registry.with_recipes();
         return Err(registry.unsupported(
-            format!("`--recipe {recipe}` (published runs)"),
+            format!("`--recipe {recipe}` (published recipes)"),
             model.about(),
             |about| able.contains(&about.name),
         ));
@@ -105,7 +108,7 @@ fn follow(
         .follow(config, recipe, size, classes.classes.len())
 }
 
-/// Changes a configuration as asked for and fills in what follows from that.
+/// Applies the caller's fields and fills in those that follow from them.
 fn resolve(
     network: &dyn Learns,
     base: FinetuneConfig,
@@ -125,7 +128,7 @@ fn resolve(
     Ok(config)
 }
 
-/// Early stopping that is asked for in part gets the rest, where there was none.
+/// Fills in the rest of early stopping where the caller gave only some of its fields and the base has none.
 fn complete_stopping(base: &FinetuneConfig, changes: &mut Table) -> Result<()> {
     let own = base.train.validation.as_ref().and_then(|v| v.stopping);
     let compat: Option<Compat> = asked(changes, "compat")?;
@@ -137,7 +140,7 @@ fn complete_stopping(base: &FinetuneConfig, changes: &mut Table) -> Result<()> {
     }
     if !stopping.contains_key("patience") {
         return Err(Error::invalid(
-            "`--dynamic-regularisation` needs `--patience`: penalties come at thirds of it",
+            "`--dynamic-regularisation` needs `--patience N`: weight decay and dropout rise at each third of the patience",
         ));
     }
     let behaviour = behaviour(compat.unwrap_or(base.compat));
@@ -159,7 +162,7 @@ fn table_at<'t>(table: &'t mut Table, path: &[&str]) -> Option<&'t mut Table> {
     })
 }
 
-/// What an improvement does to early stopping.
+/// What an improvement resets in early stopping.
 pub(crate) fn behaviour(compat: Compat) -> Behaviour {
     match compat {
         Compat::Paper => Behaviour::Paper,
@@ -167,7 +170,7 @@ pub(crate) fn behaviour(compat: Compat) -> Behaviour {
     }
 }
 
-/// Settings that the system does not have name those that have them.
+/// Checks the system's settings; the error for one of another system names the systems that have it.
 fn check_settings(model: &Model, changes: &Table) -> Result<()> {
     let Some(settings) = asked::<Settings>(changes, "settings")? else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The training of one classifier, whatever the system.
+//! The training of one classifier, for any system.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,44 +21,44 @@ use super::{FinetuneConfig, Finetunes, Sources};
 use crate::network::{Loaded, Network, head_named};
 use crate::registry::Complete;
 use crate::reporter::{Progress, Reporter};
-use crate::task::{Part, Task};
+use crate::task::{SplitRows, Task};
 use crate::{Device, Result};
 
 /// One training within a call of [`finetune`](super::finetune).
 pub struct Job<'a> {
     /// The records.
     pub store: &'a Store,
-    /// How the network is given them.
+    /// Preprocessing of the network's input.
     pub contract: &'a Preprocess,
-    /// Their labels.
+    /// The label set, by split.
     pub task: &'a Task,
-    /// Everything that decides the outcome.
+    /// The configuration.
     pub config: &'a FinetuneConfig,
-    /// What the model is called in results.
+    /// Name of the model in results.
     pub name: &'a str,
-    /// What progress displays say.
+    /// Name of this training in progress displays.
     pub what: &'a str,
-    /// Folder for log and checkpoints.
+    /// Folder for log and checkpoints; nothing is written if absent.
     pub folder: Option<PathBuf>,
-    /// Whether to continue from the checkpoint in it.
+    /// Whether to continue from the checkpoint in `folder`.
     pub resume: bool,
-    /// Resamples of the intervals.
+    /// Bootstrap resamples for the intervals.
     pub resamples: usize,
-    /// Where to compute.
+    /// The compute device.
     pub device: &'a Device,
-    /// Who hears of it.
+    /// Receives progress and may request a stop.
     pub reporter: &'a dyn Reporter,
 }
 
 /// A trained classifier.
 pub struct Tuned {
-    /// The network with its head; two mutually exclusive classes have become one label.
+    /// The network with its head; two mutually exclusive classes were converted to one label.
     pub network: Arc<dyn Network>,
     /// Decision threshold of each class.
     pub thresholds: Vec<f32>,
     /// Rows of the store it was trained on.
     pub rows: Vec<usize>,
-    /// Measured on the test split.
+    /// The metrics on the test split.
     pub result: ModelResult,
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
     progress.finish();
     if trained.steps < updates {
         job.reporter.note(&format!(
-            "stopped after {} of {updates} updates: validation did not improve any more",
+            "early stopping after {} of {updates} updates: validation no longer improved",
             trained.steps
         ));
     }
@@ -188,7 +188,7 @@ fn selection(trained: &Trained, config: &FinetuneConfig) -> Selection {
     }
 }
 
-/// Thresholds from the validation split, and what the chosen weights are worth on the test split.
+/// Chooses thresholds on the validation split and evaluates the selected weights on the test split.
 fn evaluate<S: Finetunes>(
     model: &S::Classifier,
     source: &SourceOf<'_, S::Classifier>,
@@ -196,7 +196,7 @@ fn evaluate<S: Finetunes>(
     selection: Selection,
 ) -> Result<(Vec<f32>, ModelResult)> {
     let (task, config) = (job.task, job.config);
-    let scores = |part: &Part| {
+    let scores = |part: &SplitRows| {
         let one = |raw: &[f32]| one_column(raw, config.two_classes);
         let crops = (config.crops, config.aggregation);
         scores(model, source, &part.rows, crops, job.device.inner(), one)

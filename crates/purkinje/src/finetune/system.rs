@@ -1,4 +1,4 @@
-//! What a system says about the training of its classifiers.
+//! What a system provides for fine-tuning.
 
 use std::collections::BTreeSet;
 
@@ -18,53 +18,53 @@ use crate::settings::{Setting, Settings};
 use crate::system::{Rows, System};
 use crate::{Error, Result};
 
-/// The records of a store as the network sees them while it is trained.
+/// The records of a store as inputs of training and evaluation.
 pub struct Sources<'a, E: Encoder> {
-    /// For training steps: where crops are drawn, others in every epoch.
+    /// For training; random crops differ in every epoch.
     pub training: Rows<'a, E>,
     /// For validation and for the test split.
     pub evaluation: Rows<'a, E>,
 }
 
-/// How validation departs from what is meant, where a published program is followed.
+/// How validation in a released program departs from the paper (`docs/differences.md`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ValidationRules {
-    /// The last incomplete batch is left out.
+    /// The last, incomplete batch is left out.
     pub whole_batches: bool,
-    /// Crops are drawn, others at every validation.
+    /// Crops are random and differ at every validation.
     pub drawn_crops: bool,
-    /// The loss weighs labels by their rarity among the validation records, not among the training records.
+    /// The class weights of the loss come from the validation records, not from the training records.
     pub own_class_weights: bool,
-    /// A batch whose logits all lie between 0 and 1 counts as probabilities.
+    /// The logits of a batch are taken as probabilities if all lie between 0 and 1.
     pub small_logits_are_probabilities: bool,
-    /// What a class without positives or without negatives counts.
+    /// The value of a class without positives or without negatives in means over classes.
     pub single_class: SingleClass,
 }
 
-/// A system whose classifiers can be trained whole, from pre-trained or random weights.
+/// A system whose classifiers can be fine-tuned, from pre-trained or random weights.
 ///
-/// Everything has a default: the weights of the encoder that a classifier keeps and those of the head learn, from the
-/// records as [`System::rows`] gives them, without settings of its own and published runs.
+/// Everything has a default: the head and the encoder weights that a classifier keeps are trained on the records as
+/// [`System::rows`] gives them; there are no settings and no published recipes.
 pub trait Finetunes: System {
-    /// Settings that no other system has.
+    /// Settings that are specific to this system.
     const SETTINGS: &'static [Setting] = &[];
 
-    /// Published runs by name.
+    /// Names of published recipes.
     fn recipes() -> Vec<String> {
         Vec::new()
     }
 
     /// Changes the defaults of a run, which are those of CLEAR: half a cosine from 5e-4, 20 epochs, AdamW, gradients
-    /// clipped to norm 3. `start` and `compat` are already what the run will have.
+    /// clipped to norm 3. `start` and `compat` are already set.
     fn defaults(config: &mut FinetuneConfig) {
         let _ = config;
     }
 
-    /// Takes over a published run: `size` is the size it was published for, that of the network if absent; the task has
-    /// so many classes.
+    /// Applies a published recipe: `size` is the model size it was published for, that of the network if absent;
+    /// `classes` is the number of classes of the task.
     ///
     /// # Errors
-    /// When there is none of this name, size and start, or it is for another kind of task.
+    /// When no recipe has this name, size and start, or it is for another kind of task.
     fn follow(
         config: &mut FinetuneConfig,
         network: &Self::Config,
@@ -74,60 +74,61 @@ pub trait Finetunes: System {
     ) -> Result<()> {
         let _ = (config, network, size, classes);
         Err(Error::invalid(format!(
-            "there is no recipe `{recipe}`: no runs of {} were published",
+            "unknown recipe `{recipe}`: {} has no published recipes; leave out `--recipe`",
             Self::ABOUT.title
         )))
     }
 
-    /// What a run from random weights does otherwise, where one from pre-trained weights follows a published run.
+    /// Changes a recipe for pre-trained weights to one for random weights.
     fn from_scratch(config: &mut FinetuneConfig) {
         config.start = Start::Scratch;
         config.trainable = "all".into();
     }
 
-    /// A network from which training from random weights starts, where there is no model to take the sizes from.
+    /// The configuration for training from random weights without a model.
     fn untrained(config: Self::Config) -> Self::Config {
         config
     }
 
-    /// Fills in what follows from other fields, after everything that was asked for.
+    /// Fills in fields that follow from others, after the caller's fields were applied.
     fn settle(config: &mut FinetuneConfig) {
         let _ = config;
     }
 
-    /// Settings in `config.toml` of runs before settings were a table of their own.
+    /// Reads settings from the fields of a `config.toml` written before `[settings]` existed.
     fn settings_of_old(fields: &Table) -> Settings {
         let _ = fields;
         Settings::default()
     }
 
-    /// Checks a configuration, beyond what holds for all systems.
+    /// Checks what is specific to the system in a configuration.
     ///
     /// # Errors
-    /// Names what does not fit together.
+    /// A message that names what does not fit together.
     fn check_finetuning(config: &FinetuneConfig) -> Result<()> {
         let _ = config;
         Ok(())
     }
 
-    /// The weights of the encoder that take part in training.
+    /// The encoder weights that a classifier uses.
     fn trained_weights(encoder: &Self::Encoder) -> Weights {
         let kept = Self::kept_with_head(Self::config(encoder));
         let names = kept.iter().map(|(name, _)| name.as_str());
         encoder.weights().subset(names)
     }
 
-    /// The network as it is trained: dropout and the like as the settings say.
+    /// The network with the dropout and similar settings of training.
     fn for_training(encoder: Self::Encoder, config: &FinetuneConfig) -> Self::Encoder {
         let _ = config;
         encoder
     }
 
-    /// How each parameter learns: what [`FinetuneConfig::trainable`] means. `head` are the names of the parameters of the
-    /// head. By default `all`, `linear` (the head), or parts of names separated by commas.
+    /// How each parameter is trained, according to [`FinetuneConfig::trainable`]. `head` are the names of the
+    /// parameters of the head. By default `all`, `linear` (the head), or substrings of parameter names separated by
+    /// commas.
     ///
     /// # Errors
-    /// When it says nothing the system knows.
+    /// When the value means nothing to the system.
     fn learning(
         config: &FinetuneConfig,
         network: &Self::Config,
@@ -137,7 +138,7 @@ pub trait Finetunes: System {
         let text = config.trainable.as_str();
         if text.is_empty() {
             return Err(Error::invalid(
-                "`--trainable`: expected all, linear or parts of parameter names",
+                "`--trainable` is empty: expected all, linear, or substrings of parameter names separated by commas",
             ));
         }
         let (all, linear) = (text == "all", text == "linear");
@@ -152,7 +153,7 @@ pub trait Finetunes: System {
     /// The records of a store for training and evaluation.
     ///
     /// # Errors
-    /// When the store does not lead to `contract`.
+    /// When `contract` cannot be reached from the preprocessing of the store.
     fn sources<'a>(
         encoder: &Self::Encoder,
         store: &'a Store,
@@ -167,21 +168,21 @@ pub trait Finetunes: System {
         })
     }
 
-    /// How validation is done under this behaviour.
+    /// Rules of validation that follow the paper or the released program.
     fn validation(compat: Compat) -> ValidationRules {
         let _ = compat;
         ValidationRules::default()
     }
 
-    /// The weights of a classifier that was trained on two classes that exclude each other as those of one with a single
-    /// label, of the same probability.
+    /// Converts the weights of a classifier of two mutually exclusive classes to those of a classifier of one label
+    /// with the same probability.
     ///
     /// # Errors
     /// When its head does not allow it.
     fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights> {
         let _ = (weights, device);
         Err(Error::invalid(format!(
-            "classifiers of {} do not learn one label as two classes that exclude each other",
+            "two_classes = true: classifiers of {} cannot train one label as two mutually exclusive classes; set two_classes = false",
             Self::ABOUT.title
         )))
     }

@@ -1,4 +1,4 @@
-//! What a classifier gives for the records of a store, and how far that is from their labels.
+//! Outputs of a classifier on records of a store, and their loss and metrics.
 
 use burn::Tensor;
 use burn::tensor::{Device, TensorData};
@@ -12,16 +12,16 @@ use purkinje_train::{Loss, TrainError, Validated, class_weights};
 
 use super::{FinetuneConfig, ValidationRules};
 use crate::predict::probabilities;
-use crate::task::Part;
+use crate::task::SplitRows;
 
-/// Records of one pass.
+/// Records per batch.
 const BATCH: usize = 64;
 
-/// The records of a store as the encoder of a classifier sees them.
+/// The records of a store as inputs of a classifier's encoder.
 pub(super) type SourceOf<'a, C> =
     dyn Source<Input = <<C as Classify>::Encoder as Encoder>::Input> + Send + 'a;
 
-/// Logits `[records, outputs]` of a classifier that looks so at rows of a source.
+/// Logits `[records, outputs]` of a classifier on rows of a source, cropped as `look` says.
 pub(super) fn outputs<C: Classify>(
     model: &C,
     source: &SourceOf<'_, C>,
@@ -42,8 +42,8 @@ pub(super) fn outputs<C: Classify>(
     Ok(out)
 }
 
-/// Probabilities `[records, classes]` of a classifier, aggregated over crops of each record; `labels` makes logits of
-/// labels from its outputs.
+/// Probabilities `[records, classes]` of a classifier, aggregated over crops of each record; `labels` converts outputs
+/// to one logit per class.
 pub(super) fn scores<C: Classify>(
     model: &C,
     source: &SourceOf<'_, C>,
@@ -60,8 +60,8 @@ pub(super) fn scores<C: Classify>(
     aggregate(&all, crops, aggregation).map_err(|e| TrainError::Data(e.to_string()))
 }
 
-/// What is minimised on these records.
-pub(super) fn loss(part: &Part, classes: usize, config: &FinetuneConfig) -> Loss {
+/// The loss function, with class weights from these records.
+pub(super) fn loss(part: &SplitRows, classes: usize, config: &FinetuneConfig) -> Loss {
     let released = config.compat == Compat::Released;
     let single = |weights: &[f64]| weights.iter().map(|w| *w as f32).collect::<Vec<f32>>();
     let given = |class: usize| part.labels.iter().skip(class).step_by(classes);
@@ -71,7 +71,7 @@ pub(super) fn loss(part: &Part, classes: usize, config: &FinetuneConfig) -> Loss
             true => class_weights::of_classes_released(&indices),
             false => class_weights::of_classes(&indices),
         };
-        // The program fails where a class does not occur; then nothing weighs more.
+        // The released program fails where a class does not occur; here classes are then unweighted.
         let weights = (weights.len() == 2).then(|| single(&weights));
         return Loss::MultiClass(weights.filter(|_| config.class_weights));
     }
@@ -85,8 +85,8 @@ pub(super) fn loss(part: &Part, classes: usize, config: &FinetuneConfig) -> Loss
     Loss::MultiLabel(config.class_weights.then(|| single(&weights)))
 }
 
-/// What a classifier is to give for each record: its labels, or one 1 for one of two classes.
-pub(super) fn targets(part: &Part, two_classes: bool) -> Vec<f32> {
+/// The targets of each record: its labels, or the one-hot code of two mutually exclusive classes.
+pub(super) fn targets(part: &SplitRows, two_classes: bool) -> Vec<f32> {
     let number = |label: bool| f32::from(u8::from(label));
     match two_classes {
         false => part.labels.iter().map(|l| number(*l)).collect(),
@@ -98,7 +98,7 @@ pub(super) fn targets(part: &Part, two_classes: bool) -> Vec<f32> {
     }
 }
 
-/// Logits of the labels: of two mutually exclusive classes, the second against the first.
+/// Logits of the labels: for two mutually exclusive classes, the difference of second and first.
 pub(super) fn one_column(raw: &[f32], two_classes: bool) -> Vec<f32> {
     match two_classes {
         false => raw.to_vec(),
@@ -117,9 +117,9 @@ pub(super) struct Validation<'a> {
     pub rules: ValidationRules,
     pub classes: usize,
     /// Records to validate on.
-    pub part: &'a Part,
+    pub part: &'a SplitRows,
     /// Records that are trained on.
-    pub training: &'a Part,
+    pub training: &'a SplitRows,
     pub device: &'a Device,
 }
 

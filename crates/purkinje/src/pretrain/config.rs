@@ -1,4 +1,4 @@
-//! What decides the outcome of a run, written beside it.
+//! The configuration of a pre-training run.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,12 @@ use crate::run_folder::{self, CONFIG};
 use crate::system::System;
 use crate::{Error, Result};
 
-/// Penalties of dynamic regularisation that a patience is divided into, as published by HuBERT-ECG.
+/// Number of intervals, each ending in a penalty of dynamic regularisation, that the patience is divided into
+/// (HuBERT-ECG).
 const PENALTY_INTERVALS: usize = 4;
 
-/// Everything that decides the outcome of a run: of networks with hyper-parameters `C` whose system has the settings `X`.
+/// Everything that determines the result of a run. `C` are the hyper-parameters of the network, `X` the settings of its
+/// system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig<C, X> {
@@ -30,18 +32,18 @@ pub struct RunConfig<C, X> {
     pub data: PathBuf,
     /// Leads used.
     pub leads: LeadSet,
-    /// Records of one step.
+    /// Records per batch.
     pub batch: usize,
-    /// Limits on the quality of records; none when empty.
+    /// Limits on signal quality that records must keep; none when empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub quality: String,
-    /// What only this system has.
+    /// Settings that are specific to the system.
     pub settings: X,
     /// Schedule and optimizer of each stage.
     pub train: TrainConfig,
-    /// Network.
+    /// Hyper-parameters of the network.
     pub network: C,
-    /// How recordings are given to the network; as the system expects them, or as they are stored, when absent.
+    /// Preprocessing of the network's input; if absent, that of the system, or that of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
 }
@@ -50,7 +52,7 @@ pub struct RunConfig<C, X> {
 pub type RunOf<S> = RunConfig<<S as System>::Config, <S as Pretrains>::Settings>;
 
 impl<C: Clone, X: Clone> RunConfig<C, X> {
-    /// What the system's own settings change.
+    /// The part of the configuration that the system's `--set` keys can change.
     pub fn own(&self) -> Own<C, X> {
         Own {
             network: self.network.clone(),
@@ -59,7 +61,7 @@ impl<C: Clone, X: Clone> RunConfig<C, X> {
     }
 }
 
-/// The network and settings of a size, where nothing else is said.
+/// The default network and settings of a size.
 pub(super) fn own_defaults<S: Pretrains>(size: Option<&str>) -> Result<OwnOf<S>> {
     let network = sized::<S>(size.unwrap_or(S::ABOUT.sizes[0].name))?;
     Ok(Own {
@@ -68,8 +70,8 @@ pub(super) fn own_defaults<S: Pretrains>(size: Option<&str>) -> Result<OwnOf<S>>
     })
 }
 
-/// Defaults < file, or the run that is resumed < options. `stored` is the contract of the store, `systems` are the names of
-/// all.
+/// Resolves the configuration in this order: defaults, then the configuration file or that of the resumed run, then
+/// options. `stored` is the contract of the store, `systems` are the names of all systems.
 pub(super) fn resolve<S: Pretrains>(
     options: &PretrainOptions,
     stored: &Preprocess,
@@ -138,11 +140,11 @@ pub(super) fn resolve<S: Pretrains>(
     Ok(config)
 }
 
-/// What the options say about training.
+/// Applies the options that are about training.
 fn train(run: &mut TrainConfig, options: &PretrainOptions, behaviour: Behaviour) -> Result<()> {
     if options.epochs.is_some() && options.updates.is_some() {
         return Err(Error::invalid(
-            "`--epochs` and `--updates` both say how long to train; give one of them",
+            "`--epochs` and `--updates` were both given, expected at most one of them to set the length of training",
         ));
     }
     if let Some(epochs) = options.epochs {
@@ -180,18 +182,19 @@ fn train(run: &mut TrainConfig, options: &PretrainOptions, behaviour: Behaviour)
             Ok(())
         }
         (None, Some(patience)) => Err(Error::invalid(format!(
-            "`--patience {patience}` counts validations, and there are none"
+            "`--patience {patience}` counts validations, but validation is off"
         ))
-        .with_help("say with `--validate-every N` after how many updates to validate")),
+        .with_help("give `--validate-every N` to validate every N updates")),
         (_, None) if options.dynamic_regularisation => Err(Error::invalid(
-            "`--dynamic-regularisation` follows the patience, and none is given",
+            "`--dynamic-regularisation` needs a patience, but none was given",
         )
         .with_help("give `--patience N`")),
         _ => Ok(()),
     }
 }
 
-/// Writes the configuration of a run. A folder with another run is left alone; the same run must be resumed on purpose.
+/// Writes the configuration of a run. A folder that holds a run is refused unless `--resume` is given and the
+/// configuration is the same.
 pub(super) fn begin<S: Pretrains>(
     options: &PretrainOptions,
     config: &RunOf<S>,

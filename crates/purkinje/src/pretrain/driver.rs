@@ -1,4 +1,4 @@
-//! A run of pre-training, whatever the system.
+//! The driver of pre-training for any system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::registry::Complete;
 use crate::reporter::go_on;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
-/// The folder of a finished model in that of its stage or run.
+/// Folder of the finished model within that of its stage or run.
 const MODEL: &str = "model";
 
 pub(super) fn run<S: Complete>(
@@ -70,7 +70,7 @@ pub(super) fn run<S: Complete>(
         stages.push(done.1);
     }
     let encoder = encoder.ok_or_else(|| {
-        Error::invalid("the settings leave no stage of pre-training; see `--set`")
+        Error::invalid("the settings define no stage of pre-training; change them with `--set`")
     })?;
     let folder = options.out.join(MODEL);
     let model = run.model(&encoder);
@@ -87,17 +87,17 @@ pub(super) fn run<S: Complete>(
     })
 }
 
-/// A network looks for the same shapes at another rate in vain.
+/// Checks the sampling rate: patterns learnt at one rate do not fit another.
 fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
     let (found, preset) = (contract.rate_hz, S::ABOUT.preset);
     match Preprocess::preset(preset) {
         Ok(own) if own.rate_hz != found => Err(Error::invalid(format!(
-            "the recordings would be given to the network at {found} Hz, expected {} Hz for {}",
+            "the network's input would have {found} Hz, expected {} Hz for {}",
             own.rate_hz,
             S::ABOUT.title
         ))
         .with_help(format!(
-            "say how they are to be given with `--preset`, for instance `--preset {preset}`"
+            "choose the preprocessing with `--preset`, for instance `--preset {preset}`"
         ))),
         _ => Ok(()),
     }
@@ -107,7 +107,7 @@ struct Run<'a, S: Complete> {
     options: &'a PretrainOptions,
     config: &'a RunOf<S>,
     rows: Vec<usize>,
-    /// What is validated on; empty if nothing is.
+    /// Records to validate on; empty without validation.
     validation: Vec<usize>,
     contract: Preprocess,
     store: &'a Store,
@@ -117,7 +117,7 @@ struct Run<'a, S: Complete> {
 }
 
 impl<S: Complete> Run<'_, S> {
-    /// One stage of so many, or what is left of it.
+    /// Trains stage `number` of `of`, or what is left of it.
     fn stage(
         &self,
         number: usize,
@@ -202,7 +202,7 @@ impl<S: Complete> Run<'_, S> {
             })
     }
 
-    /// How a model came about: after stage `number` of so many, or so many epochs of it.
+    /// How a model was made, for its card: after stage `number` of `of`, or after `epochs` of that stage.
     fn made(&self, number: usize, of: usize, epochs: Option<usize>) -> String {
         let train = &self.config.train;
         let length = match (train.updates, epochs) {

@@ -1,4 +1,4 @@
-//! The layout of a run's configuration, and how older ones are read.
+//! Reading of configurations, including older layouts.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ use super::config::RunConfig;
 use crate::error::During as _;
 use crate::{Error, Result};
 
-/// A file with a configuration, and the names of all systems.
+/// A configuration file, and the names of all systems.
 pub(super) struct File<'a> {
     pub(super) path: PathBuf,
     pub(super) systems: &'a [&'a str],
 }
 
-/// Reads a configuration; what it leaves out is as in `defaults`.
+/// Reads a configuration; fields it lacks come from `defaults`.
 pub(super) fn read<C, X>(file: &File<'_>, defaults: &RunConfig<C, X>) -> Result<RunConfig<C, X>>
 where
     C: Serialize + DeserializeOwned,
@@ -36,7 +36,7 @@ where
     let found: Table = text.parse().map_err(bad::<toml::de::Error>)?;
     let found = modern(found, &defaults.system, systems)?;
     let mut whole = Table::try_from(defaults).map_err(bad)?;
-    // A file that leaves these out wants none.
+    // Without these fields in the file there is no such setting, whatever the defaults are.
     whole.remove("preprocess");
     whole.remove("quality");
     for (key, value) in found {
@@ -64,11 +64,11 @@ fn bad<E: std::fmt::Display>(error: E) -> Error {
 
 fn other(found: &str, expected: &str) -> Error {
     Error::invalid(format!(
-        "it is for the system `{found}`, expected `{expected}`"
+        "found a configuration of the system `{found}`, expected `{expected}`"
     ))
 }
 
-/// A table that is complete as it stands; one that is not, with the rest from `base`.
+/// Returns a complete table as it is, and fills an incomplete one from `base`.
 fn filled<T: DeserializeOwned>(base: &Table, own: Table) -> Table {
     if own.clone().try_into::<T>().is_ok() {
         return own;
@@ -78,14 +78,14 @@ fn filled<T: DeserializeOwned>(base: &Table, own: Table) -> Table {
     all
 }
 
-/// The same configuration in the layout of today. In the older one there is no `system`, the network stands under the name
-/// of the system, and settings stand beside it.
+/// Converts a configuration to the current layout. The older layout has no `system`: the network is under the name of
+/// the system, and settings are at the top level.
 fn modern(mut found: Table, system: &str, systems: &[&str]) -> Result<Table> {
     const SHARED: [&str; 6] = ["data", "leads", "batch", "quality", "train", "preprocess"];
     let named = systems.iter().find(|name| found.contains_key(**name));
     let name = match named {
         Some(name) if !found.contains_key("system") => *name,
-        // Of today's layout, perhaps without the system.
+        // In the current layout, perhaps without the system.
         _ => return Ok(found),
     };
     if name != system {

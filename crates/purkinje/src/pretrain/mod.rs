@@ -1,8 +1,8 @@
-//! Pre-training: from a store to an encoder, without labels.
+//! Pre-training: trains an encoder on a store without labels.
 //!
-//! There is one driver for all systems. A system gives it [stages](Pretrains::stages), each with its objective, its validation
-//! and whatever it makes on the way ([`Pretrains::stage`]); the driver finds the records, resolves and compares configurations,
-//! trains with checkpoints and validations, saves models, and skips what a run that is resumed has finished.
+//! There is one driver for all systems. A system provides [stages](Pretrains::stages), each with its objective,
+//! validation and intermediate results ([`Pretrains::stage`]). The driver selects the records, resolves and compares
+//! configurations, trains with checkpoints and validations, saves models, and skips what a resumed run has finished.
 
 mod config;
 mod driver;
@@ -29,70 +29,70 @@ use crate::registry::{Complete, Entry};
 use crate::system::System;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
-/// A network's hyper-parameters, and what only the pre-training of its system has.
+/// A network's hyper-parameters and the settings of its system's pre-training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Own<C, X> {
     /// The network.
     pub network: C,
-    /// What only the pre-training has.
+    /// Settings that are specific to the system's pre-training.
     pub settings: X,
 }
 
-/// The same of a system.
+/// [`Own`] for a system.
 pub type OwnOf<S> = Own<<S as System>::Config, <S as Pretrains>::Settings>;
 
-/// The settings of a pre-training that has none beside its network's.
+/// For systems whose pre-training has no settings beside the network's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}
 
-/// How a pre-training is divided.
+/// How pre-training is divided into stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stages {
-    /// Not at all: everything lies in the run's folder.
+    /// One stage, in the run's folder.
     One,
-    /// Into stages of these names, each in a folder of its own.
+    /// Stages with these names, each in a folder of its own.
     Several(Vec<String>),
 }
 
 /// A system that can be pre-trained.
 pub trait Pretrains: System {
-    /// What only its pre-training has, beside the hyper-parameters of the network.
+    /// Settings of its pre-training beside the hyper-parameters of the network.
     type Settings: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// What `--set` takes: parts of its settings and of the network.
+    /// Keys of `--set`: fields of its settings and of the network.
     const PRETRAIN_KEYS: &'static [Key<OwnOf<Self>>] = &[];
 
-    /// Records of one step, where nothing else is said.
+    /// Default records per batch.
     const BATCH: usize = 64;
 
-    /// Its settings for a network, where nothing else is said.
+    /// Default settings for a network.
     fn settings(network: &Self::Config) -> Self::Settings;
 
-    /// How long and how fast a network of a size (by its name) learns in a stage, where nothing else is said.
+    /// Default schedule and optimizer of a stage for a network size, given by name.
     fn training(size: &str) -> TrainConfig;
 
-    /// Checks that settings make sense, alone and with the network.
+    /// Checks the settings, alone and together with the network.
     ///
     /// # Errors
-    /// A sentence that names the setting.
+    /// A message that names the setting.
     fn check_pretraining(own: &OwnOf<Self>) -> Result<(), String> {
         let _ = own;
         Ok(())
     }
 
-    /// What early stopping and dynamic regularisation do where a behaviour is followed.
+    /// The variant of early stopping and dynamic regularisation for paper or released program.
     fn stopping(compat: Compat) -> Behaviour {
         let _ = compat;
         Behaviour::Paper
     }
 
-    /// How recordings of a store are given to the network, where nothing else is said; `stored` is the contract of the store.
+    /// Default preprocessing of the network's input; `stored` is the contract of the store.
     fn contract(stored: &Preprocess) -> Preprocess {
         stored.clone()
     }
 
-    /// Seconds that a recording must have; shorter ones are left out.
+    /// Shortest recording that is used, in seconds.
     fn least_seconds(own: &OwnOf<Self>) -> Option<f64> {
         let _ = own;
         None
@@ -104,11 +104,11 @@ pub trait Pretrains: System {
         Stages::One
     }
 
-    /// The training of stage `number`, counted from 1, on `records` records: that of the run with another seed for each
-    /// stage.
+    /// Training configuration of stage `number` (from 1) on `records` records; by default that of the run, with another
+    /// seed for each stage.
     ///
     /// # Errors
-    /// When it makes no sense.
+    /// When the configuration is invalid for the stage.
     fn stage_training(config: &RunOf<Self>, number: usize, records: usize) -> Result<TrainConfig> {
         let _ = records;
         let mut train = config.train.clone();
@@ -116,7 +116,7 @@ pub trait Pretrains: System {
         Ok(train)
     }
 
-    /// The encoder that stage `number` begins with; `before` is that of the stage before.
+    /// The encoder that stage `number` starts from; `before` is the result of the previous stage.
     fn begin(
         config: &RunOf<Self>,
         number: usize,
@@ -130,8 +130,9 @@ pub trait Pretrains: System {
         }
     }
 
-    /// Does a stage: makes what it needs, and calls [`Stage::learn`] with its objective. `encoder` is what it
-    /// [begins](Pretrains::begin) with. What it makes must be whole or not there, and be found again when the run is resumed.
+    /// Runs a stage: computes what it needs, and calls [`Stage::learn`] with its objective. `encoder` is the one it
+    /// [starts from](Pretrains::begin). Intermediate results must be written atomically, and must be reused when the
+    /// run is resumed.
     ///
     /// # Errors
     /// When data cannot be read, files cannot be written, or training fails.
@@ -142,28 +143,28 @@ pub trait Pretrains: System {
     ) -> Result<Learned>;
 }
 
-/// What became of a stage.
+/// The result of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
     /// Its name; `None` where there is one stage only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its last update; `None` if it made none now.
+    /// Its last update; `None` if this call made none.
     pub last: Option<StepReport>,
 }
 
-/// A pre-trained encoder, and how it came about.
+/// The result of pre-training.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pretrained {
     /// The system, by its name.
     pub system: &'static str,
-    /// Records it learned from.
+    /// Number of training records.
     pub records: usize,
-    /// Numbers in its weights.
+    /// Number of parameters.
     pub parameters: usize,
-    /// Its stages.
+    /// The stages of the run.
     pub stages: Vec<StageResult>,
-    /// Where the model lies.
+    /// Folder of the model.
     pub folder: PathBuf,
     /// The model.
     #[serde(skip)]
@@ -172,11 +173,12 @@ pub struct Pretrained {
 
 /// Pre-trains an encoder of one of these systems and saves it in the folder `model` of the run.
 ///
-/// A run that was stopped goes on where it was when it is resumed, and ends with the same bits on the CPU.
+/// A stopped run continues from its checkpoint when it is resumed, and ends with the same weights, bit for bit on the
+/// CPU.
 ///
 /// # Errors
-/// When options, store and system do not go together, the folder holds another run, or training fails; an error that
-/// [is a stop](Error::is_stop) when `reporter` asked for it.
+/// When options, store and system do not fit together, the folder holds another run, or training fails; an error for
+/// which [`Error::is_stop`] is true when `reporter` requested a stop.
 pub fn pretrain(
     options: &PretrainOptions,
     device: &Device,
@@ -185,7 +187,7 @@ pub fn pretrain(
 ) -> Result<Pretrained> {
     let system = registry.named(&options.system).ok_or_else(|| {
         Error::invalid(format!(
-            "there is no system `{}`: expected one of {}",
+            "unknown system `{}`: expected one of {}",
             options.system,
             registry.names().join(", ")
         ))
@@ -195,10 +197,10 @@ pub fn pretrain(
 
 /// Pre-training of a system as an object.
 pub trait AnyPretrains {
-    /// The settings that only this system has, with their defaults.
+    /// The settings that are specific to this system, with their defaults.
     ///
     /// # Errors
-    /// None, where the smallest size is one.
+    /// When the system's smallest size has no configuration.
     fn pretrain_keys(&self) -> Result<Vec<Described>>;
 
     /// See [`pretrain`].

@@ -1,4 +1,4 @@
-//! What a caller asks of pre-training.
+//! Options of pre-training.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::Given;
 
-/// What a caller asks of pre-training. What is left open comes from [`config`](PretrainOptions::config), from the run that
-/// is resumed, or else from the defaults of the system and size.
+/// Options of pre-training. Absent values come from [`config`](PretrainOptions::config), from the run that is resumed,
+/// or else from the defaults of the system and size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainOptions {
@@ -25,40 +25,40 @@ pub struct PretrainOptions {
     pub config: Option<PathBuf>,
     /// Continue the run in the folder.
     pub resume: bool,
-    /// Size of the network by its name; the smallest if open.
+    /// Size of the network by its name; the smallest if absent.
     pub size: Option<String>,
-    /// Whose behaviour the network follows.
+    /// Whether to follow the paper or the released program.
     pub compat: Option<Compat>,
-    /// Settings of the system.
+    /// Settings that are specific to the system (`--set`).
     pub set: Given,
-    /// Leads to learn from; those of the store or of the contract if open.
+    /// Leads to train on; those of the store or of the contract if absent.
     pub leads: Option<LeadSet>,
-    /// How recordings are given to the network; as the system expects them, or as they are stored, if open.
+    /// Preprocessing of the network's input; if absent, that of the system, or that of the store.
     pub preprocess: Option<Preprocess>,
-    /// Limits on the quality of records, as [`QualityFilter`](purkinje_store::QualityFilter) reads them.
+    /// Limits on signal quality that records must keep, as [`QualityFilter`](purkinje_store::QualityFilter) reads them.
     pub quality: Option<String>,
-    /// Passes over the data, in each stage.
+    /// Epochs in each stage.
     pub epochs: Option<usize>,
-    /// Updates in each stage, instead of passes.
+    /// Updates in each stage, instead of epochs.
     pub updates: Option<usize>,
-    /// Records of one step.
+    /// Records per batch.
     pub batch: Option<usize>,
-    /// Batches whose gradients make one update.
+    /// Batches whose gradients are accumulated for one update.
     pub accumulate: Option<usize>,
     /// Highest learning rate.
     pub lr: Option<f64>,
-    /// How long the learning rate rises.
+    /// Warm-up of the learning rate.
     pub warmup: Option<Span>,
-    /// Seed of every random choice; 0 if open.
+    /// Seed of every random choice; 0 if absent.
     pub seed: Option<u64>,
-    /// Matrix products in bfloat16 where the device has units for it.
+    /// Use bfloat16 matrix products on devices that support them.
     pub mixed_precision: bool,
-    /// Updates between validations on the validation part of the store; none if open.
+    /// Updates between validations on the validation split of the store; no validation if absent.
     pub validate_every: Option<usize>,
     /// Validations without improvement after which a stage stops.
     pub patience: Option<usize>,
-    /// Weight decay and dropout rise at every quarter of the patience.
+    /// Raise weight decay and dropout at every quarter of the patience.
     pub dynamic_regularisation: bool,
-    /// Also keep the model after every so many epochs.
+    /// Also save the model every this many epochs.
     pub keep_every: Option<usize>,
 }

@@ -1,18 +1,18 @@
-//! Which records of a store are learned from, and which are validated on.
+//! Selects the records to train and to validate on.
 
 use purkinje_store::{QualityFilter, Split, Store};
 
 use crate::{Error, Reporter, Result};
 
-/// What records must keep.
+/// Limits that records must keep.
 pub(super) struct Limits<'a> {
-    /// Limits on their quality; none when empty.
+    /// Limits on signal quality; none when empty.
     pub(super) quality: &'a str,
-    /// Seconds they must have.
+    /// Shortest duration, in seconds.
     pub(super) least_seconds: Option<f64>,
 }
 
-/// The training part of a store, or all of it where it has none.
+/// The training split of a store, or all records if it has none.
 pub(super) fn training(
     store: &Store,
     limits: &Limits<'_>,
@@ -26,7 +26,7 @@ pub(super) fn training(
     keep_good(store, &mut rows, limits.quality)?;
     if rows.is_empty() {
         return Err(Error::invalid(format!(
-            "none of the {listed} records for training in `{}` keeps the limits `{}`",
+            "none of the {listed} training records of `{}` keeps the quality limits `{}`; relax them with `--quality`",
             store.dir().display(),
             limits.quality
         )));
@@ -34,7 +34,7 @@ pub(super) fn training(
     keep_long(store, rows, limits, reporter)
 }
 
-/// The validation part of a store.
+/// The validation split of a store.
 pub(super) fn validation(
     store: &Store,
     limits: &Limits<'_>,
@@ -44,7 +44,7 @@ pub(super) fn validation(
     keep_good(store, &mut rows, limits.quality)?;
     if rows.is_empty() {
         return Err(Error::invalid(format!(
-            "`{}` has no records to validate on: prepare it with a validation part, or leave out --validate-every",
+            "`{}` has no records in its validation split: prepare it with one, or leave out `--validate-every`",
             store.dir().display()
         )));
     }
@@ -86,7 +86,7 @@ fn keep_long(
     }
     match rows.is_empty() {
         true => Err(Error::invalid(format!(
-            "`{}` has no record of {seconds} s or more to learn from",
+            "`{}` has no record of at least {seconds} s, which this system needs for training",
             store.dir().display()
         ))),
         false => Ok(rows),

@@ -1,4 +1,4 @@
-//! One stage of pre-training: what it is given, and its training.
+//! One stage of pre-training.
 
 use std::path::PathBuf;
 
@@ -13,13 +13,13 @@ use purkinje_train::{
 use super::{Pretrains, RunOf};
 use crate::{Device, Error, Progress, Reporter, Result};
 
-/// What a stage is given.
+/// The inputs of a stage.
 pub struct Stage<'a, S: Pretrains> {
     /// Its number, from 1.
     pub number: usize,
-    /// Its name; `None` where there is one stage only.
+    /// The name of the stage; `None` where there is one stage only.
     pub name: Option<String>,
-    /// Its folder.
+    /// The folder of the stage.
     pub dir: PathBuf,
     /// The configuration of the run.
     pub config: &'a RunOf<S>,
@@ -27,25 +27,25 @@ pub struct Stage<'a, S: Pretrains> {
     pub train: TrainConfig,
     /// The store.
     pub store: &'a Store,
-    /// Records to learn from.
+    /// Records to train on.
     pub rows: &'a [usize],
-    /// Records to validate on; none if the run does not validate.
+    /// Records to validate on; empty if the run does not validate.
     pub validation: &'a [usize],
-    /// How they are given to the network.
+    /// Preprocessing of the network's input.
     pub contract: &'a Preprocess,
-    /// Where to compute.
+    /// The compute device.
     pub device: &'a Device,
-    /// Who hears of progress and may ask to stop.
+    /// Receives progress and may request a stop.
     pub reporter: &'a dyn Reporter,
     pub(super) keep_every: Option<usize>,
     pub(super) resume: bool,
     pub(super) save: &'a dyn Fn(&Weights, &str, usize) -> Result<()>,
 }
 
-/// Validates weights.
+/// Computes validation loss and metric of weights.
 pub type Validate<'a> = dyn Fn(&Weights) -> Result<Validated, TrainError> + 'a;
 
-/// A stage that has been trained; [`Stage::learn`] makes it.
+/// The result of [`Stage::learn`].
 #[derive(Debug)]
 pub struct Learned {
     pub(super) weights: Weights,
@@ -53,8 +53,8 @@ pub struct Learned {
 }
 
 impl<S: Pretrains> Stage<'_, S> {
-    /// Trains `encoder` by an objective, from the checkpoint in the stage's folder if the run is resumed. `validate` is called
-    /// when the run validates.
+    /// Trains `encoder` on an objective, from the checkpoint in the stage's folder if the run is resumed. `validate` is
+    /// called if the run validates.
     ///
     /// # Errors
     /// As [`train`]; when `reporter` asks to stop, after a checkpoint.
@@ -100,7 +100,7 @@ impl<S: Pretrains> Stage<'_, S> {
         }
     }
 
-    /// Updates in all and in an epoch.
+    /// Number of updates in total and per epoch.
     fn steps(&self) -> (usize, usize) {
         let train = &self.train;
         let per_epoch = self.rows.len() / self.config.batch / train.accumulate.max(1);
@@ -118,7 +118,7 @@ struct Watch<'a, 's, S: Pretrains> {
     bar: Box<dyn Progress>,
     done: usize,
     last: Option<StepReport>,
-    /// What went wrong outside the trainer.
+    /// An error outside the trainer.
     failed: Option<Error>,
 }
 

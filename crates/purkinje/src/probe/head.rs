@@ -1,4 +1,4 @@
-//! Heads that a probe fits on frozen vectors.
+//! Classification heads that a probe fits on frozen vectors.
 
 use burn::tensor::{Device as Backend, Tensor, TensorData};
 use purkinje_eval::probe::{Labelled, Penalty, ProbeOptions as LinearOptions, fit_probe};
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::features::Features;
 use crate::network::values;
-use crate::task::{Part, Task};
+use crate::task::{SplitRows, Task};
 
-/// Inverse penalties of linear heads that are tried on validation data.
+/// Default grid of inverse penalties (C) for linear heads, selected on the validation split.
 pub const PENALTIES: [f64; 5] = [0.001, 0.01, 0.05, 0.1, 1.0];
 
-/// Where heads that are trained step by step begin.
+/// Initial weights of heads that are trained by gradient descent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadStart {
-    /// At a fitted linear head.
+    /// Those of a fitted linear head.
     #[default]
     Linear,
-    /// At random, as the published programs do.
+    /// Random weights, as in the released programs.
     Random,
 }
 
@@ -29,11 +29,11 @@ pub enum HeadStart {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeadOptions {
-    /// Inverse penalties of linear heads, tried on validation data; one value is used as it is.
+    /// Inverse penalties (C) of linear heads, selected on the validation split; a single value is used as it is.
     pub c: Vec<f64>,
-    /// Passes over the training records of heads that are trained step by step.
+    /// Epochs of heads that are trained by gradient descent.
     pub epochs: usize,
-    /// Where those begin.
+    /// Initial weights of those heads.
     pub start: HeadStart,
 }
 
@@ -47,25 +47,25 @@ impl Default for HeadOptions {
     }
 }
 
-/// What a head is fitted to.
+/// The inputs of fitting a head.
 pub struct Fitting<'a> {
     /// Vectors of the records of a store.
     pub features: &'a Features,
     /// Labels, and the validation split on which penalties and epochs are selected.
     pub task: &'a Task,
     /// The training records, which may be a fraction of those of the task.
-    pub train: &'a Part,
-    /// How.
+    pub train: &'a SplitRows,
+    /// Options of the fit.
     pub options: &'a HeadOptions,
     /// Seed of random starts and batches.
     pub seed: u64,
-    /// Where to compute.
+    /// The compute device.
     pub device: &'a Backend,
 }
 
 /// A fitted head.
 pub struct FittedHead {
-    /// Its parameters, under the names of the system.
+    /// Its parameters, under the system's names.
     pub weights: Weights,
     /// How they were selected.
     pub selection: Selection,
@@ -73,14 +73,14 @@ pub struct FittedHead {
 
 /// A head that a probe fits on frozen vectors `[records, vectors, width]`.
 ///
-/// A system names its own in [`About::frozen_heads`](crate::system::About::frozen_heads) and makes them in
-/// [`System::frozen_head`](crate::system::System::frozen_head); a linear head on the mean vector is there for all of
-/// them ([`LinearHead`]).
+/// A system lists its heads in [`About::frozen_heads`](crate::system::About::frozen_heads) and creates them in
+/// [`System::frozen_head`](crate::system::System::frozen_head). Every system has a linear head on the mean vector
+/// ([`LinearHead`]).
 pub trait FrozenHead: Send + Sync {
     /// Fits the head.
     ///
     /// # Errors
-    /// When vectors cannot be read, or the labels allow no fit.
+    /// When vectors cannot be read, or the labels do not allow a fit, for instance with one class only.
     fn fit(&self, to: &Fitting<'_>) -> Result<FittedHead>;
 
     /// Logits `[records, classes]` of vectors `[records, vectors, width]`; `leads` are the standard positions of the leads
@@ -93,8 +93,8 @@ pub trait FrozenHead: Send + Sync {
         ctx: &Context,
     ) -> Tensor<2>;
 
-    /// What each vector adds to the logits, without the constant: `[records, vectors, classes]`; `None` for heads that
-    /// are not affine in their vectors.
+    /// The contribution of each vector to the logits, without the constant: `[records, vectors, classes]`; `None` for
+    /// heads that are not affine in their vectors.
     fn contributions(
         &self,
         vectors: Tensor<3>,
@@ -114,7 +114,7 @@ pub struct LinearHead {
 }
 
 impl LinearHead {
-    /// A linear head whose parameters are called `{prefix}weight` and `{prefix}bias`.
+    /// A linear head with the parameters `{prefix}weight` and `{prefix}bias`.
     pub fn new(prefix: &'static str) -> Self {
         LinearHead { prefix }
     }
@@ -123,7 +123,7 @@ impl LinearHead {
     /// standardisation into it. `x` are those of the training records, `validation` those of the validation split.
     ///
     /// # Errors
-    /// When a vector is not finite or the labels allow no fit.
+    /// When a vector is not finite or the labels do not allow a fit, for instance with one class only.
     pub fn fit_vectors(
         &self,
         weights: &mut Weights,
@@ -179,7 +179,7 @@ impl LinearHead {
 }
 
 impl FrozenHead for LinearHead {
-    /// Of the vectors, the means of the training and validation records are held in memory.
+    /// Only the mean vectors of the training and validation records are held in memory.
     fn fit(&self, to: &Fitting<'_>) -> Result<FittedHead> {
         let x = to.features.means(&to.train.rows)?;
         let v = to.features.means(&to.task.validation.rows)?;
@@ -239,7 +239,7 @@ pub fn logits_of(
     })
 }
 
-/// Vectors of so many records as a tensor `[records, vectors, width]`.
+/// The vectors of `records` records as a tensor `[records, vectors, width]`.
 pub fn tensor(vectors: Vec<f32>, records: usize, of: &Features, device: &Backend) -> Tensor<3> {
     let shape = [records, of.leads().len(), of.width()];
     Tensor::from_data(TensorData::new(vectors, shape), device)

@@ -1,4 +1,5 @@
-//! Heads on a frozen encoder, beside the same encoder with random weights: how good its vectors are.
+//! Probing: evaluates the vectors of a frozen encoder by fitting heads on them, with the same encoder with random
+//! weights as the baseline.
 
 mod head;
 mod reference;
@@ -27,38 +28,38 @@ pub use self::head::{
     tensor,
 };
 
-/// What is probed, and how.
+/// Options of a probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeOptions {
-    /// What results call the model; the folder it was read from if absent.
+    /// Name of the model in results; the folder it was read from if absent.
     pub name: Option<String>,
     /// Label sets of the store.
     pub tasks: Vec<String>,
     /// Fractions of the training labels.
     pub fractions: Vec<f64>,
-    /// How a fraction is drawn.
+    /// How a fraction is sampled.
     pub sampling: FractionMethod,
-    /// Heads by name; the first that the system has if empty.
+    /// Names of the heads; the first of the system if empty.
     pub heads: Vec<String>,
     /// How heads are fitted.
     pub head: HeadOptions,
-    /// Crops of a recording whose vectors are averaged, where the system looks at crops.
+    /// Number of crops of a recording whose vectors are averaged, for systems that crop.
     pub crops: usize,
     /// Seed of fractions, heads and random weights.
     pub seed: u32,
-    /// Leads, if not those of the model.
+    /// Leads to use; those of the model if absent.
     pub leads: Option<LeadSet>,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     pub resamples: usize,
-    /// Limits on the quality of records, as [`QualityFilter`] reads them; none when empty.
+    /// Limits on signal quality that records must keep, as [`QualityFilter`] reads them; none when empty.
     pub quality: String,
-    /// Take a store that was prepared otherwise than the model expects.
+    /// Accept a store that was prepared differently than the model expects.
     pub any_preprocessing: bool,
-    /// Bytes up to which the vectors of each of the two encoders are held in memory; more of them go to disk while the
-    /// probe runs.
+    /// Limit on the bytes of vectors held in memory, for each of the two encoders; beyond it they are kept on disk
+    /// while the probe runs.
     pub memory_limit: u64,
-    /// Folder for those; the temporary one of the system if absent.
+    /// Folder for vectors on disk; the system's temporary folder if absent.
     pub folder: Option<PathBuf>,
 }
 
@@ -83,12 +84,12 @@ impl Default for ProbeOptions {
     }
 }
 
-/// What a probe found; serialises to the `results.json` of a run.
+/// The results of a probe; serialises to the `results.json` of a run.
 #[derive(Clone, Debug)]
 pub struct Probed {
-    /// One table for each task.
+    /// One table of results for each task.
     pub tables: Vec<ResultTable>,
-    /// The heads that were fitted, on the encoder.
+    /// The fitted heads, each on the encoder.
     pub classifiers: Vec<Classifier>,
 }
 
@@ -98,18 +99,18 @@ impl Serialize for Probed {
     }
 }
 
-/// A head that was fitted on an encoder.
+/// An encoder with a fitted head.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     /// The label set.
     pub task: String,
     /// Fraction of the training labels.
     pub fraction: f64,
-    /// The head by name.
+    /// The name of the head.
     pub head: String,
-    /// Encoder, head, thresholds and the mean recording that explanations compare with.
+    /// Encoder, head, thresholds and the mean recording that is the reference of explanations.
     pub model: Model,
-    /// How it came about, in a sentence.
+    /// How it was made, in one sentence, for the model card.
     pub made: String,
 }
 
@@ -133,20 +134,20 @@ impl Probed {
     }
 }
 
-/// A fitted head, its decision thresholds, and how it did.
+/// A fitted head with its decision thresholds and metrics.
 pub struct Evaluated {
-    /// Its parameters, under the names of the system.
+    /// Its parameters, under the system's names.
     pub weights: Weights,
     /// Decision threshold of each class.
     pub thresholds: Vec<f32>,
-    /// Measured on the test split.
+    /// Its metrics on the test split.
     pub result: ModelResult,
 }
 
-/// Fits heads on the frozen vectors of a model and of its twin with random weights.
+/// Fits heads on the frozen vectors of a model, and of the same encoder with random weights as the baseline.
 ///
-/// The vectors of all records of the store are computed once for each of the two, and held in memory or on disk
-/// ([`Features`]).
+/// The vectors of all records of the store are computed once for each of the two encoders, and held in memory or on
+/// disk ([`Features`]).
 ///
 /// # Errors
 /// When the system has no such head, the store does not fit the model or lacks a task, or a stop was requested.
@@ -223,10 +224,10 @@ pub fn probe(
     Ok(found)
 }
 
-/// The limits on quality that a text says; `None` when it is empty.
+/// Parses limits on signal quality; `None` when the text is empty.
 ///
 /// # Errors
-/// When it says something else.
+/// When the text is not a valid quality filter.
 pub(crate) fn quality_filter(text: &str) -> Result<Option<QualityFilter>> {
     if text.is_empty() {
         return Ok(None);
@@ -246,10 +247,10 @@ fn head_names(model: &Model, wanted: &[String]) -> Vec<String> {
     }
 }
 
-/// A head of this name for frozen vectors of the model.
+/// The head with a name for frozen vectors of the model.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where the system has none of this name.
+/// [`Error::Unsupported`] where the system has no such head.
 pub fn frozen_head(model: &Model, name: &str) -> Result<Box<dyn FrozenHead>> {
     let has = |about: &crate::system::About| about.frozen_heads.contains(&name);
     let head = has(model.about())
@@ -258,7 +259,7 @@ pub fn frozen_head(model: &Model, name: &str) -> Result<Box<dyn FrozenHead>> {
     head.ok_or_else(|| {
         model.registry().unsupported(
             format!(
-                "`--head {name}` on frozen vectors ({} takes {})",
+                "`--head {name}` on frozen vectors ({} has {})",
                 model.about().title,
                 model.about().frozen_heads.join(", ")
             ),
@@ -271,24 +272,24 @@ pub fn frozen_head(model: &Model, name: &str) -> Result<Box<dyn FrozenHead>> {
 /// How one head is fitted and evaluated.
 #[derive(Clone, Copy)]
 pub struct Protocol<'a> {
-    /// Its name.
+    /// The name of the head.
     pub head_name: &'a str,
     /// The head.
     pub head: &'a dyn FrozenHead,
     /// Fraction of the training labels.
     pub fraction: LabelFraction,
-    /// How it is fitted.
+    /// Options of the fit.
     pub options: &'a HeadOptions,
-    /// Seed of random starts and batches.
+    /// Seed of random initial weights and of batches.
     pub seed: u64,
-    /// Resamples of the intervals.
+    /// Bootstrap resamples for the intervals.
     pub resamples: usize,
 }
 
 /// Fits a head on features and evaluates it once on the test split.
 ///
 /// # Errors
-/// When vectors cannot be read, or the labels allow no fit.
+/// When vectors cannot be read, or the labels do not allow a fit, for instance with one class only.
 pub fn fit(
     features: &Features,
     task: &Task,
@@ -334,7 +335,7 @@ pub fn fit(
     })
 }
 
-/// Encoder and head as one model, with the mean recording of the records it learned from.
+/// Encoder and head as one model, with the mean of its training records as the reference of explanations.
 fn classifier(
     model: &Model,
     store: &Store,
@@ -359,7 +360,7 @@ fn classifier(
     classifier.with_reference(reference)
 }
 
-/// The same weights on the device of a model.
+/// Copies weights to a device.
 pub(crate) fn on_device(weights: &Weights, device: &Device) -> Weights {
     let mut moved = Weights::default();
     for (name, shape, data) in weights.to_host() {

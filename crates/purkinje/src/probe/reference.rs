@@ -1,4 +1,4 @@
-//! The mean recording of the training records, from features that are at hand.
+//! The reference of explanations, computed from features that are already available.
 
 use purkinje_models::checkpoint::Reference;
 use purkinje_models::layers::Context;
@@ -10,8 +10,8 @@ use crate::model::Model;
 use crate::network::values;
 use crate::{Device, Result};
 
-/// What each lead of the mean recording adds to the logits: heads that are affine in their vectors give it for the mean
-/// vectors. `None` where the vectors are not those of the leads, or the head is not affine.
+/// The contributions of the leads of the mean recording to the logits. For heads that are affine in their vectors they
+/// follow from the mean vectors. `None` where there is not one vector per lead, or the head is not affine.
 ///
 /// # Errors
 /// When vectors cannot be read.
