@@ -1,6 +1,6 @@
 //! `purkinje`: raw 12-lead recordings to representations, diagnoses and reports.
 //!
-//! A thin program over the libraries: each command is a file in `commands/` with its options and what it prints.
+//! A thin layer over the library: each command is a file in `commands/` with its options and its output.
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -29,7 +29,7 @@ use commands::Command;
 
 /// Foundation models for the electrocardiogram: from raw recordings to representations, diagnoses and explanations.
 ///
-/// Results are for research. They are no medical advice and no medical device has made them.
+/// Research use only: Purkinje is not a medical device, and its results are not medical advice.
 #[derive(Debug, Parser)]
 #[command(
     name = "purkinje",
@@ -47,21 +47,22 @@ struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "General options")]
 struct Global {
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say more; twice: say much
+    /// Print more messages; give it twice for debugging output
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Threads to compute with [default: all cores]
+    /// Number of threads [default: all cores]
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
 
-/// Runs the program with the arguments of the command line, the program's own name first, and the systems it knows.
+/// Runs the program with the arguments of the command line, the program's own name first, and the systems in
+/// `registry`.
 ///
-/// It is meant to be the whole of a `main`: it changes settings of the allocator and the thread pool, listens to signals and
-/// writes to the standard streams.
+/// It is meant to be the only call in `main`: it changes settings of the allocator and the thread pool, installs signal
+/// handlers and writes to the standard streams.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> ExitCode {
     system::tune_allocator();
     let cli = match Cli::from_arg_matches(&command(registry).get_matches_from(args)) {
@@ -86,12 +87,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
     }
 }
 
-/// The command line for these systems.
+/// The command line parser for these systems.
 fn command(registry: &Registry) -> clap::Command {
     commands::with_systems(Cli::command(), registry)
 }
 
-/// An error with its causes, each said once: many errors of the libraries quote their cause in their own sentence.
+/// An error with its causes, each printed once: many errors of the libraries quote their cause in their own message.
 fn chain(report: &Report) -> String {
     let mut text = format!("error: {report}\n");
     for cause in report.chain().skip(1) {
@@ -106,8 +107,8 @@ fn chain(report: &Report) -> String {
     text
 }
 
-/// Warnings of the libraries as lines of their own; `PURKINJE_LOG` chooses in the syntax of `tracing` (`debug`,
-/// `purkinje_store=trace`).
+/// Logs warnings of the libraries to standard error, one per line; `PURKINJE_LOG` sets the filter in the syntax of
+/// `tracing` (`debug`, `purkinje_store=trace`).
 fn start_log(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
@@ -126,7 +127,7 @@ fn start_log(global: &Global) {
         .init();
 }
 
-/// `warning: text` and its fields.
+/// Formats log events as `warning: text` with their fields.
 struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once() {
+    fn every_cause_is_printed_once() {
         let io = std::io::Error::other("disk full");
         let report = Err::<(), _>(io)
             .into_diagnostic()

@@ -1,4 +1,4 @@
-//! What the program leaves behind: text on standard output, tables, and files that are whole or not there.
+//! Output: text on standard output, tables, and files written atomically.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -6,20 +6,20 @@ use std::path::Path;
 
 use miette::{Diagnostic, IntoDiagnostic, WrapErr};
 
-/// The reader of standard output has gone (`purkinje ... | head`), which is no failure.
+/// The reader of standard output was closed (`purkinje ... | head`), which is not a failure.
 #[derive(Debug)]
 pub struct ReaderGone;
 
 impl fmt::Display for ReaderGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reader of standard output has gone")
+        f.write_str("the reader of standard output was closed")
     }
 }
 
 impl std::error::Error for ReaderGone {}
 impl Diagnostic for ReaderGone {}
 
-/// An error of the library as the program shows it, with its advice.
+/// An error of the library as a `miette` diagnostic, with its advice.
 #[derive(Debug)]
 struct Shown(purkinje::Error);
 
@@ -42,12 +42,12 @@ impl Diagnostic for Shown {
     }
 }
 
-/// Errors of the library become reports.
+/// Converts errors of the library to reports.
 pub trait Show<T> {
-    /// The same with a report as its error.
+    /// Converts the error to a report.
     ///
     /// # Errors
-    /// Those there were.
+    /// The same as before.
     fn shown(self) -> miette::Result<T>;
 }
 
@@ -60,7 +60,7 @@ impl<T, E: Into<purkinje::Error>> Show<T> for Result<T, E> {
 /// Writes to standard output.
 ///
 /// # Errors
-/// [`ReaderGone`] when nobody reads, which `main` takes as success.
+/// [`ReaderGone`] when the reader was closed, which `run` treats as success.
 pub fn print(text: &str) -> miette::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -83,7 +83,7 @@ pub fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
 /// A value as indented JSON.
 ///
 /// # Errors
-/// When a map has keys that are no strings.
+/// When a map has keys that are not strings.
 pub fn json(value: &impl serde::Serialize) -> miette::Result<String> {
     serde_json::to_string_pretty(value).into_diagnostic()
 }
@@ -98,7 +98,7 @@ pub fn colours_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns of the terminal: as it says, else as `COLUMNS` says, else 100.
+/// Width of the terminal in columns: its own value, else `COLUMNS`, else 100.
 pub fn columns() -> usize {
     crate::system::terminal_columns()
         .or_else(|| std::env::var("COLUMNS").ok()?.parse().ok())
@@ -106,7 +106,7 @@ pub fn columns() -> usize {
         .unwrap_or(100)
 }
 
-/// Writes a whole file, or nothing; its folder is made if need be.
+/// Writes a file atomically; its folder is created if need be.
 ///
 /// # Errors
 /// When the folder or the file cannot be written.
@@ -114,32 +114,32 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> miette::Result<()> {
     purkinje::files::write_file(path, bytes).shown()
 }
 
-/// A table in columns: words to the left, numbers to the right.
+/// A table in columns: text aligned to the left, numbers to the right.
 pub struct Table {
     rows: Vec<Vec<String>>,
     left: usize,
-    words_last: bool,
+    text_last: bool,
 }
 
 impl Table {
-    /// A table with a header line; the first `left` columns hold words.
+    /// A table with a header; the first `left` columns hold text.
     pub fn new<S: Into<String>>(left: usize, header: impl IntoIterator<Item = S>) -> Self {
         Table {
             rows: vec![header.into_iter().map(Into::into).collect()],
             left,
-            words_last: false,
+            text_last: false,
         }
     }
 
-    /// The last column holds words too.
-    pub fn words_last(self) -> Self {
+    /// Aligns the last column to the left, as text.
+    pub fn text_last(self) -> Self {
         Table {
-            words_last: true,
+            text_last: true,
             ..self
         }
     }
 
-    /// Adds a line.
+    /// Adds a row.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
@@ -161,7 +161,7 @@ impl fmt::Display for Table {
                     line.push_str("  ");
                 }
                 let width = widths[column];
-                if column < self.left || (self.words_last && column + 1 == columns) {
+                if column < self.left || (self.text_last && column + 1 == columns) {
                     line += &format!("{cell:<width$}");
                 } else {
                     line += &format!("{cell:>width$}");

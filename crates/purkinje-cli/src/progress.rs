@@ -1,5 +1,5 @@
-//! What a person sees while something takes time: a bar with rate and remaining time on a terminal, a plain line now
-//! and then elsewhere, nothing when asked to be quiet. Everything goes to standard error.
+//! Progress on standard error: a bar with rate and remaining time on a terminal, a plain line every ten seconds
+//! elsewhere, nothing with `--quiet`.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -15,18 +15,18 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 static QUIET: OnceLock<bool> = OnceLock::new();
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Chooses once and for all whether progress and remarks are shown.
+/// Sets, once, whether progress and notes are hidden.
 pub fn set_quiet(quiet: bool) {
     // A second call would come from a second `main`.
     let _ = QUIET.set(quiet);
 }
 
-/// Whether the user asked for silence.
+/// Whether progress and notes are hidden.
 pub fn quiet() -> bool {
     QUIET.get().copied().unwrap_or(false)
 }
 
-/// Says something on standard error, above any bar. Silent when quiet.
+/// Prints a note to standard error, above any bar, unless quiet.
 pub fn note(text: impl fmt::Display) {
     if !quiet() {
         BARS.suspend(|| eprintln!("{text}"));
@@ -38,7 +38,7 @@ pub fn suspended<T>(f: impl FnOnce() -> T) -> T {
     BARS.suspend(f)
 }
 
-/// What the library tells while it works: bars or lines, notes, and whether Ctrl-C was pressed.
+/// The reporter of the program: shows progress and notes, and requests a stop after Ctrl-C.
 pub struct Bars;
 
 impl purkinje::Reporter for Bars {
@@ -55,7 +55,7 @@ impl purkinje::Reporter for Bars {
         for row in &table.rows {
             shown.row(row.iter());
         }
-        // A reader that has gone is found out again at the end.
+        // A closed reader is reported again when the final results are printed.
         let _ = suspended(|| output::print(&format!("{shown}\n")));
     }
 
@@ -82,7 +82,7 @@ impl purkinje::Progress for Progress {
     }
 }
 
-/// Progress of one piece of work.
+/// Progress of one step of work.
 pub struct Progress {
     what: String,
     unit: &'static str,
@@ -105,7 +105,7 @@ struct Lines {
 }
 
 impl Progress {
-    /// `what` is done to `total` `unit`s ("prepare", 21799, "records").
+    /// Progress of the step `what` on `total` `unit`s ("prepare", 21799, "records").
     pub fn new(what: impl Into<String>, total: usize, unit: &'static str) -> Self {
         let what = what.into();
         let total = total as u64;
@@ -133,7 +133,7 @@ impl Progress {
         Progress { what, unit, show }
     }
 
-    /// `done` were done before: they count, but not for the rate.
+    /// `done` units were finished earlier: they count as progress, but not for the rate.
     pub fn resume(&self, done: usize) {
         match &self.show {
             Show::Nothing => {}
@@ -149,7 +149,7 @@ impl Progress {
         }
     }
 
-    /// `more` have been done.
+    /// `more` units were finished.
     pub fn add(&self, more: usize) {
         match &self.show {
             Show::Nothing => {}
@@ -165,7 +165,7 @@ impl Progress {
         }
     }
 
-    /// Something to say beside the numbers ("loss 0.41").
+    /// A message to show beside the progress ("loss 0.41").
     pub fn message(&self, text: impl Into<String>) {
         match &self.show {
             Show::Nothing => {}
@@ -174,7 +174,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub fn finish(&self) {
         match &self.show {
             Show::Nothing => {}

@@ -1,4 +1,4 @@
-//! What only the operating system can do: memory settings, the stop signal, the width of the terminal.
+//! Calls of the operating system: allocator settings, stop signals, the width of the terminal.
 //!
 //! The only module with `unsafe` code.
 
@@ -24,7 +24,8 @@ pub fn tune_allocator() {
     }
 }
 
-/// From now on the first Ctrl-C (or SIGTERM) asks for a stop, see [`stop_requested`]; the second one ends the program.
+/// Installs handlers: the first Ctrl-C (or SIGTERM) requests a stop, see [`stop_requested`]; the second ends the
+/// program.
 pub fn watch_for_stop() {
     #[cfg(unix)]
     for signal in [libc::SIGINT, libc::SIGTERM] {
@@ -45,7 +46,7 @@ pub fn stop_requested() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Columns of the terminal that standard output is, if it is one and says so.
+/// Width in columns of the terminal on standard output, if it is one and states its width.
 pub fn terminal_columns() -> Option<usize> {
     #[cfg(unix)]
     {

@@ -6,7 +6,7 @@ use purkinje::Registry;
 /// Options of `completions`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The shell
+    /// Shell to print completions for
     shell: Shell,
 }
 

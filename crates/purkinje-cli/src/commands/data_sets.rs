@@ -1,4 +1,4 @@
-//! `purkinje data-sets`: what `prepare` knows by name.
+//! `purkinje data-sets`: lists the data sets that `prepare` supports by name.
 
 use miette::IntoDiagnostic;
 use purkinje::datasets::import::{DataSet, ImportOptions, data_set, data_sets, usual_preprocess};
@@ -9,14 +9,14 @@ use crate::output;
 /// Options of `data-sets`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Just this data set
+    /// Show only this data set
     data_set: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Lists them.
+/// Lists the data sets.
 pub fn run(args: Args) -> miette::Result<()> {
     let sets: Vec<&DataSet> = match &args.data_set {
         Some(name) => vec![data_set(name).into_diagnostic()?],
@@ -39,7 +39,7 @@ pub fn run(args: Args) -> miette::Result<()> {
 fn in_words(set: &DataSet) -> miette::Result<String> {
     let usual = usual_preprocess(set.name, &ImportOptions::default()).into_diagnostic()?;
     let mut text = format!(
-        "{}\n  {}\n  prepared as {}: {} Hz, {}\n",
+        "{}\n  {}\n  preset {}: {} Hz, {}\n",
         set.name,
         set.about,
         set.preset,

@@ -1,4 +1,4 @@
-//! `purkinje demo`: the whole way on the recordings inside the program, nothing precomputed.
+//! `purkinje demo`: all steps on the recordings that come with the program, nothing precomputed.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use crate::progress::{Bars, duration};
 /// Arguments of `demo`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Folder for everything the demonstration makes.
+    /// Folder for everything the demonstration writes.
     #[arg(long, default_value = "demo")]
     out: PathBuf,
-    /// Passes of pre-training.
+    /// Epochs of pre-training.
     #[arg(long, default_value_t = 25)]
     epochs: usize,
     /// Seed of every random choice.
@@ -43,7 +43,7 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
         first.map_or(0, |row| row.trained.metrics.records)
     });
     output::print(&format!(
-        "\nRead, prepared, pre-trained, probed and evaluated in {}. {records} test records are few: mind the intervals.\nReport: {}\n",
+        "\nRead, prepared, pre-trained, probed and evaluated in {}. {records} test records are few: see the confidence intervals.\nReport: {}\n",
         duration(found.seconds),
         found.report.display()
     ))

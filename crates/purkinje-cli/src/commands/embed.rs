@@ -1,4 +1,4 @@
-//! `purkinje embed`: vectors of recordings, leads, beats, lead groups or tokens as a table.
+//! `purkinje embed`: writes vectors of recordings, leads, beats, lead groups or tokens as a table.
 
 use std::path::PathBuf;
 
@@ -21,46 +21,48 @@ pub struct Args {
     /// Recordings, folders of recordings, or stores
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// The model: its folder, or that of the run that made it
+    /// Folder of the model, or of the run that made it
     #[arg(long, value_name = "RUN")]
     model: PathBuf,
-    /// The table to write: .parquet, or .npy with its columns beside it in .npy.json
+    /// File to write: .parquet, or .npy with the other columns in .npy.json beside it
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// What gets a vector
+    /// Unit that each vector stands for
     #[arg(long, default_value = "recording")]
     per: Per,
-    /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
+    /// Leads to use, such as I,II,V2 or limb; `present` uses those that each recording has [default: all leads of the
+    /// model]
     #[arg(long, value_name = "LEADS")]
     leads: Option<WantedLeads>,
-    /// Of stores, take only records whose quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// For stores: use only records whose signal quality keeps these limits, such as
+    /// `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Take a store that was prepared otherwise than the model expects
+    /// Accept a store that was prepared differently than the model expects
     #[arg(long)]
     any_preprocessing: bool,
-    /// Recordings that may fail: a percentage or a number
+    /// Largest percentage or number of recordings that may fail
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
-    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in
     #[arg(long, default_value = "cpu")]
     device: Device,
     #[command(flatten)]
     read: ReadArgs,
 }
 
-/// What gets a vector.
+/// Unit that each vector stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Per {
-    /// A recording: the mean of its lead vectors, or of its tokens
+    /// One vector per recording: the mean over its leads, or over its tokens
     Recording,
-    /// A lead
+    /// One vector per lead
     Lead,
-    /// A heartbeat in a lead
+    /// One vector per heartbeat in each lead
     Beat,
-    /// A lead group of the head (limb, augmented, chest, their pairs, all)
+    /// One vector per lead group of the head (limb, augmented, chest, their pairs, all)
     Group,
-    /// A token: a stretch of a lead, or of the border of two
+    /// One vector per token: a stretch of a lead, or across the border of two leads
     Token,
 }
 
@@ -76,7 +78,7 @@ impl From<Per> for Level {
     }
 }
 
-/// Writes the table.
+/// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
     let level = Level::from(args.per);
@@ -131,7 +133,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let vectors = table.rows();
     table.finish().shown()?;
     output::print(&format!(
-        "{}: {} of {} numbers from {}{}\n",
+        "{}: {} of length {} from {}{}\n",
         args.out.display(),
         count(vectors, "vector"),
         model.width(),
@@ -143,7 +145,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     ))
 }
 
-/// The paths that are stores, opened.
+/// Opens those of the paths that are stores.
 fn stores_of(paths: &[PathBuf]) -> miette::Result<Vec<Option<Store>>> {
     let marks = ["store.json", "prepare.journal"];
     let open = |path: &PathBuf| match marks.iter().any(|mark| path.join(mark).is_file()) {

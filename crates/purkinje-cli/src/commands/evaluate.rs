@@ -1,4 +1,4 @@
-//! `purkinje evaluate`: what a classifier is worth on the records of a store, as it is.
+//! `purkinje evaluate`: evaluates a classifier on labelled records of a store.
 
 use std::path::PathBuf;
 
@@ -17,51 +17,51 @@ use crate::progress::Bars;
 /// Arguments of `evaluate`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Folder of a model with a head: fine-tuned here, or imported.
+    /// Folder of a model with a classification head: probed, fine-tuned or imported.
     #[arg(long)]
     model: PathBuf,
     /// Prepared store with labels.
     #[arg(long)]
     data: PathBuf,
-    /// Label set of the store; classes and labels of the model are matched by their names.
+    /// Label set of the store; its classes are matched with the labels of the model by name.
     #[arg(long)]
     task: String,
     /// Split of the store: train, val or test.
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
-    /// Crops of a recording, for models that look at crops [default: 1, the first five seconds; published for HuBERT-ECG: 3
-    /// to 15].
+    /// Number of crops per recording, for models that crop [default: 1, the first five seconds; published for
+    /// HuBERT-ECG: 3 to 15].
     #[arg(long, default_value_t = 1, value_name = "N", hide_default_value = true)]
     crops: usize,
     /// How the probabilities of crops are aggregated: mean or max (published for HuBERT-ECG: max).
     #[arg(long, default_value = "mean", value_parser = super::by_name::<Aggregation>)]
     aggregation: Aggregation,
-    /// Decide at 0.5, as published, and not at the thresholds of the model.
+    /// Use a decision threshold of 0.5, as published, instead of the thresholds of the model.
     #[arg(long)]
     half: bool,
-    /// What is meant, or what the published program does. HuBERT-ECG: crops of a drawn piece of ten seconds, labels of one
-    /// kind count as 0, resamples of records by their labels.
+    /// Follow the paper, or the released program. HuBERT-ECG released: crops of a random ten-second window, classes
+    /// without positives or negatives count as 0, bootstrap resamples stratified by label.
     #[arg(long, default_value = "paper", value_parser = super::by_name::<Compat>)]
     compat: Compat,
     /// Leads to use [default: those of the model].
     #[arg(long)]
     leads: Option<LeadSet>,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
-    /// Seed of resamples and crops [default: 0; where a published program is followed, its own].
+    /// Seed of resamples and crops [default: 0; with --compat released that of the program, if it has one].
     #[arg(long)]
     seed: Option<u64>,
-    /// Where to compute.
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// File for the metrics, as JSON.
+    /// File to write the metrics to, as JSON.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose signal quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Take a store that was prepared otherwise than the model expects.
+    /// Accept a store that was prepared differently than the model expects.
     #[arg(long)]
     any_preprocessing: bool,
 }
@@ -104,7 +104,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     output::print(&text)?;
     match &args.out {
         Some(out) => {
-            // By way of a value: single-precision numbers are written with all digits, as results always were.
+            // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
             let found = serde_json::to_value(&found).into_diagnostic()?;
             output::write_file(out, output::json(&found)?.as_bytes())
         }

@@ -1,4 +1,4 @@
-//! `purkinje export-checkpoint`: weights under the names of the published PyTorch program.
+//! `purkinje export-checkpoint`: writes weights under the parameter names of the original PyTorch program.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,16 @@ use crate::output::{self, Show as _, count};
 /// Options of `export-checkpoint`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The model: its folder, or that of the run that made it
+    /// Folder of the model, or of the run that made it
     #[arg(long, value_name = "RUN")]
     model: PathBuf,
-    /// The file to write; `safetensors.torch.load_file` gives what `load_state_dict` of the published program takes
+    /// File to write; `safetensors.torch.load_file` reads it into a state dict for `load_state_dict` of the original
+    /// program
     #[arg(short, long, value_name = "FILE.safetensors")]
     out: PathBuf,
 }
 
-/// Exports.
+/// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &Device::cpu(), registry).shown()?;
     let exported = model.export(&args.out).shown()?;

@@ -1,4 +1,5 @@
-//! `purkinje finetune`: everything, or chosen parts, of encoder and head learn from labels; by published recipes, too.
+//! `purkinje finetune`: trains encoder and head, or selected parameters of them, on labels; optionally by a published
+//! recipe.
 
 use std::path::PathBuf;
 
@@ -22,16 +23,16 @@ use crate::progress::Bars;
 /// defaults of the system.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Run or model folder to start from; with --scratch only its sizes are used.
+    /// Folder of the model, or of the run that made it, to start from; with --scratch only its configuration is used.
     #[arg(long, required_unless_present = "scratch")]
     model: Option<PathBuf>,
     /// Start from random weights.
     #[arg(long)]
     scratch: bool,
-    /// System to train, with --scratch and no --model [default: the first with published runs].
+    /// System to train, with --scratch and without --model [default: the first with published recipes].
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     system: Option<String>,
-    /// Its size, with --scratch and no --model [default: tiny].
+    /// Size of the network, with --scratch and without --model [default: the smallest].
     #[arg(long, value_name = "SIZE", conflicts_with = "model")]
     size: Option<String>,
     /// Prepared store with labels and splits.
@@ -46,73 +47,73 @@ pub struct Args {
     /// TOML file with any of the fields of a run's own config.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A setting that belongs to the system, by its key (listed below); may be repeated.
+    /// A setting of the system (listed below); may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Do as a published run: ptbxl-super, ptbxl-sub, ptbxl-form, ptbxl-rhythm, cpsc, georgia, sami-trop, ... of HuBERT-ECG
-    /// (a wrong name lists all). With --scratch the published run from random weights.
+    /// Follow a published recipe: ptbxl-super, ptbxl-sub, ptbxl-form, ptbxl-rhythm, cpsc, georgia, sami-trop, ... of
+    /// HuBERT-ECG (an unknown name lists all). With --scratch: its variant for random weights.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
-    /// Size the recipe was published for: small, base or large [default: that of the model].
+    /// Model size the recipe was published for: small, base or large [default: that of the model].
     #[arg(long, value_name = "SIZE", requires = "recipe")]
     recipe_size: Option<String>,
-    /// What is meant, or what the published program does, around the network [default: paper].
+    /// Follow the paper or the released program in training and evaluation [default: paper].
     #[arg(long, value_parser = super::by_name::<Compat>)]
     compat: Option<Compat>,
     /// Classification head; CLEAR: hug or linear; HuBERT-ECG: linear, mlp or label-embedding [default: the first].
     #[arg(long, value_name = "HEAD")]
     head: Option<String>,
-    /// What learns: all, linear (the head), parts of parameter names separated by commas; CLEAR: moe (HUG and last layer);
-    /// HuBERT-ECG: last-N (N layers and the head) [default: all].
+    /// Parameters to train: all, linear (the head), or substrings of parameter names separated by commas; CLEAR: moe
+    /// (HUG and last layer); HuBERT-ECG: last-N (the last N layers and the head) [default: all].
     #[arg(long)]
     trainable: Option<String>,
-    /// Positive labels weigh by their rarity in the loss.
+    /// Weight positive labels in the loss by the ratio of negatives to positives among the training records.
     #[arg(long)]
     class_weights: bool,
     /// Fraction of the training labels [default: 1].
     #[arg(long)]
     fraction: Option<f64>,
-    /// How a fraction is drawn: random or stratified [default: random].
+    /// How the fraction is sampled: random or stratified [default: random].
     #[arg(long, value_parser = super::by_name::<FractionMethod>)]
     sampling: Option<FractionMethod>,
-    /// Passes over the training records [default: 20].
+    /// Epochs [default: 20].
     #[arg(long)]
     epochs: Option<usize>,
-    /// Updates, instead of passes.
+    /// Updates, instead of epochs.
     #[arg(long, conflicts_with = "epochs")]
     updates: Option<usize>,
-    /// Fraction of the updates during which the learning rate rises [default: a tenth; 0.08 for HuBERT-ECG].
+    /// Warm-up of the learning rate, as a fraction of the updates [default: 0.1; 0.08 for HuBERT-ECG].
     #[arg(long, value_name = "FRACTION")]
     warmup: Option<f64>,
     /// Peak learning rate [default: 5e-4 for CLEAR, whose published heads use 5e-3; 1e-4 for HuBERT-ECG, published 1e-5].
     #[arg(long)]
     lr: Option<f64>,
-    /// Records of one step [default: 64].
+    /// Batch size, in records [default: 64].
     #[arg(long)]
     batch: Option<usize>,
-    /// Batches whose gradients make one update [default: 1].
+    /// Batches whose gradients are accumulated for one update [default: 1].
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
     /// Updates between validations [default: an epoch].
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
-    /// Validations without improvement of loss or AUROC after which training stops [default: it does not].
+    /// Stop after this many validations without improvement of loss or AUROC [default: no early stopping].
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// Weight decay and dropout rise while validation does not improve.
+    /// Raise weight decay and dropout while validation does not improve; needs --patience.
     #[arg(long)]
     dynamic_regularisation: bool,
-    /// Crops of a recording that is evaluated, for models that look at crops [default: 1, the first five seconds].
+    /// Number of crops per recording in evaluation, for models that crop [default: 1, the first five seconds].
     #[arg(long, value_name = "N")]
     crops: Option<usize>,
     /// How the probabilities of crops are aggregated: mean or max [default: mean, or as the recipe says].
     #[arg(long, value_parser = super::by_name::<Aggregation>)]
     aggregation: Option<Aggregation>,
-    /// Decide at 0.5, as published, and not where F1 is best on validation.
+    /// Use a decision threshold of 0.5, as published, instead of the one with the best F1 on validation.
     #[arg(long)]
     half: bool,
-    /// What the result stands beside: trained (the same from random weights, trained alike) or probe (a linear probe on
-    /// random weights: far cheaper; with --scratch always).
+    /// Baseline of the result: trained (the same network trained from random weights) or probe (a linear probe on
+    /// random weights, far cheaper; always used with --scratch).
     #[arg(long, default_value = "trained", value_parser = super::by_name::<Baseline>)]
     baseline: Baseline,
     /// Seed of every random choice [default: 0].
@@ -121,19 +122,19 @@ pub struct Args {
     /// Leads to use [default: those of the model].
     #[arg(long)]
     leads: Option<LeadSet>,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
-    /// Where to compute.
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in.
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// Continue from the run's checkpoint.
+    /// Continue the stopped run in --out from its checkpoint.
     #[arg(long)]
     resume: bool,
-    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose signal quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Take a store that was prepared otherwise than the model expects.
+    /// Accept a store that was prepared differently than the model expects.
     #[arg(long)]
     any_preprocessing: bool,
 }
@@ -188,7 +189,7 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
 }
 
 impl Args {
-    /// Puts what was given on the command line among the fields of the configuration.
+    /// Adds the options of the command line to the fields of the configuration.
     fn add_to(&self, changes: &mut Table) -> Result<()> {
         let flag = |given: bool| given.then_some(true);
         let fraction = |warmup| Table::from_iter([("fraction".to_owned(), Value::Float(warmup))]);
@@ -241,7 +242,7 @@ impl Args {
     }
 }
 
-/// A value of the command line as configurations write it.
+/// The TOML value of an option.
 fn field(value: Option<impl Serialize>) -> Result<Option<Value>> {
     let value = value.map(Value::try_from).transpose();
     value.map_err(|error| miette!("{error}"))

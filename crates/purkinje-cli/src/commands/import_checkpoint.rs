@@ -1,4 +1,4 @@
-//! `purkinje import-checkpoint`: a published checkpoint to a model folder.
+//! `purkinje import-checkpoint`: converts a published checkpoint to a model folder.
 
 use std::path::{Path, PathBuf};
 
@@ -13,30 +13,32 @@ use crate::output::{self, Show as _};
 /// Options of `import-checkpoint`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The system, if it is not to be detected, and the checkpoint: a folder as Hugging Face has it (config.json with
-    /// model.safetensors or pytorch_model.bin), or a file: .pth, .pt or .bin of PyTorch, or .safetensors
+    /// The checkpoint, and before it the system if it is not to be detected. The checkpoint is a Hugging Face folder
+    /// (config.json with model.safetensors or pytorch_model.bin) or a file: .pth, .pt or .bin of PyTorch, or
+    /// .safetensors
     #[arg(required = true, num_args = 1..=2, value_names = ["SYSTEM", "FILE"])]
     checkpoint: Vec<PathBuf>,
     /// The model folder to write
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Attention heads of the encoder [default: those of the configuration, or of the published size]
+    /// Attention heads of the encoder [default: from the configuration, or from the published size]
     #[arg(long, value_name = "N")]
     heads: Option<usize>,
-    /// Attention heads of the decoder [default: likewise]
+    /// Attention heads of the decoder [default: the same]
     #[arg(long, value_name = "N")]
     decoder_heads: Option<usize>,
-    /// Whose behaviour the model follows: released gives the published numbers, paper what the authors wrote
+    /// Behaviour of the model: `released` reproduces the published results, `paper` follows the paper where the program
+    /// differs from it
     #[arg(long, default_value = "released", value_parser = super::by_name::<Compat>)]
     compat: Compat,
     /// Preprocessing of the recordings it was trained on [default: that of the published models]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
-    /// What the outputs mean: labels.json, a text file with a name a line, STORE:TASK, or a published order by its name
-    /// (`superdiagnostic`, or the data set a model was tuned on)
+    /// Names of the outputs: a labels.json, a text file with one name per line, STORE:TASK, or a published order
+    /// (`superdiagnostic`, or the data set the model was fine-tuned on)
     #[arg(long, value_name = "LABELS")]
     labels: Option<String>,
-    /// A setting of the system, see below; may be repeated
+    /// A setting of the system (listed below); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
 }
@@ -56,7 +58,7 @@ pub fn with_systems(command: Command, registry: &Registry) -> Command {
     command.after_help(format!("Systems:\n\n{}", systems.join("\n\n")))
 }
 
-/// Imports.
+/// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let (system, file) = match args.checkpoint.as_slice() {
         [system, file] => (Some(system.to_string_lossy().into_owned()), file.as_path()),

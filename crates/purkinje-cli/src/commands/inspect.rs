@@ -1,4 +1,4 @@
-//! `purkinje inspect`: what is in a recording, and what a model would see of it.
+//! `purkinje inspect`: shows what is in a recording, and what a model would be given of it.
 
 use std::path::PathBuf;
 
@@ -30,16 +30,16 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Just these leads, in this order: I,II,V2 or limb
+    /// Read only these leads, in this order, such as I,II,V2 or limb
     #[arg(long, value_name = "LEADS")]
     leads: Option<LeadSet>,
-    /// Look at the recording from this second on
+    /// Start at this second of the recording
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = super::seconds)]
     start: f64,
-    /// The preprocessing of the model whose view is shown
+    /// Preset of preprocessing for the model's input
     #[arg(long, value_name = "NAME", default_value = "clear", value_parser = super::preset)]
     preset: Preprocess,
-    /// Draw what the model sees instead of what was recorded
+    /// Draw the model's input instead of the original recording
     #[arg(long)]
     as_model: bool,
     /// Do not draw in the terminal
@@ -49,7 +49,7 @@ pub struct Args {
     read: ReadArgs,
 }
 
-/// Looks at one recording.
+/// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
     let leads = match &args.leads {
         Some(leads) => LeadChoice::Named(leads.clone()),
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             let message = error.to_string();
             if message.contains("from the caller") {
                 miette::miette!(
-                    help = "say it with --input-rate, --input-leads or --input-unit",
+                    help = "give it with `--input-rate`, `--input-leads` or `--input-unit`",
                     "{message}"
                 )
             } else {
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         })?;
     if args.start >= recording.duration_s() {
         bail!(
-            "`{}` ends at {:.1} s: `--start {}` leaves nothing to look at",
+            "`{}` ends at {:.1} s, but `--start` is {}; choose an earlier start",
             args.record.display(),
             recording.duration_s(),
             args.start
@@ -86,12 +86,12 @@ pub fn run(args: Args) -> miette::Result<()> {
         let contract = args.preset.clone().with_leads(leads);
         View::of(&recording, &contract, args.start)
     });
-    let sight = Sight::new(&recording, &view, &args);
+    let drawing = Drawing::new(&recording, &view, &args);
     if let Some(path) = &args.svg {
-        output::write_file(path, sight.paper(&args).to_string().as_bytes())?;
+        output::write_file(path, drawing.paper(&args).to_string().as_bytes())?;
     }
     if let Some(path) = &args.png {
-        let png = raster::png(&sight.paper(&args), raster::CRISP_DPI)
+        let png = raster::png(&drawing.paper(&args), raster::CRISP_DPI)
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot draw `{}`", path.display()))?;
         output::write_file(path, &png)?;
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let mut text = words(&recording, &quality, &measures, &view);
     if !args.no_plot {
         text += "\n";
-        text += &sight.terminal(&args);
+        text += &drawing.terminal(&args);
     }
     for path in args.svg.iter().chain(&args.png) {
         text += &format!("\nwrote {}", path.display());
@@ -110,15 +110,15 @@ pub fn run(args: Args) -> miette::Result<()> {
     output::print(&(text.trim_end().to_owned() + "\n"))
 }
 
-/// What is drawn, with its marks in samples of it.
-struct Sight {
+/// The recording to draw, with its marks in samples.
+struct Drawing {
     recording: Recording,
     r_peaks: Vec<usize>,
     tokens: Vec<(usize, usize, usize)>,
     filter: Option<String>,
 }
 
-impl Sight {
+impl Drawing {
     fn new(recording: &Recording, view: &Result<View, String>, args: &Args) -> Self {
         let drawn = match view {
             Ok(view) if args.as_model => view.recording(recording),
@@ -126,7 +126,7 @@ impl Sight {
         };
         let sample = |time_s: f64| (time_s * drawn.rate_hz).round() as usize;
         let beats = view.as_ref().map_or(&[][..], |view| &view.beats);
-        Sight {
+        Drawing {
             r_peaks: beats.iter().map(|beat| sample(beat.peak_s)).collect(),
             tokens: beats
                 .iter()
@@ -179,7 +179,7 @@ impl Sight {
         let first = (args.start * rate_hz).round() as usize;
         let end = (first + (WINDOW_S * rate_hz).round() as usize).min(self.recording.len());
         let borders = border_line(&self.tokens, first, end, columns - GUTTER);
-        // The time axis is the last line; the borders belong between it and the trace.
+        // The time axis is the last line; the borders go between it and the trace.
         let axis = drawn.trim_end().rfind('\n').map_or(0, |at| at + 1);
         format!(
             "{}{:<GUTTER$}{borders}\n{}",
@@ -240,7 +240,7 @@ fn words(
                 printable(lead.name())
             );
         }
-        _ => text += "heart rate: not measured, no lead without gaps shows two R-peaks\n",
+        _ => text += "heart rate: not measured (no lead without gaps has two R-peaks)\n",
     }
     text += &known(recording);
     if let Some(residual) = quality.einthoven_residual_mv {
@@ -248,7 +248,7 @@ fn words(
     }
     if !matches!(measures.limb_leads, LimbLeads::Unknown | LimbLeads::AsNamed) {
         text += &format!(
-            "limb leads: {} by the relations between them\n",
+            "limb leads: {} (found from the relations between them)\n",
             measures.limb_leads.name().replace('_', " ")
         );
     }
@@ -284,7 +284,7 @@ fn words(
     text += &table.to_string();
     text.push('\n');
     match view {
-        Err(reason) => text += &format!("A model would refuse it: {reason}\n"),
+        Err(reason) => text += &format!("A model cannot use it: {reason}\n"),
         Ok(view) => text += &view_in_words(view),
     }
     let comments = &recording.source.comments;
@@ -297,7 +297,7 @@ fn words(
     text
 }
 
-/// What the file says besides samples.
+/// Patient, labels, report and annotations in the file.
 fn known(recording: &Recording) -> String {
     let mut text = String::new();
     let age = recording.age.map(|age| format!("{age} years"));
@@ -323,12 +323,12 @@ fn known(recording: &Recording) -> String {
 
 fn view_in_words(view: &View) -> String {
     let mut text = format!(
-        "a model sees {} at {} Hz ({}){}\n",
+        "model input: {} at {} Hz ({}){}\n",
         output::count(view.contract.leads.len(), "lead"),
         view.contract.rate_hz,
         view.contract.in_words(),
         if view.start_s > 0.0 {
-            format!(", from {} s on", view.start_s)
+            format!(", starting at {} s", view.start_s)
         } else {
             String::new()
         }
@@ -341,11 +341,11 @@ fn view_in_words(view: &View) -> String {
         );
     }
     if view.tokens.is_none() {
-        return text + "  its largest sample is exactly 0: nothing to cut into heartbeats\n";
+        return text + "  no heartbeats: the largest sample is exactly 0\n";
     }
     let how = match &view.found_in {
-        Some(lead) => format!("found in lead {lead}"),
-        None => "none found, evenly spaced positions stand in".to_owned(),
+        Some(lead) => format!("detected in lead {lead}"),
+        None => "none detected, evenly spaced positions instead".to_owned(),
     };
     text += &format!(
         "  {} ({how}): {} s\n",
@@ -365,7 +365,7 @@ fn view_in_words(view: &View) -> String {
     let cut = view.beats.iter().filter(|b| b.token_s.is_none()).count();
     if cut > 0 {
         text += &format!(
-            "  {} after the fifteenth of each lead have no token\n",
+            "  {} after the fifteenth have no token\n",
             output::count(cut, "heartbeat")
         );
     }
@@ -445,7 +445,7 @@ fn millivolts(value: f32) -> String {
     }
 }
 
-/// Zero is what one hopes for: it should not catch the eye.
+/// A count; zero is shown as `-`, so that findings stand out.
 fn number(n: usize) -> String {
     if n == 0 {
         "-".to_owned()

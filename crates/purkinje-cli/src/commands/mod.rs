@@ -1,4 +1,4 @@
-//! The commands: one file each, with its options and what it prints.
+//! The commands: one file each, with its options and its output.
 
 mod completions;
 mod data_sets;
@@ -28,41 +28,41 @@ use purkinje::train::Span;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what is in a recording and what a model would see of it
+    /// Show what is in a recording, its quality, and the input a model would get
     Inspect(inspect::Args),
-    /// Turn a folder of recordings, or a published data set, into a store
+    /// Preprocess a folder of recordings, or a published data set, into a store
     Prepare(prepare::Args),
-    /// List the data sets that `prepare` knows, with their splits and options
+    /// List the data sets that `prepare` supports, with their splits and options
     DataSets(data_sets::Args),
-    /// Describe a store, verify it, look for leakage, draw a report, merge or export it
+    /// Describe, verify, merge or export a store, check it for leakage, or write a report
     Store(store::Args),
     /// Pre-train an encoder on a store without labels
     Pretrain(pretrain::Args),
-    /// Evaluate an encoder: fit classification heads on its frozen vectors
+    /// Evaluate an encoder by fitting classification heads on its frozen vectors
     Probe(probe::Args),
-    /// Train a classifier on labelled recordings
+    /// Fine-tune a classifier on labelled recordings
     Finetune(Box<finetune::Args>),
     /// Evaluate a classifier on labelled recordings
     Evaluate(evaluate::Args),
-    /// Write vectors of recordings, leads, beats, lead groups or tokens
+    /// Write vectors (embeddings) of recordings, leads, beats, lead groups or tokens
     Embed(embed::Args),
-    /// Predict the labels of recordings with probabilities, and explain them
+    /// Predict labels of recordings with probabilities, and explain them
     Predict(predict::Args),
-    /// Turn a published checkpoint into a model folder
+    /// Convert a published checkpoint to a model folder
     ImportCheckpoint(import_checkpoint::Args),
-    /// Write the weights of a model under the names of the published PyTorch program
+    /// Write the weights of a model under the parameter names of the original PyTorch program
     ExportCheckpoint(export_checkpoint::Args),
-    /// Run the whole way once on a small data set inside the program
+    /// Run all steps, from recordings to classifiers, on a small data set that comes with the program
     Demo(demo::Args),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions(completions::Args),
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     pub fn run(self, registry: &Registry) -> miette::Result<()> {
         match self {
             Command::Inspect(args) => inspect::run(args),
@@ -83,7 +83,7 @@ impl Command {
     }
 }
 
-/// The command line with what depends on the systems there are.
+/// Adds the parts of the command line that depend on the systems.
 pub fn with_systems(command: clap::Command, registry: &Registry) -> clap::Command {
     command
         .mut_subcommand("pretrain", |own| pretrain::with_systems(own, registry))
@@ -95,7 +95,7 @@ pub fn with_systems(command: clap::Command, registry: &Registry) -> clap::Comman
         })
 }
 
-/// A setting of a system with its value.
+/// A setting of a system with its value: `KEY=VALUE`.
 #[derive(Clone, Debug)]
 pub struct Assignment(String, String);
 
@@ -118,10 +118,10 @@ impl From<Assignment> for (String, String) {
     }
 }
 
-/// Keys with their defaults, for a help text.
+/// The settings of a system with their defaults, for a help text.
 pub fn keys_help(keys: &[Described]) -> String {
     if keys.is_empty() {
-        return "It has no settings of its own.".to_owned();
+        return "This system has no settings of its own.".to_owned();
     }
     let mut text = "Settings (--set KEY=VALUE):".to_owned();
     for Described { key, default, help } in keys {
@@ -130,10 +130,12 @@ pub fn keys_help(keys: &[Described]) -> String {
     text
 }
 
-/// A length of time in a run: `500` updates, `2e` passes over the data, `8%` of all updates.
+/// A length of training: `500` updates, `2e` epochs, `8%` of all updates.
 pub fn span(text: &str) -> Result<Span, String> {
-    let expected =
-        || "expected updates (500), passes over the data (2e) or a fraction (8%)".to_owned();
+    let expected = || {
+        "expected a number of updates (500), epochs (2e) or a percentage of all updates (8%)"
+            .to_owned()
+    };
     let text = text.trim();
     if let Some(percent) = text.strip_suffix('%') {
         return match percent.trim().parse::<f64>() {
@@ -148,7 +150,7 @@ pub fn span(text: &str) -> Result<Span, String> {
     .map_err(|_| expected())
 }
 
-/// What a bare array or table does not say about itself.
+/// What files of plain arrays or tables do not state.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Reading arrays and tables (.npy, .npz, .csv, .parquet, .mat, .h5)")]
 pub struct ReadArgs {
@@ -164,7 +166,7 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
-    /// These, and which signals become leads.
+    /// Options for reading; `leads` chooses the signals that become leads.
     pub fn options(&self, leads: LeadChoice) -> OpenOptions {
         OpenOptions {
             leads,
@@ -180,26 +182,26 @@ fn unit(text: &str) -> Result<Unit, String> {
     text.parse::<Unit>().map_err(|error| error.to_string())
 }
 
-/// A moment of a recording.
+/// Parses a time in a recording, in seconds.
 pub fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
-        _ => Err("expected seconds, 0 or more".to_owned()),
+        _ => Err("expected a number of seconds, 0 or more".to_owned()),
     }
 }
 
-/// A preprocessing by its name.
+/// Parses the name of a preset of preprocessing.
 pub fn preset(name: &str) -> Result<Preprocess, String> {
     Preprocess::preset(name).map_err(|error| error.to_string())
 }
 
-/// A choice by the name that configurations give it.
+/// Parses a choice by its name in configurations.
 pub fn by_name<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
     T::deserialize(text).map_err(|error| error.to_string())
 }
 
-/// What a value says, nothing where there is none.
+/// The text of a value; empty if absent.
 pub fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
@@ -212,11 +214,11 @@ pub fn last_part(path: &Path) -> String {
     })
 }
 
-/// `5%` or a number of records.
+/// Parses a limit on failures: `5%` or a number of records.
 pub fn failure_limit(text: &str) -> Result<purkinje::store::FailureLimit, String> {
     use purkinje::store::FailureLimit;
     let wrong =
-        || format!("`{text}` is no limit: expected a share (5%) or a number of records (20)");
+        || format!("found `{text}`, expected a percentage (5%) or a number of records (20)");
     match text.trim().strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => {
@@ -232,7 +234,7 @@ pub fn failure_limit(text: &str) -> Result<purkinje::store::FailureLimit, String
     }
 }
 
-/// Says which recordings could not be used, and whether that is too many.
+/// Notes the recordings that could not be used.
 ///
 /// # Errors
 /// When more failed than `allowed`.
@@ -252,7 +254,7 @@ pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Re
     }
 }
 
-/// How many of `records` may fail.
+/// The number of `records` that may fail.
 pub fn allowed(limit: purkinje::store::FailureLimit, records: usize) -> usize {
     match limit {
         purkinje::store::FailureLimit::Count(count) => count,
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_shares_or_numbers() {
+    fn limits_are_percentages_or_numbers() {
         assert_eq!(failure_limit("5%"), Ok(FailureLimit::Share(0.05)));
         assert_eq!(failure_limit("20"), Ok(FailureLimit::Count(20)));
         for wrong in ["-1", "101%", "x", "0.05"] {

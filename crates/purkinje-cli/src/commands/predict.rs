@@ -1,4 +1,4 @@
-//! `purkinje predict`: labels of recordings with probabilities, and why.
+//! `purkinje predict`: predicts labels of recordings with probabilities, and explains them.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,22 +24,22 @@ pub struct Args {
     /// Recordings, or folders of recordings
     #[arg(required = true, value_name = "RECORD")]
     records: Vec<PathBuf>,
-    /// The model: its folder, or that of the run that made it
+    /// Folder of the model, or of the run that made it
     #[arg(long, value_name = "RUN")]
     model: PathBuf,
     /// Write JSON to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print a table for people instead of JSON
+    /// Print a table instead of JSON
     #[arg(long)]
     table: bool,
-    /// Draw which leads and beats speak for and against a label, one picture each, into this folder
+    /// Write pictures to this folder that show which leads and beats speak for and against a label
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     /// Explain this label; may be repeated [default: the most probable]
     #[arg(long, value_name = "LABEL", requires = "explain")]
     class: Vec<String>,
-    /// Explain so many of the most probable labels
+    /// Explain this many of the most probable labels
     #[arg(
         long,
         value_name = "N",
@@ -48,7 +48,7 @@ pub struct Args {
         default_value_t = 3
     )]
     top: usize,
-    /// Crops of a recording, spread evenly, for models that look at crops [default: 1, the first]
+    /// Number of crops per recording, spread evenly, for models that crop [default: 1, the first five seconds]
     #[arg(
         long,
         value_name = "N",
@@ -60,17 +60,18 @@ pub struct Args {
     /// How the probabilities of crops are aggregated: mean or max
     #[arg(long, default_value = "mean", value_parser = super::by_name::<Aggregation>)]
     aggregation: Aggregation,
-    /// Leads to use: I,II,V2 or limb; `present`: those each recording has [default: all of the model]
+    /// Leads to use, such as I,II,V2 or limb; `present` uses those that each recording has [default: all leads of the
+    /// model]
     #[arg(long, value_name = "LEADS")]
     leads: Option<WantedLeads>,
-    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in
     #[arg(long, default_value = "cpu")]
     device: Device,
     #[command(flatten)]
     read: ReadArgs,
 }
 
-/// Predicts.
+/// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
     let labels = model.labelled().shown()?.clone();
@@ -133,7 +134,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     super::report(&failures, records, 0)
 }
 
-/// A line of the table: the recording and its probabilities, those above their threshold with a star.
+/// A row of the table: the recording and its probabilities, with a star at or above the threshold.
 fn cells(one: &Prediction) -> Vec<String> {
     let probabilities = one.labels.iter().map(|label| {
         let star = match label.present {
@@ -149,11 +150,11 @@ fn cells(one: &Prediction) -> Vec<String> {
 }
 
 fn table(labels: &Labels, rows: &[Vec<String>]) -> String {
-    // Many labels do not fit side by side: one line each then.
+    // With more labels than this, each is on a line of its own.
     const MOST_COLUMNS: usize = 12;
     let names: Vec<String> = labels.classes.iter().map(|c| printable(&c.name)).collect();
     let stars = match labels.classes.iter().all(|class| class.threshold.is_none()) {
-        true => "No thresholds were chosen for this model.",
+        true => "This model has no thresholds.",
         false => "* at or above the threshold of the label.",
     };
     let note = format!("{stars} Research use only, not a medical device.\n");
@@ -174,7 +175,7 @@ fn table(labels: &Labels, rows: &[Vec<String>]) -> String {
     text + &note
 }
 
-/// Pictures of explanations, each with a name of its own.
+/// Writes pictures of explanations under unique names.
 #[derive(Default)]
 struct Pictures {
     names: HashSet<String>,
@@ -185,7 +186,7 @@ impl Pictures {
     fn draw(&mut self, one: &Prediction, class: usize, dir: &Path) -> miette::Result<PathBuf> {
         let explanation = one
             .explanation(class)
-            .ok_or_else(|| miette!("`{}` was not explained", one.id))?;
+            .ok_or_else(|| miette!("`{}`: the prediction has no explanation", one.id))?;
         let stem = self.name(&format!("{}-{}", one.id, explanation.label));
         let svg = explanation.svg().shown()?;
         output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
@@ -194,7 +195,7 @@ impl Pictures {
         Ok(path)
     }
 
-    /// A file name that no other picture of this run has.
+    /// A file name that is unique in this run.
     fn name(&mut self, wanted: &str) -> String {
         let plain: String = wanted
             .chars()

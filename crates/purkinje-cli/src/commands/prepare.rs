@@ -1,4 +1,4 @@
-//! `purkinje prepare`: recordings to a store.
+//! `purkinje prepare`: preprocesses recordings into a store.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -19,22 +19,20 @@ use crate::output::{self, Table, count, printable};
 use crate::progress::{self, Progress};
 use crate::system;
 
-/// Failures whose reasons are printed; the table of outcomes has them all.
+/// Number of failures whose reasons are printed; the table of outcomes has all.
 const REASONS_SHOWN: usize = 5;
 
-/// Shortest secret that keeps patients apart without naming them.
+/// Shortest secret accepted for hashing patient identifiers.
 const MIN_SALT_BYTES: usize = 16;
 
 /// Options of `prepare`.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "`purkinje data-sets` lists the data sets with their divisions and options."
-)]
+#[command(after_help = "`purkinje data-sets` lists the data sets with their splits and options.")]
 pub struct Args {
-    /// A data set by its name, or `folder` for recordings of your own
+    /// Name of a data set, or `folder` for your own recordings
     #[arg(value_name = "DATA_SET", value_parser = data_set_names(), hide_possible_values = true)]
     data_set: String,
-    /// The folder, as downloaded
+    /// Folder of the data set, as downloaded
     path: PathBuf,
     #[command(flatten)]
     source: SourceArgs,
@@ -50,79 +48,83 @@ fn data_set_names() -> PossibleValuesParser {
     )
 }
 
-/// What can be chosen about a source.
+/// Options of the data set.
 #[derive(clap::Args, Debug)]
-#[command(next_help_heading = "What is taken from the data set")]
+#[command(next_help_heading = "Options of the data set")]
 struct SourceArgs {
-    /// Which of the published sampling rates is read (ptb-xl: 100 or 500)
+    /// Which of the published sampling rates to read (ptb-xl: 100 or 500)
     #[arg(long, value_name = "HZ")]
     rate: Option<u32>,
-    /// A published division into train, val and test, by its name
+    /// Name of a published split into train, val and test
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Leave out records whose report has fewer words (mimic-iv-ecg)
+    /// mimic-iv-ecg: leave out records whose report has fewer words
     #[arg(long, value_name = "N")]
     min_report_words: Option<usize>,
-    /// ptb-xl: count only statements of at least this likelihood in percent [default: count all, as the benchmarks do]
+    /// ptb-xl: use only statements of at least this likelihood in percent [default: use all, as the benchmarks do]
     #[arg(long, value_name = "PERCENT")]
     min_likelihood: Option<f32>,
-    /// Keep the zeros around tracings that are stored in arrays of one length
+    /// code-15, code-test, sami-trop: keep the zero padding of tracings that are stored in arrays of one length
     #[arg(long)]
     keep_padding: bool,
-    /// code-15, sami-trop: years within which a death counts in the label set `death-2y`, which is called by them [default: 2]
+    /// code-15, sami-trop: horizon in years of the label of death, which also names its label set (`death-2y`)
+    /// [default: 2]
     #[arg(long, value_name = "YEARS")]
     horizon_years: Option<f32>,
     /// folder: a table of labels, patients, splits or reports, CSV or Parquet with a column `id` or `path`
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// folder: a column of the table that is not called as usual, such as `patient=MRN`; id, path, labels, class, patient, split, fold, report, value
+    /// folder: name of a column of the table, such as `patient=MRN`; meanings are id, path, labels, class, patient,
+    /// split, fold, report, value
     #[arg(long, value_name = "MEANING=COLUMN", requires = "table", value_parser = column)]
     column: Vec<(String, String)>,
-    /// folder: name of the label set that the table makes
+    /// folder: name of the label set made from the table
     #[arg(long, value_name = "NAME", default_value = "labels")]
     task: String,
-    /// folder: a file with a secret; patients named in DICOM, EDF and XML files are kept apart by hashes with it, and otherwise dropped
+    /// folder: a file with a secret; patients named in DICOM, EDF and XML files are told apart by salted hashes, and
+    /// without it their names are dropped
     #[arg(long, value_name = "FILE")]
     patient_salt: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
-#[command(next_help_heading = "What is made of it")]
+#[command(next_help_heading = "Options of the store")]
 struct Common {
-    /// The store: a folder to make, or to continue
+    /// Folder of the store to write, or to continue
     #[arg(short, long, value_name = "STORE")]
     out: PathBuf,
-    /// How recordings are preprocessed, by name [default: that of the data set, see `purkinje data-sets`]
+    /// Preset of preprocessing [default: that of the data set, see `purkinje data-sets`]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
-    /// How recordings are preprocessed: a preprocess.json, of a model for instance
+    /// Preprocessing as a preprocess.json file, for instance that of a model
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     contract: Option<PathBuf>,
     /// Store only these leads, in this order
     #[arg(long, value_name = "LEADS")]
     leads: Option<LeadSet>,
-    /// Divide into train, val and test by patient, even where the source says otherwise
+    /// Split into train, val and test by patient, even where the data set has its own split
     #[arg(long, conflicts_with = "split")]
     resplit: bool,
-    /// Seed of the division by patient
+    /// Seed of the split by patient
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     split_seed: u64,
-    /// Fraction of the patients for validation
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    /// Fraction of the patients for the validation split
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
     val_share: f64,
-    /// Fraction of the patients for test
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    /// Fraction of the patients for the test split
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
     test_share: f64,
-    /// Records that may fail: a percentage or a number
+    /// Largest percentage or number of records that may fail
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
-    /// Skip recordings whose quality measures exceed these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv says which and why
+    /// Skip recordings whose signal quality does not keep these limits, such as
+    /// `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv lists them with reasons
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Prepare only part I of N, for several processes or machines; `purkinje store merge` merges the parts
+    /// Prepare only part I of N, to use several processes or machines; `purkinje store merge` merges the parts
     #[arg(long, value_name = "I/N", value_parser = part)]
     shard: Option<(usize, usize)>,
-    /// Replace a store that is there
+    /// Replace an existing store
     #[arg(long)]
     overwrite: bool,
 }
@@ -139,7 +141,7 @@ fn column(text: &str) -> Result<(String, String), String> {
 
 /// `i/n`, from 1.
 fn part(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("`{text}` is no part: expected I/N with I from 1 to N, such as 2/8");
+    let wrong = || format!("found `{text}`, expected I/N with I from 1 to N, such as 2/8");
     let (number, of) = text.split_once('/').ok_or_else(wrong)?;
     match (number.trim().parse(), of.trim().parse()) {
         (Ok(number), Ok(of)) if (1..=of).contains(&number) => Ok((number, of)),
@@ -147,7 +149,7 @@ fn part(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
-/// Prepares a store, or continues to.
+/// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
     let options = args.source.options()?;
     let importer = importer(&args.data_set, args.path.clone(), &options).into_diagnostic()?;
@@ -178,7 +180,7 @@ impl SourceArgs {
     }
 }
 
-/// The columns of a table by what they mean.
+/// The columns of a table by meaning.
 fn columns(named: &[(String, String)]) -> miette::Result<TableColumns> {
     let mut columns = TableColumns::default();
     for (meaning, column) in named {
@@ -200,20 +202,20 @@ fn columns(named: &[(String, String)]) -> miette::Result<TableColumns> {
             }
             _ => {
                 return Err(miette!(
-                    "`--column {meaning}={column}`: `{meaning}` is no meaning of a column; expected id, path, labels, class, patient, split, fold, report or value"
+                    "`--column {meaning}={column}`: unknown meaning `{meaning}`, expected id, path, labels, class, patient, split, fold, report or value"
                 ));
             }
         };
         if one.replace(column.clone()).is_some() {
             return Err(miette!(
-                "`--column` names two columns for `{meaning}`; name one"
+                "`--column` names two columns for `{meaning}`, expected one"
             ));
         }
     }
     Ok(columns)
 }
 
-/// The secret in a file, without the blanks around it.
+/// The secret in a file, without surrounding whitespace.
 fn read_salt(path: &Path) -> miette::Result<String> {
     let salt = std::fs::read_to_string(path)
         .into_diagnostic()
@@ -221,7 +223,7 @@ fn read_salt(path: &Path) -> miette::Result<String> {
     let salt = salt.trim();
     if salt.len() < MIN_SALT_BYTES {
         return Err(miette!(
-            "the salt in `{}` has {} characters, expected at least {MIN_SALT_BYTES}: a short one can be guessed, and the patients with it",
+            "the salt in `{}` has {} characters, expected at least {MIN_SALT_BYTES}, so that patients cannot be found by guessing it; use a longer secret",
             path.display(),
             salt.len()
         ));
@@ -276,14 +278,15 @@ fn make(
             }
             Err(error).into_diagnostic()
         }
-        Err(error @ StoreError::OtherStore { .. }) => {
-            Err(miette!(help = "`--overwrite` replaces it", "{error}"))
-        }
+        Err(error @ StoreError::OtherStore { .. }) => Err(miette!(
+            help = "replace it with `--overwrite`, or choose another `--out`",
+            "{error}"
+        )),
         Err(error) => Err(error).into_diagnostic(),
     }
 }
 
-/// The command line as it is kept with the store: the same for every part.
+/// The command line recorded in the store, without `--shard`, so that it is the same for every part.
 fn command(args: impl Iterator<Item = String>) -> String {
     let mut kept = Vec::new();
     let mut args = args.peekable();
@@ -303,10 +306,10 @@ fn read_contract(path: &Path) -> miette::Result<Preprocess> {
         .wrap_err_with(|| format!("cannot read the preprocessing `{}`", path.display()))?;
     Preprocess::from_json(&text)
         .into_diagnostic()
-        .wrap_err_with(|| format!("`{}` is not a preprocessing contract", path.display()))
+        .wrap_err_with(|| format!("`{}` does not describe preprocessing", path.display()))
 }
 
-/// Shows how the preparation goes.
+/// Shows the progress of preparation.
 #[derive(Default)]
 struct Watch {
     progress: OnceLock<Progress>,
@@ -327,7 +330,7 @@ impl purkinje::store::Progress for Watch {
             .get_or_init(|| Progress::new("prepare", total, "records"));
         if done > 0 {
             progress::note(format_args!(
-                "continuing: {done} of {total} records were done before"
+                "continuing: {done} of {total} records are already done"
             ));
             progress.resume(done);
         }
@@ -348,7 +351,7 @@ fn part_in_words(common: &Common, summary: &Summary) -> String {
     let (number, of) = common.shard.unwrap_or((1, 1));
     let outcomes = summary.info.outcomes;
     format!(
-        "{}: part {number} of {of} is complete: {} stored, {} skipped, {} failed, {} without a file\nwhen all parts are: purkinje store merge {} --out STORE\n",
+        "{}: part {number} of {of} is complete: {} stored, {} skipped, {} failed, {} without a file\nwhen all parts are complete, run: purkinje store merge {} OTHER_PARTS --out STORE\n",
         common.out.display(),
         outcomes.ok,
         outcomes.skipped,
@@ -370,12 +373,12 @@ fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
         info.rate_hz,
         info.preprocess.in_words(),
         if summary.resumed_at == outcomes.total() {
-            "; it was complete already"
+            "; it was already complete"
         } else {
             ""
         }
     );
-    text += &parts(&store)?.to_string();
+    text += &split_table(&store)?.to_string();
     text += &format!(
         "\nof {}: {} stored, {} skipped, {} failed, {} without a file\n",
         count(outcomes.total(), "record"),
@@ -388,21 +391,21 @@ fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
         text += &format!("  {line}\n");
     }
     text += &format!(
-        "what became of each: {}\n",
+        "outcome of each record: {}\n",
         out.join(OUTCOMES_FILE).display()
     );
     Ok(text)
 }
 
-/// Records of every split, in all and with labels of each task.
-pub(super) fn parts(store: &Store) -> miette::Result<Table> {
+/// Number of records in every split, in total and with labels of each task.
+pub(super) fn split_table(store: &Store) -> miette::Result<Table> {
     let splits: Vec<Split> = Split::ALL
         .into_iter()
         .filter(|split| store.info().splits.get(split).is_some_and(|&n| n > 0))
         .collect();
     let names = splits.iter().map(|split| split.name().to_owned());
     let header = ["", "classes"].map(str::to_owned).into_iter();
-    let mut table = Table::new(1, header.chain(names).chain(["in all".to_owned()]));
+    let mut table = Table::new(1, header.chain(names).chain(["total".to_owned()]));
     let mut line = |name: &str, classes: String, counts: Vec<usize>| {
         let all = counts.iter().sum::<usize>();
         let cells = counts.iter().chain([&all]).map(usize::to_string);
@@ -481,7 +484,11 @@ mod tests {
                 .unwrap_err()
                 .contains("two columns")
         );
-        assert!(named(&["colour=red"]).unwrap_err().contains("no meaning"));
+        assert!(
+            named(&["colour=red"])
+                .unwrap_err()
+                .contains("unknown meaning")
+        );
         assert!(column("patient").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `purkinje pretrain`: from a store to an encoder.
+//! `purkinje pretrain`: trains an encoder on a store without labels.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use super::{Assignment, keys_help, span};
 use crate::output::{self, Show as _};
 use crate::progress::Bars;
 
-/// Arguments of `pretrain`: a subcommand for each system there is, all with the same options.
+/// Arguments of `pretrain`: a subcommand for each system, all with the same options.
 #[derive(Debug)]
 pub struct Args {
     system: String,
@@ -30,70 +30,71 @@ struct Options {
     /// Prepared store
     #[arg(long, value_name = "STORE")]
     data: PathBuf,
-    /// Folder of the run: models, logs, checkpoints
+    /// Folder of the run, for models, logs and checkpoints
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Continue the run in the folder: what is finished is kept
+    /// Continue the stopped run in --out from its checkpoint
     #[arg(long)]
     resume: bool,
     /// TOML file with any of the fields of a run's own config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Size of the network; see below
+    /// Size of the network (listed below)
     #[arg(long)]
     size: Option<String>,
     /// Follow the paper or the released program [default: paper]
     #[arg(long, value_parser = super::by_name::<Compat>)]
     compat: Option<Compat>,
-    /// A setting of the system, see below; may be repeated
+    /// A setting of the system (listed below); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
-    /// Leads to use, for instance `I,II,V2`, `limb` or `12`
+    /// Leads to use, such as I,II,V2, limb or 12
     #[arg(long)]
     leads: Option<LeadSet>,
-    /// How recordings are given to the network, by name: from one store of `raw-500`, for instance
+    /// Preset of preprocessing for the network's input, if it is not that of the store; a store of preset `raw-500`
+    /// serves several
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
-    /// Leave out records whose quality does not keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose signal quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Passes over the data, in each stage
+    /// Epochs in each stage
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Updates in each stage, instead of passes
+    /// Updates in each stage, instead of epochs
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     updates: Option<usize>,
-    /// Records of one step
+    /// Batch size, in records
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Batches whose gradients make one update
+    /// Batches whose gradients are accumulated for one update
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
-    /// Highest learning rate
+    /// Peak learning rate
     #[arg(long)]
     lr: Option<f64>,
-    /// How long the learning rate rises: updates (`500`), passes over the data (`2e`) or a fraction of all updates (`8%`)
+    /// Warm-up of the learning rate: updates (`500`), epochs (`2e`) or a percentage of all updates (`8%`)
     #[arg(long, value_name = "LENGTH", value_parser = span)]
     warmup: Option<Span>,
     /// Seed of every random choice [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Updates between validations on the validation split of the store [default: none]
+    /// Updates between validations on the validation split of the store [default: no validation]
     #[arg(long, value_name = "N")]
     validate_every: Option<usize>,
-    /// Validations without improvement after which a stage stops
+    /// Stop a stage after this many validations without improvement
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
-    /// Weight decay and dropout rise at every quarter of the patience
+    /// Raise weight decay and dropout at every quarter of the patience
     #[arg(long, requires = "patience")]
     dynamic_regularisation: bool,
-    /// Also keep the model after every N epochs, in `model-epoch-N`
+    /// Also save the model every N epochs, in `model-epoch-N`
     #[arg(long, value_name = "N")]
     keep_every: Option<usize>,
-    /// Matrix products in bfloat16 where the device has units for it
+    /// Use bfloat16 matrix products on devices that support them
     #[arg(long)]
     mixed_precision: bool,
-    /// Where to compute: cpu; cuda, cuda:1, vulkan, metal, webgpu or rocm where built in
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in
     #[arg(long, default_value = "cpu")]
     device: Device,
 }

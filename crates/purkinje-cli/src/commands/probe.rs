@@ -1,4 +1,4 @@
-//! `purkinje probe`: heads on a frozen encoder, beside the same encoder with random weights.
+//! `purkinje probe`: fits heads on a frozen encoder, with the same encoder with random weights as the baseline.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::progress::Bars;
 /// Arguments of `probe`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Run or model folder.
+    /// Folder of the model, or of the run that made it.
     #[arg(long)]
     model: PathBuf,
     /// Prepared store with labels and splits.
@@ -26,22 +26,22 @@ pub struct Args {
     /// Fractions of the training labels.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     fraction: Vec<f64>,
-    /// How a fraction is drawn: random or stratified.
+    /// How a fraction is sampled: random or stratified.
     #[arg(long, default_value = "random", value_parser = super::by_name::<FractionMethod>)]
     sampling: FractionMethod,
     /// Classification heads: linear; CLEAR also hug; or both [default: linear].
     #[arg(long, value_delimiter = ',')]
     head: Vec<String>,
-    /// Inverse penalties of the linear head; several are tried on validation data.
+    /// Inverse penalties (C) of the linear head; of several, the best on the validation split is used.
     #[arg(long, value_delimiter = ',', default_values_t = PENALTIES)]
     c: Vec<f64>,
-    /// HuBERT-ECG: the vector of a recording is the mean over so many crops of five seconds, spread evenly.
+    /// HuBERT-ECG: average the vectors over this many crops of five seconds, spread evenly over the recording.
     #[arg(long, default_value_t = 1, value_name = "N")]
     crops: usize,
     /// Epochs of the HUG head.
     #[arg(long, default_value_t = 50)]
     epochs: usize,
-    /// Where the HUG head begins: linear (at the linear probe on the lead groups) or random (as published).
+    /// Initial weights of the HUG head: linear (those of a linear probe on the lead groups) or random (as published).
     #[arg(long, default_value = "linear", value_parser = super::by_name::<HeadStart>)]
     hug_start: HeadStart,
     /// Seed of fractions, heads and random weights.
@@ -50,26 +50,26 @@ pub struct Args {
     /// Leads to use [default: those of the model].
     #[arg(long)]
     leads: Option<LeadSet>,
-    /// Resamples of the 95 % intervals.
+    /// Bootstrap resamples for the 95 % intervals.
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
-    /// Where to compute.
+    /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in.
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Folder for results.json, the tables and one classifier for each task, fraction and head.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Use only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Use only records whose signal quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Take a store that was prepared otherwise than the model expects, as the published protocol does (filtered MIMIC-IV
-    /// for pre-training, raw PTB-XL for probing).
+    /// Accept a store that was prepared differently than the model expects, as in the published protocol (filtered
+    /// MIMIC-IV for pre-training, raw PTB-XL for probing).
     #[arg(long)]
     any_preprocessing: bool,
-    /// Memory for the vectors of all records, in MiB; more of them go to disk while the command runs.
+    /// Memory for the vectors of all records, in MiB; beyond it they are kept on disk while the command runs.
     #[arg(long, default_value_t = 2048, value_name = "MIB")]
     memory: u64,
-    /// Also print every class.
+    /// Also print the metrics of every class.
     #[arg(long)]
     per_class: bool,
 }

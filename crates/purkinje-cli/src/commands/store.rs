@@ -1,4 +1,4 @@
-//! `purkinje store`: what a store holds, whether it is intact, and what it shares with others.
+//! `purkinje store`: describes, verifies, compares, merges and exports stores.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use miette::{IntoDiagnostic, miette};
 use purkinje::store::leakage::{RecordRef, SignalPair, leakage};
 use purkinje::store::{QualityFilter, Split, Store, merge};
 
-use super::prepare::parts;
+use super::prepare::split_table;
 use super::store_export;
 use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress;
@@ -23,59 +23,60 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Say what a store holds and how it was made
+    /// Describe the contents of a store and how it was made
     Info {
         /// The store
         store: PathBuf,
         /// Count the classes of this label set in every split
         #[arg(long, value_name = "TASK")]
         labels: Option<String>,
-        /// Count the records that keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`, and what the others lack
+        /// Count the records whose signal quality keeps these limits, such as
+        /// `flat=0,missing=10%,limb=ok,noise_mv=0.05`, and the reasons of the others
         #[arg(long, value_name = "FILTER", conflicts_with = "labels")]
         quality: Option<QualityFilter>,
         /// Print store.json
         #[arg(long, conflicts_with_all = ["labels", "quality"])]
         json: bool,
     },
-    /// Compare every byte with the checksums of store.json
+    /// Verify every byte of a store against the checksums of store.json
     Verify {
         /// The store
         store: PathBuf,
     },
-    /// Look for patients and recordings in more than one split, and for recordings that several stores share
+    /// Find leakage: patients and recordings in more than one split, and recordings that several stores have in common
     Leakage {
-        /// The stores; one is compared with itself
+        /// The stores; a single one is compared with itself
         #[arg(required = true)]
         stores: Vec<PathBuf>,
-        /// Write every finding as JSON
+        /// File to write all findings to, as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Findings of each kind that are printed
+        /// Number of findings of each kind to print
         #[arg(long, value_name = "N", default_value_t = 10)]
         show: usize,
     },
-    /// Draw what a store holds: an HTML page with charts of patients, labels and quality, and example recordings
+    /// Write an HTML report on a store, with charts of patients, labels and quality, and example recordings
     Report {
         /// The store
         store: PathBuf,
-        /// The page
+        /// File to write
         #[arg(short, long, value_name = "FILE", default_value = "report.html")]
         out: PathBuf,
     },
-    /// Write a store in the layout of one of the original programs, so that it runs on the same data
+    /// Export a store in the layout of one of the original programs, so that it can run on the same data
     Export(store_export::Args),
-    /// Merge the parts that `prepare --shard` made; the store is the same, byte for byte, as if one process had made it
+    /// Merge the parts made by `prepare --shard`; the store is byte for byte the one that a single process makes
     Merge {
         /// The folders with the parts
         #[arg(required = true)]
         parts: Vec<PathBuf>,
-        /// The store: a folder to make, or one of the folders with parts
+        /// Folder of the store to write, or one of the folders with parts
         #[arg(short, long, value_name = "STORE")]
         out: PathBuf,
     },
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
     match args.action {
         Action::Info {
@@ -114,7 +115,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             store.verify().into_diagnostic()?;
             let bytes: u64 = store.info().shards.iter().map(|shard| shard.bytes).sum();
             output::print(&format!(
-                "{} is intact: {} in {}, {:.1} MB, every checksum as written ({})\n",
+                "{} is intact: {} in {}, {:.1} MB, all checksums match ({})\n",
                 store.dir().display(),
                 count(store.len(), "record"),
                 count(store.info().shards.len(), "shard"),
@@ -125,7 +126,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
 }
 
-/// Fails when something is found, so that a script notices.
+/// Compares stores; fails when leakage is found, so that scripts notice.
 fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Result<()> {
     let stores = places
         .iter()
@@ -164,7 +165,7 @@ fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Resu
         format!("{}: {}{rest}", printable(&leak.patient), records.join(", "))
     });
     finding(
-        "patients in more than one part",
+        "patients in more than one split",
         report.patients.count,
         patients.collect(),
     );
@@ -180,12 +181,12 @@ fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Resu
         pairs.iter().take(show).map(line).collect()
     };
     finding(
-        "identical recordings across parts or stores",
+        "identical recordings across splits or stores",
         report.identical.count,
         pairs(&report.identical.listed, false),
     );
     finding(
-        "recordings that are the same but for rate, filter, unit or length",
+        "recordings that differ only in sampling rate, filter, unit or length",
         report.similar.count,
         pairs(&report.similar.listed, true),
     );
@@ -200,9 +201,8 @@ fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Resu
         return Ok(());
     }
     Err(miette!(
-        help =
-            "leave these records out of one side, or say beside every result that they were shared",
-        "what is tested was seen in training, or could have been"
+        help = "remove these records from one side, or report with every result that they were in both",
+        "leakage found: test records may have been used in training"
     ))
 }
 
@@ -229,11 +229,11 @@ fn info(store: &Store) -> miette::Result<String> {
         printable(&info.made_by.source),
         printable(&info.made_by.command)
     );
-    text += &parts(store)?.to_string();
+    text += &split_table(store)?.to_string();
     Ok(text)
 }
 
-/// Records of every split that keep the limits, and what the others were left out for.
+/// Number of records in every split that keep the limits, and the reasons of the others.
 fn kept(store: &Store, quality: &QualityFilter) -> String {
     let mut parts = BTreeMap::<Split, [usize; 2]>::new();
     let mut reasons = BTreeMap::<&str, usize>::new();
@@ -245,7 +245,7 @@ fn kept(store: &Store, quality: &QualityFilter) -> String {
             Err(below) => *reasons.entry(below.measure).or_default() += 1,
         }
     }
-    let mut table = Table::new(1, ["", "kept", "left out", "in all"].map(str::to_owned));
+    let mut table = Table::new(1, ["", "kept", "left out", "total"].map(str::to_owned));
     let mut line = |name: &str, [kept, all]: [usize; 2]| {
         let counts = [kept, all - kept, all].map(|count| count.to_string());
         table.row([name.to_owned()].into_iter().chain(counts));
@@ -256,10 +256,10 @@ fn kept(store: &Store, quality: &QualityFilter) -> String {
     let all = parts
         .values()
         .fold([0, 0], |a, b| [a[0] + b[0], a[1] + b[1]]);
-    line("in all", all);
+    line("total", all);
     let mut text = format!("{quality}\n\n{table}");
     for (measure, count) in reasons {
-        text += &format!("left out for {measure}: {count}\n");
+        text += &format!("left out because of {measure}: {count}\n");
     }
     text
 }
@@ -285,9 +285,9 @@ fn classes(store: &Store, task: &str) -> miette::Result<String> {
         ["class".to_owned()]
             .into_iter()
             .chain(names)
-            .chain(["in all", "meaning"].map(str::to_owned)),
+            .chain(["total", "meaning"].map(str::to_owned)),
     )
-    .words_last();
+    .text_last();
     for (at, class) in store.info().label_sets[set].classes.iter().enumerate() {
         let all: usize = counts.iter().map(|split| split[at]).sum();
         let meaning = class.description.as_deref().unwrap_or_default();

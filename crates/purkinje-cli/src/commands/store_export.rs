@@ -1,4 +1,4 @@
-//! `purkinje store export`: a store in the layout of one of the original programs.
+//! `purkinje store export`: writes a store in the layout of one of the original programs.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -15,37 +15,37 @@ use crate::system;
 /// Options of `store export`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-clear-hug   a folder a task: {train,val,test}_data.npy [n,180,96], _data_in_chans, _data_in_times, _data_mask_pad [n,180], _labels
+clear-hug   one folder per task: {train,val,test}_data.npy [n,180,96], _data_in_chans, _data_in_times, _data_mask_pad [n,180], _labels
 hubert-ecg  recordings/NAME.npy [12,samples] at 500 Hz, and TASK_{train,val,test}.csv
 d-beta      processed_data/NAME.mat (feats [12,5000], curr_sample_rate, text), and train.tsv, valid.tsv, test.tsv
 deri        train.npy, val.npy int16 [n,12,5000], and train.csv, val.csv (total_report)
 merl        the same as mimic_ecg_train.npy, mimic_ecg_val.npy
 
-A store of `--preset raw-500` serves all of them if its recordings came at 500 Hz.")]
+A store prepared with `--preset raw-500` can be exported to all layouts if its recordings were sampled at 500 Hz.")]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// How the program wants its data: clear-hug, hubert-ecg, d-beta, deri or merl
+    /// Program whose layout to write: clear-hug, hubert-ecg, d-beta, deri or merl
     #[arg(long, value_name = "NAME")]
     layout: Layout,
-    /// The folder to make
+    /// Folder to write
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Label sets to export [default: all]
     #[arg(long, value_name = "TASK", value_delimiter = ',')]
     task: Vec<String>,
-    /// How recordings are preprocessed, by name [default: as the program does it for this data set]
+    /// Preset of preprocessing [default: that of the program for this data set]
     #[arg(long, value_name = "NAME", value_parser = super::preset)]
     preset: Option<Preprocess>,
-    /// Export only records whose quality measures keep these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
+    /// Export only records whose signal quality keeps these limits, such as `flat=0,missing=10%,limb=ok,noise_mv=0.05`
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
-    /// Replace an export that is there
+    /// Replace an existing export
     #[arg(long)]
     overwrite: bool,
 }
 
-/// Writes it.
+/// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
     let store = Store::open(&args.store).into_diagnostic()?;
     let options = ExportOptions {
@@ -92,7 +92,7 @@ fn in_words(exported: &Exported, out: &std::path::Path) -> String {
     }
     for (task, [mean, deviation]) in &exported.standardised {
         text += &format!(
-            "{}: standardised by mean {mean:.6} mV, deviation {deviation:.6} mV\n",
+            "{}: standardised with mean {mean:.6} mV, standard deviation {deviation:.6} mV\n",
             printable(task)
         );
     }

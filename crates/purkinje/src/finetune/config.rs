@@ -66,7 +66,8 @@ pub struct FinetuneConfig {
     /// Which parameters are trained: `all`, `linear` (the head), another name the system defines, or substrings of
     /// parameter names.
     pub trainable: String,
-    /// Whether the loss weights classes by their inverse frequency.
+    /// Whether the loss weights positive labels by the ratio of negatives to positives, or mutually exclusive classes
+    /// by their inverse frequency.
     pub class_weights: bool,
     /// Whether a single label is trained as two mutually exclusive classes.
     pub two_classes: bool,
