@@ -222,7 +222,7 @@ fn r_peaks_are_stored_and_read_as_the_contract_looks_for_them() {
 
 /// 13.1: the centres of two books are the same, the rows they are nearest to are not.
 #[test]
-fn code_words_are_of_rows_as_fitted_unless_released() {
+fn cluster_indices_are_of_rows_as_fitted_unless_released() {
     let (paper, released) = (FitConfig::new(2), FitConfig::released(2));
     assert_eq!(
         (paper.fitted_on, released.fitted_on),

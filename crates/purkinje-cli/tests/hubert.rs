@@ -234,7 +234,7 @@ fn outputs_are_named_by_the_published_orders() {
 }
 
 #[test]
-fn heads_are_fitted_judged_saved_and_exported() {
+fn heads_are_fitted_evaluated_saved_and_exported() {
     let made = Made::get();
     let (store, encoder) = (made.at("store"), made.at("encoder"));
     let judged = made.at("judged");

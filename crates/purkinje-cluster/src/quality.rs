@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn streamed_figures_are_those_in_memory_and_batches_as_released() {
+    fn streamed_metrics_are_those_in_memory_and_batches_as_released() {
         let dir = tempfile::tempdir().unwrap();
         let (rows, _) = example();
         let mut writer = Writer::open(dir.path(), 3, 5, serde_json::Value::Null).unwrap();

@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     half: bool,
     /// Follow the paper, or the released program. HuBERT-ECG released: crops of a random ten-second window, classes
-    /// without positives or negatives count as 0, bootstrap resamples stratified by label.
+    /// without positives or negatives count as 0, bootstrap resamples stratified by combination of labels.
     #[arg(long, default_value = "paper", value_parser = super::by_name::<Compat>)]
     compat: Compat,
     /// Leads to use [default: those of the model].
