@@ -39,7 +39,7 @@ fn store(dir: &Path, rate: PtbXlRate, preset: &str) -> Store {
         ..PtbXl::new(ptb_xl())
     };
     let options = PrepareOptions {
-        max_failed: purkinje_store::FailureLimit::Share(1.0),
+        max_failed: purkinje_store::FailureLimit::Fraction(1.0),
         ..PrepareOptions::default()
     };
     let contract = Preprocess::preset(preset).unwrap();

@@ -28,9 +28,9 @@ pub struct BootstrapOptions {
     pub resamples: usize,
     /// Seed of the draws.
     pub seed: u64,
-    /// Share of the resamples inside the interval, between 0 and 1.
+    /// Fraction of the resamples inside the interval, between 0 and 1.
     pub level: f64,
-    /// What is drawn.
+    /// What is resampled.
     #[serde(default)]
     pub unit: Unit,
 }
@@ -42,8 +42,8 @@ pub enum Unit {
     /// Patients with all their records.
     #[default]
     Patients,
-    /// Single records, as many as there are of each combination of labels: HuBERT-ECG's published way, whose intervals
-    /// are too narrow where patients repeat.
+    /// Single records, stratified by combination of labels: as in HuBERT-ECG's released program. Its intervals are too
+    /// narrow where patients repeat.
     RecordsByLabels,
 }
 
@@ -84,7 +84,7 @@ pub struct Interval {
 /// A value with its interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Value on all records; `None` if undefined (a class with one kind of label).
+    /// Value on all records; `None` if undefined (a class without positives or without negatives).
     pub value: Option<f64>,
     /// Interval over the resamples in which the value is defined; `None` without resamples.
     pub interval: Option<Interval>,
@@ -231,8 +231,8 @@ pub(crate) fn intervals(
 pub struct Difference {
     /// Difference and its interval.
     pub estimate: Estimate,
-    /// Two-sided bootstrap p-value, 2 min(share of resamples <= 0, share >= 0) with one resample
-    /// added on either side; `None` without resamples.
+    /// Two-sided bootstrap p-value, 2 min(fraction of resamples <= 0, fraction >= 0) with one resample added on either
+    /// side; `None` without resamples.
     pub p_value: Option<f64>,
 }
 
@@ -249,8 +249,8 @@ pub struct PairedDifference {
     pub macro_auprc: Difference,
 }
 
-/// Compares two models evaluated on the same records: both are resampled together, so what
-/// records have in common cancels.
+/// Compares two models evaluated on the same records: both are resampled together, so variation that both models share
+/// cancels.
 ///
 /// `first` and `second` are scores `[records, classes]`, `labels` has the same shape, `patients`
 /// one entry per record.
@@ -327,7 +327,7 @@ pub fn paired_difference<P: Hash + Eq>(
 /// Metrics per class in a row of the resample table.
 const METRICS: usize = 6;
 
-/// A place of a ranking with the patient instead of the record: 8 bytes, read in order.
+/// An entry of a ranking with the patient instead of the record: 8 bytes, read in order.
 #[derive(Clone, Copy)]
 struct Entry {
     patient: u32,
@@ -392,7 +392,7 @@ fn label_groups(labels: &[bool], classes: usize) -> Vec<Vec<u32>> {
     groups
 }
 
-/// The percentile interval of the values that resamples gave, those that are NaN left out; `None` without values.
+/// The percentile interval of the values of the resamples, without those that are NaN; `None` without values.
 ///
 /// # Errors
 /// A level outside (0, 1).
@@ -479,8 +479,8 @@ impl ResampleTable {
 
 /// Quantile by linear interpolation between order statistics (type 7 of Hyndman and Fan 1996,
 /// NumPy's default).
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let place = share * (sorted.len().checked_sub(1)?) as f64;
+fn quantile(sorted: &[f64], fraction: f64) -> Option<f64> {
+    let place = fraction * (sorted.len().checked_sub(1)?) as f64;
     let below = sorted[place.floor() as usize];
     let above = sorted[place.ceil() as usize];
     Some(below + (above - below) * place.fract())

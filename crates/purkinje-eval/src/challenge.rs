@@ -1,14 +1,14 @@
-//! The score of the PhysioNet/CinC Challenges of 2020 and 2021: confusions cost what the table of weights says.
+//! The score of the PhysioNet/CinC Challenges of 2020 and 2021, which weights confusions of classes by a table.
 
 use purkinje_base::challenge::{ChallengeWeights, SCORED_NAMES};
 
 use crate::EvalError;
 use crate::error::check_length;
 
-/// The name of the class that a program without any finding would call.
+/// The name of the class for normal rhythm, predicted for a record without findings.
 pub const NORMAL: &str = "NORM";
 
-/// Which classes of a task are scored, and what confusing them is worth.
+/// The scored classes of a task, and the weights of confusing them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChallengeScore {
     classes: usize,
@@ -19,8 +19,8 @@ pub struct ChallengeScore {
 }
 
 impl ChallengeScore {
-    /// For classes in column order. Names of classes and of the table are made one ([`renamed`]); classes that the table
-    /// lacks are not scored.
+    /// For classes in column order. Names of classes and of the table are matched after [`renamed`]; classes that the
+    /// table lacks are not scored.
     pub fn new<S: AsRef<str>>(classes: &[S], weights: &ChallengeWeights) -> Self {
         let rows: Vec<String> = weights
             .codes
@@ -54,13 +54,14 @@ impl ChallengeScore {
         Self::new(classes, &named)
     }
 
-    /// Columns that are scored.
+    /// The columns that are scored.
     pub fn scored(&self) -> impl Iterator<Item = usize> {
         self.scored.iter().map(|(column, _)| *column)
     }
 
-    /// The score of calls `[records, classes]` against labels of the same shape: 1 for the labels themselves, 0 for
-    /// calling every record normal (with no normal class: for calling nothing). 0 where these two do not differ.
+    /// The score of decisions `[records, classes]` against labels of the same shape: 1 if they equal the labels, 0 if
+    /// every record is predicted as normal (without a normal class: if nothing is predicted). 0 where these two do not
+    /// differ.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -69,7 +70,7 @@ impl ChallengeScore {
         check_length("The label matrix", labels.len(), whole, || {
             format!("whole rows of {} classes", self.classes)
         })?;
-        check_length("The matrix of calls", calls.len(), labels.len(), || {
+        check_length("The matrix of decisions", calls.len(), labels.len(), || {
             "the shape of the label matrix".into()
         })?;
         if self.classes == 0 {
@@ -110,7 +111,7 @@ impl ChallengeScore {
     }
 }
 
-/// The one name of a condition in HuBERT-ECG's label sets, in capitals.
+/// The common name of a condition across HuBERT-ECG's label sets, in capitals.
 pub fn renamed(name: &str) -> String {
     let name = name.trim().to_uppercase();
     RENAMING

@@ -1,25 +1,25 @@
-//! One score from those of several crops of a recording (test-time augmentation).
+//! Aggregation of scores over several crops of a recording (test-time augmentation).
 
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// How scores of crops become one.
+/// How scores of crops are aggregated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// Their mean.
     #[default]
     Mean,
-    /// Their maximum: what all published runs of HuBERT-ECG take. Of classes that exclude each other the maxima no longer
-    /// sum to 1.
+    /// Their maximum, as in all published runs of HuBERT-ECG. For mutually exclusive classes the maxima no longer sum
+    /// to 1.
     Max,
 }
 
-/// Joins `scores`, `[crop, record, class]` with `crops` crops, to `[record, class]`.
+/// Aggregates `scores` `[crop, record, class]` over `crops` crops to `[record, class]`.
 ///
 /// # Errors
-/// No crops, or scores that they cannot share.
+/// When `crops` is 0, or the number of scores is not a multiple of it.
 pub fn aggregate(scores: &[f32], crops: usize, how: Aggregation) -> Result<Vec<f32>, EvalError> {
     if crops == 0 || !scores.len().is_multiple_of(crops) {
         return Err(EvalError::Setting {
@@ -43,9 +43,9 @@ pub fn aggregate(scores: &[f32], crops: usize, how: Aggregation) -> Result<Vec<f
         .collect())
 }
 
-/// Probabilities from logits in the way of HuBERT-ECG's validation: a batch of `batch_records` records is passed through a
-/// sigmoid only if any of its values lies outside 0 to 1, so that a batch of small logits counts as probabilities
-/// (released). Elsewhere in Purkinje all logits are passed through.
+/// Probabilities from logits as in the validation of HuBERT-ECG's released program: the sigmoid is applied to a batch
+/// of `batch_records` records only if one of its values is outside 0 to 1, so that a batch of small logits is taken as
+/// probabilities. Elsewhere in Purkinje the sigmoid is applied to all logits.
 pub fn probabilities_released(logits: &[f32], classes: usize, batch_records: usize) -> Vec<f32> {
     let batch = classes.saturating_mul(batch_records).max(1);
     logits

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// What can be wrong with data given to this crate.
+/// Errors of this crate.
 #[derive(Debug, Error)]
 pub enum EvalError {
     /// A matrix or list whose length does not fit the others.
@@ -12,18 +12,18 @@ pub enum EvalError {
         found: usize,
         /// Values expected.
         expected: usize,
-        /// Where the expectation comes from.
+        /// Why this number is expected.
         because: String,
     },
     /// No records or no classes.
-    #[error("{what} is empty; at least one is needed.")]
+    #[error("{what} is empty, expected at least one entry.")]
     Empty {
         /// The argument in question.
         what: &'static str,
     },
-    /// A NaN, or an infinity where only finite numbers make sense.
+    /// A NaN or an infinity where only finite numbers are allowed.
     #[error(
-        "{what} holds {value} at record {record}, column {column}; only finite numbers can be evaluated. \
+        "{what} holds {value} at record {record}, column {column}, expected only finite numbers. \
          Check the recording or the model output at that place."
     )]
     NotFinite {
@@ -37,7 +37,7 @@ pub enum EvalError {
         value: f32,
     },
     /// A setting out of range.
-    #[error("The setting `{setting}` is {found}, but it must be {expected}.")]
+    #[error("The setting `{setting}` is {found}, expected {expected}.")]
     Setting {
         /// Name of the setting.
         setting: &'static str,
@@ -46,7 +46,7 @@ pub enum EvalError {
         /// The values allowed.
         expected: &'static str,
     },
-    /// A draw of records that cannot be made.
+    /// A sample of records that cannot be drawn.
     #[error(transparent)]
     Draw(#[from] purkinje_base::legacy_random::LegacyRandomError),
     /// A label fraction so small that nothing remains.
@@ -59,9 +59,9 @@ pub enum EvalError {
         /// Records there are.
         records: usize,
     },
-    /// Two results put side by side that were not measured on the same thing.
+    /// Results in one table that were not measured on the same task, split and records.
     #[error(
-        "The results of `{first}` and `{second}` cannot stand in one table: their {field} differ ({first_value} and {second_value}). Evaluate both on the same split."
+        "The results of `{first}` and `{second}` cannot be in one table: their {field} differ ({first_value} and {second_value}). Evaluate both on the same split."
     )]
     NotComparable {
         /// Name of the first model.

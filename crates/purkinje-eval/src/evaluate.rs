@@ -1,4 +1,4 @@
-//! The one driver: scores, labels and patients of a split in, [`TaskMetrics`] out.
+//! Evaluation of a split: scores, labels and patients in, [`TaskMetrics`] out.
 
 use std::hash::Hash;
 
@@ -25,7 +25,7 @@ pub struct EvaluateOptions {
     /// Whether scores are probabilities. Only then log-loss, Brier score and calibration error
     /// are computed; logits and similarities have none.
     pub probabilities: bool,
-    /// What means over classes do with a class whose labels are all equal.
+    /// How means over classes treat a class whose labels are all equal.
     pub single_class: SingleClass,
     /// Resampling of patients.
     pub bootstrap: BootstrapOptions,
@@ -52,7 +52,7 @@ pub struct ClassMetrics {
     pub class: String,
     /// Records with this label.
     pub positives: usize,
-    /// Share of records with this label; the average precision of a random order.
+    /// Fraction of records with this label; the average precision of a random order.
     pub prevalence: f64,
     /// Area under the ROC curve.
     pub auroc: Estimate,
@@ -66,7 +66,7 @@ pub struct ClassMetrics {
     pub precision: Estimate,
     /// Sensitivity at the threshold.
     pub recall: Estimate,
-    /// Share of records without the label that are called negative at the threshold.
+    /// Fraction of records without the label that are predicted negative at the threshold.
     #[serde(default)]
     pub specificity: Estimate,
     /// F1 at the threshold.
@@ -99,7 +99,7 @@ pub struct MacroMetrics {
     pub undefined_auroc: usize,
 }
 
-/// Everything measured on one split.
+/// All metrics of one split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskMetrics {
     /// Records of the split.
@@ -110,11 +110,11 @@ pub struct TaskMetrics {
     pub classes: Vec<ClassMetrics>,
     /// Means over classes.
     pub macro_mean: MacroMetrics,
-    /// Share of records whose classes are all decided as labelled.
+    /// Fraction of records for which the decisions of all classes equal the labels.
     pub exact_match: Estimate,
     /// Mean binary cross entropy over records and classes, for probabilities.
     pub log_loss: Option<f64>,
-    /// What the means did with undefined classes.
+    /// How the means treated undefined classes.
     pub single_class: SingleClass,
     /// How the intervals were drawn.
     pub bootstrap: BootstrapOptions,
@@ -249,7 +249,7 @@ pub fn best_thresholds(
         .collect())
 }
 
-/// An interval without a value would be misread, so it goes with the value.
+/// An estimate; without a value there is no interval either.
 fn estimate(value: Option<f64>, interval: Option<Interval>) -> Estimate {
     Estimate {
         value,

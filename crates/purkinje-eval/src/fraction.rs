@@ -1,6 +1,7 @@
-//! Label fractions: training on 1 %, 10 % or all labels, with the published draws.
+//! Label fractions: training on 1 %, 10 % or all labels, with the published sampling.
 //!
-//! Both methods repeat the draws of the original program number for number, so a result at 1 % was trained on the same 170 records.
+//! Both methods reproduce the random numbers of the original program, so a result at 1 % was trained on the same 170
+//! records.
 
 use purkinje_base::legacy_random::{python_sample, share_of, stratified_subset};
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,10 @@ pub enum FractionMethod {
     Stratified,
 }
 
-/// A label fraction, complete enough to be drawn again.
+/// A label fraction with everything needed to sample it again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelFraction {
-    /// Share of the training records, greater than 0 and at most 1.
+    /// Fraction of the training records, greater than 0 and at most 1.
     pub share: f64,
     /// How they are drawn.
     pub method: FractionMethod,
@@ -37,14 +38,14 @@ impl LabelFraction {
         seed: 0,
     };
 
-    /// Indices of the chosen training records, in the order of the original draw; all records in
-    /// file order if the share is 1.
+    /// Indices of the chosen training records, in the order of the original program; all records in file order if the
+    /// fraction is 1.
     ///
     /// `labels` is `[records, classes]`, row-major. `Random` draws `floor(records * share)`
     /// records and does not look at the labels.
     ///
     /// # Errors
-    /// A share outside (0, 1], a label matrix that is not `records x classes`, or a fraction
+    /// A fraction outside (0, 1], a label matrix that is not `records x classes`, or a fraction
     /// that leaves no record.
     pub fn draw(&self, labels: &[bool], classes: usize) -> Result<Vec<usize>, EvalError> {
         if classes == 0 {

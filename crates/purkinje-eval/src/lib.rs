@@ -1,22 +1,21 @@
-//! How good a model is: metrics, intervals, label fractions, linear probes, result tables.
+//! Evaluation of models: metrics, intervals, label fractions, linear probes, result tables.
 //!
-//! The way through this crate, from predictions to a table:
+//! From embeddings to a table of results:
 //!
 //! ```text
 //! embeddings --probe--> scores [record, class] --evaluate_split--> TaskMetrics --report--> table
 //!                                                    metrics + bootstrap
 //! ```
 //!
-//! - [`evaluate_split`] is the one driver: scores, labels and patients in, [`TaskMetrics`] out.
+//! - [`evaluate_split`] is the main function: scores, labels and patients in, [`TaskMetrics`] out.
 //! - [`metrics`] holds the definitions (AUROC, average precision, F1, calibration, ...).
-//! - [`multi_class`] judges classes that exclude each other, [`challenge`] gives the score of the Challenge of 2020/21,
-//!   [`crops`] joins the scores of several crops of a recording.
-//! - [`survival`] compares scores with times to an event, of which some were not waited for.
-//! - [`bootstrap`] resamples patients, never records, for 95 % intervals and paired differences.
-//! - [`probe`] fits the linear probe, the protocol's way of judging an encoder.
-//! - [`fraction`] draws label fractions as the published programs do.
-//! - [`report`] keeps results with everything needed to read them, among it the row of the same
-//!   encoder with random weights.
+//! - [`multi_class`] evaluates mutually exclusive classes, [`challenge`] computes the score of the Challenge of 2020/21,
+//!   [`crops`] aggregates the scores of several crops of a recording.
+//! - [`survival`] evaluates scores against right-censored times to an event.
+//! - [`bootstrap`] resamples patients (by default) for 95 % intervals and paired differences.
+//! - [`probe`] fits the linear probe, by which the protocol evaluates encoders.
+//! - [`fraction`] samples label fractions as the published programs do.
+//! - [`report`] holds results with everything needed to interpret them, including the row of the same encoder with random weights.
 //!
 //! Matrices are plain row-major slices: scores `[records, classes]` (`f32`), labels
 //! `[records, classes]` (`bool`), features `[records, width]` (`f32`).

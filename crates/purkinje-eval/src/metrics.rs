@@ -1,7 +1,7 @@
 //! Definitions of the metrics, computed in f64 from exact integer counts.
 //!
 //! Ranking metrics ([`Ranking::auroc`], [`Ranking::average_precision`]) need scores that order
-//! records, not probabilities; sort once with [`Ranking::new`] and ask as often as needed.
+//! records, not probabilities; sort once with [`Ranking::new`] and compute any of them.
 //! Decision metrics ([`Confusion`]) call a record positive if its score is *strictly greater*
 //! than the threshold; undefined ratios (0/0) are 0. [`log_loss`], [`brier`] and
 //! [`calibration_error`] need probabilities.
@@ -16,7 +16,7 @@ use crate::{
     error::{check_finite, check_length},
 };
 
-/// Records of one class in the order of falling score, ties marked.
+/// Records of one class in order of falling score, with ties marked.
 #[derive(Clone, Debug)]
 pub struct Ranking {
     places: Vec<Place>,
@@ -102,16 +102,16 @@ impl Ranking {
         self.places.iter().filter(|place| place.positive).count()
     }
 
-    /// Area under the ROC curve: the share of (positive, negative) pairs in the right order,
+    /// Area under the ROC curve: the fraction of (positive, negative) pairs in the right order,
     /// ties counting half (Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747). `None`
-    /// if the class has only one kind of label.
+    /// if the class has no positives or no negatives.
     pub fn auroc(&self) -> Option<f64> {
         self.sweep().auroc()
     }
 
-    /// Average precision, AP = sum_k (R_k - R_(k-1)) P_k over the distinct scores in falling
-    /// order, without interpolation (scikit-learn's `average_precision_score`). To be read
-    /// against the prevalence, which a random order reaches on average. `None` without positives.
+    /// Average precision, AP = sum_k (R_k - R_(k-1)) P_k over the distinct scores in falling order, without
+    /// interpolation (scikit-learn's `average_precision_score`). Its baseline is the prevalence, which a random order
+    /// reaches on average. `None` without positives.
     pub fn average_precision(&self) -> Option<f64> {
         self.sweep().average_precision()
     }
@@ -164,7 +164,7 @@ impl Sweep {
     /// Takes the next place of the ranking.
     #[inline]
     pub fn add(&mut self, weight: u32, positive: bool, ends_tie: bool) {
-        // Branch-free: labels are as good as random to the processor.
+        // Branch-free: labels are unpredictable for the CPU.
         let (weight, positive) = (u64::from(weight), u64::from(positive));
         self.tied_positives += weight * positive;
         self.tied_negatives += weight * (1 - positive);
@@ -191,18 +191,18 @@ impl Sweep {
     }
 }
 
-/// What a mean over classes does with a class whose metric is undefined.
+/// How a mean over classes treats a class whose metric is undefined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SingleClass {
-    /// Leaves the class out and says how many were left out.
+    /// Leaves the class out and counts how many were left out.
     #[default]
     Skip,
     /// Makes the mean undefined, as the published programs do (NaN in scikit-learn 1.4 and later).
     Released,
     /// Counts the class as 0, as HuBERT-ECG's published program does for AUROC and average precision.
     Zero,
-    /// Counts the class as one half, as that program does for the AUROC of classes that exclude each other.
+    /// Counts the class as one half, as that program does for the AUROC of mutually exclusive classes.
     Half,
 }
 
@@ -256,13 +256,13 @@ pub fn macro_auroc(
 /// Counts of decisions against labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
-    /// Positive, called positive.
+    /// Positive, predicted positive.
     pub true_positives: u64,
-    /// Negative, called positive.
+    /// Negative, predicted positive.
     pub false_positives: u64,
-    /// Positive, called negative.
+    /// Positive, predicted negative.
     pub false_negatives: u64,
-    /// Negative, called negative.
+    /// Negative, predicted negative.
     pub true_negatives: u64,
 }
 
@@ -289,7 +289,7 @@ impl Confusion {
         self.true_negatives += weight * u64::from(!called & !label);
     }
 
-    /// TP / (TP + FP), 0 if nothing was called positive.
+    /// TP / (TP + FP), 0 if nothing was predicted positive.
     pub fn precision(&self) -> f64 {
         ratio(
             self.true_positives,
@@ -323,8 +323,8 @@ impl Confusion {
     }
 }
 
-/// For every record, whether all its classes are decided as labelled; the mean is the
-/// exact-match (subset) accuracy. `thresholds` holds one value per class.
+/// For every record, whether the decisions of all classes equal the labels; the mean is the exact-match (subset)
+/// accuracy. `thresholds` holds one value per class.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -393,7 +393,7 @@ pub fn labels_from(multi_hot: &[u8]) -> Result<Vec<bool>, EvalError> {
         None => Ok(multi_hot.iter().map(|&label| label == 1).collect()),
         Some(at) => Err(EvalError::Setting {
             setting: "label",
-            found: format!("{} at place {at} of the label matrix", multi_hot[at]),
+            found: format!("{} at index {at} of the label matrix", multi_hot[at]),
             expected: "0 or 1",
         }),
     }

@@ -1,4 +1,4 @@
-//! Classes that exclude each other: one label a record, the class of the highest score is called.
+//! Mutually exclusive classes: one label per record; the class with the highest score is predicted.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +6,16 @@ use crate::EvalError;
 use crate::error::{check_finite, check_length};
 use crate::metrics::{Confusion, MacroMean, Ranking, SingleClass, column, macro_mean};
 
-/// Metrics of classes that exclude each other.
+/// Metrics of mutually exclusive classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MultiClassMetrics {
-    /// Share of records called as labelled.
+    /// Fraction of records whose prediction equals the label.
     pub accuracy: f64,
     /// Mean AUROC of each class against all others.
     pub auroc: MacroMean,
     /// Mean average precision of each class against all others.
     pub auprc: MacroMean,
-    /// Mean recall; its `skipped` counts classes that occur neither among labels nor among calls.
+    /// Mean recall; its `skipped` counts classes that occur neither among labels nor among predictions.
     pub recall: MacroMean,
     /// Mean specificity, likewise.
     pub specificity: MacroMean,
@@ -23,11 +23,11 @@ pub struct MultiClassMetrics {
     pub absent: Vec<usize>,
 }
 
-/// Judges `scores` `[records, classes]` against one class index a record.
+/// Evaluates `scores` `[records, classes]` against one class index per record.
 ///
-/// `undefined_auroc` and `undefined_auprc` say what means do with classes that never (or always) occur: left out by
-/// default; HuBERT-ECG's program counts one half in tests ([`SingleClass::Half`]) and 0 in validation
-/// ([`SingleClass::Zero`]), and 0 for average precision. Among equal scores the first class is called.
+/// `undefined_auroc` and `undefined_auprc` say how means treat classes that never (or always) occur: they are left out
+/// by default; HuBERT-ECG's program counts one half in tests ([`SingleClass::Half`]) and 0 in validation
+/// ([`SingleClass::Zero`]), and 0 for average precision. Among equal scores the first class is predicted.
 ///
 /// # Errors
 /// Shapes that do not fit, a label beyond the classes, or a score that is not finite.
@@ -94,8 +94,8 @@ pub fn multi_class(
     })
 }
 
-/// Probabilities from logits `[records, classes]`: each row's exponentials, divided by their sum. To be applied before
-/// one class is ranked against the others, because logits of different records are not comparable.
+/// Probabilities from logits `[records, classes]`: each row's exponentials, divided by their sum. Apply it before one
+/// class is ranked against the others, because logits of different records are not comparable.
 pub fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
     logits
         .chunks(classes.max(1))

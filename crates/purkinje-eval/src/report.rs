@@ -1,9 +1,8 @@
-//! Results with everything needed to read them, and tables of them.
+//! Results with everything needed to interpret them, and tables of results.
 //!
-//! A score of a frozen encoder says little by itself: a probe on the same architecture with
-//! random weights can come surprisingly close, because architecture, input scaling and probe do
-//! part of the work. A [`ResultTable`] therefore cannot be built without that row for every
-//! encoder (arXiv 2602.17531).
+//! The score of a frozen encoder is hard to interpret by itself: a probe on the same architecture with random weights
+//! can come surprisingly close, because architecture, input scaling and probe contribute to it. A [`ResultTable`]
+//! therefore cannot be built without that row for every encoder (arXiv 2602.17531).
 
 use std::fmt::{self, Write as _};
 
@@ -26,17 +25,17 @@ pub struct ModelResult {
     pub model: String,
     /// How the head was trained (for example `linear probe`, `HUG`, `zero-shot`).
     pub head: String,
-    /// Share of the training labels used, and how it was drawn.
+    /// Fraction of the training labels, and how it was sampled.
     pub fraction: LabelFraction,
     /// Training records after the fraction.
     pub training_records: usize,
-    /// Every seed that had a part in it, by purpose.
+    /// All seeds, by purpose.
     pub seeds: Vec<(String, u64)>,
     /// How the reported state was selected.
     pub selection: Selection,
-    /// What was measured.
+    /// The metrics.
     pub metrics: TaskMetrics,
-    /// Further figures by name, such as the Challenge score.
+    /// Further metrics by name, such as the Challenge score.
     #[serde(default)]
     pub other: Vec<(String, f64)>,
 }
@@ -54,16 +53,16 @@ pub struct Selection {
     pub value: Option<f64>,
 }
 
-/// An encoder and its twin with random weights, both trained and evaluated alike.
+/// An encoder and the same encoder with random weights, both trained and evaluated in the same way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderRows {
     /// The encoder with its trained weights.
     pub trained: ModelResult,
-    /// The same encoder with random weights; its head may be another, and is named beside it.
+    /// The same encoder with random weights; its head may differ, and is named in its row.
     pub random_weights: ModelResult,
 }
 
-/// Results on one task, side by side.
+/// A table of results on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<EncoderRows>", into = "Vec<EncoderRows>")]
 pub struct ResultTable {
@@ -71,7 +70,7 @@ pub struct ResultTable {
 }
 
 impl ResultTable {
-    /// Puts results side by side.
+    /// Makes a table of results.
     ///
     /// # Errors
     /// [`EvalError::Empty`] without rows, [`EvalError::NotComparable`] unless all were measured
@@ -137,7 +136,7 @@ impl From<ResultTable> for Vec<EncoderRows> {
     }
 }
 
-/// The summary: a line per model, means over classes with their intervals.
+/// The summary: a row per model, with means over classes and their intervals.
 impl fmt::Display for ResultTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let first = &self.rows[0].trained;
@@ -192,7 +191,7 @@ impl fmt::Display for ResultTable {
                 metrics.bootstrap.resamples,
                 match metrics.bootstrap.unit {
                     Unit::Patients => "patients",
-                    Unit::RecordsByLabels => "records by their labels",
+                    Unit::RecordsByLabels => "records stratified by labels",
                 },
                 metrics.bootstrap.seed
             )?;
@@ -200,7 +199,7 @@ impl fmt::Display for ResultTable {
         if metrics.macro_mean.undefined_auroc > 0 {
             writeln!(
                 f,
-                "{} of {} classes have one kind of label in this split and no AUROC.",
+                "{} of {} classes have no positives or no negatives in this split, and no AUROC.",
                 metrics.macro_mean.undefined_auroc,
                 metrics.classes.len()
             )?;
@@ -209,8 +208,8 @@ impl fmt::Display for ResultTable {
     }
 }
 
-/// The metrics of one result as text: how well each class is ranked, then what is decided at its threshold, a line per class and
-/// one for the means each.
+/// The metrics of one result as text: ranking metrics of each class, then metrics of the decisions at its threshold; a
+/// row per class and one for the means.
 pub fn class_table(metrics: &TaskMetrics) -> String {
     let mean = &metrics.macro_mean;
     let mut ranking = vec![
@@ -271,7 +270,7 @@ fn text(estimate: &Estimate) -> String {
     }
 }
 
-/// Columns aligned by their widest cell, counted in characters; a rule under the first line.
+/// Columns aligned by their widest cell, counted in characters; a rule under the header.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |line: &Vec<String>, column: usize| line.get(column).cloned().unwrap_or_default();

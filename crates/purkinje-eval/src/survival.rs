@@ -1,4 +1,4 @@
-//! Scores against times to an event of which some were not waited for.
+//! Evaluation of scores against right-censored times to an event.
 
 use crate::EvalError;
 use crate::error::{check_finite, check_length};
@@ -6,7 +6,7 @@ use crate::error::{check_finite, check_length};
 /// What [`concordance`] counted. All counts are of pairs of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concordance {
-    /// Pairs of which it is known whose event came first.
+    /// Comparable pairs: it is known whose event came first.
     pub comparable: u64,
     /// Those in which the record with the earlier event has the higher score.
     pub concordant: u64,
@@ -15,20 +15,20 @@ pub struct Concordance {
 }
 
 impl Concordance {
-    /// Harrell's index: the share of concordant pairs among the comparable ones, equal scores counting half. 0.5 is chance,
-    /// 1 a perfect order; nothing where no pair is comparable.
+    /// Harrell's index: the fraction of concordant pairs among the comparable ones, equal scores counting half. 0.5 is
+    /// chance, 1 a perfect order; `None` where no pair is comparable.
     pub fn index(&self) -> Option<f64> {
         (self.comparable > 0)
             .then(|| (self.concordant as f64 + 0.5 * self.tied as f64) / self.comparable as f64)
     }
 }
 
-/// Harrell's concordance of scores (higher: sooner) with times to an event, in O(n log n).
+/// Harrell's concordance index of scores (higher: earlier event) with right-censored times to an event, in O(n log n).
 ///
-/// `scores`, `times` (in any unit) and `events` have one value a record; a time is that of the event, or where there was none
-/// that of the last news (censoring). A pair is comparable if the event of one was seen before the time of the other. At equal
-/// times, an event counts as earlier than a censoring, and two events are not comparable. (Harrell FE et al., JAMA
-/// 247:2543-2546, 1982.)
+/// `scores`, `times` (in any unit) and `events` have one value per record; a time is that of the event, or where there
+/// was none that of the end of follow-up (right-censored). A pair is comparable if the event of one was observed before
+/// the time of the other. At equal times, an event counts as earlier than censoring, and two events are not
+/// comparable. (Harrell FE et al., JAMA 247:2543-2546, 1982.)
 ///
 /// # Errors
 /// Lengths that differ, or values that are not finite.

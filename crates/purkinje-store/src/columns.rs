@@ -1,4 +1,4 @@
-//! Rows to Arrow columns and back.
+//! Conversion of rows to Arrow columns and back.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct NewRow {
     pub patient: Option<String>,
     /// File, relative to the root of the source.
     pub source: String,
-    /// Part of the data set.
+    /// Split of the data set.
     pub split: Split,
     /// Fold of a published cross-validation.
     pub fold: Option<i16>,
@@ -39,13 +39,13 @@ pub struct NewRow {
     pub beats_detected: bool,
     /// Report text.
     pub report: Option<String>,
-    /// Age in years, as the source writes it.
+    /// Age in years, as stated by the source.
     pub age: Option<f32>,
-    /// `female`, `male`, or as the source writes it.
+    /// `female`, `male`, or as stated by the source.
     pub sex: Option<String>,
     /// Leads without any variation.
     pub flat_leads: i16,
-    /// Samples without a value in the file, replaced.
+    /// Samples that were missing in the file and were replaced.
     pub missing_samples: i32,
     /// Index of the record in a file that holds many.
     pub entry: Option<i64>,
@@ -53,22 +53,22 @@ pub struct NewRow {
     pub source_rate_hz: Option<f32>,
     /// Samples per lead in the source.
     pub source_samples: Option<i32>,
-    /// 32 hex digits that are equal for the same samples, see [`crate::signal_hash`].
+    /// Hash of the samples, 32 hex digits, see [`crate::signal_hash`].
     pub signal_hash: Option<String>,
-    /// Marks at samples, at the rate and within the window of the store.
+    /// Annotations, at the sampling rate and within the window of the store.
     pub annotations: Vec<Mark>,
-    /// What the source's own samples show.
+    /// Signal quality, measured on the source's samples.
     pub quality: Option<Measures>,
     /// Class indices for every label set of the store; `None`: not part of that task.
     pub labels: Vec<Option<Vec<i16>>>,
-    /// The further texts of the store; empty for none at all.
+    /// The further texts of the store; empty if there are none.
     pub texts: Vec<Option<String>>,
-    /// The numbers of the store; empty for none at all.
+    /// The numbers of the store; empty if there are none.
     pub values: Vec<Option<f32>>,
 }
 
 impl Default for NewRow {
-    /// Nothing is known and nothing recorded; one unit a millivolt.
+    /// An empty record without metadata; one unit per millivolt.
     fn default() -> Self {
         NewRow {
             id: String::new(),
@@ -103,7 +103,7 @@ impl Default for NewRow {
 pub struct Mark {
     /// Sample within the record.
     pub sample: i32,
-    /// Row of the lead it was made in; `None`: it holds for all.
+    /// Row of the lead it belongs to; `None` for all leads.
     pub lead: Option<i16>,
     /// Symbol in the usual one- or two-letter code (`N`, `V`, `+`, ...).
     pub symbol: String,
@@ -111,7 +111,7 @@ pub struct Mark {
     pub note: String,
 }
 
-/// What stands for "all leads" in `annotation_leads`.
+/// The value for "all leads" in `annotation_leads`.
 const ALL_LEADS: i16 = -1;
 
 /// The columns every store has, in order, each with its builder and its array. The names are those
@@ -141,8 +141,8 @@ macro_rules! fixed_columns {
         }
 
         impl Batch {
-            /// Takes a decoded batch apart and checks what Arrow itself does not. Columns that the first
-            /// schema version lacks are null.
+            /// Extracts the columns of a decoded batch and checks what Arrow does not check. Columns that schema
+            /// version 1 lacks are null.
             ///
             /// # Errors
             /// A phrase saying what is wrong.
@@ -198,7 +198,7 @@ fixed_columns! {
     quality_powerline_mv: Float32Builder => Float32Array;
 }
 
-/// What `store.json` says that a batch must agree with.
+/// The parts of `store.json` that a batch must agree with.
 #[derive(Clone, Copy)]
 pub(crate) struct Described<'a> {
     pub(crate) leads: usize,
@@ -364,12 +364,14 @@ impl Batch {
             let values = self.signal.row(row).len();
             if samples.checked_mul(leads) != Some(values) {
                 return Err(format!(
-                    "record `{id}` has {values} values for {leads} leads of {samples} samples"
+                    "record `{id}` has {values} values, expected {leads} leads of {samples} samples"
                 ));
             }
             let gain = self.gain_per_mv.value(row);
             if !(gain.is_finite() && gain > 0.0) {
-                return Err(format!("record `{id}` has a gain of {gain} units per mV"));
+                return Err(format!(
+                    "record `{id}` has a gain of {gain} units per mV, expected a positive number"
+                ));
             }
             let peaks = self.r_peaks.row(row);
             let inside = peaks.iter().all(|&p| p >= 0 && (p as usize) < samples);
@@ -384,7 +386,7 @@ impl Batch {
                 || self.annotation_notes.len(row) != marks
             {
                 return Err(format!(
-                    "record `{id}` has annotations of different numbers of samples, symbols, leads and notes"
+                    "record `{id}` has different numbers of annotation samples, symbols, leads and notes"
                 ));
             }
             if self.signal_hash.is_valid(row)

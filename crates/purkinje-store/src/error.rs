@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! Errors of stores.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use crate::source::ImportError;
 /// An error of writing, opening or reading a store.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The operating system refused something.
+    /// An error of the operating system.
     #[error("cannot {action} `{}`: {source}{}", path.display(), hint(source))]
     Io {
-        /// What was tried, as a verb phrase.
+        /// What was attempted, as a verb phrase.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The folder holds no store.
+    /// The folder is not a store.
     #[error(
-        "`{}` is not a store: it has no `store.json`. Name the folder that was given to `prepare`, or run `prepare` first",
+        "`{}` is not a store: it has no `store.json`. Give the folder that `prepare` wrote, or run `prepare` first",
         path.display()
     )]
     NotAStore {
@@ -37,23 +37,23 @@ pub enum StoreError {
     Unfinished {
         /// The folder.
         path: PathBuf,
-        /// Records dealt with before the stop.
+        /// Records processed before the stop.
         items_done: usize,
     },
-    /// The folder holds parts of a store that were not joined.
+    /// The folder holds parts of a store that were not merged.
     #[error(
-        "the store `{}` is in parts that are not joined yet; prepare those that are missing and join them (`merge`)",
+        "`{}` holds parts of a store that are not merged; prepare the missing parts, then run `store merge`",
         path.display()
     )]
     InParts {
         /// The folder.
         path: PathBuf,
     },
-    /// Parts of a store cannot be joined because some are not there.
+    /// Parts of a store cannot be merged because some are missing.
     #[error(
-        "{} in {}. Prepare {} with the same options, or name their folders too",
-        if missing.is_empty() { "there is no finished part".to_owned() }
-        else { format!("of {of} parts these are missing or not finished: {}", numbers(missing)) },
+        "{} in {}. Prepare {} with the same options, or give their folders too",
+        if missing.is_empty() { "no finished part was found".to_owned() }
+        else { format!("of {of} parts, these are missing or not finished: {}", numbers(missing)) },
         folders.iter().map(|folder| format!("`{}`", folder.display())).collect::<Vec<_>>().join(", "),
         if missing.len() == 1 { "it" } else { "them" }
     )]
@@ -62,10 +62,10 @@ pub enum StoreError {
         folders: Vec<PathBuf>,
         /// The numbers of the missing parts, from 1.
         missing: Vec<usize>,
-        /// How many parts there must be; 0 if not even one was found.
+        /// Number of parts; 0 if none was found.
         of: usize,
     },
-    /// `store.json` cannot be understood.
+    /// `store.json` is invalid.
     #[error("`{}` is not a valid description of a store: {reason}", path.display())]
     Description {
         /// The file.
@@ -75,7 +75,7 @@ pub enum StoreError {
     },
     /// `store.json` was written by another schema version.
     #[error(
-        "the store `{}` has schema version {found}, this program reads versions 1 to {expected}: {}",
+        "the store `{}` has schema version {found}, expected 1 to {expected}: {}",
         path.display(),
         if found > expected { "update the program" } else { "prepare the store again" }
     )]
@@ -108,20 +108,23 @@ pub enum StoreError {
         /// The hash in `store.json`, in hex.
         expected: String,
     },
-    /// A row was asked for that is not there.
-    #[error("row {index} was asked for, but the store has {rows} rows (counted from 0)")]
+    /// A row index is out of range.
+    #[error("row {index} does not exist: the store has {rows} rows, counted from 0")]
     NoRow {
-        /// The index asked for.
+        /// The requested index.
         index: usize,
-        /// Rows there are.
+        /// Number of rows.
         rows: usize,
     },
-    /// A label set was asked for that is not there.
-    #[error("the store has no label set `{found}`; it has: {}", listed(known))]
+    /// A label set does not exist.
+    #[error(
+        "the store has no label set `{found}`; expected one of: {}",
+        listed(known)
+    )]
     NoLabelSet {
-        /// The name asked for.
+        /// The requested name.
         found: String,
-        /// The names there are.
+        /// The existing names.
         known: Vec<String>,
     },
     /// A row cannot be written because it contradicts the store.
@@ -132,7 +135,7 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
-    /// The target folder holds a store made otherwise.
+    /// The target folder holds a store made from other records or with other settings.
     #[error(
         "`{}` already holds a store made from other records or with other settings. Choose another folder, or remove this one first",
         path.display()
@@ -149,7 +152,7 @@ pub enum StoreError {
     },
     /// More records failed than allowed.
     #[error(
-        "{failed} of {records} records failed, more than the {allowed} allowed. The store with the others is complete; `{}` says why each failed",
+        "{failed} of {records} records failed, more than the {allowed} allowed. The store with the other records is complete; `{}` lists the reasons. Allow more with `--max-failed`",
         outcomes.display()
     )]
     TooManyFailed {
@@ -172,16 +175,16 @@ pub enum StoreError {
     },
     /// The caller asked to stop.
     #[error(
-        "stopped on request after {items_done} of {items} records. Run the same `prepare` again; it continues where it stopped"
+        "stopped after {items_done} of {items} records. Run the same `prepare` again; it continues where it stopped"
     )]
     Stopped {
-        /// Records dealt with.
+        /// Records processed.
         items_done: usize,
         /// Records listed.
         items: usize,
     },
     /// The preparation cannot be carried out as described.
-    #[error("these settings cannot be used: {reason}")]
+    #[error("invalid settings: {reason}")]
     Settings {
         /// What is wrong.
         reason: String,
@@ -210,14 +213,14 @@ impl StoreError {
     }
 }
 
-/// What to do about the errors people really meet.
+/// Advice on common errors.
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ". Make room and run the same command again; what is finished is kept"
+            ". Make room on the disk and run the same command again; finished records are kept"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ". Choose a folder you may write to"
+            ". Choose a folder with write permission"
         }
         _ => "",
     }

@@ -1,7 +1,7 @@
-//! Everything a store asks of the place it lives in: whole files that appear at once, files that grow by
-//! lines under a lock, maps. Another kind of storage than a file system replaces this module (and `map.rs`).
+//! File operations of a store: atomic files, journals that grow by lines under a lock, memory maps. For storage other
+//! than a file system, replace this module (and `map.rs`).
 //!
-//! What one of these functions has done survives a crash of the machine.
+//! The effects of each function are durable: they survive a crash of the machine.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use purkinje_base::atomic::{self, NewFile};
 
 use crate::error::StoreError;
 
-/// Ending of a file that is being written.
+/// Extension of a file that is being written.
 pub(crate) const PARTIAL: &str = ".partial";
 
 /// The name under which `path` is written before it is complete.
@@ -21,10 +21,10 @@ pub fn partial(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 ///
 /// # Errors
-/// [`StoreError::Io`] when it cannot be made.
+/// [`StoreError::Io`] when it cannot be created.
 pub fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io("create the folder", dir))
 }
@@ -63,15 +63,15 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
-/// A file that will be there as a whole or not at all.
+/// A file that appears whole or not at all.
 pub(crate) struct Whole {
-    /// Where to write. Counts and hashes are the writer's own business.
+    /// The writer; it does not count or hash.
     pub(crate) file: BufWriter<NewFile>,
     path: PathBuf,
 }
 
 impl Whole {
-    /// Begins the file that will be `path`.
+    /// Begins a file for `path`.
     pub(crate) fn begin(path: &Path) -> Result<Self, StoreError> {
         let partial = partial(path);
         let file = NewFile::begin_as(path, &partial).map_err(StoreError::io("create", &partial))?;
@@ -88,7 +88,7 @@ impl Whole {
             .map_err(StoreError::io("write", &self.path))
     }
 
-    /// Makes it appear.
+    /// Completes the file and moves it to its path.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
         self.file
             .into_inner()
@@ -98,14 +98,14 @@ impl Whole {
     }
 }
 
-/// Writes a small file at once.
+/// Writes a small file atomically.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut whole = Whole::begin(path)?;
     whole.write(bytes)?;
     whole.finish()
 }
 
-/// Gives a file or folder that was written and synced under its partial name its own.
+/// Renames a file or folder that was written and synced under its partial name to its final name.
 ///
 /// # Errors
 /// [`StoreError::Io`] when it cannot be renamed.
@@ -113,7 +113,7 @@ pub fn appear(path: &Path) -> Result<(), StoreError> {
     rename(&partial(path), path)
 }
 
-/// Renames a file or folder for good.
+/// Renames a file or folder, durably.
 ///
 /// # Errors
 /// [`StoreError::Io`] when it cannot be renamed.
@@ -121,15 +121,13 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     atomic::rename(from, to).map_err(StoreError::io("rename", from))
 }
 
-/// The same file under another name, without its bytes being copied where the system can do that. Returns
-/// false where it cannot.
+/// Makes a hard link. Returns false where the file system does not support it.
 pub(crate) fn link(from: &Path, to: &Path) -> Result<bool, StoreError> {
     remove(to)?;
     Ok(fs::hard_link(from, to).is_ok())
 }
 
-/// Adds bytes to the end of a file, which has `length` bytes so far: what an interrupted call left
-/// behind that is cut off.
+/// Appends bytes to a file of `length` bytes; anything after them, left by an interrupted call, is cut off.
 pub(crate) fn append(path: &Path, length: u64, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -144,10 +142,10 @@ pub(crate) fn append(path: &Path, length: u64, bytes: &[u8]) -> Result<(), Store
         .map_err(StoreError::io("write", path))
 }
 
-/// Removes a file; whether there was one.
+/// Removes a file; returns whether it existed.
 ///
 /// # Errors
-/// [`StoreError::Io`] when it is there and cannot be removed.
+/// [`StoreError::Io`] when it exists and cannot be removed.
 pub fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -156,7 +154,7 @@ pub fn remove(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// A file of lines to which one process at a time adds.
+/// A file of lines to which one process at a time can append.
 pub struct Journal {
     file: File,
     path: PathBuf,
@@ -186,7 +184,7 @@ impl Journal {
         })
     }
 
-    /// All complete lines, without their ends.
+    /// All complete lines, without line breaks.
     pub(crate) fn lines(&mut self) -> Result<Vec<String>, StoreError> {
         let mut bytes = Vec::new();
         self.file
@@ -201,7 +199,7 @@ impl Journal {
             .collect())
     }
 
-    /// Cuts off whatever follows the first `length` bytes.
+    /// Truncates the file to `length` bytes.
     pub(crate) fn shorten(&mut self, length: u64) -> Result<(), StoreError> {
         self.file
             .set_len(length)
@@ -210,7 +208,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Adds a line.
+    /// Appends a line.
     pub(crate) fn add(&mut self, line: &str) -> Result<(), StoreError> {
         self.file
             .write_all(format!("{line}\n").as_bytes())

@@ -1,18 +1,18 @@
 //! Labels of one task as a matrix.
 
-/// The labels of the records that carry one task.
+/// The labels of the records that are part of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     /// Names of the classes: the columns.
     pub classes: Vec<String>,
     /// Indices into the store of the records: the rows, increasing.
     pub rows: Vec<usize>,
-    /// 1 where a record carries a class, row-major `[rows, classes]`.
+    /// 1 where a record has a class, row-major `[rows, classes]`.
     pub multi_hot: Vec<u8>,
 }
 
 impl Labels {
-    /// No record yet.
+    /// An empty matrix.
     pub fn new(classes: Vec<String>) -> Self {
         Labels {
             classes,
@@ -32,13 +32,13 @@ impl Labels {
         }
     }
 
-    /// The classes of the record at `row` of the matrix, one 0 or 1 each.
+    /// The labels of the record at `row` of the matrix: 0 or 1 for each class.
     pub fn row(&self, row: usize) -> &[u8] {
         let classes = self.classes.len();
         &self.multi_hot[row * classes..(row + 1) * classes]
     }
 
-    /// Keeps the records for whose index into the store `kept` is true.
+    /// Keeps the records for which `kept` is true; it is given their index in the store.
     pub fn retain(&mut self, kept: impl Fn(usize) -> bool) {
         let classes = self.classes.len();
         let keep: Vec<bool> = self.rows.iter().map(|&row| kept(row)).collect();
@@ -50,7 +50,7 @@ impl Labels {
             .retain(|_| at.next().is_some_and(|at: usize| keep[at / classes]));
     }
 
-    /// How many records carry each class.
+    /// The number of records with each class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         for row in 0..self.rows.len() {

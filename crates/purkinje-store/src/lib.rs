@@ -1,14 +1,13 @@
-//! Where prepared recordings live.
+//! The store of prepared recordings.
 //!
-//! A store is a folder: `store.json` ([`StoreInfo`]) says what it holds and how it was made,
-//! `shard-00000.arrow`, ... hold the records ([`arrow_schema()`]), `outcomes.csv` says what became of every
-//! record of the source. Shards are uncompressed Arrow IPC files: this library maps them into
-//! memory, and pyarrow, polars, DuckDB and Hugging Face datasets read them as they are.
+//! A store is a folder: `store.json` ([`StoreInfo`]) describes its contents and how it was made, `shard-00000.arrow`,
+//! ... hold the records ([`arrow_schema()`]), `outcomes.csv` lists the outcome of every record of the source. Shards
+//! are uncompressed Arrow IPC files: this library maps them into memory, and pyarrow, polars, DuckDB and Hugging Face
+//! datasets can read them.
 //!
-//! - [`prepare`] makes a store from a source of records ([`source`]); it can be interrupted anywhere and
-//!   continued, and gives the same bytes for any number of threads.
-//! - [`Store`] gives any row at any time without copying samples.
-//! - [`StoreWriter`] writes rows of any other origin.
+//! - [`prepare`] writes a store from a source of records ([`source`]); it can be interrupted at any time and continued, and gives the same bytes for any number of threads.
+//! - [`Store`] gives random access to rows without copying samples.
+//! - [`StoreWriter`] writes rows from any other source.
 //!
 //! ```no_run
 //! use purkinje_signal::Preprocess;

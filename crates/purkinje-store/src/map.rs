@@ -13,9 +13,9 @@ use crate::error::StoreError;
 
 /// The whole file as a buffer that lives as long as anything borrowed from it.
 ///
-/// A shard is written under another name, synced and renamed, and never written again by this
-/// library. Changing the bytes of a mapped shard from elsewhere changes what is read; shortening it
-/// ends the program (`SIGBUS`), as with every mapped file.
+/// A shard is written under a temporary name, synced and renamed, and never written again by this library. If another
+/// program changes a mapped shard, other bytes are read; if it truncates the shard, the process is killed (`SIGBUS`),
+/// as with every mapped file.
 pub(crate) fn map_file(path: &Path) -> Result<Buffer, StoreError> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     let length = file
@@ -31,7 +31,7 @@ pub(crate) fn map_file(path: &Path) -> Result<Buffer, StoreError> {
     let map = unsafe { Mmap::map(&file) }.map_err(StoreError::io("map", path))?;
     let length = map.len();
     let start = NonNull::new(map.as_ptr().cast_mut())
-        .ok_or_else(|| StoreError::shard(path, "the system mapped it to address 0"))?;
+        .ok_or_else(|| StoreError::shard(path, "it was mapped to address 0"))?;
     // SAFETY: `start` points to `length` initialised bytes of the map, which moves into the owner and
     // stays in place until the last buffer referring to it is dropped.
     Ok(unsafe { Buffer::from_custom_allocation(start, length, Arc::new(map)) })

@@ -1,4 +1,4 @@
-//! What became of every record of a source: `outcomes.csv`.
+//! The outcome of every record of a source: `outcomes.csv`.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 use crate::schema::OutcomeCounts;
 
-/// How a record ended.
+/// The outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Stored.
     Ok,
-    /// Readable, but of no use.
+    /// Readable, but not usable.
     Skipped,
     /// Unreadable, or not what the settings expect.
     Failed,
@@ -21,20 +21,20 @@ pub enum Status {
     Missing,
 }
 
-/// One line of `outcomes.csv`.
+/// One row of `outcomes.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The record.
     pub id: String,
     /// Its file, relative to the root of the source.
     pub path: String,
-    /// How it ended.
+    /// Its status.
     pub status: Status,
-    /// Why, as a sentence; for stored records a remark, or empty.
+    /// The reason; for stored records a note, or empty.
     pub reason: String,
     /// Samples per lead in the store.
     pub samples: usize,
-    /// Samples without a value in the file, replaced.
+    /// Samples that were missing in the file and were replaced.
     pub missing_samples: usize,
     /// Leads without any variation.
     pub flat_leads: usize,
@@ -79,7 +79,7 @@ pub fn read_outcomes(store: &Path) -> Result<Vec<Outcome>, StoreError> {
         })
 }
 
-/// A relative path with `/` between its parts, whatever the system writes.
+/// A relative path with `/` as the separator on every system.
 pub fn portable(path: &Path) -> String {
     path.components()
         .map(|part| part.as_os_str().to_string_lossy())

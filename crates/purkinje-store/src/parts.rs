@@ -1,8 +1,8 @@
-//! A preparation shared by several processes or machines, and the joining of what they made.
+//! Preparation in parts by several processes or machines, and merging of the parts.
 //!
-//! Every shard file covers a fixed range of the records of the source, whatever becomes of them. A
+//! Every shard file covers a fixed range of the records of the source, whatever their outcome. A
 //! part is a contiguous run of such ranges, so that its shards are those of a preparation by one process,
-//! byte for byte, and joining is naming them in one description.
+//! byte for byte, and merging means listing them in one description.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,24 +15,24 @@ use crate::error::StoreError;
 use crate::files::{self, Journal, Whole};
 use crate::schema::{DESCRIPTION_FILE, OUTCOMES_FILE, OutcomeCounts, ShardInfo, Split, StoreInfo};
 
-/// Most parts a preparation is divided into.
+/// Largest number of parts of a preparation.
 pub const MAX_PARTS: usize = 10_000;
 
-/// Keeps two processes from joining into one folder at once.
+/// Prevents two processes from merging into the same folder at the same time.
 const MERGE_LOCK: &str = "merge.lock";
 
 /// One of several parts of a preparation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Which part, from 1.
+    /// Number of the part, from 1.
     pub number: usize,
-    /// Of how many.
+    /// Number of parts.
     pub of: usize,
     /// First record of the source.
     pub first_item: usize,
-    /// First record of the source that is no longer in it.
+    /// One past its last record of the source.
     pub end_item: usize,
-    /// Records of the whole source.
+    /// Number of records of the whole source.
     pub items: usize,
 }
 
@@ -40,7 +40,7 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PartInfo {
     pub(crate) part: Part,
-    /// The store as far as this part goes.
+    /// The description of the store, for this part only.
     pub(crate) store: StoreInfo,
 }
 
@@ -58,7 +58,7 @@ impl Part {
         if !(1..=of.min(MAX_PARTS)).contains(&number) || of > MAX_PARTS || rows_per_shard == 0 {
             return Err(StoreError::Settings {
                 reason: format!(
-                    "there is no part {number} of {of}: parts are counted from 1, and there are at most {MAX_PARTS}"
+                    "there is no part {number} of {of}: expected a number from 1 to the number of parts, which is at most {MAX_PARTS}"
                 ),
             });
         }
@@ -77,7 +77,7 @@ impl Part {
         })
     }
 
-    /// Beginning of the names of its files.
+    /// Prefix of its file names.
     pub(crate) fn prefix(&self) -> String {
         format!("part-{}-of-{}.", self.number, self.of)
     }
@@ -101,15 +101,15 @@ pub(crate) fn part_of_file(name: &str) -> Option<(usize, usize)> {
     Some((number.parse().ok()?, of.parse().ok()?))
 }
 
-/// Joins the parts of a preparation into one store, the same byte for byte as a preparation by one process.
+/// Merges the parts of a preparation into one store, byte for byte the one that a single process writes.
 ///
-/// `folders` hold the finished parts, each any number of them; `out` may be one of the folders (all of
-/// them, when the workers shared it). Shards are linked where the system can do that and otherwise copied, and then
-/// compared with their checksums. Part files in `out` are removed at the end, those elsewhere stay. An
-/// interrupted call can be repeated; a call for a store that is complete changes nothing.
+/// `folders` hold the finished parts, any number each; `out` may be one of the folders (or the only one, if the workers
+/// shared it). Shards are hard-linked where possible and otherwise copied, and then compared with their checksums. Part
+/// files in `out` are removed at the end, those elsewhere stay. An interrupted call can be repeated; a call for a store
+/// that is complete changes nothing.
 ///
 /// # Errors
-/// [`StoreError::MissingParts`] names the parts that are not there or not finished;
+/// [`StoreError::MissingParts`] names the parts that are missing or not finished;
 /// [`StoreError::Settings`] if parts belong to different preparations; [`StoreError::OtherStore`] if `out` holds
 /// another store; [`StoreError::Shard`], [`StoreError::Checksum`] for damaged parts; [`StoreError::Io`].
 pub fn merge<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<StoreInfo, StoreError> {
@@ -121,7 +121,7 @@ pub fn merge<P: AsRef<Path>>(folders: &[P], out: &Path) -> Result<StoreInfo, Sto
     let merged = locked(&folders, out);
     files::remove(&lock)?;
     if made && merged.is_err() {
-        // Goes only if it is empty: shards that were brought already are used by the next attempt.
+        // Succeeds only if the folder is empty: shards that were already copied are used by the next attempt.
         let _ = fs::remove_dir(out);
     }
     merged
@@ -141,13 +141,13 @@ fn locked(folders: &[&Path], out: &Path) -> Result<StoreInfo, StoreError> {
         return Ok(info);
     }
     let parts = complete(parts, folders)?;
-    let info = joined(&parts)?;
+    let info = merged_info(&parts)?;
     for (folder, part) in &parts {
         for shard in &part.store.shards {
-            bring(shard, folder, out)?;
+            link_or_copy(shard, folder, out)?;
         }
     }
-    join_outcomes(&parts, &out.join(OUTCOMES_FILE))?;
+    merge_outcomes(&parts, &out.join(OUTCOMES_FILE))?;
     files::write_whole(&out.join(DESCRIPTION_FILE), info.to_json()?.as_bytes())?;
     remove_parts(out)?;
     Ok(info)
@@ -185,7 +185,7 @@ fn finished_parts(folders: &[&Path]) -> Result<Vec<(PathBuf, PartInfo)>, StoreEr
     Ok(parts)
 }
 
-/// The parts, if they are all parts of one preparation, each there once.
+/// Checks that the parts are all parts of one preparation, each present once.
 fn complete(
     parts: Vec<(PathBuf, PartInfo)>,
     folders: &[&Path],
@@ -204,7 +204,7 @@ fn complete(
         {
             return Err(StoreError::Settings {
                 reason: format!(
-                    "part {} of {} in `{}` and part {} of {} in `{}` are not of the same preparation: they were made from other records, with other settings, or divided otherwise; prepare them again with the same options",
+                    "part {} of {} in `{}` and part {} of {} in `{}` are not of the same preparation: their records, settings or numbers of parts differ; prepare them again with the same options",
                     first.part.number,
                     first.part.of,
                     first_folder.display(),
@@ -219,7 +219,7 @@ fn complete(
         if pair[0].1.part.number == pair[1].1.part.number {
             return Err(StoreError::Settings {
                 reason: format!(
-                    "part {} is in `{}` and in `{}`; name one of the folders",
+                    "part {} is in `{}` and in `{}`; give only one of the folders",
                     pair[0].1.part.number,
                     pair[0].0.display(),
                     pair[1].0.display()
@@ -243,14 +243,14 @@ fn complete(
         .all(|pair| pair[0].1.part.end_item == pair[1].1.part.first_item);
     if !chained || first.part.first_item != 0 {
         return Err(StoreError::Settings {
-            reason: "the parts do not follow one another; prepare them again".to_owned(),
+            reason: "the ranges of the parts are not contiguous; prepare them again".to_owned(),
         });
     }
     Ok(parts)
 }
 
-/// The description of the whole.
-fn joined(parts: &[(PathBuf, PartInfo)]) -> Result<StoreInfo, StoreError> {
+/// The description of the merged store.
+fn merged_info(parts: &[(PathBuf, PartInfo)]) -> Result<StoreInfo, StoreError> {
     let mut shards = Vec::new();
     let mut splits = BTreeMap::<Split, usize>::new();
     let mut outcomes = OutcomeCounts::default();
@@ -276,15 +276,15 @@ fn joined(parts: &[(PathBuf, PartInfo)]) -> Result<StoreInfo, StoreError> {
     })
 }
 
-/// Brings a shard into `out`.
-fn bring(shard: &ShardInfo, folder: &Path, out: &Path) -> Result<(), StoreError> {
+/// Links or copies a shard into `out`.
+fn link_or_copy(shard: &ShardInfo, folder: &Path, out: &Path) -> Result<(), StoreError> {
     let (from, to) = (folder.join(&shard.file), out.join(&shard.file));
     let bytes = files::size(&from)?;
     if bytes != shard.bytes {
         return Err(StoreError::shard(
             &from,
             format!(
-                "it has {bytes} bytes, the description of its part says {}",
+                "it has {bytes} bytes, expected {} by the description of its part",
                 shard.bytes
             ),
         ));
@@ -324,7 +324,7 @@ fn bring(shard: &ShardInfo, folder: &Path, out: &Path) -> Result<(), StoreError>
 }
 
 /// One table of outcomes, with one header line.
-fn join_outcomes(parts: &[(PathBuf, PartInfo)], to: &Path) -> Result<(), StoreError> {
+fn merge_outcomes(parts: &[(PathBuf, PartInfo)], to: &Path) -> Result<(), StoreError> {
     let mut whole = Whole::begin(to)?;
     for (index, (folder, part)) in parts.iter().enumerate() {
         let from = folder.join(format!("{}{OUTCOMES_FILE}", part.part.prefix()));

@@ -1,4 +1,4 @@
-//! From a source to a store: read, preprocess, find beats, quantise, write.
+//! Preparation of a store from a source: read, preprocess, find beats, quantise, write.
 
 use std::path::Path;
 
@@ -25,31 +25,31 @@ use crate::source::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::split::SplitRule;
 use crate::writer::{Begin, JOURNAL_FILE, MAX_RECORD_VALUES, StoreSpec, StoreWriter};
 
-/// Samples (all leads) that may be in flight between reading and writing: 64 MiB of them as stored.
+/// Largest number of samples (of all leads) between reading and writing: 64 MiB as stored.
 const FLIGHT_VALUES: usize = 1 << 25;
 
-/// Most records handled between two looks at the clock and the stop request.
+/// Largest number of records between two checks for a stop request.
 const MAX_CHUNK: usize = 256;
 
 /// How a store is prepared.
 #[derive(Clone, Debug)]
 pub struct PrepareOptions {
-    /// Which part every record belongs to.
+    /// How records are assigned to splits.
     pub split: SplitRule,
-    /// How many records may fail before the preparation counts as failed.
+    /// How many records may fail before the preparation fails.
     pub max_failed: FailureLimit,
-    /// Which records are good enough; the others are skipped, and their outcome says why.
+    /// Limits on signal quality; records beyond them are skipped, with the reason in their outcome.
     pub quality: QualityFilter,
     /// Worker threads; all cores when absent. The store is the same for any number.
     pub threads: Option<usize>,
-    /// Records of the source that a shard covers; its rows are those of them that can be stored.
+    /// Records of the source per shard; the rows are those that can be stored.
     pub rows_per_shard: usize,
-    /// Rows of a record batch.
+    /// Rows per record batch.
     pub rows_per_batch: usize,
     /// Part `(number, of)` of the preparation, from 1; all of it when absent. Several processes or machines
-    /// prepare one part each, into one folder or several, and [`crate::merge`] joins them.
+    /// prepare one part each, into one folder or several, and [`crate::merge`] merges them.
     pub shard: Option<(usize, usize)>,
-    /// Replace a store that is in the target folder. Not for a part.
+    /// Replace a store in the target folder. Not allowed for a part.
     pub overwrite: bool,
     /// The command line or call, for `store.json`; the same for all parts, so without the part.
     pub command: String,
@@ -62,7 +62,7 @@ impl Default for PrepareOptions {
     fn default() -> Self {
         PrepareOptions {
             split: SplitRule::default(),
-            max_failed: FailureLimit::Share(0.05),
+            max_failed: FailureLimit::Fraction(0.05),
             quality: QualityFilter::default(),
             threads: None,
             rows_per_shard: 4096,
@@ -78,23 +78,23 @@ impl Default for PrepareOptions {
 /// How many records may fail. Skipped records and rows without a file do not count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FailureLimit {
-    /// So many.
+    /// This number of records.
     Count(usize),
-    /// This share of the records that have files.
-    Share(f64),
+    /// This fraction of the records that have files.
+    Fraction(f64),
 }
 
-/// Is told how a preparation goes. All methods may be left as they are.
+/// Receives the progress of a preparation. All methods have defaults.
 pub trait Progress: Sync {
-    /// `done` of `total` records (of the part) are in the store already, from an interrupted run.
+    /// `done` of `total` records (of the part) were already processed by an interrupted run.
     fn begin(&self, total: usize, done: usize) {
         let _ = (total, done);
     }
-    /// A record has been dealt with. Called in the order of the source.
+    /// A record was processed. Called in the order of the source.
     fn record(&self, outcome: &Outcome) {
         let _ = outcome;
     }
-    /// Asked now and then: true stops the preparation so that it can be continued.
+    /// Called regularly: returning true stops the preparation so that it can be continued.
     fn stop(&self) -> bool {
         false
     }
@@ -103,29 +103,29 @@ pub trait Progress: Sync {
 /// No progress is shown.
 impl Progress for () {}
 
-/// What a preparation did.
+/// The result of a preparation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The store.
     pub info: StoreInfo,
-    /// Records that an interrupted run had dealt with; all of them if the store was complete before.
+    /// Records that an interrupted run had already processed; all of them if the store was already complete.
     pub resumed_at: usize,
-    /// What the user should know about the source.
+    /// Notes to the user about the source.
     pub remarks: Vec<String>,
 }
 
 /// Prepares a store in `target`, or continues an interrupted preparation.
 ///
 /// The same source and settings give the same bytes, whatever the number of threads and
-/// however often the preparation was interrupted. Memory stays bounded whatever the number of records.
+/// however often the preparation was interrupted. Memory is bounded for any number of records.
 /// A complete store of the same source and settings is left as it is.
 ///
-/// CLEAR-HUG's standardisation of PTB-XL by the mean and deviation of the training part
-///  is not applied: its models standardise every token on its own (section 5.2), which undoes it.
+/// CLEAR-HUG's standardisation of PTB-XL with mean and standard deviation of the training split is not applied: its
+/// models standardise every token by itself (docs/differences.md, 9.12), which cancels it.
 ///
 /// # Errors
 /// [`StoreError`]; in particular [`StoreError::TooManyFailed`] after everything else has been
-/// stored, and [`StoreError::Stopped`] on request.
+/// stored, and [`StoreError::Stopped`] when a stop was requested.
 pub fn prepare(
     importer: &dyn Importer,
     preprocess: &Preprocess,
@@ -153,7 +153,7 @@ pub fn prepare(
     if options.overwrite {
         if spec.part.is_some() {
             return Err(StoreError::Settings {
-                reason: "a part cannot replace a store, since other parts may be under way in the folder; remove it first".to_owned(),
+                reason: "`--overwrite` cannot be used with a part, since other parts may be written to the folder; remove the store first".to_owned(),
             });
         }
         remove_store(target)?;
@@ -196,13 +196,13 @@ pub fn prepare(
     })
 }
 
-/// A record that has been dealt with.
+/// A processed record.
 type Done = (Outcome, Option<NewRow>);
 
 struct Job<'a> {
     importer: &'a dyn Importer,
     catalogue: &'a Catalogue,
-    /// First record that is not to be prepared.
+    /// One past the last record to prepare.
     end: usize,
     quality: &'a QualityFilter,
     worker: Worker,
@@ -210,7 +210,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Two chunks are in flight: while one is prepared by all threads, the one before is written.
+    /// Processes two chunks at a time: while all threads prepare one, the previous one is written.
     fn run(&self, mut writer: StoreWriter) -> Result<StoreInfo, StoreError> {
         let items = &self.catalogue.items[..self.end];
         let mut next = writer.next_item();
@@ -309,7 +309,7 @@ impl Job<'_> {
             }
             Ok(Ready::Silent) => end(
                 Status::Skipped,
-                "the largest sample of all leads is exactly 0: nothing was recorded".to_owned(),
+                "the largest sample of all leads is exactly 0: no signal was recorded".to_owned(),
             ),
             Err(reason) => end(Status::Failed, reason),
         }
@@ -339,9 +339,9 @@ struct Worker {
 /// How R-peaks are found.
 #[derive(Clone)]
 enum Beats {
-    /// At 100 Hz with standard leads: as the tokens of CLEAR-HUG need them (section 3.1).
+    /// At 100 Hz with standard leads: as the tokens of CLEAR-HUG need them (docs/differences.md, 3.1).
     Tokens(Box<Tokenizer>),
-    /// At any other rate: the same detector, this row first; nothing where it finds nothing.
+    /// At any other rate: the same detector, this row first; no beats where it finds none.
     Detector(Box<Xqrs>, usize),
     /// Too slow for the detector.
     None,
@@ -360,7 +360,7 @@ impl Worker {
             None => Xqrs::new(preprocess.rate_hz).map_or(Beats::None, |xqrs| {
                 let leads = &preprocess.leads;
                 let first = match preprocess.beats.first {
-                    // Unlike tokens, these begin with the first row where there is no lead II.
+                    // Unlike tokens, this begins with the first row if there is no lead II.
                     FirstRow::LeadIi => leads.position(&Lead::II).unwrap_or(0),
                     FirstRow::Second => preprocess.beats.first_row(leads),
                 };
@@ -376,7 +376,7 @@ impl Worker {
         let leads = prepared.leads.len();
         if prepared.rows.len() > MAX_RECORD_VALUES {
             return Err(format!(
-                "it has {} samples over all leads, the most is {MAX_RECORD_VALUES}; cut it into parts",
+                "it has {} samples over all leads, expected at most {MAX_RECORD_VALUES}; divide it into several recordings",
                 prepared.rows.len()
             ));
         }
@@ -436,8 +436,8 @@ impl Worker {
         Ok(Ready::Row(Box::new(row), remark))
     }
 
-    /// In double precision from the file's own integers where they are known, as the reference programs
-    /// compute; otherwise from the recording's single precision.
+    /// In double precision from the file's integers where they are known, as in the reference programs; otherwise from
+    /// the recording's single-precision samples.
     fn apply(&self, recording: &Recording) -> Result<Prepared, PreprocessError> {
         let Some(digital) = &recording.digital else {
             return self.preparer.apply(recording);
@@ -463,7 +463,7 @@ impl Worker {
     }
 }
 
-/// What is known of a recording before anything is done to it.
+/// Properties of a recording before preprocessing.
 struct Source {
     samples: usize,
     hash: Option<String>,
@@ -471,7 +471,7 @@ struct Source {
 }
 
 impl Source {
-    /// Looks at the leads that are stored, in their order.
+    /// Measures the leads that are stored, in their order.
     fn of(recording: &Recording, leads: &LeadSet) -> Self {
         let chosen;
         let recording = if recording.leads == *leads {
@@ -482,7 +482,7 @@ impl Source {
                     chosen = some;
                     &chosen
                 }
-                // A lead is missing, which the preprocessing says better.
+                // A lead is missing; preprocessing gives the better message.
                 Err(_) => recording,
             }
         };
@@ -494,8 +494,8 @@ impl Source {
     }
 }
 
-/// The annotations of the source at the rate of the store, as far as its window reaches; `samples` are
-/// those of a stored lead.
+/// The annotations of the source at the sampling rate and within the window of the store; `samples` is the length of a
+/// stored lead.
 fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Mark> {
     if recording.annotations.is_empty() {
         return Vec::new();
@@ -514,10 +514,10 @@ fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Ma
             let sample = (at_s * contract.rate_hz).round();
             let lead = match &annotation.lead {
                 None => None,
-                // A lead that is not stored takes its marks with it.
+                // Annotations of leads that are not stored are dropped.
                 Some(lead) => Some(i16::try_from(contract.leads.position(lead)?).ok()?),
             };
-            // A mark at the very end may be rounded beyond it.
+            // An annotation at the very end may be rounded beyond it.
             let last = samples.checked_sub(1)? as f64;
             (sample <= last + 1.0).then(|| Mark {
                 sample: sample.min(last) as i32,
@@ -573,7 +573,7 @@ fn remark(flat: &[&Lead], missing: usize, beats_detected: bool) -> String {
         parts.push(format!("{missing} missing samples replaced"));
     }
     if !beats_detected {
-        parts.push("no beat found".to_owned());
+        parts.push("no beats detected".to_owned());
     }
     parts.join("; ")
 }
@@ -645,7 +645,7 @@ fn check_counts(
             .into_iter()
             .find(|outcome| outcome.status != Status::Ok)
             .map_or_else(
-                || "the source lists no record".to_owned(),
+                || "the source lists no records".to_owned(),
                 |o| format!("{} (`{}`): {}", o.id, o.path, o.reason),
             );
         return Err(StoreError::NothingStored {
@@ -655,7 +655,7 @@ fn check_counts(
     }
     let allowed = match options.max_failed {
         FailureLimit::Count(count) => count,
-        FailureLimit::Share(share) => (share * records as f64) as usize,
+        FailureLimit::Fraction(fraction) => (fraction * records as f64) as usize,
     };
     if failed > allowed {
         return Err(StoreError::TooManyFailed {

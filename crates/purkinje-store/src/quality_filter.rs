@@ -1,4 +1,4 @@
-//! Which records are good enough: limits on the [quality columns](crate::arrow_schema), as one value with a text.
+//! Limits on signal quality: on the [quality columns](crate::arrow_schema), as one value with a textual form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +8,25 @@ use purkinje_signal::quality::{LimbLeads, Measures};
 use crate::columns::NewRow;
 use crate::store::Row;
 
-/// Limits that a record must keep to be used; without any, every record is.
+/// Limits that a record must keep to be used; without limits every record is used.
 ///
-/// As text, measures with their limits, separated by commas, in the names of the quality columns or shorter ones:
+/// The textual form lists measures with limits, separated by commas, by the names of the quality columns or shorter
+/// ones:
 ///
-/// | measure | short | limit | without a limit |
+/// | measure | short name | limit | default limit |
 /// | --- | --- | --- | --- |
 /// | `missing_leads` | | most leads without any value | 0 |
 /// | `flat_leads` | `flat` | most leads without variation | 0 |
 /// | `clipped_leads` | `clipped` | most leads that stay at their extremes | 0 |
-/// | `missing_samples` | `missing` | largest share of samples without a value: `0.1` or `10%` | 0 |
-/// | `limb_leads` | `limb` | `ok`: not known to be anything but what they are called; or names, joined by `\|`: `as_named\|unknown` | `ok` |
+/// | `missing_samples` | `missing` | largest fraction of missing samples: `0.1` or `10%` | 0 |
+/// | `limb_leads` | `limb` | `ok`: not known to differ from their names; or findings, joined by `\|`: `as_named\|unknown` | `ok` |
 /// | `einthoven_mv` | `einthoven` | largest deviation of the limb leads from their relations, in millivolts | |
-/// | `noise_mv` | `noise` | most noise from sample to sample | |
-/// | `baseline_mv` | `baseline`, `wander`, `wander_mv` | most wander of the baseline | |
-/// | `powerline_mv` | `powerline`, `mains`, `mains_mv` | most hum of 50 or 60 Hz | |
+/// | `noise_mv` | `noise` | largest noise from sample to sample | |
+/// | `baseline_mv` | `baseline`, `wander`, `wander_mv` | largest baseline wander | |
+/// | `powerline_mv` | `powerline`, `mains`, `mains_mv` | largest mains interference of 50 or 60 Hz | |
 ///
-/// A figure that could not be taken (hum in a recording at 100 Hz, relations of leads that are not there) passes, since
-/// nothing is known against the record. Figures are those of the source's own samples, before any filter.
+/// A measure that could not be computed (mains in a recording at 100 Hz, relations of missing leads) passes. Measures
+/// are of the source's samples, before any filter.
 ///
 /// ```
 /// # use purkinje_store::QualityFilter;
@@ -44,32 +45,32 @@ pub struct QualityFilter {
     pub flat_leads: Option<u32>,
     /// Most leads that stay at their extreme values.
     pub clipped_leads: Option<u32>,
-    /// Largest share of the samples of all leads that have no value, from 0 to 1.
+    /// Largest fraction of missing samples over all leads, from 0 to 1.
     pub missing_samples: Option<f64>,
-    /// What the limb leads may be.
+    /// What the limb leads may be found to be.
     pub limb_leads: Option<LimbLimit>,
-    /// Largest root mean square of what the limb leads deviate from their relations, in millivolts.
+    /// Largest root mean square deviation of the limb leads from their relations, in millivolts.
     pub einthoven_mv: Option<f32>,
-    /// Most noise from sample to sample, in millivolts.
+    /// Largest noise from sample to sample, in millivolts.
     pub noise_mv: Option<f32>,
-    /// Most wander of the baseline, in millivolts.
+    /// Largest baseline wander, in millivolts.
     pub baseline_mv: Option<f32>,
-    /// Most hum of 50 or 60 Hz, in millivolts.
+    /// Largest mains interference of 50 or 60 Hz, in millivolts.
     pub powerline_mv: Option<f32>,
 }
 
-/// What limb leads may be.
+/// What limb leads may be found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimbLimit {
-    /// What they are called, or nobody can tell.
+    /// Consistent with their names, or unknown.
     Ok,
-    /// One of these.
+    /// One of these findings.
     OneOf(Vec<LimbLeads>),
 }
 
 /// A limit that a record does not keep.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("quality: {measure} is {found}, the limit is {limit}")]
+#[error("signal quality: {measure} is {found}, the limit is {limit}")]
 pub struct BelowQuality {
     /// Name of the measure, as its column's without `quality_`.
     pub measure: &'static str,
@@ -79,10 +80,10 @@ pub struct BelowQuality {
     pub limit: String,
 }
 
-/// A text that is no filter.
+/// A text that is not a valid filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{part}` is no limit on quality: {reason}; expected limits such as flat=0,missing=10%,limb=ok,noise_mv=0.05 on {}",
+    "found `{part}`: {reason}; expected limits such as flat=0,missing=10%,limb=ok,noise_mv=0.05 on {}",
     MEASURES.join(", ")
 )]
 pub struct WrongQualityFilter {
@@ -111,11 +112,11 @@ impl QualityFilter {
         *self == QualityFilter::default()
     }
 
-    /// Looks at a record by its figures; `missing_share` is the share of its samples without a value.
+    /// Checks a record by its measures; `missing_fraction` is the fraction of its samples that are missing.
     ///
     /// # Errors
     /// [`BelowQuality`] with the first limit that it does not keep, in the order of the columns.
-    pub fn check(&self, measures: &Measures, missing_share: f64) -> Result<(), BelowQuality> {
+    pub fn check(&self, measures: &Measures, missing_fraction: f64) -> Result<(), BelowQuality> {
         // Destructured so that a new limit cannot be forgotten here.
         let QualityFilter {
             missing_leads,
@@ -135,7 +136,7 @@ impl QualityFilter {
         ] {
             at_most(measure, Some(mask.count_ones()), *most)?;
         }
-        at_most("missing_samples", Some(missing_share), *missing_samples)?;
+        at_most("missing_samples", Some(missing_fraction), *missing_samples)?;
         if let Some(limit) = limb_leads
             && !limit.allows(measures.limb_leads)
         {
@@ -156,8 +157,8 @@ impl QualityFilter {
         Ok(())
     }
 
-    /// Looks at a stored record; `rate_hz` is the rate of the store. Records of a store of schema version 1 have no figures but the
-    /// number of missing samples.
+    /// Checks a stored record; `rate_hz` is the sampling rate of the store. In a store of schema version 1 the number
+    /// of missing samples is the only measure.
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -167,26 +168,26 @@ impl QualityFilter {
             row.source_rate_hz().map(f64::from),
             rate_hz,
         );
-        let share = share(row.missing_samples(), values);
-        self.check(&row.quality().unwrap_or_default(), share)
+        let missing = fraction(row.missing_samples(), values);
+        self.check(&row.quality().unwrap_or_default(), missing)
     }
 
-    /// Looks at a record about to be stored at `rate_hz`.
+    /// Checks a record about to be stored at `rate_hz`.
     pub(crate) fn check_new(&self, row: &NewRow, rate_hz: f64) -> Result<(), BelowQuality> {
         let source_hz = row.source_rate_hz.map(f64::from);
         let values = source_values(row.signal.len(), source_hz, rate_hz);
         let missing = usize::try_from(row.missing_samples).unwrap_or(0);
-        self.check(&row.quality.unwrap_or_default(), share(missing, values))
+        self.check(&row.quality.unwrap_or_default(), fraction(missing, values))
     }
 }
 
-/// Samples of the source that became `stored` ones: missing ones are counted at its rate.
+/// Number of source samples that correspond to `stored` ones; missing samples are counted at the source's rate.
 fn source_values(stored: usize, source_hz: Option<f64>, rate_hz: f64) -> f64 {
     let times = source_hz.map_or(1.0, |source_hz| source_hz / rate_hz);
     stored as f64 * if times.is_finite() { times } else { 1.0 }
 }
 
-fn share(missing: usize, of: f64) -> f64 {
+fn fraction(missing: usize, of: f64) -> f64 {
     if missing == 0 || of <= 0.0 {
         return 0.0;
     }
@@ -295,7 +296,7 @@ impl QualityFilter {
             "powerline_mv" | "powerline" | "mains_mv" | "mains" => {
                 once(&mut self.powerline_mv, millivolts(limit)?)
             }
-            _ => Err("there is no such measure".to_owned()),
+            _ => Err("unknown measure".to_owned()),
         }
     }
 }
@@ -303,7 +304,7 @@ impl QualityFilter {
 fn once<T>(place: &mut Option<T>, limit: T) -> Result<(), String> {
     match place.replace(limit) {
         None => Ok(()),
-        Some(_) => Err("the measure has a limit already".to_owned()),
+        Some(_) => Err("the measure has two limits".to_owned()),
     }
 }
 
@@ -312,7 +313,7 @@ fn leads(limit: Option<&str>) -> Result<u32, String> {
         None => Ok(0),
         Some(limit) => limit
             .parse()
-            .map_err(|_| "its limit is a number of leads, 0 or more".to_owned()),
+            .map_err(|_| "its limit must be a number of leads, 0 or more".to_owned()),
     }
 }
 
@@ -324,14 +325,14 @@ fn portion(limit: Option<&str>) -> Result<f64, String> {
     };
     match digits.parse::<f64>().map(|number| number / of) {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("its limit is a share from 0 to 1, or from 0% to 100%".to_owned()),
+        _ => Err("its limit must be a fraction from 0 to 1, or from 0% to 100%".to_owned()),
     }
 }
 
 fn millivolts(limit: Option<&str>) -> Result<f32, String> {
     match limit.map(str::parse::<f32>) {
         Some(Ok(limit)) if limit.is_finite() && limit >= 0.0 => Ok(limit),
-        _ => Err("its limit is a number of millivolts, 0 or more".to_owned()),
+        _ => Err("its limit must be a number of millivolts, 0 or more".to_owned()),
     }
 }
 
@@ -346,7 +347,10 @@ fn limb(limit: Option<&str>) -> Result<LimbLimit, String> {
         .map(|name| {
             LimbLeads::from_name(&name.trim().to_ascii_lowercase()).ok_or_else(|| {
                 let known: Vec<&str> = LimbLeads::ALL.iter().map(|limb| limb.name()).collect();
-                format!("its limit is `ok`, or names among {}", known.join(", "))
+                format!(
+                    "its limit must be `ok`, or findings among {}",
+                    known.join(", ")
+                )
             })
         })
         .collect::<Result<_, _>>()
@@ -398,7 +402,7 @@ mod tests {
         let error = filter("noise=0.05").check(&bad, 0.0).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "quality: noise_mv is 0.07, the limit is 0.05"
+            "signal quality: noise_mv is 0.07, the limit is 0.05"
         );
         let error = filter("limb=as_named")
             .check(&Measures::default(), 0.0)

@@ -1,4 +1,4 @@
-//! Samples in millivolts as 16-bit integers with one gain per record.
+//! Quantisation of samples in millivolts to 16-bit integers with one gain per record.
 
 /// Gains in units per millivolt that published files use; tried first, because samples that were
 /// 16-bit integers in the file are then stored as those integers.
@@ -6,8 +6,8 @@ const FILE_GAINS_PER_MV: [f32; 12] = [
     1000.0, 200.0, 500.0, 2000.0, 204.8, 400.0, 800.0, 1024.0, 250.0, 100.0, 10000.0, 5000.0,
 ];
 
-/// Largest gain chosen for samples that no file gain fits: 1/32768 mV a step is far below the noise
-/// of any electrode.
+/// Largest gain chosen for samples that no file gain fits: a step of 1/32768 mV is far below the noise of any
+/// electrode.
 const LARGEST_GAIN_PER_MV: f32 = 32768.0;
 
 /// A record as 16-bit integers.
@@ -17,14 +17,14 @@ pub struct Quantised {
     pub signal: Vec<i16>,
     /// Units per millivolt: a sample in millivolts is `signal / gain_per_mv`.
     pub gain_per_mv: f32,
-    /// Whether every sample is given back exactly (up to the rounding of its f32).
+    /// Whether every sample is reproduced exactly (up to the rounding of its f32).
     pub lossless: bool,
 }
 
 /// Quantises samples in millivolts.
 ///
 /// If all samples are integers over a gain that files use (1000 per mV in PTB-XL), those integers
-/// are stored and nothing is lost. Otherwise the gain is the largest power of two for which the range fits,
+/// are stored without loss. Otherwise the gain is the largest power of two for which the range fits,
 /// at most 32768 per mV, and the error of a sample is at most half a unit: never more than
 /// `max |x| / 32767` (0.00015 mV for a recording of 5 mV), and 0.000016 mV below 1 mV.
 ///

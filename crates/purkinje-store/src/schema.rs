@@ -1,4 +1,4 @@
-//! What a store looks like on disk: `store.json` and the columns of a shard.
+//! The format of a store on disk: `store.json` and the columns of a shard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-/// The schema version this library writes. It reads all from 1 on: what an earlier version lacks is unknown.
+/// The schema version this library writes. Versions from 1 on are read; what an earlier version lacks is unknown.
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// Name of the description within a store.
@@ -33,7 +33,7 @@ pub const VALUE_PREFIX: &str = "value_";
 /// Hex digits of a signal hash.
 pub const SIGNAL_HASH_DIGITS: usize = 32;
 
-/// The contents of `store.json`: everything about a store that is not a record.
+/// The contents of `store.json`: everything about a store except its records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoreInfo {
     /// Always `purkinje-store`.
@@ -42,7 +42,7 @@ pub struct StoreInfo {
     pub schema_version: u32,
     /// Name of the source (`ptb-xl`, `folder`, ...).
     pub name: String,
-    /// What was done to the samples; a model applies or checks the same value.
+    /// The preprocessing of the samples; a model compares it with its own.
     pub preprocess: Preprocess,
     /// Leads of every record, in the order of the rows.
     pub leads: LeadSet,
@@ -60,16 +60,15 @@ pub struct StoreInfo {
     pub values: Vec<String>,
     /// Records in all shards.
     pub records: usize,
-    /// Records per part.
+    /// Records per split.
     pub splits: BTreeMap<Split, usize>,
-    /// What became of the records of the source.
+    /// The number of records of the source by outcome.
     pub outcomes: OutcomeCounts,
     /// The shards in order.
     pub shards: Vec<ShardInfo>,
     /// How the store was made.
     pub made_by: MadeBy,
-    /// BLAKE3 of the list of records and the settings, in hex: the same list and the same settings
-    /// give the same store.
+    /// BLAKE3 of the list of records and the settings, in hex: the same list and settings give the same store.
     pub fingerprint: String,
 }
 
@@ -108,16 +107,16 @@ pub struct MadeBy {
     pub version: String,
     /// The command line or call.
     pub command: String,
-    /// The source as it was named.
+    /// The source as the user named it.
     pub source: String,
 }
 
-/// How many records of the source ended how.
+/// The number of records of the source by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeCounts {
     /// Stored.
     pub ok: usize,
-    /// Readable, but of no use (flat, for instance).
+    /// Readable, but not usable (flat, for instance).
     pub skipped: usize,
     /// Unreadable or not what the settings expect.
     pub failed: usize,
@@ -132,7 +131,7 @@ impl OutcomeCounts {
     }
 }
 
-/// A set of classes that a record may carry: one task.
+/// A label set: the classes of one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelSet {
     /// Name of the task (`superdiagnostic`, `rhythm`, ...).
@@ -142,7 +141,7 @@ pub struct LabelSet {
 }
 
 impl LabelSet {
-    /// A set of classes known by nothing but their names.
+    /// A label set of classes that have only names.
     pub fn from_names<S: Into<String>>(
         name: impl Into<String>,
         classes: impl IntoIterator<Item = S>,
@@ -178,7 +177,7 @@ impl LabelSet {
 pub struct LabelClass {
     /// Short name, as columns and tables show it (`AMI`).
     pub name: String,
-    /// What it means (`anterior myocardial infarction`), when the source says so.
+    /// What it means (`anterior myocardial infarction`), if the source states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Codes in other systems, by system (`AHA`, `DICOM`, `SNOMED-CT`, ...).
@@ -186,7 +185,7 @@ pub struct LabelClass {
     pub codes: BTreeMap<String, String>,
 }
 
-/// Part of a data set that a record belongs to.
+/// The split that a record belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
@@ -196,12 +195,12 @@ pub enum Split {
     Val,
     /// Test.
     Test,
-    /// No part.
+    /// None of them.
     None,
 }
 
 impl Split {
-    /// All parts in order.
+    /// All splits in order.
     pub const ALL: [Split; 4] = [Split::Train, Split::Val, Split::Test, Split::None];
 
     /// The name on disk: `train`, `val`, `test`, `none`.
@@ -221,9 +220,9 @@ impl fmt::Display for Split {
     }
 }
 
-/// A word that names no part of a data set.
+/// A text that is not the name of a split.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names no part of a data set: expected train, val, test or none")]
+#[error("unknown split `{0}`: expected train, val, test or none")]
 pub struct UnknownSplit(pub String);
 
 impl FromStr for Split {
@@ -256,32 +255,32 @@ impl FromStr for Split {
 /// | `r_peaks` | list\<int32\> | R-peaks as samples, increasing |
 /// | `beats_detected` | bool | false: no beat was found and `r_peaks` is an even grid |
 /// | `report` | utf8? | report text |
-/// | `age` | float32? | years, as the source writes them |
-/// | `sex` | utf8? | `female`, `male`, or as the source writes it |
+/// | `age` | float32? | years, as stated by the source |
+/// | `sex` | utf8? | `female`, `male`, or as stated by the source |
 /// | `flat_leads` | int16 | stored leads without any variation |
-/// | `missing_samples` | int32 | samples without a value in the file, replaced |
+/// | `missing_samples` | int32 | samples that were missing in the file and were replaced |
 /// | `entry` | int64? | index of the record in a file that holds many |
 /// | `source_rate_hz` | float32? | sampling rate of the source in hertz |
 /// | `source_samples` | int32? | samples per lead in the source |
 /// | `signal_hash` | utf8? | 32 hex digits, equal for the same samples in any container ([`crate::signal_hash`]) |
-/// | `annotation_samples` | list\<int32\> | marks of the source, as samples of `signal` |
+/// | `annotation_samples` | list\<int32\> | annotations of the source, as sample indices of `signal` |
 /// | `annotation_symbols` | list\<utf8\> | their codes (`N`, `V`, `+`, ...) |
-/// | `annotation_leads` | list\<int16\> | row of the lead each was made in, -1 for all |
+/// | `annotation_leads` | list\<int16\> | row of the lead each belongs to, -1 for all |
 /// | `annotation_notes` | list\<utf8\> | their texts, mostly empty |
 /// | `quality_missing_leads` | int16? | bit mask, bit i for row i: leads without any value in the source |
 /// | `quality_flat_leads` | int16? | bit mask: leads of the source without any variation |
 /// | `quality_clipped_leads` | int16? | bit mask: leads that stay at their extreme values |
-/// | `quality_limb_leads` | utf8? | whether the limb leads are what they are called (`as_named`, ...) |
-/// | `quality_einthoven_mv` | float32? | root mean square of what the limb leads deviate from their relations |
+/// | `quality_limb_leads` | utf8? | whether the limb leads are consistent with their names (`as_named`, ...) |
+/// | `quality_einthoven_mv` | float32? | root mean square deviation of the limb leads from their relations |
 /// | `quality_noise_mv` | float32? | noise from sample to sample |
-/// | `quality_baseline_mv` | float32? | wander of the baseline |
-/// | `quality_powerline_mv` | float32? | hum of 50 or 60 Hz |
+/// | `quality_baseline_mv` | float32? | baseline wander |
+/// | `quality_powerline_mv` | float32? | mains interference of 50 or 60 Hz |
 /// | `labels_<set>` | list\<int16\>? | class indices; null: the record is not part of that task |
 /// | `report_<name>` | utf8? | further texts ([`StoreInfo::texts`]) |
 /// | `value_<name>` | float32? | numbers about the record ([`StoreInfo::values`]) |
 ///
-/// The quality columns are [`purkinje_signal::quality::Measures`] of the source's own samples, before any
-/// filter, in the leads of the store. A store of schema version 1 ends with `missing_samples` and its labels.
+/// The quality columns are [`purkinje_signal::quality::Measures`] of the source's samples, before any filter, for the
+/// leads of the store. A store of schema version 1 ends with `missing_samples` and its labels.
 pub fn arrow_schema(label_sets: &[LabelSet], texts: &[String], values: &[String]) -> SchemaRef {
     let mut fields = fixed_fields();
     fields.extend(label_fields(label_sets));

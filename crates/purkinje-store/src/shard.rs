@@ -70,8 +70,7 @@ impl ShardWriter {
 
 /// Maps a shard and decodes its batches without copying samples.
 ///
-/// Every offset in the file is checked before it is followed, so a damaged file is an error, not
-/// a crash.
+/// Every offset in the file is checked before use, so that a damaged file gives an error, not a crash.
 pub(crate) fn read_shard(path: &Path, schema: &SchemaRef) -> Result<Vec<RecordBatch>, StoreError> {
     let buffer = map_file(path)?;
     decode(&buffer, schema).map_err(|reason| StoreError::shard(path, reason))
@@ -103,7 +102,7 @@ fn decode(buffer: &Buffer, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Strin
     let found = try_fb_to_schema(found).map_err(|e| e.to_string())?;
     if found.fields() != schema.fields() {
         return Err(format!(
-            "its columns are not those of the store (found {})",
+            "its columns differ from those of the store (found {})",
             found
                 .fields()
                 .iter()
@@ -113,13 +112,13 @@ fn decode(buffer: &Buffer, schema: &SchemaRef) -> Result<Vec<RecordBatch>, Strin
         ));
     }
     if footer.dictionaries().is_some_and(|d| !d.is_empty()) {
-        return Err("it has dictionary-encoded columns, which stores do not use".to_owned());
+        return Err("it has dictionary-encoded columns, expected plain ones".to_owned());
     }
     let decoder = FileDecoder::new(schema.clone(), footer.version()).with_require_alignment(true);
     let mut batches = Vec::new();
     for block in footer.recordBatches().iter().flatten() {
         let number = batches.len();
-        let out_of_range = || format!("batch {number} lies outside the file");
+        let out_of_range = || format!("batch {number} is outside the file");
         let offset = usize::try_from(block.offset()).map_err(|_| out_of_range())?;
         let header = usize::try_from(block.metaDataLength()).map_err(|_| out_of_range())?;
         let body = usize::try_from(block.bodyLength()).map_err(|_| out_of_range())?;
@@ -151,7 +150,7 @@ fn check_message(data: &[u8], header: usize, body: usize) -> Result<(), String> 
     let message = root_as_message(&data[prefix..header]).map_err(|_| broken())?;
     let batch = message.header_as_record_batch().ok_or_else(broken)?;
     if batch.compression().is_some() {
-        return Err("is compressed, which stores do not use".to_owned());
+        return Err("is compressed, expected uncompressed data".to_owned());
     }
     for buffer in batch.buffers().iter().flatten() {
         let fits = usize::try_from(buffer.offset())
@@ -176,7 +175,7 @@ fn check_message(data: &[u8], header: usize, body: usize) -> Result<(), String> 
     Ok(())
 }
 
-/// An I/O error keeps its kind, so that a full disk is told as such.
+/// An I/O error keeps its kind, so that a full disk is reported as such.
 fn arrow_error(action: &'static str, path: &Path, error: ArrowError) -> StoreError {
     match error {
         ArrowError::IoError(_, source) => StoreError::io(action, path)(source),

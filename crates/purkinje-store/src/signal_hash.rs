@@ -4,19 +4,19 @@ use purkinje_record::{Lead, LeadSet};
 
 use crate::schema::SIGNAL_HASH_DIGITS;
 
-/// Steps of a microvolt that are hashed. Values half-way between two steps are common (gains of 200, 500, 2000 per mV),
-/// and whether single precision puts them above or below depends on the container; with this shift
-/// they lie well inside a step.
+/// Offset added before rounding to microvolts. Values half-way between two steps are common (gains of 200, 500, 2000
+/// per mV), and whether single precision puts them above or below depends on the container; with this shift they are
+/// well inside a step.
 const SHIFT_UV: f64 = 0.1357;
 
-/// Stands for a sample without a value.
+/// The value for a missing sample.
 const MISSING: i32 = i32::MIN;
 
 /// 32 hex digits of BLAKE3 over the samples of the standard leads, in standard order, in steps of a
-/// microvolt; `None` if no standard lead is there, or the leads cannot share the samples.
+/// microvolt; `None` if there is no standard lead, or the number of samples is not a multiple of that of the leads.
 ///
 /// The same recording read from a WFDB, EDF, MATLAB or CSV file that holds the same leads gives the same
-/// digits; another rate, filter or cut, or other leads, do not. `samples_mv` is `[lead, time]`, row-major.
+/// hash; another sampling rate, filter, window or lead set does not. `samples_mv` is `[lead, time]`, row-major.
 pub fn signal_hash(leads: &LeadSet, samples_mv: &[f32]) -> Option<String> {
     let len = samples_mv.len().checked_div(leads.len())?;
     if len == 0 || len * leads.len() != samples_mv.len() {

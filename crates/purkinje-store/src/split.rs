@@ -1,41 +1,40 @@
-//! Which part of a data set a record belongs to.
+//! Assignment of records to splits.
 
 use crate::error::StoreError;
 use crate::schema::Split;
 use crate::source::Item;
 use purkinje_base::legacy_random::train_test_split;
 
-/// How records are divided into parts.
+/// How records are assigned to splits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SplitRule {
-    /// As the source says. Where it says nothing about any record, by patient.
+    /// As stated by the source; by patient, if it states a split for no record.
     Source(PatientSplit),
-    /// By patient, whatever the source says.
+    /// By patient, even if the source states splits.
     Patients(PatientSplit),
-    /// Per record, by NumPy's legacy generator: the 90/10 split of CLEAR-HUG's pre-training data. Two records
-    /// of one patient may end in different splits, so use
-    /// it to reproduce published runs only.
+    /// Per record, by NumPy's legacy generator: the 90/10 split of CLEAR-HUG's pre-training data. Two records of one
+    /// patient may be in different splits, so use it only to reproduce published runs.
     LegacyRecords {
         /// Seed of the generator (0 in the published runs).
         seed: u32,
-        /// Share of the validation part (0.1 in the published runs).
+        /// Fraction of the validation split (0.1 in the published runs).
         val_share: f64,
-        /// Records that are divided together (100,100 in the published runs).
+        /// Number of records that are split together (100,100 in the published runs).
         block: usize,
     },
 }
 
-/// A division in which all records of a patient are in one part.
+/// A random split in which all records of a patient are in the same split.
 ///
-/// Every patient is drawn on its own, from the seed and the name alone: adding or removing patients moves
-/// no other, and shares are met on average. A record without a patient counts as one of its own.
+/// Every patient is drawn independently, from the seed and the name: adding or removing patients moves no other, and
+/// the fractions hold on average. A record without a patient counts as a patient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PatientSplit {
-    /// Seed: another one gives another division.
+    /// Seed: another one gives another split.
     pub seed: u64,
-    /// Share of validation.
+    /// Fraction of the patients in validation.
     pub val_share: f64,
-    /// Share of test.
+    /// Fraction of the patients in test.
     pub test_share: f64,
 }
 
@@ -57,10 +56,10 @@ impl Default for SplitRule {
 }
 
 impl SplitRule {
-    /// Gives every item its part.
+    /// Assigns a split to every item.
     ///
     /// # Errors
-    /// [`StoreError::Settings`] for impossible shares.
+    /// [`StoreError::Settings`] for impossible fractions.
     pub fn apply(&self, items: &mut [Item]) -> Result<(), StoreError> {
         match *self {
             SplitRule::Source(_) if items.iter().any(|item| item.split.is_some()) => {
@@ -94,7 +93,7 @@ impl PatientSplit {
         }
         Err(StoreError::Settings {
             reason: format!(
-                "shares of {} for validation and {} for test leave nothing to train on; each must be at least 0, both together less than 1",
+                "found fractions of {} for validation and {} for test, expected each to be at least 0 and their sum less than 1 (`--val-share`, `--test-share`)",
                 self.val_share, self.test_share
             ),
         })
@@ -123,7 +122,7 @@ impl PatientSplit {
     }
 }
 
-/// Records without files are not read by the original program, so they take no part in its draw.
+/// Records without files are not read by the original program, so they are not part of its random split.
 fn legacy(items: &mut [Item], seed: u32, val_share: f64, block: usize) -> Result<(), StoreError> {
     if block == 0 {
         return Err(StoreError::Settings {

@@ -1,4 +1,4 @@
-//! Reading a store: memory-mapped, any row at any time, nothing copied.
+//! Reading of a store: memory-mapped, with random access and without copies.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl Store {
                 return Err(StoreError::shard(
                     &path,
                     format!(
-                        "it has {bytes} bytes, `{DESCRIPTION_FILE}` says {}",
+                        "it has {bytes} bytes, expected {} by `{DESCRIPTION_FILE}`",
                         shard.bytes
                     ),
                 ));
@@ -84,7 +84,7 @@ impl Store {
                 return Err(StoreError::shard(
                     &path,
                     format!(
-                        "it has {} rows, `{DESCRIPTION_FILE}` says {}",
+                        "it has {} rows, expected {} by `{DESCRIPTION_FILE}`",
                         rows - before,
                         shard.rows
                     ),
@@ -95,7 +95,7 @@ impl Store {
             return Err(StoreError::Description {
                 path: dir.join(DESCRIPTION_FILE),
                 reason: format!(
-                    "it says {} records, but its shards hold {rows}",
+                    "it states {} records, but its shards hold {rows}",
                     info.records
                 ),
             });
@@ -110,7 +110,7 @@ impl Store {
         })
     }
 
-    /// Compares the BLAKE3 of every shard with `store.json`. Reads everything.
+    /// Compares the BLAKE3 of every shard with `store.json`. Reads all data.
     ///
     /// # Errors
     /// [`StoreError::Checksum`] with the first shard that has changed; [`StoreError::Io`].
@@ -139,17 +139,17 @@ impl Store {
         &self.dir
     }
 
-    /// What `store.json` says.
+    /// The contents of `store.json`.
     pub fn info(&self) -> &StoreInfo {
         &self.info
     }
 
-    /// How many records.
+    /// Number of records.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there is no record.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
@@ -198,7 +198,7 @@ impl Store {
             .copied()
     }
 
-    /// The records of one part, increasing.
+    /// The indices of the records of one split, increasing.
     pub fn indices(&self, split: Split) -> Vec<usize> {
         self.rows()
             .enumerate()
@@ -207,7 +207,7 @@ impl Store {
             .collect()
     }
 
-    /// The records that keep the limits of `filter`, increasing.
+    /// The indices of the records that keep the limits of `filter`, increasing.
     pub fn indices_of_quality(&self, filter: &QualityFilter) -> Vec<usize> {
         self.rows()
             .enumerate()
@@ -219,7 +219,7 @@ impl Store {
     /// Position of a label set among [`StoreInfo::label_sets`].
     ///
     /// # Errors
-    /// [`StoreError::NoLabelSet`] names those there are.
+    /// [`StoreError::NoLabelSet`] names the existing ones.
     pub fn label_set(&self, task: &str) -> Result<usize, StoreError> {
         self.info
             .label_sets
@@ -246,7 +246,7 @@ impl Store {
         self.info.values.iter().position(|own| own == name)
     }
 
-    /// The labels of all records that carry `task`, whatever their part.
+    /// The labels of all records of `task`, in all splits.
     ///
     /// # Errors
     /// [`StoreError::NoLabelSet`].
@@ -254,7 +254,7 @@ impl Store {
         self.labels_where(task, |_| true)
     }
 
-    /// The labels of the records of one part that carry `task`.
+    /// The labels of the records of `task` in one split.
     ///
     /// # Errors
     /// [`StoreError::NoLabelSet`].
@@ -295,7 +295,7 @@ impl<'a> Row<'a> {
         self.batch.source.value(self.row)
     }
 
-    /// Part of the data set.
+    /// Split of the record.
     pub fn split(&self) -> Split {
         self.batch.split[self.row]
     }
@@ -321,8 +321,8 @@ impl<'a> Row<'a> {
         self.batch.signal.row(self.row)
     }
 
-    /// All samples in millivolts (or in [`StoreInfo::unit`]), `[lead, time]`, row-major. `out` is
-    /// overwritten; its memory is used again.
+    /// All samples in millivolts (or in [`StoreInfo::unit`]), `[lead, time]`, row-major. `out` is overwritten; its
+    /// memory is reused.
     pub fn signal_mv_into(&self, out: &mut Vec<f32>) {
         let gain = self.gain_per_mv();
         out.clear();
@@ -346,13 +346,13 @@ impl<'a> Row<'a> {
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 
-    /// Age in years, as the source writes it (PTB-XL: 300 for above 89).
+    /// Age in years, as stated by the source (PTB-XL: 300 for above 89).
     pub fn age(&self) -> Option<f32> {
         let column = &self.batch.age;
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 
-    /// `female`, `male`, or as the source writes it.
+    /// `female`, `male`, or as stated by the source.
     pub fn sex(&self) -> Option<&'a str> {
         let column = &self.batch.sex;
         column.is_valid(self.row).then(|| column.value(self.row))
@@ -363,7 +363,7 @@ impl<'a> Row<'a> {
         usize::try_from(self.batch.flat_leads.value(self.row)).unwrap_or(0)
     }
 
-    /// Samples without a value in the file, replaced.
+    /// Samples that were missing in the file and were replaced.
     pub fn missing_samples(&self) -> usize {
         usize::try_from(self.batch.missing_samples.value(self.row)).unwrap_or(0)
     }
@@ -376,7 +376,7 @@ impl<'a> Row<'a> {
 
     /// Sampling rate of the source in hertz, when it is known.
     pub fn source_rate_hz(&self) -> Option<f32> {
-        self.figure(&self.batch.source_rate_hz)
+        self.measure(&self.batch.source_rate_hz)
     }
 
     /// Samples per lead in the source, when that is known.
@@ -386,19 +386,19 @@ impl<'a> Row<'a> {
         known.and_then(|samples| usize::try_from(samples).ok())
     }
 
-    /// 32 hex digits that are equal for the same samples in any container ([`crate::signal_hash`]).
+    /// Hash of the samples, 32 hex digits, equal for the same samples in any file format ([`crate::signal_hash`]).
     pub fn signal_hash(&self) -> Option<&'a str> {
         let column = &self.batch.signal_hash;
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 
-    /// The marks of the source, in its order, as samples of the stored signal.
+    /// The annotations of the source, in its order, as sample indices of the stored signal.
     pub fn annotations(&self) -> impl ExactSizeIterator<Item = Mark> + 'a {
         let (batch, row) = (self.batch, self.row);
         (0..batch.marks(row)).map(move |index| batch.mark(row, index))
     }
 
-    /// What the source's own samples show; `None` in stores of schema version 1.
+    /// Signal quality, measured on the source's samples; `None` in stores of schema version 1.
     pub fn quality(&self) -> Option<Measures> {
         let (batch, row) = (self.batch, self.row);
         if batch.quality_limb_leads.is_null(row) {
@@ -413,10 +413,10 @@ impl<'a> Row<'a> {
                 .into_iter()
                 .find(|limb| limb.name() == name)
                 .unwrap_or_default(),
-            einthoven_mv: self.figure(&batch.quality_einthoven_mv),
-            noise_mv: self.figure(&batch.quality_noise_mv),
-            baseline_mv: self.figure(&batch.quality_baseline_mv),
-            powerline_mv: self.figure(&batch.quality_powerline_mv),
+            einthoven_mv: self.measure(&batch.quality_einthoven_mv),
+            noise_mv: self.measure(&batch.quality_noise_mv),
+            baseline_mv: self.measure(&batch.quality_baseline_mv),
+            powerline_mv: self.measure(&batch.quality_powerline_mv),
         })
     }
 
@@ -428,10 +428,10 @@ impl<'a> Row<'a> {
 
     /// The number at position `index` ([`Store::value`]); `None` if there is none.
     pub fn value(&self, index: usize) -> Option<f32> {
-        self.figure(self.batch.values.get(index)?)
+        self.measure(self.batch.values.get(index)?)
     }
 
-    fn figure(&self, column: &Float32Array) -> Option<f32> {
+    fn measure(&self, column: &Float32Array) -> Option<f32> {
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 
@@ -445,7 +445,7 @@ impl<'a> Row<'a> {
 
 /// Reads and checks `store.json`.
 pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
-    /// The fields that say whether the others can be understood.
+    /// The fields that decide whether the others can be read.
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -469,7 +469,7 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
     let head: Head = serde_json::from_str(&text).map_err(|e| describe(e.to_string()))?;
     if head.format != "purkinje-store" {
         return Err(describe(format!(
-            "its format is `{}` instead of `purkinje-store`",
+            "its format is `{}`, expected `purkinje-store`",
             head.format
         )));
     }
@@ -485,7 +485,7 @@ pub(crate) fn read_info(dir: &Path) -> Result<StoreInfo, StoreError> {
     Ok(info)
 }
 
-/// Checks what the types do not: `path` is the file that `info` was read from.
+/// Checks what the types do not guarantee: `path` is the file that `info` was read from.
 pub(crate) fn check_info(info: &StoreInfo, dir: &Path, path: &Path) -> Result<(), StoreError> {
     let describe = |reason: String| StoreError::Description {
         path: path.to_owned(),

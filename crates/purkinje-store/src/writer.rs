@@ -1,13 +1,12 @@
-//! Writing a store so that it can be interrupted anywhere and continued.
+//! Writing of a store that can be interrupted at any time and continued.
 //!
-//! Every shard covers a fixed range of the records of the source, whatever becomes of them. Its rows go into
-//! `shard-NNNNN.arrow.partial`; when the range is through, the file is synced and renamed, the outcomes of
-//! its records are appended to `outcomes.csv.partial`, and one line is added to `prepare.journal`: from then
-//! on the range counts. `store.json` is written last, so a folder with a `store.json` is a complete store. After a
-//! crash, everything the journal does not mention is removed and written again; the result is the
-//! same, byte for byte.
+//! Every shard covers a fixed range of the records of the source, whatever their outcome. Its rows go into
+//! `shard-NNNNN.arrow.partial`; at the end of the range, the file is synced and renamed, the outcomes of its records
+//! are appended to `outcomes.csv.partial`, and one line is added to `prepare.journal`: from then on the range is final.
+//! `store.json` is written last, so a folder with a `store.json` is a complete store. After a crash, everything the
+//! journal does not mention is removed and written again; the result is the same, byte for byte.
 //!
-//! A part of a preparation ([`Part`]) has files of its own beside the shards: `part-2-of-5.journal`,
+//! A part of a preparation ([`Part`]) has its own files beside the shards: `part-2-of-5.journal`,
 //! `part-2-of-5.outcomes.csv` and, once it is complete, `part-2-of-5.json`.
 
 use std::collections::{BTreeMap, HashSet};
@@ -29,20 +28,20 @@ use crate::schema::{
 };
 use crate::shard::{ShardWriter, read_shard};
 
-/// Most samples of one record, all leads together: a day of twelve leads at 60 Hz.
+/// Largest number of samples of one record, over all leads: a day of twelve leads at 60 Hz.
 pub const MAX_RECORD_VALUES: usize = 1 << 26;
 
-/// Samples after which a batch ends early, so that long records do not pile up in memory.
+/// Number of samples after which a batch ends early, so that long records do not accumulate in memory.
 const BATCH_VALUES: usize = 1 << 24;
 
 pub(crate) const JOURNAL_FILE: &str = "prepare.journal";
 
-/// What a store will be, known before its first row.
+/// The properties of a store that are known before its first row.
 #[derive(Clone, Debug)]
 pub struct StoreSpec {
     /// Name of the source.
     pub name: String,
-    /// What was done to the samples.
+    /// The preprocessing of the samples.
     pub preprocess: Preprocess,
     /// Leads of every row.
     pub leads: LeadSet,
@@ -50,7 +49,7 @@ pub struct StoreSpec {
     pub rate_hz: f64,
     /// Unit of `signal / gain_per_mv`: `mV`, or `1` for scaled samples.
     pub unit: String,
-    /// The label sets; every row carries one entry for each.
+    /// The label sets; every row has one entry for each.
     pub label_sets: Vec<LabelSet>,
     /// Names of further texts.
     pub texts: Vec<String>,
@@ -58,19 +57,20 @@ pub struct StoreSpec {
     pub values: Vec<String>,
     /// How the store is made.
     pub made_by: MadeBy,
-    /// Hex hash of whatever determines the rows; an interrupted store is continued only by the same.
+    /// Hash, in hex, of everything that determines the rows; an interrupted store is continued only with the same
+    /// fingerprint.
     pub fingerprint: String,
-    /// Records of the source that a shard covers: its rows are those of them that are stored.
+    /// Records of the source per shard; the rows are those that are stored.
     pub rows_per_shard: usize,
-    /// Rows of a record batch within a shard.
+    /// Rows per record batch within a shard.
     pub rows_per_batch: usize,
-    /// The part of the store that is written, if it is not the whole.
+    /// The part of the store that is written, if not all of it.
     pub part: Option<Part>,
 }
 
-/// How a preparation begins.
+/// The state in which a preparation begins.
 pub enum Begin {
-    /// The folder holds this very store, or this part of it, already.
+    /// The folder already holds this store, or this part of it.
     Complete(Box<StoreInfo>),
     /// Rows are expected from [`StoreWriter::next_item`] on.
     Writing(Box<StoreWriter>),
@@ -235,7 +235,7 @@ impl StoreWriter {
         Ok(Begin::Writing(Box::new(writer)))
     }
 
-    /// Records dealt with so far.
+    /// Records processed so far.
     pub fn items_done(&self) -> usize {
         self.sealed.items_done + self.pending.len()
     }
@@ -245,7 +245,7 @@ impl StoreWriter {
         self.spec.first_item() + self.items_done()
     }
 
-    /// How the records so far ended.
+    /// Number of records so far, by outcome.
     pub fn counts(&self) -> OutcomeCounts {
         self.counts
     }
@@ -342,17 +342,17 @@ impl StoreWriter {
         let values = row.signal.len();
         if !values.is_multiple_of(leads) {
             return refuse(format!(
-                "{values} samples cannot be shared by {leads} leads"
+                "found {values} samples, expected a multiple of {leads} leads"
             ));
         }
         if values > MAX_RECORD_VALUES {
             return refuse(format!(
-                "it has {values} samples over all leads, the most is {MAX_RECORD_VALUES}; cut it into parts"
+                "it has {values} samples over all leads, expected at most {MAX_RECORD_VALUES}; divide it into several recordings"
             ));
         }
         if !(row.gain_per_mv.is_finite() && row.gain_per_mv > 0.0) {
             return refuse(format!(
-                "a gain of {} units per mV is impossible",
+                "its gain is {} units per mV, expected a positive number",
                 row.gain_per_mv
             ));
         }
@@ -360,12 +360,12 @@ impl StoreWriter {
         let inside = |&peak: &i32| usize::try_from(peak).is_ok_and(|peak| peak < samples);
         if !row.r_peaks.iter().all(inside) || !row.r_peaks.is_sorted() {
             return refuse(format!(
-                "its R-peaks are not increasing positions within {samples} samples"
+                "its R-peaks must be increasing indices below {samples}"
             ));
         }
         if row.labels.len() != self.spec.label_sets.len() {
             return refuse(format!(
-                "it has labels for {} label sets, the store has {}",
+                "it has labels for {} label sets, expected {}",
                 row.labels.len(),
                 self.spec.label_sets.len()
             ));
@@ -384,19 +384,22 @@ impl StoreWriter {
         }
         self.check_about(row).or_else(refuse)?;
         if self.ids.contains(&short_hash(&row.id)) {
-            return refuse("a record with this id is already in the store".to_owned());
+            return refuse(
+                "the store already has a record with this id; give every record a unique id"
+                    .to_owned(),
+            );
         }
         Ok(())
     }
 
-    /// What a row says about its record beside signal and labels.
+    /// Checks the metadata of a row.
     fn check_about(&self, row: &NewRow) -> Result<(), String> {
         for (what, found, expected) in [
             ("texts", row.texts.len(), self.spec.texts.len()),
             ("values", row.values.len(), self.spec.values.len()),
         ] {
             if found != 0 && found != expected {
-                return Err(format!("it has {found} {what}, the store has {expected}"));
+                return Err(format!("it has {found} {what}, expected {expected}"));
             }
         }
         let leads = self.spec.leads.len();
@@ -415,14 +418,14 @@ impl StoreWriter {
         }
         match &row.signal_hash {
             Some(hash) if hash.len() != SIGNAL_HASH_DIGITS => Err(format!(
-                "its signal hash has {} digits instead of {SIGNAL_HASH_DIGITS}",
+                "its signal hash has {} digits, expected {SIGNAL_HASH_DIGITS}",
                 hash.len()
             )),
             _ => Ok(()),
         }
     }
 
-    /// Brings the folder back to the state after the last seal.
+    /// Restores the state of the folder after the last seal.
     fn restore(&mut self) -> Result<(), StoreError> {
         for shard in &self.shards {
             let path = self.dir.join(&shard.file);
@@ -430,10 +433,7 @@ impl StoreWriter {
             if bytes != shard.bytes {
                 return Err(StoreError::shard(
                     &path,
-                    format!(
-                        "it has {bytes} bytes instead of the {} that were written",
-                        shard.bytes
-                    ),
+                    format!("it has {bytes} bytes, expected {}", shard.bytes),
                 ));
             }
             for batch in read_shard(&path, &self.schema)? {
@@ -469,7 +469,7 @@ impl StoreWriter {
             && self.spec.part.is_none_or(|part| next < part.end_item)
     }
 
-    /// Where the shard of the range that comes next will be.
+    /// Path of the shard of the next range.
     fn shard_path(&self) -> PathBuf {
         let item = self.spec.first_item() + self.sealed.items_done;
         self.dir.join(shard_file(item / self.spec.rows_per_shard))
@@ -501,7 +501,7 @@ impl StoreWriter {
         self.reach(Step::Batch)
     }
 
-    /// Makes everything so far permanent.
+    /// Seals the range: makes everything so far permanent.
     fn seal(&mut self) -> Result<(), StoreError> {
         self.write_batch()?;
         if self.pending.is_empty() {
@@ -564,7 +564,7 @@ impl StoreWriter {
 }
 
 impl Drop for StoreWriter {
-    /// Leaves nothing half-written behind after an error. After a crash, `begin` does the same.
+    /// Removes partial files after an error. After a crash, `begin` does the same.
     fn drop(&mut self) {
         if self.finished {
             return;
@@ -584,7 +584,7 @@ impl Drop for StoreWriter {
     }
 }
 
-/// Records dealt with by the unfinished preparation in `dir`, if there is one.
+/// Records processed by the unfinished preparation in `dir`, if there is one.
 pub(crate) fn unfinished(dir: &Path) -> Option<usize> {
     let text = files::read_text(&dir.join(JOURNAL_FILE)).ok()??;
     let last = text
@@ -606,7 +606,7 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
     }
     if !(spec.rate_hz.is_finite() && spec.rate_hz > 0.0) {
         return refuse(format!(
-            "a sampling rate of {} Hz is impossible",
+            "the sampling rate is {} Hz, expected a positive number",
             spec.rate_hz
         ));
     }
@@ -620,7 +620,7 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
             .find(|name| name.is_empty() || !names.insert(*name))
         {
             return refuse(format!(
-                "{what} `{name}` has no name of its own; give every {what} another name"
+                "the name `{name}` of a {what} is empty or used twice; give every {what} a unique name"
             ));
         }
     }
@@ -628,13 +628,13 @@ fn check_spec(spec: &StoreSpec) -> Result<(), StoreError> {
     for set in &spec.label_sets {
         if set.name.is_empty() || !names.insert(&set.name) {
             return refuse(format!(
-                "label set `{}` has no name of its own; give every set another name",
+                "the name `{}` of a label set is empty or used twice; give every label set a unique name",
                 set.name
             ));
         }
         if set.classes.len() > i16::MAX as usize {
             return refuse(format!(
-                "label set `{}` has {} classes, the most is {}",
+                "label set `{}` has {} classes, expected at most {}",
                 set.name,
                 set.classes.len(),
                 i16::MAX
@@ -676,7 +676,7 @@ fn finished_store(dir: &Path, spec: &StoreSpec) -> Result<Option<StoreInfo>, Sto
     Ok(Some(found))
 }
 
-/// A folder is written by one process or by the parts of one division, not both.
+/// A folder is written by one process or by the parts of one preparation, not both.
 fn check_neighbours(dir: &Path, spec: &StoreSpec) -> Result<(), StoreError> {
     let of = spec.part.map(|part| part.of);
     for name in files::names(dir)? {
@@ -687,7 +687,7 @@ fn check_neighbours(dir: &Path, spec: &StoreSpec) -> Result<(), StoreError> {
         if other {
             return Err(StoreError::Settings {
                 reason: format!(
-                    "`{}` belongs to a preparation of the same folder that is divided otherwise; finish that one, choose another folder, or remove this one first",
+                    "`{}` belongs to a preparation in the same folder with another number of parts; finish that one, choose another folder, or remove this one first",
                     dir.join(name).display()
                 ),
             });
@@ -696,7 +696,7 @@ fn check_neighbours(dir: &Path, spec: &StoreSpec) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The head and the seals; a torn last line is cut off. `None`: the journal is new.
+/// The head and the seals; an incomplete last line is cut off. `None`: the journal is new.
 fn read_journal(
     journal: &mut Journal,
     path: &Path,

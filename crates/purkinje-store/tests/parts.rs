@@ -22,7 +22,7 @@ fn contract() -> Preprocess {
 fn options(shard: Option<(usize, usize)>) -> PrepareOptions {
     PrepareOptions {
         shard,
-        max_failed: FailureLimit::Share(1.0),
+        max_failed: FailureLimit::Fraction(1.0),
         command: "prepare".to_owned(),
         ..small_shards()
     }

@@ -73,7 +73,7 @@ fn a_crash_after_any_record_changes_no_byte() {
     let (store, snapshots) = (dir.path().join("store"), dir.path().join("snapshots"));
     let source = mixed_folder(&dir.path().join("records"));
     let options = PrepareOptions {
-        max_failed: FailureLimit::Share(1.0),
+        max_failed: FailureLimit::Fraction(1.0),
         ..small_shards()
     };
     let progress = Snapshots {

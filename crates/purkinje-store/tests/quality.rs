@@ -24,7 +24,7 @@ fn filter(text: &str) -> QualityFilter {
 fn with(quality: &str) -> PrepareOptions {
     PrepareOptions {
         quality: filter(quality),
-        max_failed: purkinje_store::FailureLimit::Share(1.0),
+        max_failed: purkinje_store::FailureLimit::Fraction(1.0),
         ..PrepareOptions::default()
     }
 }
@@ -94,7 +94,7 @@ fn real_records_are_left_out_by_every_figure() {
         );
         for outcome in read_outcomes(&target).unwrap() {
             if outcome.status == Status::Skipped {
-                let start = format!("quality: {measure} is ");
+                let start = format!("signal quality: {measure} is ");
                 assert!(outcome.reason.starts_with(&start), "{}", outcome.reason);
                 assert!(outcome.reason.ends_with(&format!("the limit is {limit}")));
             }

@@ -222,7 +222,7 @@ pub fn failure_limit(text: &str) -> Result<purkinje::store::FailureLimit, String
     match text.trim().strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => {
-                Ok(FailureLimit::Share(percent / 100.0))
+                Ok(FailureLimit::Fraction(percent / 100.0))
             }
             _ => Err(wrong()),
         },
@@ -258,7 +258,7 @@ pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Re
 pub fn allowed(limit: purkinje::store::FailureLimit, records: usize) -> usize {
     match limit {
         purkinje::store::FailureLimit::Count(count) => count,
-        purkinje::store::FailureLimit::Share(share) => (share * records as f64) as usize,
+        purkinje::store::FailureLimit::Fraction(fraction) => (fraction * records as f64) as usize,
     }
 }
 
@@ -279,11 +279,11 @@ mod tests {
 
     #[test]
     fn limits_are_percentages_or_numbers() {
-        assert_eq!(failure_limit("5%"), Ok(FailureLimit::Share(0.05)));
+        assert_eq!(failure_limit("5%"), Ok(FailureLimit::Fraction(0.05)));
         assert_eq!(failure_limit("20"), Ok(FailureLimit::Count(20)));
         for wrong in ["-1", "101%", "x", "0.05"] {
             assert!(failure_limit(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(allowed(FailureLimit::Share(0.05), 39), 1);
+        assert_eq!(allowed(FailureLimit::Fraction(0.05), 39), 1);
     }
 }

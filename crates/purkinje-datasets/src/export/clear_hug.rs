@@ -5,9 +5,9 @@ use purkinje_signal::Tokenizer;
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES, Tokenized};
 use purkinje_store::{Split, StoreError};
 
-use super::{CLEAR_HUG_BATCH, ExportError, Job, PARTS, file_name};
+use super::{CLEAR_HUG_BATCH, ExportError, Job, SPLITS, file_name};
 
-/// Rows of one folder by part: indices into the store, and the classes of each.
+/// Rows of one split of a folder: indices into the store, and the classes of each.
 struct Part {
     split: Split,
     rows: Vec<usize>,
@@ -53,10 +53,10 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Folder, classes and parts.
+/// Folder, classes and splits.
 type Folder = (String, Vec<String>, Vec<Part>);
 
-/// One folder for every label set; `data` where the data set has just one task, as the originals call it.
+/// One folder for every label set; named `data` where the data set has only one task, as in the original program.
 fn of_tasks(job: &mut Job<'_>) -> Result<Vec<Folder>, ExportError> {
     let usable: std::collections::HashSet<usize> = job.rows.usable().iter().copied().collect();
     let sets = &job.store.info().label_sets;
@@ -65,7 +65,7 @@ fn of_tasks(job: &mut Job<'_>) -> Result<Vec<Folder>, ExportError> {
     for &task in &job.tasks {
         let Some(set) = sets.get(task) else { continue };
         let mut parts = Vec::new();
-        for split in PARTS {
+        for split in SPLITS {
             let labels = job.store.label_matrix_of(&set.name, split)?;
             let kept: Vec<usize> = (0..labels.rows.len())
                 .filter(|&at| usable.contains(&labels.rows[at]))
@@ -89,7 +89,7 @@ fn of_tasks(job: &mut Job<'_>) -> Result<Vec<Folder>, ExportError> {
     Ok(folders)
 }
 
-/// Folders of records in their order, for pre-training: training and validation, and test where there is one.
+/// Folders of records in order, for pre-training: training and validation, and test if there is one.
 fn batches(job: &Job<'_>) -> Vec<Folder> {
     let placed = |&index: &usize| {
         let row = job.store.row(index);
@@ -106,7 +106,7 @@ fn batches(job: &Job<'_>) -> Vec<Folder> {
                 .collect(),
             labels: Vec::new(),
         };
-        let parts = PARTS.into_iter().map(of);
+        let parts = SPLITS.into_iter().map(of);
         let parts = parts.filter(|part| part.split != Split::Test || !part.rows.is_empty());
         (format!("batch_{number}"), Vec::new(), parts.collect())
     };
@@ -192,7 +192,7 @@ fn widened(bytes: &[u8]) -> Vec<i64> {
     bytes.iter().map(|&byte| i64::from(byte)).collect()
 }
 
-/// Standardised where the task is, then cut at the R-peaks that the samples show: as the original does it.
+/// Standardises if the task does, then cuts at R-peaks detected in the samples, as the original program does.
 fn cut(
     tokenizer: &Tokenizer,
     mut samples: Vec<f64>,
@@ -206,7 +206,7 @@ fn cut(
     match tokenizer.clone().tokenize(&samples) {
         Ok(Tokenized::Beats(beats)) => Ok(beats),
         Ok(Tokenized::Silent) => Err("its largest sample is exactly 0".to_owned()),
-        Err(error) => Err(format!("it cannot be cut: {error}")),
+        Err(error) => Err(format!("it cannot be cut into tokens: {error}")),
     }
 }
 
@@ -230,7 +230,7 @@ impl Moments {
         }
     }
 
-    /// Both together, without the loss that a sum of squares has.
+    /// Combines two sets of moments without the cancellation of sums of squares.
     fn with(self, other: Moments) -> Self {
         let count = self.count + other.count;
         if count == 0.0 {
@@ -246,7 +246,7 @@ impl Moments {
         }
     }
 
-    /// Population standard deviation; 1 for a constant, as scalers have it.
+    /// Population standard deviation; 1 for a constant, as in scikit-learn's scaler.
     fn deviation(self) -> f64 {
         match (self.squares / self.count.max(1.0)).sqrt() {
             0.0 => 1.0,
@@ -255,7 +255,7 @@ impl Moments {
     }
 }
 
-/// Over all samples and leads of these rows.
+/// Moments over all samples and leads of these rows.
 fn moments(job: &mut Job<'_>, rows: &[usize], total: usize) -> Result<Moments, ExportError> {
     let mut all = Moments::default();
     let (watch, mut done) = (job.watch, job.done);

@@ -7,29 +7,29 @@ use std::io::{BufWriter, Write};
 use purkinje_record::mat::{NewValue, write_mat};
 use purkinje_store::Split;
 
-use super::{ExportError, Job, PARTS, TEN_SECONDS_SAMPLES, file_name};
+use super::{ExportError, Job, SPLITS, TEN_SECONDS_SAMPLES, file_name};
 
 /// Folder of the recordings.
 const FOLDER: &str = "processed_data";
 
-/// The texts that hold reports as the original's data preparation leaves them; its loader cleans them.
+/// The texts with reports as the original's data preparation writes them; its loader cleans them.
 const TEXTS: [&str; 2] = ["d-beta-released", "d-beta"];
 
-#[expect(clippy::too_many_lines, reason = "one file after the other")]
+#[expect(clippy::too_many_lines, reason = "one file after another")]
 pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
     job.leave_out_unplaced();
     job.place.folder(FOLDER)?;
     let folder = job.place.path(FOLDER);
     let store = job.store;
     let text = TEXTS.iter().find_map(|name| store.text(name));
-    let total = PARTS.iter().map(|&split| job.part(split).len()).sum();
+    let total = SPLITS.iter().map(|&split| job.part(split).len()).sum();
     let mut taken = HashSet::new();
-    for split in PARTS {
+    for split in SPLITS {
         let rows = job.part(split);
         if rows.is_empty() && split == Split::Test {
             continue;
         }
-        // The framework behind the original calls validation so.
+        // The framework of the original program calls validation `valid`.
         let manifest = format!(
             "{}.tsv",
             if split == Split::Val {
@@ -55,11 +55,11 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
             let row = store.row(index)?;
             let report = text.and_then(|text| row.text(text)).or(row.report());
             let Some(report) = report.filter(|report| !report.trim().is_empty()) else {
-                return Ok(Some("without a report".to_owned()));
+                return Ok(Some("no report".to_owned()));
             };
             // `rows` is increasing.
             let Some(name) = rows.binary_search(&index).ok().and_then(|at| names.get(at)) else {
-                return Ok(Some("it has no name".to_owned()));
+                return Ok(Some("no id".to_owned()));
             };
             let path = folder.join(name);
             let variables = [

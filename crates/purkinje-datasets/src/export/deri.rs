@@ -3,17 +3,17 @@ use purkinje_store::Split;
 
 use super::{ExportError, Job, TEN_SECONDS_SAMPLES};
 
-/// Steps of one unit in the stored integers.
+/// Quantisation steps per unit in the stored integers.
 const PER_UNIT: f64 = 1000.0;
 
-/// The text that holds reports as DERI assembles them.
+/// The text with reports as DERI assembles them.
 const TEXT: &str = "deri";
 
 pub(super) fn write(job: &mut Job<'_>, prefix: &str) -> Result<(), ExportError> {
     job.leave_out_unplaced();
     let tested = job.part(Split::Test).len();
     if tested > 0 {
-        let reason = "in the test part, which the layout does not have".to_owned();
+        let reason = "in the test split, which the layout does not have".to_owned();
         job.exported.left_out.insert(reason, tested);
     }
     let store = job.store;
@@ -22,7 +22,7 @@ pub(super) fn write(job: &mut Job<'_>, prefix: &str) -> Result<(), ExportError> 
         let row = store.row(index)?;
         let report = text.and_then(|text| row.text(text)).or(row.report());
         let report = report.filter(|report| !report.trim().is_empty());
-        // The reader takes a line for a record.
+        // The reader takes every line as a record.
         Ok(report.map(|report| report.replace(['\n', '\r', '\t'], " ")))
     };
     let parts = [Split::Train, Split::Val].map(|split| (split, job.part(split)));
@@ -41,7 +41,7 @@ pub(super) fn write(job: &mut Job<'_>, prefix: &str) -> Result<(), ExportError> 
                 return Ok(Err("not 10 s long"));
             }
             let Some(report) = report(index)? else {
-                return Ok(Err("without a report"));
+                return Ok(Err("no report"));
             };
             let integers: Vec<i16> = samples.iter().map(|&x| truncated(x)).collect();
             Ok(Ok((integers, report)))
@@ -90,11 +90,12 @@ pub(super) fn write(job: &mut Job<'_>, prefix: &str) -> Result<(), ExportError> 
     Ok(())
 }
 
-/// Thousandths towards zero. What was truncated before stays as it is, though a quotient may lie a little below its integer.
+/// Truncates to thousandths, towards zero. Values that were truncated before are unchanged, although a quotient may be
+/// slightly below its integer.
 fn truncated(unit: f64) -> i16 {
     let steps = unit * PER_UNIT;
     let nearest = steps.round();
-    // A cast keeps within the range.
+    // A cast saturates.
     if (steps - nearest).abs() < 1e-9 * nearest.abs().max(1.0) {
         nearest as i16
     } else {

@@ -1,4 +1,4 @@
-//! Why a store cannot be exported.
+//! Errors of exporting a store.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,38 +9,38 @@ use purkinje_store::StoreError;
 
 use super::Layout;
 
-/// Why a store cannot be exported.
+/// Errors of exporting a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The store was prepared in a way that does not lead to what the layout wants.
+    /// The preprocessing that the layout needs cannot be reached from that of the store.
     #[error("the store `{}` cannot be written as `{layout}`: {source}", store.display())]
     Contract {
         /// The layout.
         layout: Layout,
         /// The folder of the store.
         store: PathBuf,
-        /// What differs and what to do.
+        /// The difference and what to do.
         source: Box<Mismatch>,
     },
-    /// A contract was asked for that the original program cannot read.
+    /// The requested preprocessing does not fit the original program.
     #[error(
-        "the layout `{layout}` holds {expected}, but the preprocessing asked for gives {found}; choose another one"
+        "the requested preprocessing gives {found}, expected {expected} for the layout `{layout}`; choose another `--preset`"
     )]
     Unfit {
         /// The layout.
         layout: Layout,
-        /// What the preprocessing gives.
+        /// The result of the preprocessing.
         found: String,
-        /// What the program reads.
+        /// The input of the program.
         expected: String,
     },
-    /// The target folder is there.
+    /// The target folder exists.
     #[error(
-        "`{}` is there already{}",
+        "`{}` already exists{}",
         path.display(),
-        if *exported { "; choose another folder, or have the export in it replaced" }
-        else { " and holds no export; choose another folder" }
+        if *exported { "; choose another folder, or replace the export in it with `--overwrite`" }
+        else { " and is not an export; choose another folder" }
     )]
     Exists {
         /// The folder.
@@ -48,7 +48,7 @@ pub enum ExportError {
         /// Whether it holds an export, which may be replaced.
         exported: bool,
     },
-    /// Nothing would be written.
+    /// No record can be exported.
     #[error(
         "no record of the store can be written as `{layout}`{}",
         reasons(left_out)
@@ -56,7 +56,7 @@ pub enum ExportError {
     NoRecords {
         /// The layout.
         layout: Layout,
-        /// Why records were left out, and how many.
+        /// The number of records left out, by reason.
         left_out: BTreeMap<String, usize>,
     },
     /// A file of the export cannot be written.
@@ -67,10 +67,10 @@ pub enum ExportError {
         /// The cause.
         source: io::Error,
     },
-    /// The caller asked to stop.
-    #[error("stopped on request; nothing was exported")]
+    /// The caller requested a stop.
+    #[error("stopped; nothing was exported")]
     Stopped,
-    /// The store cannot be read, or the place not be written to.
+    /// The store cannot be read, or the folder cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -85,7 +85,7 @@ impl ExportError {
 
 fn reasons(left_out: &BTreeMap<String, usize>) -> String {
     if left_out.is_empty() {
-        return ": it has none with labels and a part (train, val, test)".to_owned();
+        return ": no record has labels and is in a split (train, val, test)".to_owned();
     }
     let reasons: Vec<String> = left_out
         .iter()

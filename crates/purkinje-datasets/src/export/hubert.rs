@@ -7,7 +7,7 @@ use std::io::BufWriter;
 use purkinje_base::npy::NpyWriter;
 use purkinje_store::{Row, Split};
 
-use super::{ExportError, HUBERT_SAMPLES, Job, PARTS, file_name};
+use super::{ExportError, HUBERT_SAMPLES, Job, SPLITS, file_name};
 
 /// Folder of the recordings.
 const FOLDER: &str = "recordings";
@@ -17,7 +17,7 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
     job.place.folder(FOLDER)?;
     let samples_12 = 12 * HUBERT_SAMPLES;
     let set = job.store.info().name.clone();
-    let placed: Vec<usize> = PARTS.iter().flat_map(|&split| job.part(split)).collect();
+    let placed: Vec<usize> = SPLITS.iter().flat_map(|&split| job.part(split)).collect();
     let names = names(job, &set, &placed)?;
     let folder = job.place.path(FOLDER);
     let each = |index: usize, samples: Vec<f64>| {
@@ -26,7 +26,7 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
         }
         let at = placed.binary_search_by(|other| order(job, *other).cmp(&order(job, index)));
         let Some(name) = at.ok().and_then(|at| names.get(at)) else {
-            return Ok(Some("it has no name".to_owned()));
+            return Ok(Some("no id".to_owned()));
         };
         let path = folder.join(name);
         File::create(&path)
@@ -67,21 +67,21 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
         false => job.tasks.iter().copied().map(Some).collect(),
     };
     for task in tasks {
-        for split in PARTS {
+        for split in SPLITS {
             table(job, &set, task, split, &placed, &names, &absent)?;
         }
     }
     Ok(())
 }
 
-/// Records of one part follow each other, each part in the order of the store.
+/// Sort key: records by split, each split in the order of the store.
 fn order(job: &Job<'_>, index: usize) -> (usize, usize) {
     let split = job.store.row(index).map_or(Split::None, |row| row.split());
-    let part = PARTS.iter().position(|own| *own == split);
-    (part.unwrap_or(PARTS.len()), index)
+    let part = SPLITS.iter().position(|own| *own == split);
+    (part.unwrap_or(SPLITS.len()), index)
 }
 
-/// The file of every placed record; names that two would share get the number of the row.
+/// The file name of every record in a split; duplicate names get the row number.
 fn names(job: &Job<'_>, set: &str, placed: &[usize]) -> Result<Vec<String>, ExportError> {
     let mut taken = HashSet::with_capacity(placed.len());
     let mut names = Vec::with_capacity(placed.len());
@@ -96,7 +96,7 @@ fn names(job: &Job<'_>, set: &str, placed: &[usize]) -> Result<Vec<String>, Expo
     Ok(names)
 }
 
-/// The name that the published tables have for a record, so that these can be used as they are.
+/// The name of a record in the published tables, so that these can be used unchanged.
 fn published_name(set: &str, id: &str) -> String {
     let last = file_name(id.rsplit('/').next().unwrap_or(id));
     match set {
@@ -112,7 +112,7 @@ fn published_name(set: &str, id: &str) -> String {
     }
 }
 
-/// The column that a set's tables have between `sex` and the labels.
+/// The column of a data set's tables between `sex` and the labels.
 fn further_column(set: &str) -> Option<&'static str> {
     match set {
         "ptb-xl" => Some("strat_fold"),
@@ -148,7 +148,7 @@ fn table(
         let present = match task.map(|task| row.labels(task)) {
             None => &[][..],
             Some(Some(present)) => present,
-            // The tables of PTB-XL keep the records without any label of the task.
+            // The tables of PTB-XL include records without any label of the task.
             Some(None) if set == "ptb-xl" => &[][..],
             Some(None) => continue,
         };

@@ -1,11 +1,11 @@
-//! Stores in the layouts that the original programs read, so that their code runs on the same data.
+//! Export of stores in the layouts of the original programs, so that their code can run on the same data.
 //!
-//! [`export`] writes a folder in one of the [`Layout`]s. What the layout wants done to samples is done to stored rows if
-//! their own contract allows it ([`Preprocess::serve`]); otherwise nothing is written, and the error says how to prepare a
-//! store that serves.
+//! [`export`] writes a folder in one of the [`Layout`]s. The layout's preprocessing is applied to stored rows if it can
+//! be reached from their own ([`Preprocess::serve`]); otherwise nothing is written, and the error says how to prepare a
+//! suitable store.
 //!
-//! The folder appears as a whole: it is written beside its place (`<out>.partial`) and renamed at the end. Memory stays bounded whatever
-//! the number of records, and the same store gives the same bytes.
+//! The folder appears whole or not at all: it is written as `<out>.partial` and renamed at the end. Memory is bounded
+//! for any number of records, and the same store gives the same bytes.
 
 mod clear_hug;
 mod d_beta;
@@ -29,7 +29,7 @@ pub use error::ExportError;
 use place::Place;
 use rows::Rows;
 
-/// File of an exported folder that says what it is.
+/// File that describes an exported folder.
 pub const EXPORT_FILE: &str = "export.json";
 
 /// Samples that D-BETA and DERI expect of a lead: 10 s at 500 Hz.
@@ -38,16 +38,16 @@ pub const TEN_SECONDS_SAMPLES: usize = 5000;
 /// Fewest samples of a lead that HuBERT-ECG can use: 5 s at 500 Hz.
 pub const HUBERT_SAMPLES: usize = 2500;
 
-/// Records of one folder of CLEAR-HUG's pre-training data.
+/// Records per folder of CLEAR-HUG's pre-training data.
 pub const CLEAR_HUG_BATCH: usize = 100_100;
 
-/// How an original program wants its data.
+/// The data layout of an original program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// CLEAR-HUG's token files, one folder a task: `{train,val,test}_data.npy` float32 `[n, 180, 96]`,
-    /// `_data_in_chans.npy`, `_data_in_times.npy`, `_data_mask_pad.npy` int64 `[n, 180]` and `_labels.npy` int64 `[n, classes]`. PTB-XL's
-    /// samples are standardised by mean and deviation of the task's training part, as published. Without label sets:
-    /// `batch_0`, `batch_1`, ... of [`CLEAR_HUG_BATCH`] records, as for pre-training.
+    /// CLEAR-HUG's token files, one folder per task: `{train,val,test}_data.npy` float32 `[n, 180, 96]`,
+    /// `_data_in_chans.npy`, `_data_in_times.npy`, `_data_mask_pad.npy` int64 `[n, 180]` and `_labels.npy` int64 `[n,
+    /// classes]`. PTB-XL's samples are standardised with mean and standard deviation of the task's training split, as
+    /// published. Without label sets: `batch_0`, `batch_1`, ... of [`CLEAR_HUG_BATCH`] records, as for pre-training.
     ClearHug,
     /// HuBERT-ECG's recordings and tables: `recordings/NAME.npy` float64 `[12, samples]` at 500 Hz, and for each
     /// task `TASK_{train,val,test}.csv` with `filename`, `age`, `sex` (PTB-XL: and `strat_fold`; SPH: and `Patient_ID`) and a column
@@ -59,12 +59,12 @@ pub enum Layout {
     /// DERI's pre-training arrays: `train.npy`, `val.npy` int16 `[n, 12, 5000]` and `train.csv`, `val.csv` with
     /// `total_report`. Records without a report are left out.
     Deri,
-    /// The same with the names of MERL: `mimic_ecg_train.npy`, `mimic_ecg_val.npy`.
+    /// The same with MERL's file names: `mimic_ecg_train.npy`, `mimic_ecg_val.npy`.
     Merl,
 }
 
 impl Layout {
-    /// All of them.
+    /// All layouts.
     pub const ALL: [Layout; 5] = [
         Layout::ClearHug,
         Layout::HubertEcg,
@@ -84,8 +84,8 @@ impl Layout {
         }
     }
 
-    /// What the layout wants done to samples of this store: what was done to them, where that is one of the original's own
-    /// recipes, otherwise the recipe for the data set.
+    /// The preprocessing of the layout for this store: that of the store, where it is one of the original program's,
+    /// otherwise the original's preprocessing for the data set.
     pub fn usual_contract(self, info: &StoreInfo) -> Preprocess {
         let (own, usual): (&[&str], &str) = match self {
             Layout::ClearHug => {
@@ -119,12 +119,12 @@ impl Layout {
             .filter_map(|name| preset(name))
             .find(|contract| contract.same_samples(&info.preprocess))
             .map(|_| info.preprocess.clone());
-        // The presets named here exist, which a test looks after.
+        // A test checks that the presets named here exist.
         done.or_else(|| preset(usual))
             .unwrap_or_else(|| info.preprocess.clone())
     }
 
-    /// The rate at which the original reads, in hertz.
+    /// The sampling rate of the original program's input, in hertz.
     fn rate_hz(self) -> f64 {
         match self {
             Layout::ClearHug => purkinje_signal::beats::RATE_HZ,
@@ -139,9 +139,9 @@ impl fmt::Display for Layout {
     }
 }
 
-/// A layout that nobody reads.
+/// An unknown layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no layout: expected one of {names}", names = Layout::ALL.map(Layout::name).join(", "))]
+#[error("unknown layout `{0}`: expected one of {names}", names = Layout::ALL.map(Layout::name).join(", "))]
 pub struct UnknownLayout(pub String);
 
 impl FromStr for Layout {
@@ -161,15 +161,15 @@ impl FromStr for Layout {
 pub struct ExportOptions {
     /// Label sets to export; all when empty. Layouts without labels ignore them.
     pub tasks: Vec<String>,
-    /// What is done to samples, in place of [`Layout::usual_contract`].
+    /// Preprocessing to use instead of [`Layout::usual_contract`].
     pub contract: Option<Preprocess>,
-    /// Which records are good enough.
+    /// Limits on signal quality that records must keep.
     pub quality: QualityFilter,
-    /// Replace an earlier export that is in the target folder.
+    /// Replace an earlier export in the target folder.
     pub overwrite: bool,
 }
 
-/// What was exported; also the contents of [`EXPORT_FILE`].
+/// The result of an export; also the contents of [`EXPORT_FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Exported {
     /// Name of the layout.
@@ -178,27 +178,27 @@ pub struct Exported {
     pub name: String,
     /// Fingerprint of the store.
     pub fingerprint: String,
-    /// What was done to the samples.
+    /// The preprocessing of the samples.
     pub preprocess: Preprocess,
-    /// Limits on quality, as text; empty without.
+    /// Limits on signal quality, as text; empty if there are none.
     pub quality: String,
-    /// The arrays and tables by their paths in the folder, with their numbers of rows. Files with one record are not listed.
+    /// The number of rows of every array and table, by path in the folder. Files of single records are not listed.
     pub rows: BTreeMap<String, usize>,
     /// Classes of every task in the order of the columns.
     pub classes: BTreeMap<String, Vec<String>>,
-    /// Mean and standard deviation in millivolts that a task's samples were standardised by.
+    /// Mean and standard deviation, in millivolts, with which a task's samples were standardised.
     pub standardised: BTreeMap<String, [f64; 2]>,
-    /// Why records of the store were left out, and how many.
+    /// The number of records of the store left out, by reason.
     pub left_out: BTreeMap<String, usize>,
 }
 
-/// Hears how many records are done, of how many passes over records there are; returns false to stop.
+/// Called with the number of records done and in total (over all passes); returns false to stop.
 pub type Watch<'a> = &'a (dyn Fn(usize, usize) -> bool + Sync);
 
 /// Writes `store` to the folder `out` in a layout.
 ///
 /// # Errors
-/// [`ExportError`]; nothing is then at `out` that was not there before.
+/// [`ExportError`]; `out` is then unchanged.
 pub fn export(
     store: &Store,
     layout: Layout,
@@ -256,7 +256,7 @@ pub fn export(
     Ok(exported)
 }
 
-/// An export under way.
+/// An export in progress.
 struct Job<'a> {
     store: &'a Store,
     rows: Rows<'a>,
@@ -268,8 +268,8 @@ struct Job<'a> {
     exported: Exported,
 }
 
-/// The parts that are exported.
-const PARTS: [Split; 3] = [Split::Train, Split::Val, Split::Test];
+/// The splits that are exported.
+const SPLITS: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
 impl Job<'_> {
     /// Leaves a record out.
@@ -277,17 +277,17 @@ impl Job<'_> {
         *self.exported.left_out.entry(reason.into()).or_default() += 1;
     }
 
-    /// The usable rows of one part.
+    /// The usable rows of one split.
     fn part(&self, split: Split) -> Vec<usize> {
         let in_part = |&index: &usize| self.store.row(index).is_ok_and(|row| row.split() == split);
         self.rows.usable().iter().copied().filter(in_part).collect()
     }
 
-    /// Counts the usable rows that no part holds.
+    /// Counts the usable rows that are in no split.
     fn leave_out_unplaced(&mut self) {
         let unplaced = self.part(Split::None).len();
         if unplaced > 0 {
-            let reason = "in no part (train, val, test)".to_owned();
+            let reason = "in no split (train, val, test)".to_owned();
             self.exported.left_out.insert(reason, unplaced);
         }
     }
@@ -307,7 +307,7 @@ fn tasks(store: &Store, wanted: &[String]) -> Result<Vec<usize>, ExportError> {
     Ok(tasks)
 }
 
-/// A text as the name of a file: letters, digits, `.`, `_` and `-`, not hidden and not too long.
+/// A text as a file name: letters, digits, `.`, `_` and `-`, not hidden and not too long.
 fn file_name(text: &str) -> String {
     const LONGEST: usize = 150;
     let name: String = text

@@ -1,4 +1,4 @@
-//! The folder of an export, which appears as a whole.
+//! The folder of an export, written atomically.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -10,13 +10,13 @@ use purkinje_store::files::{self, Journal};
 
 use super::{EXPORT_FILE, ExportError};
 
-/// File that keeps other processes out while the folder is written.
+/// File whose lock keeps other processes out while the folder is written.
 const LOCK_FILE: &str = "export.lock";
 
-/// Ending of an earlier export that is being replaced.
+/// Suffix of an earlier export that is being replaced.
 const REPLACED: &str = ".replaced";
 
-/// A folder under way.
+/// A folder being written.
 pub(super) struct Place {
     out: PathBuf,
     partial: PathBuf,
@@ -24,20 +24,20 @@ pub(super) struct Place {
     lock: Journal,
 }
 
-/// An array under way.
+/// An array being written.
 pub(super) struct ArrayFile<T> {
     path: PathBuf,
     writer: NpyWriter<T, BufWriter<File>>,
 }
 
-/// A table or list under way.
+/// A table or list being written.
 pub(super) struct TextFile {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
 impl Place {
-    /// Begins to write what will be `out`; what a killed export left is removed.
+    /// Begins the folder for `out`; leftovers of a killed export are removed.
     pub(super) fn begin(out: &Path, overwrite: bool) -> Result<Self, ExportError> {
         check_target(out, overwrite)?;
         let partial = files::partial(out);
@@ -62,12 +62,12 @@ impl Place {
         })
     }
 
-    /// Makes a folder within.
+    /// Creates a subfolder.
     pub(super) fn folder(&self, name: &str) -> Result<(), ExportError> {
         Ok(files::create_dir(&self.partial.join(name))?)
     }
 
-    /// Where a file will be written.
+    /// The path at which a file is written.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.partial.join(name)
     }
@@ -104,7 +104,7 @@ impl Place {
             .map_err(ExportError::write(&path))
     }
 
-    /// Makes the folder appear.
+    /// Completes the folder and moves it to its path.
     pub(super) fn finish(self) -> Result<(), ExportError> {
         let Place {
             out,
@@ -112,7 +112,7 @@ impl Place {
             overwrite,
             lock,
         } = self;
-        // Someone may have been quicker.
+        // Another process may have created it meanwhile.
         check_target(&out, overwrite)?;
         files::remove(&partial.join(LOCK_FILE))?;
         drop(lock);
@@ -140,7 +140,7 @@ impl Place {
     }
 }
 
-/// Refuses a target that holds anything but an export that may be replaced.
+/// Refuses a target that exists, unless it is an export and may be replaced.
 fn check_target(out: &Path, overwrite: bool) -> Result<(), ExportError> {
     if !out.exists() {
         return Ok(());

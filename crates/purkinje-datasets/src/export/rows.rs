@@ -1,4 +1,4 @@
-//! Stored rows as the layout wants them.
+//! Stored rows under the preprocessing of the layout.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use rayon::prelude::*;
 
 use super::{ExportError, Layout};
 
-/// Samples (all leads) that are prepared at a time: 32 MB of them.
+/// Number of samples (of all leads) prepared at a time: 32 MB.
 const FLIGHT_VALUES: usize = 1 << 22;
 
 /// The rows of a store under a contract.
 pub(super) struct Rows<'a> {
     store: &'a Store,
     contract: Preprocess,
-    /// What is left to do; `None` where the store has the contract itself.
+    /// The remaining steps; `None` where the store has this contract.
     left: Option<Box<Remaining>>,
     usable: Vec<usize>,
     left_out: BTreeMap<String, usize>,
 }
 
-/// One row made ready: samples `[lead, time]` in double precision, or why there are none.
+/// One preprocessed row: samples `[lead, time]` in double precision, or the reason why there are none.
 pub(super) type Ready = Result<Vec<f64>, String>;
 
 impl<'a> Rows<'a> {
@@ -65,33 +65,33 @@ impl<'a> Rows<'a> {
 
     fn refusal(&self, row: &Row<'_>, quality: &QualityFilter) -> Option<String> {
         if let Err(below) = quality.check_row(row, self.store.info().rate_hz) {
-            return Some(format!("quality: {}", below.measure));
+            return Some(format!("signal quality: {}", below.measure));
         }
         let serves = |left: &Remaining| left.serves_row(row.samples(), row.missing_samples());
         match self.left.as_deref().is_none_or(serves) {
             true => None,
-            false => Some(
-                "missing samples were replaced in another way than the layout wants".to_owned(),
-            ),
+            false => {
+                Some("missing samples were replaced differently than the layout needs".to_owned())
+            }
         }
     }
 
-    /// What is done to the samples.
+    /// The preprocessing.
     pub(super) fn contract(&self) -> &Preprocess {
         &self.contract
     }
 
-    /// The rows that keep the limits and can be had under the contract, increasing.
+    /// The indices of the rows that keep the limits and can be preprocessed, increasing.
     pub(super) fn usable(&self) -> &[usize] {
         &self.usable
     }
 
-    /// Why the others are not, and how many.
+    /// The number of the other rows, by reason.
     pub(super) fn left_out(&self) -> BTreeMap<String, usize> {
         self.left_out.clone()
     }
 
-    /// One row made ready.
+    /// Preprocesses one row.
     fn ready(&self, index: usize) -> Result<Ready, StoreError> {
         let row = self.store.row(index)?;
         let gain = exact_gain(row.gain_per_mv());
@@ -106,12 +106,12 @@ impl<'a> Rows<'a> {
         let prepared = left.apply(row.id(), &self.store.info().leads, &stored);
         Ok(prepared.map(|prepared| prepared.rows).map_err(|error| {
             tracing::warn!("{error}");
-            "the preprocessing refuses it".to_owned()
+            "refused by the preprocessing".to_owned()
         }))
     }
 
-    /// Makes the rows `indices` ready on all cores, does `each` to every one there, and hands what that gives to `then` in order,
-    /// some rows at a time.
+    /// Preprocesses the rows `indices` and applies `each` to them on all cores, and passes the results to `then` in
+    /// order, some rows at a time.
     pub(super) fn for_each<T: Send>(
         &self,
         indices: &[usize],
@@ -144,7 +144,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Refuses a contract that the program behind the layout cannot read.
+/// Refuses a contract that does not fit the original program.
 fn check(layout: Layout, contract: &Preprocess) -> Result<(), ExportError> {
     let unfit = |found: String, expected: String| {
         Err(ExportError::Unfit {
@@ -168,7 +168,7 @@ fn check(layout: Layout, contract: &Preprocess) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// The sampling rate that all records came with, if they came with one.
+/// The sampling rate of the source, if it is the same for all records.
 fn source_rate_hz(store: &Store) -> Option<f64> {
     let mut rates = store.rows().map(|row| row.source_rate_hz());
     let first = rates.next()??;
@@ -177,7 +177,7 @@ fn source_rate_hz(store: &Store) -> Option<f64> {
         .then(|| f64::from(first))
 }
 
-/// The gain as it was written: 204.8 units, and not the nearest number in single precision.
+/// The gain as a decimal number: 204.8 instead of the nearest single-precision number.
 fn exact_gain(gain_per_mv: f32) -> f64 {
     gain_per_mv
         .to_string()

@@ -28,7 +28,7 @@ const PUBLISHED_PATIENTS: usize = 233_770;
 /// Exams of the test set.
 const PUBLISHED_TEST_EXAMS: u64 = 827;
 
-/// The tables of the test set and the label sets they make; the first is the agreed truth.
+/// The tables of the test set and their label sets; the first is the gold standard.
 const ANNOTATORS: [(&str, &str); 7] = [
     ("gold_standard", "abnormalities"),
     ("cardiologist1", "cardiologist1"),
@@ -39,7 +39,7 @@ const ANNOTATORS: [(&str, &str); 7] = [
     ("dnn", "dnn"),
 ];
 
-/// Mean over the abnormalities of the areas under the ROC curve of annotators against the gold standard, by label set.
+/// Macro AUROC of the annotators against the gold standard over the abnormalities, by label set.
 const PUBLISHED_AUC: [(&str, f64); 4] = [
     ("dnn", 0.966_00),
     ("cardiology_residents", 0.920_77),
@@ -47,7 +47,7 @@ const PUBLISHED_AUC: [(&str, f64); 4] = [
     ("medical_students", 0.936_11),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const CODE_15: DataSet = DataSet {
     name: "code-15",
     about: "CODE-15%: 345,779 exams of 7 or 10 s, six abnormalities, mortality",
@@ -68,23 +68,23 @@ pub(super) const CODE_15: DataSet = DataSet {
 /// CODE-15%: `exams.csv` and the parts `exams_partN.hdf5`, in the same folder or one below.
 ///
 /// Ids are `exam_id`s, in the order of the files. Label sets are `abnormalities` (1dAVb, RBBB, LBBB, SB, ST, AF),
-/// `normal_ecg`, `death` (within the follow-up, however long it was) and `death-2y` (within two years; unlabelled if that is not
-/// known); values are `death` (0 or 1), `follow_up_years` and `predicted_age`, blank where the table is. Samples are
-/// stored in units of 1e-4 V at 400 Hz, and zeros around a tracing are cut off. The leads are named by what the samples say:
-/// aVR, aVL and aVF by their relations to I and II. There are no published parts. An exam that no HDF5 file holds is taken from
-/// `tracings/code_15_ID.mat` if that is there.
+/// `normal_ecg`, `death` (within the follow-up, however long it was) and `death-2y` (within two years; unlabelled if
+/// right-censored before); values are `death` (0 or 1), `follow_up_years` and `predicted_age`, blank where the table is
+/// blank. Samples are stored in units of 1e-4 V at 400 Hz, and zero padding around a tracing is removed. The order of
+/// aVR, aVL and aVF is determined from the samples, by their relations to I and II. There are no published splits. An
+/// exam that is in no HDF5 file is read from `tracings/code_15_ID.mat` if that exists.
 pub struct Code15 {
     /// The folder of `exams.csv`.
     pub root: PathBuf,
-    /// Keep the zeros around tracings.
+    /// Keep the zero padding of tracings.
     pub keep_padding: bool,
-    /// Horizon of `death-2y` in years; another gives it another name.
+    /// Horizon of `death-2y` in years, which is part of its name.
     pub horizon_years: f32,
     files: TracingFiles,
 }
 
 impl Code15 {
-    /// CODE-15% in this folder, without the zeros around tracings.
+    /// CODE-15% in this folder, without padding.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Code15 {
             root: root.into(),
@@ -127,8 +127,8 @@ impl Importer for Code15 {
                     ids.ok_or_else(|| RecordError::Content {
                         path: path.clone(),
                         field: "exam_id".to_owned(),
-                        found: "not there".to_owned(),
-                        expected: "the numbers of the exams; use the parts that Zenodo publishes"
+                        found: "missing".to_owned(),
+                        expected: "the numbers of the exams; use the files that Zenodo publishes"
                             .to_owned(),
                     })
                 });
@@ -190,7 +190,7 @@ impl Importer for Code15 {
                         item.fault = Some(match broken.get(file) {
                             Some(reason) => Fault::Invalid(reason.clone()),
                             None => Fault::Missing(format!(
-                                "exams.csv names this exam, but none of the {} HDF5 files here holds it (it belongs into {file})",
+                                "exams.csv lists this exam, but it is in none of the {} HDF5 files found (expected in {file})",
                                 files.len()
                             )),
                         });
@@ -200,7 +200,7 @@ impl Importer for Code15 {
             };
             items.push((place, item));
         }
-        // In the order of the files, so that reading them is reading on; the rest in the order of the table.
+        // In the order of the files, so that they are read sequentially; the rest in the order of the table.
         items.sort_by_key(|(place, _)| *place);
         let mut items: Vec<Item> = items.into_iter().map(|(_, item)| item).collect();
         mark_repeated_ids(&mut items);
@@ -212,7 +212,7 @@ impl Importer for Code15 {
         }
         if twice > 0 {
             remarks.push(format!(
-                "{twice} tracings bear the number of an earlier one and were left out"
+                "{twice} tracings have the number of an earlier one and were left out"
             ));
         }
         let mut label_sets = vec![
@@ -257,7 +257,7 @@ impl Importer for Code15 {
     }
 }
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const CODE_TEST: DataSet = DataSet {
     name: "code-test",
     about: "CODE test set: 827 exams of 7 or 10 s, six abnormalities by several annotators",
@@ -284,20 +284,20 @@ pub(super) const CODE_TEST: DataSet = DataSet {
 
 /// The CODE test set: `ecg_tracings.hdf5`, `attributes.csv` and the folder `annotations`, in `data` or the folder itself.
 ///
-/// Ids are the positions of the tracings, from 0; all are test records, each of another patient. The label set
-/// `abnormalities` is the gold standard; those of the annotators (`cardiologist1`, `cardiologist2`, `cardiology_residents`,
-/// `emergency_residents`, `medical_students`) and of the published network (`dnn`) bear their names. Columns are matched by their
-/// titles, since the tables put AF before ST and `exams.csv` of CODE-15% after it.
+/// Ids are the positions of the tracings, from 0; all are test records, each of a different patient. The label set
+/// `abnormalities` is the gold standard; those of the annotators (`cardiologist1`, `cardiologist2`,
+/// `cardiology_residents`, `emergency_residents`, `medical_students`) and of the published network (`dnn`) have their
+/// names. Columns are matched by name, since the tables have AF before ST and `exams.csv` of CODE-15% has it after.
 pub struct CodeTest {
     /// The folder as unpacked.
     pub root: PathBuf,
-    /// Keep the zeros around tracings.
+    /// Keep the zero padding of tracings.
     pub keep_padding: bool,
     files: TracingFiles,
 }
 
 impl CodeTest {
-    /// The test set in this folder, without the zeros around tracings.
+    /// The test set in this folder, without padding.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         CodeTest {
             root: root.into(),
@@ -327,7 +327,7 @@ impl Importer for CodeTest {
         let exams = tracings.exams;
         if exams != PUBLISHED_TEST_EXAMS {
             remarks.push(format!(
-                "there are {exams} tracings instead of the published {PUBLISHED_TEST_EXAMS}"
+                "found {exams} tracings, published are {PUBLISHED_TEST_EXAMS}"
             ));
         }
         let mut items: Vec<Item> = (0..exams)
@@ -349,7 +349,7 @@ impl Importer for CodeTest {
                 return Err(ImportError::Source {
                     path: file,
                     reason: format!(
-                        "it has {} rows for {exams} tracings; rows and tracings belong together by their order",
+                        "it has {} rows, expected one for each of the {exams} tracings, in the same order",
                         table.rows.len()
                     ),
                 });
@@ -361,7 +361,7 @@ impl Importer for CodeTest {
             let file = Path::new("annotations").join(file).with_extension("csv");
             let Some(table) = rows_of(&file)? else {
                 remarks.push(format!(
-                    "there is no `{}`: no label set {set}",
+                    "`{}` does not exist, so there is no label set {set}",
                     file.display()
                 ));
                 continue;
@@ -407,8 +407,8 @@ impl Importer for CodeTest {
     }
 }
 
-/// The annotators whose agreement with the gold standard is not as published, to the published five digits: a column taken for
-/// another shows there.
+/// The annotators whose agreement with the gold standard differs from the published one, to five digits; exchanged
+/// columns would show here.
 fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Vec<String> {
     let place = |name: &str| label_sets.iter().position(|set| set.name == name);
     let Some(gold) = place(ANNOTATORS[0].1) else {
@@ -420,15 +420,15 @@ fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Vec<String> {
             let found = mean_auc(items, gold, place(name)?)?;
             ((found - published).abs() > 6e-6).then(|| {
                 format!(
-                    "the set is complete, but the mean area under the ROC curve of {name} against the gold standard is {found:.5} instead of the published {published:.5}"
+                    "the data set is complete, but the macro AUROC of {name} against the gold standard is {found:.5} instead of the published {published:.5}"
                 )
             })
         })
         .collect()
 }
 
-/// Mean over the abnormalities of (sensitivity + specificity) / 2 of yes-or-no labels, which is the area under their ROC curve.
-/// `None` where an abnormality is in no record or in all.
+/// Mean over the abnormalities of (sensitivity + specificity) / 2, which is the AUROC of binary labels. `None` where an
+/// abnormality is in no record or in all.
 fn mean_auc(items: &[Item], gold: usize, own: usize) -> Option<f64> {
     let mut sum = 0.0;
     for class in (0i16..).take(ABNORMALITIES.len()) {
@@ -446,24 +446,24 @@ fn mean_auc(items: &[Item], gold: usize, own: usize) -> Option<f64> {
     Some(sum / ABNORMALITIES.len() as f64)
 }
 
-/// What the samples say about the order of leads, where it is not aVR, aVL, aVF or not said.
+/// A warning about the order of leads, where the samples show another one than aVR, aVL, aVF or do not determine it.
 pub(super) fn unusual_order(path: &Path, tracings: &super::tracings::Tracings) -> Option<String> {
     if !tracings.told {
         return Some(format!(
-            "`{}`: the samples do not tell which leads are aVR, aVL and aVF; they are taken to be in this order",
+            "`{}`: the order of aVR, aVL and aVF cannot be determined from the samples; this order is assumed",
             path.display()
         ));
     }
     (tracings.leads != LeadSet::standard_12()).then(|| {
         format!(
-            "`{}`: by their relation to I and II, the leads are in the order {}; they are stored by these names",
+            "`{}`: by their relation to I and II, the leads are in the order {}; they are stored under these names",
             path.display(),
             tracings.leads
         )
     })
 }
 
-/// The HDF5 files of a folder and those right below it, relative to it, by the numbers in their names.
+/// The HDF5 files of a folder and of its direct subfolders, relative to it, sorted by the numbers in their names.
 fn hdf5_files(root: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];

@@ -1,4 +1,4 @@
-//! CPSC 2018 (the China Physiological Signal Challenge), in both its forms.
+//! CPSC 2018 (the China Physiological Signal Challenge), in both published forms.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repe
 /// Records of the complete training set.
 const PUBLISHED_RECORDS: usize = 6_877;
 
-/// A class: name in the published label files, meaning, name in the first Challenge release, number in
-/// `REFERENCE.csv`, SNOMED-CT code, records in train, validation and test of DERI's split, in the test part of HuBERT-ECG's
-/// folds, and in all.
+/// A class: name in the published label files, meaning, name in the first Challenge release, number in `REFERENCE.csv`,
+/// SNOMED-CT code, records in train, validation and test of DERI's split, in the test split of HuBERT-ECG's folds, and
+/// in total.
 struct Class {
     name: &'static str,
     description: &'static str,
@@ -48,7 +48,7 @@ const CLASSES: [Class; 9] = [
     Class { name: "STD", description: "ST-segment depression", first_release: "STD", number: "8", snomed: "429622005", deri: [621, 67, 181], hubert: 87, all: 869 },
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "cpsc2018",
     about: "CPSC 2018: 6,877 records of 6 to 60 s, nine classes",
@@ -65,18 +65,18 @@ pub(super) const DATA_SET: DataSet = DataSet {
     },
 };
 
-/// CPSC 2018: 6,877 records of 6 to 60 s at 500 Hz, nine classes, up to three a record.
+/// CPSC 2018: 6,877 records of 6 to 60 s at 500 Hz, nine classes, up to three per record.
 ///
 /// Reads the WFDB form of the PhysioNet Challenges (`A0001.hea`, `A0001.mat`, whose header names the classes by
-/// SNOMED-CT codes or, in the first release, by names), and the challenge's own form (`A0001.mat`, a MATLAB
-/// struct, with labels in `REFERENCE.csv`), below any folders. Where a `REFERENCE.csv` is there, it gives the
-/// labels. Ids are the names of the records. The one label set is `diagnosis`; patients are not published.
+/// SNOMED-CT codes or, in the first release, by names), and the challenge's own form (`A0001.mat`, a MATLAB struct,
+/// with labels in `REFERENCE.csv`), in any folders. A `REFERENCE.csv`, if present, gives the labels. Ids are the names
+/// of the records. The one label set is `diagnosis`; patients are not published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cpsc2018 {
     /// The folder of the records.
     pub root: PathBuf,
     /// A published split by name: `merl`, `clear-hug`, `heartlang`, `deri`, `hubert-0` .. `hubert-3`.
-    /// `None`: the source gives no parts.
+    /// `None`: the source states no splits.
     pub split: Option<String>,
 }
 
@@ -115,7 +115,7 @@ impl Importer for Cpsc2018 {
             let absent = assign_parts(&mut items, parts, |item| item.id.clone());
             if absent > 0 {
                 remarks.push(format!(
-                    "{absent} of the {} records of the split are not in the folder",
+                    "{absent} of the {} records of the split were not found in the folder",
                     parts.len()
                 ));
             }
@@ -185,7 +185,7 @@ fn from_header(header: FoundHeader, remarks: &mut Vec<String>) -> Item {
                     classes.insert(class as i16);
                 }
                 None => remarks.push(format!(
-                    "record {} has the diagnosis `{diagnosis}`, which is none of the nine classes; it was passed over",
+                    "record {} has the diagnosis `{diagnosis}`, which is not one of the nine classes; it was ignored",
                     header.name
                 )),
             }
@@ -252,7 +252,7 @@ fn label_by_table(
                 path: PathBuf::from(name),
                 labels: vec![Some(classes)],
                 fault: Some(Fault::Missing(format!(
-                    "line {} of `{}` names `{name}`, but no `{name}.mat` is below the folder",
+                    "line {} of `{}` lists `{name}`, but there is no `{name}.mat` below the folder",
                     row.line,
                     path.display()
                 ))),
@@ -262,7 +262,7 @@ fn label_by_table(
     }
     if !differing.is_empty() {
         remarks.push(format!(
-            "{} records have other labels in their headers than in `{}`, which was followed: {}",
+            "{} records have other labels in their headers than in `{}`, which was used: {}",
             differing.len(),
             path.display(),
             some_of(&differing)
@@ -271,7 +271,7 @@ fn label_by_table(
     Ok(())
 }
 
-/// The first ten names, and how many follow.
+/// The first ten names, and the number of the others.
 pub(super) fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 10;
     let mut text = names[..names.len().min(SHOWN)].join(", ");
@@ -281,8 +281,8 @@ pub(super) fn some_of(names: &[String]) -> String {
     text
 }
 
-/// What differs from the published counts, when all records are listed: of every class in all records, in the three parts of
-/// DERI and in the test part of HuBERT-ECG, whichever split was chosen.
+/// Differences from the published counts, if all records are listed: of every class in all records, in DERI's three
+/// splits and in HuBERT-ECG's test split, whichever split was chosen.
 fn unlike_published(items: &[Item]) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
         return Vec::new();
@@ -293,14 +293,14 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
     let deri = published_split("cpsc2018", "deri").unwrap_or_default();
     for (position, part) in PARTS.into_iter().enumerate() {
         let published = CLASSES.each_ref().map(|class| class.deri[position]);
-        let what = format!("DERI's {part} part");
+        let what = format!("DERI's {part} split");
         let here = |item: &Item| deri.get(item.id.as_str()) == Some(&part);
         whole = whole.positives(&what, 0, &classes, &published, here);
     }
     let test = hubert::test_part("cpsc2018", 0);
     let published = CLASSES.each_ref().map(|class| class.hubert);
     whole
-        .positives("HuBERT-ECG's test part", 0, &classes, &published, |item| {
+        .positives("HuBERT-ECG's test split", 0, &classes, &published, |item| {
             test.contains(item.id.as_str())
         })
         .remarks()

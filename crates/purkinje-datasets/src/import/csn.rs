@@ -26,8 +26,7 @@ const CONDITIONS_FILE: &str = "ConditionNames_SNOMED-CT.csv";
 /// Name of the label set with the published label files' columns and defects.
 const RELEASED: &str = "released";
 
-/// Columns of the published label files in their order and how many
-/// records of train, validation and test carry them.
+/// Columns of the published label files in order, with the numbers of records in train, validation and test.
 const RELEASED_COLUMNS: [(&str, [usize; 3]); 38] = [
     ("AQW", [433, 46, 112]),
     ("UW", [45, 3, 10]),
@@ -69,7 +68,7 @@ const RELEASED_COLUMNS: [(&str, [usize; 3]); 38] = [
     ("JEB", [17, 3, 5]),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "csn",
     about: "Chapman-Shaoxing-Ningbo: 45,152 records of 10 s, SNOMED-CT codes",
@@ -86,8 +85,8 @@ pub(super) const DATA_SET: DataSet = DataSet {
     },
 };
 
-/// Chapman-Shaoxing-Ningbo: 45,152 records of 10 s at 500 Hz, as PhysioNet publishes them (`WFDBRecords/`), or as
-/// the Challenge of 2021 carries them (`chapman_shaoxing/`, `ningbo/`).
+/// Chapman-Shaoxing-Ningbo: 45,152 records of 10 s at 500 Hz, as PhysioNet publishes them (`WFDBRecords/`), or as the
+/// Challenge of 2021 includes them (`chapman_shaoxing/`, `ningbo/`).
 ///
 /// Ids are the names of the records (`JS00001`); patients are not published. Label sets:
 ///
@@ -101,9 +100,9 @@ pub(super) const DATA_SET: DataSet = DataSet {
 pub struct Csn {
     /// The folder of the records, as downloaded.
     pub root: PathBuf,
-    /// A published split by name: `merl`, `clear-hug`, `deri` (one and the same division of the 23,026
-    /// records), `hubert-0` .. `hubert-3` (the folds of Chapman and of Ningbo together), or those of one of them:
-    /// `hubert-chapman-0`, `hubert-ningbo-0`, .... `None`: the source gives no parts.
+    /// A published split by name: `merl`, `clear-hug`, `deri` (the same split of 23,026 records), `hubert-0` ..
+    /// `hubert-3` (the folds of Chapman and of Ningbo together), or those of one of them: `hubert-chapman-0`,
+    /// `hubert-ningbo-0`, .... `None`: the source states no splits.
     pub split: Option<String>,
 }
 
@@ -140,7 +139,7 @@ impl Importer for Csn {
         let further = conditions.further(listed);
         if !further.is_empty() {
             remarks.push(format!(
-                "headers have codes that neither {CONDITIONS_FILE} nor the Challenge of 2021 names; they are classes by their code: {}",
+                "headers have codes that are neither in {CONDITIONS_FILE} nor in the tables of the Challenge of 2021; their classes are named by the code: {}",
                 further.join(", ")
             ));
         }
@@ -166,7 +165,7 @@ impl Importer for Csn {
             let absent = assign_parts(&mut items, parts, |item| item.id.clone());
             if absent > 0 {
                 remarks.push(format!(
-                    "{absent} of the {} records of the split are not in the folder",
+                    "{absent} of the {} records of the split were not found in the folder",
                     parts.len()
                 ));
             }
@@ -187,7 +186,7 @@ impl Importer for Csn {
     }
 }
 
-/// The splits of HuBERT-ECG over several sets: of all of them, then of each.
+/// The names of HuBERT-ECG's splits over several data sets: of all together, then of each.
 pub(super) fn hubert_split_names(sets: &[&str]) -> Vec<String> {
     let folds = 0..4;
     let mut names: Vec<String> = folds.clone().map(|fold| format!("hubert-{fold}")).collect();
@@ -197,8 +196,8 @@ pub(super) fn hubert_split_names(sets: &[&str]) -> Vec<String> {
     names
 }
 
-/// The parts of HuBERT-ECG's split `name` over `sets`, if it is one: `hubert-<fold>` joins all of them,
-/// `hubert-<set>-<fold>` takes one. Records of several sets belong to the first that places them.
+/// The records of HuBERT-ECG's split `name` over `sets`, if it is one: `hubert-<fold>` for all of them,
+/// `hubert-<set>-<fold>` for one. A record of several data sets belongs to the first that lists it.
 pub(super) fn hubert_parts(name: &str, sets: &[&str]) -> Option<HashMap<&'static str, Split>> {
     let rest = name.strip_prefix("hubert-")?;
     let (chosen, fold) = match rest.rsplit_once('-') {
@@ -220,7 +219,7 @@ pub(super) fn hubert_parts(name: &str, sets: &[&str]) -> Option<HashMap<&'static
     Some(parts)
 }
 
-/// The parts of a split by the names of the records.
+/// The split of every record, by name.
 fn parts_of(split: &str) -> Result<HashMap<&'static str, Split>, ImportError> {
     if let Some(parts) = hubert_parts(split, &["chapman", "ningbo"]) {
         return Ok(parts);
@@ -235,7 +234,7 @@ fn parts_of(split: &str) -> Result<HashMap<&'static str, Split>, ImportError> {
     }
 }
 
-/// The published label files name records by path; the names alone are unique too, wherever the records lie.
+/// The published label files list records by path; the names alone are also unique.
 fn by_name(parts: HashMap<&'static str, Split>) -> HashMap<&'static str, Split> {
     parts
         .into_iter()
@@ -243,7 +242,7 @@ fn by_name(parts: HashMap<&'static str, Split>) -> HashMap<&'static str, Split> 
         .collect()
 }
 
-/// The records of the published label files, with their parts.
+/// The records of the published label files, with their splits.
 fn released_records() -> HashMap<&'static str, Split> {
     by_name(published_split("csn", "merl").unwrap_or_default())
 }
@@ -255,7 +254,7 @@ struct Acronyms {
 }
 
 impl Acronyms {
-    /// From the table of the data set where it is there, else from the one carried.
+    /// Reads the table of the data set if it exists, else the built-in one.
     fn read(root: &std::path::Path) -> Result<Acronyms, ImportError> {
         const ADVICE: &str = "Use the table as PhysioNet publishes it, or remove it.";
         let own = [
@@ -282,7 +281,7 @@ impl Acronyms {
         for row in &table.rows {
             let (code, acronym) = (row.cell(code).to_owned(), row.cell(acronym).to_owned());
             if code.is_empty() || acronym.is_empty() {
-                return Err(table.error(row, "the code or its acronym is blank; both are needed"));
+                return Err(table.error(row, "the code or its acronym is blank, expected both"));
             }
             match rows.iter_mut().find(|(own, ..)| *own == code) {
                 Some((_, _, _, all)) => all.push(acronym),
@@ -299,7 +298,7 @@ impl Acronyms {
         Ok(Acronyms { rows })
     }
 
-    /// One class a code: those of the table, then those that the Challenge counts in Chapman or Ningbo.
+    /// One class per code: those of the table, then those that the Challenge counts in Chapman or Ningbo.
     fn classes(&self) -> Vec<(LabelClass, Vec<String>)> {
         let mut classes: Vec<(LabelClass, Vec<String>)> = self
             .rows
@@ -315,7 +314,7 @@ impl Acronyms {
         for code in challenge_codes() {
             let here = code.records[6] + code.records[7] > 0;
             if here && !self.rows.iter().any(|(own, ..)| own == code.code) {
-                // The same letters may mean something else here (AF: fibrillation there, flutter here).
+                // The same abbreviation may have another meaning (AF: fibrillation in the Challenge, flutter here).
                 let taken = classes
                     .iter()
                     .any(|(class, _)| class.name == code.abbreviation);
@@ -329,8 +328,8 @@ impl Acronyms {
         classes
     }
 
-    /// The columns of the published label files for a record: those whose name is part of the list of
-    /// acronyms. A code with several acronyms counts as its first.
+    /// The columns of the published label files for a record: those whose name is a substring of the list of acronyms.
+    /// Of a code with several acronyms the first is used.
     fn released(&self, header: &FoundHeader) -> Vec<i16> {
         let listed: Vec<&str> = header
             .notes
@@ -349,9 +348,9 @@ impl Acronyms {
     }
 }
 
-/// What differs, when all records are listed, from the published numbers: of the codes (as the Challenge of 2021 counts them in
-/// the same records), of the 38 columns in the three parts of the published label files, and of HuBERT-ECG's labels in its test
-/// parts.
+/// Differences from the published numbers, if all records are listed: of the codes (as the Challenge of 2021 counts
+/// them in the same records), of the 38 columns in the three splits of the published label files, and of HuBERT-ECG's
+/// labels in its test splits.
 fn unlike_published(items: &[Item], conditions: &LabelSet) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
         return Vec::new();

@@ -70,7 +70,7 @@ impl ExamColumns {
         flagged(table, row, &columns)
     }
 
-    /// Whether the ECG is called normal, as the single class of a label set.
+    /// Whether the ECG was classified as normal, as the single class of a label set.
     pub(super) fn normal(
         &self,
         table: &Table,
@@ -89,7 +89,7 @@ impl ExamColumns {
     }
 }
 
-/// The positions of the columns that are true; nothing if all are blank.
+/// The positions of the columns that are true; `None` if all are blank.
 pub(super) fn flagged(
     table: &Table,
     row: &TableRow,
@@ -107,7 +107,7 @@ pub(super) fn flagged(
     Ok(labelled.then_some(classes))
 }
 
-/// Yes, no, or nothing for a blank.
+/// True, false, or `None` for a blank.
 fn flag(table: &Table, row: &TableRow, column: usize) -> Result<Option<bool>, ImportError> {
     let cell = row.cell(column);
     match cell.to_ascii_lowercase().as_str() {
@@ -117,7 +117,7 @@ fn flag(table: &Table, row: &TableRow, column: usize) -> Result<Option<bool>, Im
         _ => Err(table.error(
             row,
             format!(
-                "`{}` is `{cell}`, expected True, False, 1, 0 or a blank",
+                "`{}` is `{cell}`, expected True, False, 1, 0 or blank",
                 table.columns[column]
             ),
         )),
@@ -140,7 +140,7 @@ fn number(
         _ => Err(table.error(
             row,
             format!(
-                "`{}` is `{cell}`, expected a number or a blank",
+                "`{}` is `{cell}`, expected a number or blank",
                 table.columns[column]
             ),
         )),

@@ -10,7 +10,7 @@ use super::label_table::{LabelTable, join};
 use super::registry::{DataSet, of_preset};
 use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_ids};
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "folder",
     about: "any folder of recordings in any supported format, with an optional table about them",
@@ -31,16 +31,17 @@ pub(super) const DATA_SET: DataSet = DataSet {
 /// A folder of records at any depth, in every format that [`purkinje_record::open`] reads.
 ///
 /// The id of a record is its path below the folder, without extension (`a/b/rec1`), unless the table gives it another.
-/// Records without a row in the table are kept without labels; rows without a record are reported by name. Age, sex and report
-/// that a file states itself are stored where the table says nothing.
+/// Records without a row in the table are kept without labels; rows without a record are reported by name. Age, sex and
+/// report in a file are stored where the table does not state them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folder {
     /// The folder.
     pub root: PathBuf,
-    /// Labels, patients, parts and reports.
+    /// Labels, patients, splits and reports.
     pub table: Option<LabelTable>,
-    /// With a salt, the patient identifiers of DICOM, EDF and XML files, as salted hashes, keep records of one patient
-    /// together where the table names none: every such file is opened once more to learn them. Without, they are dropped.
+    /// With a salt, salted hashes of the patient identifiers in DICOM, EDF and XML files tell patients apart where the
+    /// table does not name them; every such file is opened once more to read the identifier. Without a salt they are
+    /// dropped.
     pub patient_salt: Option<String>,
 }
 
@@ -107,8 +108,8 @@ impl Importer for Folder {
 }
 
 impl Folder {
-    /// Gives the records that have no patient the one their file names, if there is a salt; otherwise says that files may
-    /// name patients.
+    /// Sets the patient of records without one from their files, if there is a salt; otherwise returns a note that
+    /// files may name patients.
     fn name_patients(&self, items: &mut [Item]) -> Option<String> {
         let mut unnamed: Vec<&mut Item> = items
             .iter_mut()
@@ -120,7 +121,7 @@ impl Folder {
         }
         let Some(salt) = &self.patient_salt else {
             return Some(format!(
-                "{} files of kinds that name patients (DICOM, EDF, XML) have no patient in a table; each counts as a patient of its own. Give a patient salt to keep the records of a patient in one part",
+                "{} files in formats that name patients (DICOM, EDF, XML) have no patient in a table; each counts as a separate patient. Give `--patient-salt` to keep the records of a patient in one split",
                 unnamed.len()
             ));
         };
@@ -139,14 +140,14 @@ impl Folder {
         let nameless = unnamed.iter().filter(|item| item.patient.is_none()).count();
         (nameless > 0).then(|| {
             format!(
-                "{nameless} of {} DICOM, EDF and XML files name no patient; each counts as a patient of its own",
+                "{nameless} of {} DICOM, EDF and XML files name no patient; each counts as a separate patient",
                 unnamed.len()
             )
         })
     }
 }
 
-/// Whether the format has room for a patient identifier. DICOM files often have no extension.
+/// Whether the format can contain a patient identifier. DICOM files often have no extension.
 fn may_name_a_patient(path: &Path) -> bool {
     let extension = path
         .extension()

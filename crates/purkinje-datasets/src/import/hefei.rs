@@ -1,4 +1,4 @@
-//! The Hefei ECG data (Hefei High-tech Cup, Tianchi 2019) as the competition handed it out.
+//! The Hefei ECG data (Hefei High-tech Cup, Tianchi 2019) as distributed by the competition.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use super::{
     Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids, read_sex,
 };
 
-/// Bytes of the largest table of samples that is read; a record of 10 s has about 130 kB.
+/// Largest table of samples that is read, in bytes; a record of 10 s has about 130 kB.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
 
 /// Sampling rate in hertz, as the competition states it.
@@ -26,7 +26,7 @@ pub const MV_PER_UNIT: f64 = 4.88e-3;
 /// Records of the second round.
 const PUBLISHED_ROWS: usize = 20_036;
 
-/// Files and folders of the two rounds: labels, names of labels, records. The second is what HuBERT-ECG is judged on.
+/// Files and folders of the two rounds: labels, names of labels, records. HuBERT-ECG is evaluated on the second.
 const ROUNDS: [(&str, &str, &str); 2] = [
     (
         "hf_round2_label.txt",
@@ -40,9 +40,9 @@ const ROUNDS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// The 34 statements of the second round in the order of `hf_round2_arrythmia.txt`, in English, and the class of HuBERT-ECG
-/// each belongs to. HuBERT-ECG publishes the 27 names only; which statement went where is inferred from the names and
-/// compared with its numbers of positives whenever the whole set is read.
+/// The 34 statements of the second round in the order of `hf_round2_arrythmia.txt`, in English, and the class of
+/// HuBERT-ECG each belongs to. HuBERT-ECG publishes the 27 names only; the mapping is inferred from the names and
+/// compared with the published numbers of positives when the whole data set is read.
 const STATEMENTS: [(&str, &str, &str); 34] = [
     ("QRS低电压", "low QRS voltage", "LQRSV"),
     ("电轴右偏", "right axis deviation", "RAD"),
@@ -104,7 +104,7 @@ const STATEMENTS: [(&str, &str, &str); 34] = [
     ("逆钟向转位", "counter-clockwise rotation", "-ROT"),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "hefei",
     about: "Hefei ECG competition (Tianchi 2019), second round: 20,036 records of 10 s, 34 statements",
@@ -130,12 +130,12 @@ pub(super) const DATA_SET: DataSet = DataSet {
 pub struct Hefei {
     /// The folder of the tables.
     pub root: PathBuf,
-    /// Fold of HuBERT-ECG whose parts are taken, 0 to 3; without, records are divided at random.
+    /// Fold of HuBERT-ECG whose splits are used, 0 to 3; if absent, records are split at random.
     pub hubert_fold: Option<usize>,
 }
 
 impl Hefei {
-    /// The data in this folder, without parts.
+    /// The data in this folder, without splits.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Hefei {
             root: root.into(),
@@ -189,7 +189,7 @@ impl Importer for Hefei {
                 id: stem(&row.file).to_owned(),
                 fault: (!self.root.join(&path).is_file()).then(|| {
                     Fault::Missing(format!(
-                        "{labels_file} names this record, but `{path}` is not there",
+                        "{labels_file} lists this record, but `{path}` does not exist",
                         labels_file = if second_round {
                             ROUNDS[0].0
                         } else {
@@ -208,7 +208,7 @@ impl Importer for Hefei {
         mark_repeated_ids(&mut items);
         if !unknown.is_empty() {
             remarks.push(format!(
-                "statements that `{names}` does not list were left out: {}",
+                "statements that are not in `{names}` were left out: {}",
                 unknown.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
@@ -333,7 +333,7 @@ fn stem(file: &str) -> &str {
     file.strip_suffix(".txt").unwrap_or(file)
 }
 
-/// What differs from HuBERT-ECG's numbers of positives in its test part. `set` is label set number 1.
+/// Differences from HuBERT-ECG's numbers of positives in its test split. `set` is label set number 1.
 fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
     let Some(whole) = Whole::of(items, PUBLISHED_ROWS) else {
         return Vec::new();
@@ -342,8 +342,8 @@ fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
     let here = |item: &Item| test.contains(item.id.as_str());
     let published: Vec<usize> = hubert::HEFEI.iter().map(|(_, n)| *n).collect();
     whole
-        .records("records of HuBERT-ECG's test part", test.len(), here)
-        .positives("HuBERT-ECG's test part", 1, &set.classes, &published, here)
+        .records("records of HuBERT-ECG's test split", test.len(), here)
+        .positives("HuBERT-ECG's test split", 1, &set.classes, &published, here)
         .remarks()
 }
 

@@ -1,4 +1,4 @@
-//! Label names and folds of HuBERT-ECG's further sets, from its published tables.
+//! Label names and folds of HuBERT-ECG's data sets, from its published tables.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -10,10 +10,10 @@ use super::Item;
 use super::published_splits::{assign_parts, published_split, required_split};
 use super::snomed::SNOMED_CT;
 
-/// Folds of every set.
+/// Number of folds of every data set.
 pub(super) const FOLDS: usize = 4;
 
-/// Names of the splits that these sets offer, one a fold.
+/// Names of the splits of these data sets, one per fold.
 pub(super) const SPLITS: [&str; FOLDS] = ["hubert-0", "hubert-1", "hubert-2", "hubert-3"];
 
 /// The fold of a split's name.
@@ -21,7 +21,7 @@ pub(super) fn fold_of(name: &str) -> Option<usize> {
     SPLITS.iter().position(|own| *own == name)
 }
 
-/// The 27 classes of Hefei in order, with their positives in the test part.
+/// The 27 classes of Hefei in order, with their positives in the test split.
 pub(super) const HEFEI: [(&str, usize); 27] = [
     ("ERe", 2),
     ("FB", 1),
@@ -52,7 +52,7 @@ pub(super) const HEFEI: [(&str, usize); 27] = [
     ("CLBBB|LBBB", 5),
 ];
 
-/// The 44 classes of SPH in order, which is that of the AHA codes, with their positives in the test part.
+/// The 44 classes of SPH in order, which is that of the AHA codes, with their positives in the test split.
 pub(super) const SPH: [(&str, usize); 44] = [
     ("NORM", 2610),
     ("STACH", 155),
@@ -100,10 +100,11 @@ pub(super) const SPH: [(&str, usize); 44] = [
     ("EAMI", 3),
 ];
 
-/// Positives (deaths) in the test part of SaMi-Trop, first fold.
+/// Positives (deaths) in the test split of SaMi-Trop, first fold.
 pub(super) const SAMI_TROP_DEATHS: usize = 10;
 
-/// A label of a set of the Challenge: its name, the SNOMED-CT codes that mean it, its positives in the common test part.
+/// A label of a set of the Challenge: its name, the SNOMED-CT codes that mean it, its positives in the common test
+/// split.
 struct TestPositives {
     set: &'static str,
     label: &'static str,
@@ -111,8 +112,8 @@ struct TestPositives {
     positives: usize,
 }
 
-/// The labels of Chapman, Georgia and Ningbo. CPSC-Extra and PTB have a test part for each fold, and it is not said which one
-/// was counted.
+/// The labels of Chapman, Georgia and Ningbo. CPSC-Extra and PTB have a test split for each fold, and it is not stated
+/// which one was counted.
 fn test_positives() -> &'static [TestPositives] {
     static TABLE: OnceLock<Vec<TestPositives>> = OnceLock::new();
     TABLE.get_or_init(|| {
@@ -133,13 +134,13 @@ fn test_positives() -> &'static [TestPositives] {
     })
 }
 
-/// Test records that the published table of a set has beyond the test part carried: one record of Chapman is in training and
-/// test there, and in training alone here.
+/// Test records of the published table that are not in the test split here: one record of Chapman is in training and
+/// test there, and only in training here.
 fn test_records_in_training(set: &str) -> usize {
     usize::from(set == "chapman")
 }
 
-/// The names of the test part of a fold.
+/// The names of the records in the test split of a fold.
 pub(super) fn test_part(set: &str, fold: usize) -> HashSet<&'static str> {
     let parts = SPLITS
         .get(fold)
@@ -151,8 +152,8 @@ pub(super) fn test_part(set: &str, fold: usize) -> HashSet<&'static str> {
         .collect()
 }
 
-/// The labels of `set` (`chapman`, `georgia`, `ningbo`) that other numbers of its test records carry than HuBERT-ECG counts, by
-/// the SNOMED-CT codes of the classes of label set number `index`. Items bear the names of the records as ids.
+/// The labels of `set` (`chapman`, `georgia`, `ningbo`) whose number of test records differs from HuBERT-ECG's, by the
+/// SNOMED-CT codes of the classes of label set number `index`. Ids of items are the names of the records.
 pub(super) fn unlike_test_part(
     items: &[Item],
     index: usize,
@@ -190,14 +191,14 @@ pub(super) fn unlike_test_part(
         .collect();
     (!differing.is_empty()).then(|| {
         format!(
-            "the records of HuBERT-ECG's test part of {set} are all listed, but other numbers of them carry its labels: {}",
+            "all records of HuBERT-ECG's test split of {set} are listed, but the numbers of positives differ: {}",
             differing.join(", ")
         )
     })
 }
 
-/// Gives every item its part in a fold, by the name that `name` gives it in the published table; others become
-/// [`Split::None`]. Returns what the user should know.
+/// Assigns the split of a fold to every item, by the name that `name` gives it in the published table; others get
+/// [`Split::None`]. Returns notes to the user.
 pub(super) fn divide(
     set: &str,
     fold: usize,
@@ -213,7 +214,7 @@ pub(super) fn divide(
         .count();
     Ok((absent + outside > 0).then(|| {
         format!(
-            "split {split}: {absent} of its {} records are not here; {outside} records are in no part of it",
+            "split {split}: {absent} of its {} records were not found; {outside} records are in none of its splits",
             parts.len()
         )
     }))

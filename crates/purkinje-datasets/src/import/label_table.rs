@@ -1,4 +1,4 @@
-//! A table about the records of a folder: labels, patients, parts, reports, numbers.
+//! A table about the records of a folder: labels, patients, splits, reports, numbers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,9 @@ use super::ImportError;
 use super::table::{Table, TableRow, identifier};
 use super::{Fault, Item, read_sex};
 
-/// A CSV or Parquet table about the records of a folder, told apart by their first bytes.
+/// A CSV or Parquet table about the records of a folder; the format is detected from its first bytes.
 ///
-/// Columns are recognised by their usual names, whatever the case; [`TableColumns`] names them where
-/// they are called otherwise.
+/// Columns are recognised by the names below, in upper or lower case; [`TableColumns`] gives other names.
 ///
 /// | meaning | names | values |
 /// | --- | --- | --- |
@@ -21,24 +20,24 @@ use super::{Fault, Item, read_sex};
 /// | file | `path`, `file`, `filename`, `ecg_path` | path below the folder, with or without extension |
 /// | labels | `label`, `labels`, `class`, `classes`, `diagnosis`, `dx` | class names separated by `;` or `\|`; blank: not labelled |
 /// | patient | `patient`, `patient_id`, `subject`, `subject_id` | |
-/// | part | `split`, `subset`, `set` | train, val, test, none |
+/// | split | `split`, `subset`, `set` | train, val, test, none |
 /// | fold | `fold`, `strat_fold` | a number |
 /// | report | `report`, `text` | |
 /// | age, sex | `age`; `sex`, `gender` | |
 ///
-/// Without a column of labels, every other column that holds nothing but 0, 1 and blanks is a class. In Parquet, a column of
-/// lists of texts is one of labels too.
+/// Without a column of labels, every other column that contains only 0, 1 and blanks is a class. In Parquet, a column
+/// of lists of texts can also be the column of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelTable {
     /// The file.
     pub path: PathBuf,
     /// Name of the label set it makes.
     pub label_set: String,
-    /// Columns that are not called as usual.
+    /// Names of columns that differ from the recognised ones.
     pub columns: TableColumns,
 }
 
-/// Names of columns, where they are not the usual ones.
+/// Names of columns, where they differ from the recognised ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableColumns {
     /// Record.
@@ -51,18 +50,18 @@ pub struct TableColumns {
     pub classes: Vec<String>,
     /// Patient.
     pub patient: Option<String>,
-    /// Part of the data set.
+    /// Split.
     pub split: Option<String>,
     /// Fold of a cross-validation.
     pub fold: Option<String>,
     /// Report text.
     pub report: Option<String>,
-    /// Columns of numbers that are kept with the records under their own names.
+    /// Columns of numbers to store with the records, under their own names.
     pub values: Vec<String>,
 }
 
 impl LabelTable {
-    /// A table with the usual column names, which makes the label set `labels`.
+    /// A table with recognised column names, for the label set `labels`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         LabelTable {
             path: path.into(),
@@ -92,7 +91,7 @@ enum LabelColumns {
     OnePerClass(Vec<usize>),
 }
 
-/// Gives every record what the table says about it; rows without a record become items too.
+/// Adds the contents of the table to the records; rows without a record become missing items.
 pub(super) fn join(
     source: &LabelTable,
     items: &mut Vec<Item>,
@@ -112,7 +111,7 @@ pub(super) fn join(
     for row in &table.rows {
         let (Some(named), by_path) = columns.named(row) else {
             remarks.push(format!(
-                "`{}`, line {}: the row names no record and was passed over",
+                "`{}`, line {}: the row names no record and was ignored",
                 table.path.display(),
                 row.line
             ));
@@ -149,7 +148,7 @@ pub(super) fn join(
     Ok(label_sets)
 }
 
-/// A second row on a record adds labels; anything else it says must agree with the first.
+/// A second row for a record adds labels; its other cells must agree with the first.
 fn merge(
     columns: &Columns,
     table: &Table,
@@ -162,7 +161,7 @@ fn merge(
     columns.fill(table, row, label_sets, &mut other)?;
     if (&other.patient, other.split, other.fold) != (&item.patient, item.split, item.fold) {
         item.fault = Some(Fault::Invalid(format!(
-            "lines {first_line} and {} of `{}` name this record with different patients, parts or folds; correct one of them",
+            "lines {first_line} and {} of `{}` give this record different patients, splits or folds; correct one of them",
             row.line,
             table.path.display()
         )));
@@ -178,7 +177,7 @@ fn merge(
 
 impl Columns {
     fn find(table: &Table, named: &TableColumns) -> Result<Self, ImportError> {
-        const ADVICE: &str = "Rename a column, or name it in the options.";
+        const ADVICE: &str = "Rename a column, or name it with `--column`.";
         let column = |chosen: &Option<String>, usual: &[&str]| match chosen {
             Some(name) => table.column(name, ADVICE).map(Some),
             None => Ok(table.find(usual)),
@@ -268,7 +267,7 @@ impl Columns {
             LabelColumns::OnePerClass(columns) => {
                 columns.iter().map(|&c| table.columns[c].clone()).collect()
             }
-            // Ascending order of code points, as the published label sets have it.
+            // Ascending order of code points, as in the published label sets.
             LabelColumns::Listed(column) => table
                 .rows
                 .iter()
@@ -332,7 +331,7 @@ impl Columns {
                             return Err(table.error(
                                 row,
                                 format!(
-                                    "class `{}` is `{}`, expected 0, 1 or a blank",
+                                    "class `{}` is `{}`, expected 0, 1 or blank",
                                     table.columns[column],
                                     row.cell(column)
                                 ),
@@ -348,7 +347,7 @@ impl Columns {
     }
 }
 
-/// A number, or nothing for a blank.
+/// A number, or `None` for a blank.
 fn number(table: &Table, row: &TableRow, column: usize) -> Result<Option<f32>, ImportError> {
     let cell = row.cell(column);
     match cell.to_ascii_lowercase().as_str() {
@@ -360,7 +359,7 @@ fn number(table: &Table, row: &TableRow, column: usize) -> Result<Option<f32>, I
             _ => Err(table.error(
                 row,
                 format!(
-                    "`{}` is `{cell}`, expected a number or a blank",
+                    "`{}` is `{cell}`, expected a number or blank",
                     table.columns[column]
                 ),
             )),
@@ -374,7 +373,7 @@ fn listed_labels(cell: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
-/// Whether a column holds nothing but 0, 1 and blanks, with a 0 or 1 somewhere.
+/// Whether a column contains only 0, 1 and blanks, with at least one 0 or 1.
 fn is_binary(table: &Table, column: usize) -> bool {
     table
         .rows
@@ -391,7 +390,7 @@ fn binary(cell: &str) -> Option<bool> {
     }
 }
 
-/// The names a table may use for the records of a folder.
+/// The names by which a table may refer to the records of a folder.
 struct Names(HashMap<String, Vec<usize>>);
 
 enum Found {
@@ -444,7 +443,7 @@ impl Found {
         let place = format!("line {} of `{}`", row.line, table.path.display());
         match self {
             Found::Several(records) => Fault::Invalid(format!(
-                "{place} names `{named}`, which {} records share; write the path below the folder",
+                "{place} names `{named}`, which matches {} records; give the path below the folder",
                 records.len()
             )),
             _ => Fault::Missing(format!(

@@ -23,20 +23,20 @@ const PUBLISHED_WAVES: [(&str, usize); 3] = [("N", 21_966), ("t", 19_666), ("p",
 
 /// A column of `ludb.csv` as a label set.
 struct Column {
-    /// Title in the table.
+    /// Name of the column in the table.
     title: &'static str,
     /// Name of the label set.
     set: &'static str,
-    /// What every entry starts with.
+    /// Prefix of every entry.
     prefix: &'static str,
-    /// Whether a blank means "nothing of this kind"; otherwise the record is not part of the task.
+    /// Whether a blank means "none"; otherwise the record is not part of the task.
     blank_is_none: bool,
     /// Every entry of the complete table, with its records.
     classes: &'static [(&'static str, usize)],
 }
 
-/// Counted in `ludb.csv`; the data set's README gives the same numbers but for the two rare rhythms and the scars of the
-/// anterior wall, which it leaves out.
+/// Counted in `ludb.csv`; the data set's README gives the same numbers, except for the two rare rhythms and the scars
+/// of the anterior wall, which it leaves out.
 const COLUMNS: [Column; 9] = [
     Column {
         title: "Rhythms",
@@ -202,7 +202,7 @@ const COLUMNS: [Column; 9] = [
     },
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "ludb",
     about: "LUDB 1.0.1: 200 records of 10 s with P, QRS and T limits in every lead",
@@ -226,12 +226,12 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// LUDB: `ludb.csv` and the folder `data` of records, with the limits of P, QRS and T in every lead.
 ///
-/// Ids are the numbers of the records, each of another patient. The label sets are the columns of the table: `rhythm`,
-/// `axis`, `conduction`, `extrasystole`, `hypertrophy`, `pacing`, `ischemia`, `repolarization`, `other`. There are no
-/// published parts. Reading gives the annotations of the twelve files as [`Annotation`]s with their leads: `(`, then `p`,
-/// `N` or `t` at the peak, then `)`.
+/// Ids are the numbers of the records, each of a different patient. The label sets are the columns of the table:
+/// `rhythm`, `axis`, `conduction`, `extrasystole`, `hypertrophy`, `pacing`, `ischemia`, `repolarization`, `other`.
+/// There are no published splits. Reading gives the annotations of the twelve files as [`Annotation`]s with their
+/// leads: `(`, then `p`, `N` or `t` at the peak, then `)`.
 ///
-/// The gain of every lead was fitted on its own by the publishers, so that amplitudes of one record are not comparable
+/// The gain of every lead was fitted separately by the publishers, so that amplitudes of one record are not comparable
 /// between leads, and leads do not fulfil Einthoven's relation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ludb {
@@ -276,7 +276,7 @@ impl Importer for Ludb {
                 labels.push(classes);
                 if !unknown.is_empty() {
                     remarks.push(format!(
-                        "record {id}: column `{}` has entries that version 1.0.1 does not know: {}",
+                        "record {id}: column `{}` has entries that are unknown in version 1.0.1: {}",
                         column.title,
                         unknown.join(", ")
                     ));
@@ -288,7 +288,7 @@ impl Importer for Ludb {
             items.push(Item {
                 fault: (!header.is_file()).then(|| {
                     Fault::Missing(format!(
-                        "ludb.csv names this record, but `{}` is not there",
+                        "ludb.csv lists this record, but `{}` does not exist",
                         header.display()
                     ))
                 }),
@@ -305,7 +305,7 @@ impl Importer for Ludb {
         mark_repeated_ids(&mut items);
         if old > 0 {
             remarks.push(format!(
-                "the age of {old} of {} patients is given as `>89` only and left blank",
+                "the age of {old} of {} patients is given as `>89` and was left blank",
                 items.len()
             ));
         }
@@ -342,7 +342,7 @@ impl Importer for Ludb {
                 return Err(RecordError::Content {
                     path: file,
                     field: format!("the annotation file of lead {lead}"),
-                    found: "not there".to_owned(),
+                    found: "missing".to_owned(),
                     expected: "the limits of P, QRS and T; copy the twelve annotation files of the record too".to_owned(),
                 });
             }
@@ -364,7 +364,7 @@ impl Importer for Ludb {
 }
 
 impl Ludb {
-    /// What differs from the published numbers of waves in the annotations of all records.
+    /// Differences from the published numbers of waves in the annotations of all records.
     fn unlike_published_waves(&self, items: &[Item]) -> Option<String> {
         let mut found = [0usize; 3];
         for item in items {
@@ -380,14 +380,14 @@ impl Ludb {
         }
         (found != PUBLISHED_WAVES.map(|(_, count)| count)).then(|| {
             format!(
-                "all records are there, but their annotations mark {found:?} QRS complexes, T and P waves instead of the published {:?}",
+                "all records are present, but their annotations mark {found:?} QRS complexes, T and P waves instead of the published {:?}",
                 PUBLISHED_WAVES.map(|(_, count)| count)
             )
         })
     }
 }
 
-/// What differs from the published numbers of records with every entry of the table.
+/// Differences from the published numbers of records with every entry of the table.
 fn unlike_published(items: &[Item], label_sets: &[LabelSet]) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, PUBLISHED_ROWS) else {
         return Vec::new();
@@ -405,7 +405,7 @@ fn annotation_file(record: &Path, lead: &Lead) -> PathBuf {
 }
 
 impl Column {
-    /// The classes of a record, and entries that are no class. Entries stand on lines of their own.
+    /// The classes of a record, and entries that are not a class. A cell has one entry per line.
     fn read<'a>(
         &self,
         row: &'a TableRow,
@@ -426,7 +426,7 @@ impl Column {
     }
 }
 
-/// The diagnoses that a header lists below `#<diagnoses>:`, one a line.
+/// The diagnoses that a header lists below `#<diagnoses>:`, one per line.
 fn diagnoses(header: &Path) -> Option<String> {
     let comments = Header::read(header).ok()?.comments;
     let lines: Vec<&str> = comments

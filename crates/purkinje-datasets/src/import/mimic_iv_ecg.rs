@@ -28,22 +28,22 @@ const PUBLISHED_PATIENTS: usize = 161_352;
 /// Studies of the complete tables with a report of at least [`DERI_MIN_WORDS`] words.
 const PUBLISHED_DERI_STUDIES: usize = 771_693;
 
-/// Their parts (train, val, test; same section).
+/// Their numbers in train, val and test.
 const PUBLISHED_DERI_PARTS: [usize; 3] = [756_259, 15_434, 0];
 
 /// Training records of CLEAR-HUG when no file is missing, and how many of them are in batch 1, which its pre-training leaves out.
 const PUBLISHED_CLEAR_HUG: (usize, usize) = (629_941, 90_090);
 
-/// Records that CLEAR-HUG's program prepares and divides together.
+/// Records that CLEAR-HUG's program prepares and splits together.
 const CLEAR_HUG_BATCH: usize = 100_100;
 
-/// Stands for a measurement that the machine could not make.
+/// The value for a measurement that the machine could not make.
 const MISSING_MEASUREMENT: f32 = 29_999.0;
 
 /// Report columns of `machine_measurements.csv`.
 const REPORT_COLUMNS: usize = 18;
 
-/// Distinct reports, and studies, beyond which a table is refused: eight times those of version 1.0.
+/// Largest number of studies, and of distinct reports, that is read: eight times those of version 1.0.
 pub const MAX_STUDIES: usize = 6_400_000;
 
 /// Measurements and the columns they are stored as.
@@ -59,7 +59,7 @@ const MEASUREMENTS: [(&str, &str); 9] = [
     ("t_axis", "t_axis_deg"),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "mimic-iv-ecg",
     about: "MIMIC-IV-ECG 1.0: 800,035 records of 10 s with machine reports",
@@ -77,38 +77,38 @@ pub(super) const DATA_SET: DataSet = DataSet {
     },
 };
 
-/// MIMIC-IV-ECG 1.0: `record_list.csv`, `machine_measurements.csv`, `files/` and, when it is there,
+/// MIMIC-IV-ECG 1.0: `record_list.csv`, `machine_measurements.csv`, `files/` and, if present,
 /// `waveform_note_links.csv`.
 ///
-/// 800,035 records of 10 s at 500 Hz. Ids are study ids, patients subject ids. The report is the machine's, as a person
-/// would write it ([`clean_report`](super::clean_report)); the texts `d-beta`, `d-beta-released` and `deri` are the same
-/// lines by each system's rule, `note_id` links to the cardiologist's report, `ecg_time` is the shifted time.
-/// Numbers: the machine's measurements with their units (29999, "not measured", is no value), and `report_words`, the
-/// words of the report as DERI counts them. There are no labels.
+/// 800,035 records of 10 s at 500 Hz. Ids are study ids, patients subject ids. The report is the machine's, cleaned
+/// ([`clean_report`](super::clean_report)); the texts `d-beta`, `d-beta-released` and `deri` are the same lines
+/// processed by each system's rules, `note_id` links to the cardiologist's report, `ecg_time` is the shifted time.
+/// Numbers: the machine's measurements with their units (29999, "not measured", is stored as missing), and
+/// `report_words`, the number of words of the report as DERI counts them. There are no labels.
 ///
 /// The headers name the leads in the order I, II, III, aVR, **aVF, aVL**, V1 .. V6 ([`MimicIvEcg::file_leads`]). Leads
-/// are always taken by name.
+/// are always identified by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MimicIvEcg {
     /// The folder of `record_list.csv`.
     pub root: PathBuf,
-    /// A published division, per record instead of per patient: `deri` or `clear-hug` (see
-    /// [`MimicIvEcg::SPLITS`]). `None`: the source gives no parts, so that records are divided by patient.
+    /// A published split, by record instead of by patient: `deri` or `clear-hug` (see
+    /// [`MimicIvEcg::SPLITS`]). `None`: the source states no splits, so that records are split by patient.
     pub split: Option<String>,
     /// Fewest words of a report, as DERI counts them, for a study to be listed at all.
     pub min_report_words: usize,
 }
 
 impl MimicIvEcg {
-    /// The published divisions.
+    /// The published splits.
     ///
     /// - `deri`: the studies with at least four words of report, in the order of the list; 2 % of them are validation, drawn by
-    ///   NumPy's legacy generator with seed 42. The other studies get no part.
-    /// - `clear-hug`: batches of 100,100 records that are there, in the order of the list; 10 % of each are validation, seed 0.
+    ///   NumPy's legacy generator with seed 42. The other studies are in no split.
+    /// - `clear-hug`: batches of 100,100 present records, in the order of the list; 10 % of each are validation, seed 0.
     ///   The batch is stored as `fold`, from 0: the published pre-training leaves out batch 1.
     pub const SPLITS: [&'static str; 2] = ["deri", "clear-hug"];
 
-    /// All records, divided by patient.
+    /// All records, split by patient.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         MimicIvEcg {
             root: root.into(),
@@ -117,7 +117,7 @@ impl MimicIvEcg {
         }
     }
 
-    /// The leads of every file, in their order: aVF comes before aVL. D-BETA's and DERI's networks take this order.
+    /// The leads of every file, in their order: aVF comes before aVL. D-BETA's and DERI's networks expect this order.
     pub fn file_leads() -> LeadSet {
         let mut leads = Lead::STANDARD_12.to_vec();
         leads.swap(4, 5);
@@ -147,7 +147,7 @@ impl Importer for MimicIvEcg {
             let study_id = row.whole(study)?;
             let path = row.text(path).trim().to_owned();
             if path.is_empty() {
-                return Err(row.error("the path is blank; every record needs its file"));
+                return Err(row.error("the path is blank, expected the path of the record"));
             }
             let time = row.text(time).trim().to_owned();
             let measured = machine.study(study_id);
@@ -170,7 +170,7 @@ impl Importer for MimicIvEcg {
             }
             if items.len() == MAX_STUDIES {
                 return Err(row.error(format!(
-                    "more than {MAX_STUDIES} records; is this the list of MIMIC-IV-ECG?"
+                    "more than {MAX_STUDIES} records, expected the list of MIMIC-IV-ECG"
                 )));
             }
             items.push(item);
@@ -189,8 +189,8 @@ impl Importer for MimicIvEcg {
         mark_missing(&self.root, &mut items);
         mark_repeated_ids(&mut items);
         match self.split.as_deref() {
-            Some("deri") => divide_like_deri(&mut items, rows, &mut remarks),
-            Some(_) => divide_like_clear_hug(&mut items),
+            Some("deri") => split_like_deri(&mut items, rows, &mut remarks),
+            Some(_) => split_like_clear_hug(&mut items),
             None => {}
         }
         remarks.extend(unlike_published(&items, self.split.as_deref()));
@@ -221,20 +221,20 @@ fn words_of(item: &Item) -> usize {
     words.map_or(0, |words| words as usize)
 }
 
-/// Looks for all headers at once: on network storage each look takes its time.
+/// Checks in parallel whether all headers exist: on network storage each check takes time.
 fn mark_missing(root: &Path, items: &mut [Item]) {
     items.par_iter_mut().for_each(|item| {
         let mut header = root.join(&item.path).into_os_string();
         header.push(".hea");
         if !Path::new(&header).is_file() {
             item.fault = Some(Fault::Missing(
-                "record_list.csv names this record, but its header is not there".to_owned(),
+                "record_list.csv lists this record, but its header does not exist".to_owned(),
             ));
         }
     });
 }
 
-/// What differs from the published numbers of patients, reports and parts, when the list is complete.
+/// Differences from the published numbers of patients, reports and splits, if the list is complete.
 fn unlike_published(items: &[Item], split: Option<&str>) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, PUBLISHED_RECORDS) else {
         return Vec::new();
@@ -247,7 +247,7 @@ fn unlike_published(items: &[Item], split: Option<&str>) -> Vec<String> {
     if split == Some("deri") {
         whole = whole.parts("deri", PUBLISHED_DERI_PARTS);
     }
-    // Missing files move the batches.
+    // Missing files shift the batches.
     if split == Some("clear-hug") && items.iter().all(|item| item.fault.is_none()) {
         let train = |item: &Item| item.split == Some(Split::Train);
         let (used, left_out) = PUBLISHED_CLEAR_HUG;
@@ -262,8 +262,8 @@ fn unlike_published(items: &[Item], split: Option<&str>) -> Vec<String> {
     whole.remarks()
 }
 
-/// The split of DERI and MERL. Whether a file is there does not matter, so a part of the data keeps its parts.
-fn divide_like_deri(items: &mut [Item], rows: usize, remarks: &mut Vec<String>) {
+/// The split of DERI and MERL. It does not depend on which files exist, so an incomplete download has the same splits.
+fn split_like_deri(items: &mut [Item], rows: usize, remarks: &mut Vec<String>) {
     let mut listed: Vec<&mut Item> = Vec::new();
     for item in items {
         item.split = Some(Split::None);
@@ -271,7 +271,7 @@ fn divide_like_deri(items: &mut [Item], rows: usize, remarks: &mut Vec<String>) 
             listed.push(item);
         }
     }
-    // Too few studies to divide: all of them train.
+    // Too few studies to split: all are for training.
     let val = train_test_split(listed.len(), 0.02, 42).map_or(Vec::new(), |(_, val)| val);
     for item in &mut listed {
         item.split = Some(Split::Train);
@@ -281,12 +281,12 @@ fn divide_like_deri(items: &mut [Item], rows: usize, remarks: &mut Vec<String>) 
     }
     if rows != PUBLISHED_RECORDS {
         remarks.push(format!(
-            "the list has {rows} rows instead of {PUBLISHED_RECORDS}, so the parts are drawn by DERI's rule, but are not DERI's"
+            "the list has {rows} rows instead of {PUBLISHED_RECORDS}, so the splits follow DERI's rule, but are not DERI's"
         ));
     }
 }
 
-fn divide_like_clear_hug(items: &mut [Item]) {
+fn split_like_clear_hug(items: &mut [Item]) {
     let mut present: Vec<&mut Item> = Vec::new();
     for item in items {
         item.split = Some(Split::None);
@@ -306,7 +306,7 @@ fn divide_like_clear_hug(items: &mut [Item]) {
     }
 }
 
-/// What `machine_measurements.csv` says, every distinct report once.
+/// The contents of `machine_measurements.csv`, with every distinct report stored once.
 struct Machine {
     by_study: HashMap<u64, u32>,
     studies: Vec<Study>,
@@ -318,7 +318,7 @@ struct Study {
     values: [f32; MEASUREMENTS.len()],
 }
 
-/// One list of report lines by every rule.
+/// A report, processed by each rule.
 struct Reports {
     clean: String,
     d_beta: String,
@@ -357,7 +357,7 @@ impl Machine {
             studies: Vec::new(),
             reports: Vec::new(),
         };
-        // Four of five reports are a repetition; the separator occurs in none.
+        // Four of five reports repeat; the separator occurs in none.
         let mut known = HashMap::<Vec<u8>, u32>::new();
         let mut key = Vec::new();
         while let Some(row) = rows.next()? {
@@ -389,12 +389,14 @@ impl Machine {
             // Both fit 32 bits: there are at most this many.
             if machine.studies.len() == MAX_STUDIES {
                 return Err(row.error(format!(
-                    "more than {MAX_STUDIES} studies; is this the table of MIMIC-IV-ECG?"
+                    "more than {MAX_STUDIES} studies, expected the table of MIMIC-IV-ECG"
                 )));
             }
             let place = machine.studies.len() as u32;
             if machine.by_study.insert(id, place).is_some() {
-                return Err(row.error(format!("study {id} has a second row; every study has one")));
+                return Err(row.error(format!(
+                    "study {id} has a second row, expected one row per study"
+                )));
             }
             machine.studies.push(Study { report, values });
         }
@@ -427,7 +429,7 @@ impl Machine {
 struct Notes(HashMap<u64, String>);
 
 impl Notes {
-    /// No link without the table.
+    /// Without the table there are no links.
     fn read(path: &Path) -> Result<Notes, ImportError> {
         let mut links = HashMap::new();
         if !path.is_file() {
@@ -450,7 +452,7 @@ impl Notes {
     }
 }
 
-/// A table that is read row by row: the tables of MIMIC-IV-ECG are too large to keep.
+/// A table that is read row by row: the tables of MIMIC-IV-ECG are too large for memory.
 struct Rows {
     path: PathBuf,
     reader: csv::Reader<BufReader<File>>,
@@ -523,7 +525,7 @@ impl Row<'_> {
         })
     }
 
-    /// NaN where the machine gives none.
+    /// NaN where the machine states none.
     fn measurement(&self, column: usize) -> Result<f32, ImportError> {
         let text = self.text(column);
         if is_missing(text.trim()) {
@@ -723,7 +725,7 @@ mod tests {
     fn clear_hug_divides_the_records_that_are_there() {
         let mut items: Vec<Item> = (0..CLEAR_HUG_BATCH + 40).map(|_| Item::default()).collect();
         items[3].fault = Some(Fault::Missing(String::new()));
-        divide_like_clear_hug(&mut items);
+        split_like_clear_hug(&mut items);
         assert_eq!((items[3].split, items[3].fold), (Some(Split::None), None));
         let val = |fold| {
             let here = items.iter().filter(|i| i.fold == Some(fold));
@@ -752,9 +754,9 @@ mod tests {
             .collect();
         let none = Vec::<String>::new();
         assert_eq!(unlike_published(&items, None), none);
-        divide_like_deri(&mut items, PUBLISHED_RECORDS, &mut Vec::new());
+        split_like_deri(&mut items, PUBLISHED_RECORDS, &mut Vec::new());
         assert_eq!(unlike_published(&items, Some("deri")), none);
-        divide_like_clear_hug(&mut items);
+        split_like_clear_hug(&mut items);
         assert_eq!(unlike_published(&items, Some("clear-hug")), none);
         items[5].values = values(2.0);
         for item in &mut items {

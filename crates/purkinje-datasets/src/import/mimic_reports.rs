@@ -1,25 +1,25 @@
-//! Reports of MIMIC-IV-ECG, put together from the lines of the machine by each system's own rule.
+//! Reports of MIMIC-IV-ECG, assembled from the machine's lines by the rules of each system.
 
-/// What pandas takes for a missing cell, as the original programs read the table.
+/// Cells that pandas, with which the original programs read the table, treats as missing.
 const MISSING: [&str; 19] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
 
-/// Whether the original programs see no report line in a cell. A blank is a line for them.
+/// Whether a cell is no report line for the original programs. A space is a line for them.
 pub(super) fn is_missing(cell: &str) -> bool {
     MISSING.contains(&cell)
 }
 
-/// The report of D-BETA: lines joined by a blank, then cleaned.
+/// The report of D-BETA: lines joined by a space, then cleaned.
 ///
-/// This is the rule as its authors wrote it, and as their program applies it since December 2025.
+/// This is the rule that its authors describe, and that their program applies since December 2025.
 pub fn d_beta_report<S: AsRef<str>>(lines: &[S]) -> String {
     d_beta_clean(&join(lines, " "))
 }
 
-/// The report of D-BETA as its program made it until December 2025, hence most likely what the published weights
-/// were trained on: lines joined by a blank, in lower case, without blanks at the ends.
+/// The report of D-BETA as its program assembled it until December 2025, hence most likely what the published weights
+/// were trained on: lines joined by a space, in lower case, trimmed.
 pub fn d_beta_released_report<S: AsRef<str>>(lines: &[S]) -> String {
     python_strip(&join(lines, " ").to_lowercase()).to_owned()
 }
@@ -63,8 +63,8 @@ pub fn deri_report<S: AsRef<str>>(lines: &[S]) -> (String, usize) {
 /// Words that a report needs to be in DERI's and MERL's training.
 pub const DERI_MIN_WORDS: usize = 4;
 
-/// A report as a person would write it: one sentence a line, in its own case, without the machine's markers
-/// (`***`, `---`) and doubled full stops; `EKG` is written `ECG`. Empty without any text.
+/// A cleaned report: one sentence per line, in its original case, without the machine's markers (`***`, `---`) and
+/// double full stops; `EKG` is replaced by `ECG`. Empty if there is no text.
 pub fn clean_report<S: AsRef<str>>(lines: &[S]) -> String {
     let mut report = String::new();
     for line in lines {
@@ -83,7 +83,7 @@ pub fn clean_report<S: AsRef<str>>(lines: &[S]) -> String {
     report
 }
 
-/// One line without markers and surplus blanks.
+/// One line without markers and superfluous spaces.
 fn sentence(line: &str) -> String {
     let words: Vec<&str> = line
         .split_whitespace()

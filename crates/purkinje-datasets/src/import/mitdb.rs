@@ -20,8 +20,8 @@ const RECORDS: [&str; 48] = [
     "221", "222", "223", "228", "230", "231", "232", "233", "234",
 ];
 
-/// Beats of the five classes in all records, 109,494 altogether (doi:10.1155/2017/4108720, table 1, which counts the 33 unclassified
-/// ones apart from the other Q).
+/// Beats of the five classes in all records, 109,494 in total (doi:10.1155/2017/4108720, table 1, which counts the 33
+/// unclassified ones apart from the other Q).
 const PUBLISHED_BEATS: [usize; 5] = [90_631, 2_781, 7_236, 803, 8_043];
 
 /// Patients.
@@ -39,7 +39,7 @@ const DS2: [&str; 22] = [
     "214", "219", "221", "222", "228", "231", "232", "233", "234",
 ];
 
-/// Name of the division into [`DS1`] and [`DS2`].
+/// Name of the split into [`DS1`] and [`DS2`].
 pub(crate) const DE_CHAZAL: &str = "de-chazal";
 
 /// The five classes of ANSI/AAMI EC57 and the annotation symbols in each.
@@ -74,7 +74,7 @@ const RHYTHMS: [(&str, &str); 15] = [
     ("VT", "ventricular tachycardia"),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "mitdb",
     about: "MIT-BIH Arrhythmia Database 1.0.0: 48 records of 30 min, two leads, beats and rhythms",
@@ -95,21 +95,21 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// The MIT-BIH Arrhythmia Database: 48 records of 30 minutes, two leads at 360 Hz, with beats and rhythms.
 ///
-/// Ids are record names. Records 201 and 202 are of one patient. Label sets are `aami`, the classes of beats that occur in a
-/// record, and `rhythm`, the rhythms that occur; the values `beats_n`, `beats_s`, `beats_v`, `beats_f`, `beats_q` count the
-/// beats. Reading gives all marks of the `.atr` file as annotations: beats by symbol (`N`, `V`, ...), `+` with the rhythm as
-/// its note, and the others.
+/// Ids are record names. Records 201 and 202 are of the same patient. Label sets are `aami`, the classes of beats that
+/// occur in a record, and `rhythm`, the rhythms that occur; the values `beats_n`, `beats_s`, `beats_v`, `beats_f`,
+/// `beats_q` count the beats. Reading gives all annotations of the `.atr` file: beats by symbol (`N`, `V`,
+/// ...), `+` with the rhythm as its note, and the others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MitBih {
     /// The folder of the records.
     pub root: PathBuf,
-    /// Take the parts of de Chazal: DS1 is train, DS2 test, the four records with paced beats none. Records 201 and 202 of
-    /// one patient are in different parts. Without, records are divided by patient.
+    /// Use the split of de Chazal: DS1 for training, DS2 for test, the four records with paced beats in none. Records
+    /// 201 and 202, of the same patient, are in different splits. Otherwise records are split by patient.
     pub de_chazal: bool,
 }
 
 impl MitBih {
-    /// The database in this folder, without parts.
+    /// The database in this folder, without splits.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         MitBih {
             root: root.into(),
@@ -117,8 +117,8 @@ impl MitBih {
         }
     }
 
-    /// The AAMI class (0 to 4 for N, S, V, F, Q) of a beat's symbol; `None` for marks that are no beats, ventricular flutter
-    /// waves (`!`) among them.
+    /// The AAMI class (0 to 4 for N, S, V, F, Q) of a beat's symbol; `None` for annotations that are not beats, such as
+    /// ventricular flutter waves (`!`).
     pub fn aami_class(symbol: &str) -> Option<usize> {
         AAMI.iter()
             .position(|(_, symbols, _)| symbol.len() == 1 && symbols.contains(symbol))
@@ -195,14 +195,14 @@ impl Importer for MitBih {
         remarks.extend(unlike_published(&items));
         if !absent.is_empty() {
             remarks.push(format!(
-                "{} of the 48 published records are not there: {}",
+                "{} of the 48 published records are missing: {}",
                 absent.len(),
                 absent.join(", ")
             ));
         }
         if self.de_chazal {
             remarks.push(
-                "records 201 (train) and 202 (test) of the de Chazal division are of one patient"
+                "records 201 (train) and 202 (test) of the de Chazal split are of the same patient"
                     .to_owned(),
             );
         }
@@ -236,7 +236,7 @@ impl Importer for MitBih {
     }
 }
 
-/// Patients have no names; every record but 202 is of its own.
+/// Patients are not named; every record except 202 is of a separate patient.
 fn patient_of(record: &str) -> &str {
     match record {
         "202" => "201",
@@ -281,7 +281,7 @@ fn count_beats(marks: &[WfdbAnnotation]) -> [usize; 5] {
     beats
 }
 
-/// What differs from the published numbers of patients, of records in the two parts, and of beats.
+/// Differences from the published numbers of patients, of records in the two splits, and of beats.
 fn unlike_published(items: &[Item]) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, RECORDS.len()) else {
         return Vec::new();
@@ -305,14 +305,14 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
     whole
         .and((!differing.is_empty()).then(|| {
             format!(
-                "all 48 records are there, but their annotations mark other numbers of beats than published: {}",
+                "all 48 records are present, but the numbers of beats in their annotations differ from the published ones: {}",
                 differing.join(", ")
             )
         }))
         .remarks()
 }
 
-/// The rhythms that occur, and notes that name none.
+/// The rhythms that occur, and notes that are not a rhythm.
 fn rhythms<'a>(marks: &'a [WfdbAnnotation], set: &LabelSet) -> (Vec<i16>, BTreeSet<&'a str>) {
     let names = marks
         .iter()

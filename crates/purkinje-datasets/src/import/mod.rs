@@ -1,24 +1,24 @@
-//! Where records come from: each source becomes one [`Catalogue`] of [`Item`]s.
+//! Importers: each source gives a [`Catalogue`] of [`Item`]s.
 //!
 //! | importer | source |
 //! | --- | --- |
 //! | [`Folder`] | any folder of records in any format, with an optional table about them |
 //! | [`PtbXl`] | PTB-XL 1.0.3 as published, at 100 or 500 Hz |
-//! | [`Cpsc2018`] | CPSC 2018 in both its forms |
+//! | [`Cpsc2018`] | CPSC 2018 in both published forms |
 //! | [`Csn`] | Chapman-Shaoxing-Ningbo |
 //! | [`MimicIvEcg`] | MIMIC-IV-ECG 1.0 |
 //! | [`Physionet2021`] | the folders of the PhysioNet/CinC Challenge 2021 |
 //! | [`Code15`], [`CodeTest`] | CODE-15% and the CODE test set |
 //! | [`SamiTrop`] | SaMi-Trop |
 //! | [`Sph`] | Shandong Provincial Hospital |
-//! | [`Hefei`] | the Hefei competition's data of the second round |
-//! | [`Ludb`] | LUDB 1.0.1 with the limits of its waves |
+//! | [`Hefei`] | the data of the Hefei competition, second round |
+//! | [`Ludb`] | LUDB 1.0.1 with onsets and ends of waves |
 //! | [`PtbDb`] | PTB Diagnostic ECG Database 1.0.0 |
 //! | [`MitBih`] | MIT-BIH Arrhythmia Database 1.0.0 with beats and rhythms |
 //!
-//! [`data_sets`] lists them by name, [`importer`] opens one by its name.
+//! [`data_sets`] lists them by name, [`importer`] opens one by name.
 //!
-//! A new source is one type that implements [`Importer`].
+//! A new source is a type that implements [`Importer`].
 
 mod code;
 mod cpsc2018;
@@ -79,7 +79,7 @@ pub use snomed::{
 };
 pub use sph::Sph;
 
-/// `male` or `female` for the usual spellings; anything else as it is, nothing for a blank.
+/// `male` or `female` for the usual spellings; anything else unchanged, `None` for a blank.
 pub(crate) fn read_sex(text: &str) -> Option<String> {
     let text = text.trim();
     match text.to_ascii_lowercase().as_str() {
@@ -90,7 +90,7 @@ pub(crate) fn read_sex(text: &str) -> Option<String> {
     }
 }
 
-/// The folder a source is in.
+/// Checks that the folder of a source exists.
 pub(crate) fn check_root(root: &Path) -> Result<(), ImportError> {
     if root.is_dir() {
         Ok(())

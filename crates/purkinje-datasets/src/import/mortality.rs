@@ -1,4 +1,4 @@
-//! Death within a horizon as a yes-or-no task.
+//! Death within a horizon, as a binary task from right-censored follow-up.
 use purkinje_store::LabelSet;
 
 use super::Item;
@@ -7,25 +7,26 @@ use super::published::class;
 /// The horizon of the usual task, two years, in years.
 pub const DEFAULT_HORIZON_YEARS: f32 = 2.0;
 
-/// The longest horizon, in years: longer than anybody was followed.
+/// The longest horizon, in years: longer than any follow-up.
 pub const MAX_HORIZON_YEARS: f32 = 100.0;
 
 /// Whether a patient died at most `horizon_years` after the recording.
 ///
-/// `follow_up_years` runs from the recording to the death of who died, and to the last news of who did not. Nothing is known of
-/// who was alive when last seen, at or before the horizon, nor of a death without its time or before the recording.
+/// `follow_up_years` is the time from the recording to death, or for survivors to the end of follow-up
+/// (right-censored). `None` if follow-up ended alive at or before the horizon, or if a death has no time or is before
+/// the recording.
 fn died_within(dead: bool, follow_up_years: Option<f32>, horizon_years: f32) -> Option<bool> {
     let years = follow_up_years.filter(|years| *years >= 0.0)?;
     match (dead, years > horizon_years) {
-        // Alive at the horizon, whatever came later.
+        // Alive at the horizon, whatever happened later.
         (_, true) => Some(false),
         (true, false) => Some(true),
         (false, false) => None,
     }
 }
 
-/// Gives items whose first two numbers are death (0 or 1) and years of follow-up the label set `death-Ny` of one class, and says
-/// how many of them are not part of that task.
+/// Adds the label set `death-Ny`, of one class, to items whose first two numbers are death (0 or 1) and years of
+/// follow-up, and returns a note on the number of items that are not part of that task.
 pub(super) fn add_mortality(
     horizon_years: f32,
     items: &mut [Item],
@@ -45,11 +46,11 @@ pub(super) fn add_mortality(
     }
     if unknown > 0 {
         remarks.push(format!(
-            "{unknown} of {outcomes} exams whose outcome is known were not followed for longer than {horizon_years} years; they have no label in {name}"
+            "{unknown} of {outcomes} exams with a known outcome are right-censored at or before {horizon_years} years; they have no label in {name}"
         ));
     }
     let about = format!(
-        "died within {horizon_years} years of the recording; not labelled if alive when last seen before that"
+        "died within {horizon_years} years of the recording; unlabelled if right-censored before that"
     );
     label_sets.push(LabelSet {
         classes: vec![class(&name, about)],

@@ -19,7 +19,7 @@ use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_id
 /// Records of the complete sources, in the order of [`CHALLENGE_SOURCES`].
 pub const CHALLENGE_RECORDS: [usize; 8] = [6877, 3453, 74, 516, 21837, 10344, 10247, 34905];
 
-/// The sets that HuBERT-ECG's splits are known for.
+/// The data sets for which HuBERT-ECG published splits.
 pub(super) const HUBERT_SETS: [&str; 6] = [
     "cpsc2018",
     "cpsc-extra",
@@ -29,7 +29,7 @@ pub(super) const HUBERT_SETS: [&str; 6] = [
     "ningbo",
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "physionet2021",
     about: "PhysioNet/CinC Challenge 2021: 88,253 records of eight sources, SNOMED-CT codes and the scored classes",
@@ -50,19 +50,19 @@ pub(super) const DATA_SET: DataSet = DataSet {
 /// `georgia`, `chapman_shaoxing`, `ningbo`), at any depth below the root.
 ///
 /// Ids are the names of the records, which are unique across the folders (`A0001`, `Q0001`, `I0001`, `S0001`,
-/// `HR00001`, `E00001`, `JS00001`); the text `origin` says where a record is from. Patients are not published.
+/// `HR00001`, `E00001`, `JS00001`); the text `origin` states the source of a record. Patients are not published.
 /// Label sets, with SNOMED-CT codes:
 ///
-/// - `all`: the 133 codes of the Challenge by their abbreviations, and any further code of a header by itself;
-/// - `scored`: the 26 scored classes, where codes that the Challenge takes for one diagnosis are one class, in the order
+/// - `all`: the 133 codes of the Challenge by their abbreviations, and any other code of a header by its number;
+/// - `scored`: the 26 scored classes, where codes that the Challenge treats as the same diagnosis are one class, in the order
 ///   of [`ChallengeWeights`]. Every record with diagnoses is part of it, even if none is scored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Physionet2021 {
-    /// The folder that holds the folders.
+    /// The folder that contains the folders of the sources.
     pub root: PathBuf,
-    /// HuBERT-ECG's folds by name: `hubert-0` .. `hubert-3` for all its sets (CPSC 2018, CPSC-Extra, Georgia, PTB, Chapman,
-    /// Ningbo), or for one of them: `hubert-georgia-0`, .... Records of other sets get no part. `None`: the source
-    /// gives no parts.
+    /// HuBERT-ECG's folds by name: `hubert-0` .. `hubert-3` for all its sets (CPSC 2018, CPSC-Extra, Georgia, PTB,
+    /// Chapman, Ningbo), or for one of them: `hubert-georgia-0`, .... Records of other data sets are in no split.
+    /// `None`: the source states no splits.
     pub split: Option<String>,
 }
 
@@ -103,7 +103,7 @@ impl Importer for Physionet2021 {
         let mut remarks = Vec::new();
         if !further.is_empty() {
             remarks.push(format!(
-                "headers have codes that the Challenge of 2021 does not name; they are classes by their code: {}",
+                "headers have codes that are not in the tables of the Challenge of 2021; their classes are named by the code: {}",
                 further.join(", ")
             ));
         }
@@ -125,7 +125,7 @@ impl Importer for Physionet2021 {
             let absent = assign_parts(&mut items, parts, |item| item.id.clone());
             if absent > 0 {
                 remarks.push(format!(
-                    "{absent} of the {} records of the split are not in the folder",
+                    "{absent} of the {} records of the split were not found in the folder",
                     parts.len()
                 ));
             }
@@ -177,7 +177,7 @@ fn scored_classes() -> Vec<(LabelClass, Vec<String>)> {
         .collect()
 }
 
-/// Which source a record is from: by a folder of its path that is called like one, else by its name.
+/// The source of a record: from a folder of that name in its path, else from the name of the record.
 fn origin_of(path: &Path, name: &str) -> String {
     let folder = path
         .parent()
@@ -212,8 +212,8 @@ fn origin_of(path: &Path, name: &str) -> String {
     }
 }
 
-/// For every complete source, the codes that another number of records carries than the Challenge counts, and the labels of
-/// HuBERT-ECG that another number of its test records carries (`all` is label set number 0).
+/// For every complete source, the codes whose number of records differs from the Challenge's, and the labels of
+/// HuBERT-ECG whose number of test records differs (`all` is label set number 0).
 fn unlike_published(items: &[Item], all: &LabelSet) -> Vec<String> {
     let mut records = HashMap::<&str, usize>::new();
     for item in items {
@@ -245,7 +245,7 @@ fn unlike_published(items: &[Item], all: &LabelSet) -> Vec<String> {
             .collect();
         if !differing.is_empty() {
             remarks.push(format!(
-                "{source} is complete ({} records), but has other numbers of diagnoses than the Challenge's tables: {}",
+                "{source} is complete ({} records), but the numbers of diagnoses differ from the Challenge's tables: {}",
                 CHALLENGE_RECORDS[index],
                 differing.join(", ")
             ));

@@ -21,8 +21,7 @@ const PUBLISHED_PATIENTS: usize = 18_869;
 /// Records in folds 1-8, 9 and 10.
 const PUBLISHED_PARTS: [usize; 3] = [17_418, 2_183, 2_198];
 
-/// Records of a task in folds 1-8, 9 and 10 of the complete table, whatever the likelihood of their
-/// statements (section 2.6).
+/// Records of a task in folds 1-8, 9 and 10 of the complete table, for statements of any likelihood.
 const PUBLISHED_COUNTS: [(&str, [usize; 3]); 4] = [
     ("superdiagnostic", [17_084, 2_146, 2_158]),
     ("subdiagnostic", [17_084, 2_146, 2_158]),
@@ -30,7 +29,7 @@ const PUBLISHED_COUNTS: [(&str, [usize; 3]); 4] = [
     ("rhythm", [16_832, 2_100, 2_098]),
 ];
 
-/// The classes of a task with their records in the three parts.
+/// The classes of a task with their records in the three splits.
 type TaskCounts = (&'static str, &'static [(&'static str, [usize; 3])]);
 
 /// Records of every class in folds 1-8, 9 and 10 of the complete table (as DERI counts them; the classes
@@ -63,7 +62,7 @@ const PUBLISHED_POSITIVES: [TaskCounts; 4] = [
     ]),
 ];
 
-/// Which of the two published sampling rates is read.
+/// The published sampling rate to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PtbXlRate {
     /// `records100`.
@@ -73,7 +72,7 @@ pub enum PtbXlRate {
     Hz500,
 }
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "ptb-xl",
     about: "PTB-XL 1.0.3: 21,799 records of 10 s, SCP statements, reports",
@@ -108,24 +107,24 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// PTB-XL: `ptbxl_database.csv`, `scp_statements.csv` and the folder of records.
 ///
-/// Ids are `ecg_id`s. Folds 1 to 8 are the training part, 9 validation, 10 test; no patient is in two
-/// folds. The label sets are `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form` and
-/// `rhythm`; a record without any label of a set is not part of that task. Ages above 89 are published as
-/// 300 and kept so. Reports are kept as published; the text `language` says whether one is German (`de`), English (`en`)
-/// or Swedish (`sv`), as [`report_language`](super::report_language) finds it.
+/// Ids are `ecg_id`s. Folds 1 to 8 are the training split, 9 validation, 10 test; no patient is in two folds. The label
+/// sets are `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form` and `rhythm`; a record without any label of
+/// a set is not part of that task. Ages above 89 are published as 300 and stored as such. Reports are stored as
+/// published; the text `language` states whether one is German (`de`), English (`en`) or Swedish (`sv`), as
+/// [`report_language`](super::report_language) finds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtbXl {
     /// The folder of `ptbxl_database.csv`.
     pub root: PathBuf,
-    /// Which files are read.
+    /// The sampling rate to read.
     pub rate: PtbXlRate,
-    /// Least likelihood in percent for a statement to count. `None`: every statement that is listed counts,
+    /// Smallest likelihood, in percent, of statements to use. `None`: all statements are used,
     /// as in the published benchmarks. A likelihood of 0 means "not stated" there.
     pub min_likelihood: Option<f32>,
 }
 
 impl PtbXl {
-    /// PTB-XL at 100 Hz, every statement counted.
+    /// PTB-XL at 100 Hz, with all statements.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         PtbXl {
             root: root.into(),
@@ -179,7 +178,7 @@ impl Importer for PtbXl {
             let (labels, unknown) = statements.labels(&label_sets, counted);
             if !unknown.is_empty() {
                 remarks.push(format!(
-                    "record {id} has statements that scp_statements.csv does not list: {}",
+                    "record {id} has statements that are not in scp_statements.csv: {}",
                     unknown.join(", ")
                 ));
             }
@@ -232,7 +231,7 @@ impl PtbXl {
         let header = self.root.join(header);
         (!header.is_file()).then(|| {
             Fault::Missing(format!(
-                "ptbxl_database.csv names this record, but `{}` is not there",
+                "ptbxl_database.csv lists this record, but `{}` does not exist",
                 header.display()
             ))
         })
@@ -247,7 +246,7 @@ fn split_of(fold: i16) -> Split {
     }
 }
 
-/// What differs from the published numbers of patients, of records in the folds, and of records in every task and class.
+/// Differences from the published numbers of patients, of records in the folds, and of records in every task and class.
 fn unlike_published(label_sets: &[LabelSet], items: &[Item]) -> Vec<String> {
     let Some(mut whole) = Whole::of(items, PUBLISHED_ROWS) else {
         return Vec::new();

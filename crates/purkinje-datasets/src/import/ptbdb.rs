@@ -16,8 +16,8 @@ use super::{Catalogue, Fault, ImportError, Importer, Item, check_root, read_sex}
 /// Records and patients of the complete database.
 const PUBLISHED: (usize, usize) = (549, 290);
 
-/// The published diagnostic classes with their patients, and how the summaries write the reason for admission (its start, in
-/// lower case).
+/// The published diagnostic classes with their patients, and the beginning of the reason for admission in the
+/// summaries, in lower case.
 const CLASSES: [(&str, usize, &[&str]); 9] = [
     ("Bundle branch block", 15, &["bundle branch block"]),
     (
@@ -42,10 +42,10 @@ const CLASSES: [(&str, usize, &[&str]); 9] = [
     ("Valvular heart disease", 6, &["valvular heart disease"]),
 ];
 
-/// Entries of a summary that say nothing.
+/// Empty entries of a summary.
 const BLANKS: [&str; 4] = ["", "n/a", "unknown", "-"];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "ptbdb",
     about: "PTB Diagnostic ECG Database 1.0.0: 549 records of 290 patients at 1000 Hz, clinical summaries",
@@ -59,9 +59,9 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// The PTB Diagnostic ECG Database: folders `patientNNN` of records with twelve leads and three Frank leads at 1000 Hz.
 ///
-/// Ids are `patientNNN/record`, patients the folders. The label set `diagnosis` has the nine published classes, by the reason
-/// for admission that the clinical summary in the header gives; a record without a summary is not part of it. Reports are the
-/// lines of the summary that say something.
+/// Ids are `patientNNN/record`, patients the folders. The label set `diagnosis` has the nine published classes, by the
+/// reason for admission that the clinical summary in the header gives; a record without a summary is not part of it.
+/// Reports are the lines of the summary that are not empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtbDb {
     /// The folder of the patients.
@@ -118,7 +118,7 @@ impl Importer for PtbDb {
                             match diagnosis(reason) {
                                 Some(class) => item.labels = vec![Some(vec![class])],
                                 None => remarks.push(format!(
-                                    "record {}: the reason for admission `{reason}` is in none of the published classes",
+                                    "record {}: the reason for admission `{reason}` is not one of the published classes",
                                     item.id
                                 )),
                             }
@@ -147,7 +147,7 @@ impl Importer for PtbDb {
     }
 }
 
-/// The folders of patients, sorted; the root itself where it holds records without any.
+/// The folders of patients, sorted; the root itself if it has records but no such folders.
 fn patient_folders(root: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let io = |source| ImportError::Io {
         path: root.to_owned(),
@@ -172,7 +172,7 @@ fn is_patient(name: &str) -> bool {
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The class of a reason for admission; `Heart failure (NYHA 2)` and the like count by their start.
+/// The class of a reason for admission; Reasons such as `Heart failure (NYHA 2)` are matched by their beginning.
 fn diagnosis(reason: &str) -> Option<i16> {
     let reason = reason.to_lowercase();
     CLASSES
@@ -195,42 +195,40 @@ impl<'a> Summary<'a> {
         )
     }
 
-    /// What an entry says, unless it says nothing.
+    /// The text of an entry, unless it is empty.
     fn get(&self, wanted: &str) -> Option<&'a str> {
         self.0
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
             .map(|(_, text)| *text)
-            .filter(|text| says_something(text))
+            .filter(|text| has_content(text))
     }
 
     fn number(&self, wanted: &str) -> Option<f32> {
         self.get(wanted)?.parse().ok()
     }
 
-    /// All entries that say something, but for age, sex and date, one a line.
+    /// All entries that are not empty, except age, sex and date, one per line.
     fn report(&self) -> Option<String> {
         let lines: Vec<String> = self
             .0
             .iter()
-            .filter(|(name, text)| {
-                says_something(text) && !["age", "sex", "ECG date"].contains(name)
-            })
+            .filter(|(name, text)| has_content(text) && !["age", "sex", "ECG date"].contains(name))
             .map(|(name, text)| format!("{name}: {text}"))
             .collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }
 
-fn says_something(text: &str) -> bool {
+fn has_content(text: &str) -> bool {
     !BLANKS.iter().any(|blank| text.eq_ignore_ascii_case(blank))
 }
 
-/// What differs from the published numbers of records, patients and patients per class.
+/// Differences from the published numbers of records, patients and patients per class.
 fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
     let Some(whole) = Whole::of(items, PUBLISHED.0) else {
         return vec![format!(
-            "{} of the {} published records are here",
+            "{} of the {} published records were found",
             items.len(),
             PUBLISHED.0
         )];

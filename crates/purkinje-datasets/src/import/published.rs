@@ -1,4 +1,4 @@
-//! Counting label sets and comparing them with what a data set's authors published.
+//! Comparison of counts with the numbers that a data set's authors published.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -6,17 +6,17 @@ use purkinje_store::{LabelClass, LabelSet, Split};
 
 use super::{Fault, Item};
 
-/// A source of which every record is listed, compared with what was published of it.
+/// A complete source, to be compared with published numbers.
 ///
-/// A part of a data set has other numbers, so nothing is compared unless all records are there; files may be missing. Each
-/// comparison that fails becomes a sentence.
+/// An incomplete data set has other numbers, so nothing is compared unless all records are listed; files may be
+/// missing. Each difference gives a message.
 pub(super) struct Whole<'a> {
     items: &'a [Item],
     remarks: Vec<String>,
 }
 
 impl<'a> Whole<'a> {
-    /// Nothing unless `records` records are listed; those that repeat or contradict others do not count.
+    /// `None` unless `records` records are listed; those that repeat or contradict others do not count.
     pub(super) fn of(items: &'a [Item], records: usize) -> Option<Self> {
         let listed = items.iter().filter(|item| valid(item)).count();
         (listed == records).then(|| Whole {
@@ -36,7 +36,7 @@ impl<'a> Whole<'a> {
         self
     }
 
-    /// Compares the number of records for which `which` holds; `what` says which those are.
+    /// Compares the number of records for which `which` holds; `what` describes them.
     pub(super) fn records(
         mut self,
         what: &str,
@@ -48,7 +48,7 @@ impl<'a> Whole<'a> {
         self
     }
 
-    /// Compares the records in train, val and test as the items have them; `name` is that of the division.
+    /// Compares the numbers of records in train, val and test; `name` is that of the split.
     pub(super) fn parts(mut self, name: &str, published: [usize; 3]) -> Self {
         for (part, published) in PARTS.into_iter().zip(published) {
             let here = |item: &Item| item.split == Some(part);
@@ -72,13 +72,13 @@ impl<'a> Whole<'a> {
         self
     }
 
-    /// Adds what another comparison found.
+    /// Adds the messages of another comparison.
     pub(super) fn and(mut self, remarks: impl IntoIterator<Item = String>) -> Self {
         self.remarks.extend(remarks);
         self
     }
 
-    /// The sentences; none if everything is as published.
+    /// The messages; empty if there are no differences.
     pub(super) fn remarks(self) -> Vec<String> {
         self.remarks
     }
@@ -86,13 +86,13 @@ impl<'a> Whole<'a> {
     fn compare(&mut self, what: &str, found: usize, published: usize) {
         if found != published {
             self.remarks.push(format!(
-                "the set is complete, but has {found} {what} instead of the published {published}"
+                "the data set is complete, but has {found} {what} instead of the published {published}"
             ));
         }
     }
 }
 
-/// The parts in the order in which sizes are published.
+/// The splits in the order in which their sizes are published.
 pub(super) const PARTS: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
 fn valid(item: &Item) -> bool {
@@ -113,7 +113,7 @@ pub(super) fn class(name: impl Into<String>, description: impl Into<String>) -> 
     }
 }
 
-/// The indices of the classes of these names, ascending and once each, and the names that are no class.
+/// The indices of the classes with these names, ascending and without repetition, and the names that are not a class.
 pub(super) fn indices<'a>(
     set: &LabelSet,
     names: impl IntoIterator<Item = &'a str>,
@@ -131,7 +131,7 @@ pub(super) fn indices<'a>(
     (found.into_iter().collect(), unknown)
 }
 
-/// Records of `items` that carry each class of set number `set` and satisfy `which`.
+/// The number of records of `items` with each class of set number `set` that satisfy `which`.
 pub(super) fn positives(
     items: &[Item],
     set: usize,
@@ -149,7 +149,7 @@ pub(super) fn positives(
     counts
 }
 
-/// A sentence on the classes whose numbers of records are not the published ones; nothing if all agree.
+/// A message on the classes whose numbers of records differ from the published ones; `None` if all agree.
 pub(super) fn differing(
     what: &str,
     classes: &[LabelClass],
@@ -164,7 +164,7 @@ pub(super) fn differing(
         .collect();
     (!differing.is_empty()).then(|| {
         format!(
-            "the set is complete, but the records of {what} are not as many as published: {}",
+            "the data set is complete, but the numbers of records of {what} differ from the published ones: {}",
             differing.join(", ")
         )
     })

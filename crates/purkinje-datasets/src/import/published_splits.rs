@@ -1,21 +1,21 @@
-//! Which record the published systems put into which part.
+//! The splits of the published systems.
 //!
-//! Record names and parts of ten data sets, gathered from the split tables released with MERL, CLEAR-HUG,
+//! Record names and splits of ten data sets, collected from the split tables released with MERL, CLEAR-HUG,
 //! HeartLang, DERI and HuBERT-ECG; `data/pack_splits.py` of this crate packs them. PTB-XL is not among
 //! them: its folds are in its own table.
 //!
 //! | set | records | splits | record |
 //! | --- | --- | --- | --- |
 //! | `cpsc2018` | 6,877 | `merl`, `clear-hug`, `heartlang`, `deri`, `hubert-0` .. `hubert-3` | `A0001` |
-//! | `csn` | 23,026 | `merl`, `clear-hug`, `deri` (one and the same) | `WFDBRecords/01/010/JS00001` |
+//! | `csn` | 23,026 | `merl`, `clear-hug`, `deri` (identical) | `WFDBRecords/01/010/JS00001` |
 //! | `chapman` | 10,244 | `hubert-0` .. `hubert-3` | `JS00001` |
 //! | `cpsc-extra` | 3,437 | `hubert-0` .. `hubert-3`, without validation | `Q0001` |
 //! | `georgia` | 10,341 | `hubert-0` .. `hubert-3` | `E00001` |
 //! | `hefei` | 20,036 | `hubert-0` .. `hubert-3` | `100001` |
-//! | `ningbo` | 14,224 | `hubert-0` .. `hubert-3`; validation and test only, the rest was never published | `JS10646` |
+//! | `ningbo` | 14,224 | `hubert-0` .. `hubert-3`; validation and test only; the rest was not published | `JS10646` |
 //! | `ptb` | 513 | `hubert-0` .. `hubert-3`, without validation | `S0001` |
 //! | `sami-trop` | 1,631 | `hubert-0` .. `hubert-3`, without validation | `samitrop_100726` |
-//! | `sph` | 25,770 | `hubert-0` .. `hubert-3` (one and the same) | `A00001` |
+//! | `sph` | 25,770 | `hubert-0` .. `hubert-3` (identical) | `A00001` |
 //!
 //! HuBERT-ECG's tables have one record of Chapman (which one is not known) and, in the folds 0 to 2, record 112601 of Hefei both
 //! in training and in test. Here the former is a training record, the latter a test record.
@@ -29,14 +29,14 @@ use purkinje_store::Split;
 use super::ImportError;
 use super::Item;
 
-/// Bytes that the packed table may unpack to; it holds 1.9 million.
+/// Largest size of the unpacked table in bytes; it has 1.9 million.
 pub const MAX_UNPACKED_BYTES: u64 = 8 << 20;
 
 static PACKED: &[u8] = include_bytes!("../../data/published_splits.txt.zst");
 
-/// The part of every record of data set `set` in the published split `split`, by the record's name.
+/// The split of every record of data set `set` in the published split `split`, by the record's name.
 ///
-/// Records that the split does not place are absent. `None` for a set or split that is not carried;
+/// Records that are in no split are absent. `None` for a data set or split that is not built in;
 /// [`published_split_names`] lists them.
 pub fn published_split(set: &str, split: &str) -> Option<HashMap<&'static str, Split>> {
     let (splits, records) = block(set)?;
@@ -57,12 +57,12 @@ pub fn published_split(set: &str, split: &str) -> Option<HashMap<&'static str, S
     Some(parts)
 }
 
-/// The splits that are carried for data set `set`; none for an unknown set.
+/// The built-in splits of data set `set`; empty for an unknown one.
 pub fn published_split_names(set: &str) -> Vec<&'static str> {
     block(set).map_or_else(Vec::new, |(splits, _)| splits.split(' ').collect())
 }
 
-/// The data sets for which splits are carried.
+/// The data sets that have built-in splits.
 pub fn published_split_sets() -> Vec<&'static str> {
     blocks()
         .filter_map(|block| block.split_once(' '))
@@ -70,7 +70,7 @@ pub fn published_split_sets() -> Vec<&'static str> {
         .collect()
 }
 
-/// [`published_split`], or an error that lists the splits there are.
+/// [`published_split`], or an error that lists the existing splits.
 pub(crate) fn required_split(
     set: &str,
     split: &str,
@@ -78,7 +78,7 @@ pub(crate) fn required_split(
     published_split(set, split).ok_or_else(|| unknown_split(set, split, published_split_names(set)))
 }
 
-/// The error for a split nobody published for the set.
+/// The error for an unknown split of a data set.
 pub(crate) fn unknown_split(set: &str, split: &str, known: Vec<&str>) -> ImportError {
     ImportError::UnknownSplit {
         set: set.to_owned(),
@@ -87,8 +87,8 @@ pub(crate) fn unknown_split(set: &str, split: &str, known: Vec<&str>) -> ImportE
     }
 }
 
-/// Gives every item the part that `parts` has for its `key`; the others get [`Split::None`]. Returns how many
-/// records of the split no item stands for.
+/// Assigns to every item the split that `parts` has for its `key`, or [`Split::None`]. Returns the number of records in
+/// `parts` without an item.
 pub(crate) fn assign_parts(
     items: &mut [Item],
     parts: &HashMap<&'static str, Split>,
@@ -116,12 +116,12 @@ fn blocks() -> impl Iterator<Item = &'static str> {
     text().split('=').skip(1)
 }
 
-/// The whole table, unpacked once.
+/// The table, unpacked once.
 fn text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let mut text = String::new();
-        // What is carried was packed with the program; a test reads all of it.
+        // The table is built into the program; a test reads all of it.
         let unpacked = zstd::Decoder::new(PACKED)
             .and_then(|decoder| decoder.take(MAX_UNPACKED_BYTES).read_to_string(&mut text));
         debug_assert!(unpacked.is_ok(), "{unpacked:?}");

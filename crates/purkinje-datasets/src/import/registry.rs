@@ -1,4 +1,4 @@
-//! The data sets by name: what they are, what they offer, and how to open them.
+//! The registry of data sets by name.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::{
     mitdb, physionet2021, ptb_xl, ptbdb, sami_trop, sph,
 };
 
-/// A data set that can be opened by its name.
+/// A data set that can be opened by name.
 #[derive(Clone, Copy, Debug)]
 pub struct DataSet {
     /// Name, as in [`importer`].
@@ -18,15 +18,15 @@ pub struct DataSet {
     /// What it is, in one line.
     pub about: &'static str,
     /// Name of the usual [`Preprocess`] preset; [`usual_preprocess`] gives the contract itself, which differs from the
-    /// preset where leads or rate are others.
+    /// preset in leads or rate for some data sets.
     pub preset: &'static str,
-    /// Names of the fields of [`ImportOptions`] that it takes.
+    /// Names of the fields of [`ImportOptions`] that it supports.
     pub options: &'static [&'static str],
-    /// Names of its label sets; those of a folder are chosen by its table.
+    /// Names of its label sets; those of a folder come from its table.
     pub label_sets: &'static [&'static str],
-    /// Names of its published divisions.
+    /// Names of its published splits.
     pub(super) splits: fn() -> Vec<String>,
-    /// The contract with which it is usually prepared.
+    /// Its default preprocessing.
     pub(super) contract: fn(&DataSet, &ImportOptions) -> Preprocess,
     /// Opens the folder as downloaded, with options that were checked.
     pub(super) open: Opener,
@@ -35,28 +35,29 @@ pub struct DataSet {
 /// How a data set is opened.
 type Opener = fn(&DataSet, PathBuf, &ImportOptions) -> Result<Box<dyn Importer>, ImportError>;
 
-/// What can be chosen about a data set. Every field that is set must be among [`DataSet::options`].
+/// Options of importing a data set. Every field that is set must be among [`DataSet::options`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportOptions {
-    /// Which of the published sampling rates is read, in hertz (PTB-XL: 100 or 500).
+    /// The published sampling rate to read, in hertz (PTB-XL: 100 or 500).
     pub rate_hz: Option<u32>,
-    /// A published division by name, one of [`DataSet::splits`]; without, the data set's own, or else one by patient.
+    /// A published split by name, one of [`DataSet::splits`]; if absent, the data set's own, or else a split by
+    /// patient.
     pub split: Option<String>,
-    /// Least likelihood in percent for a statement to count (PTB-XL).
+    /// Smallest likelihood, in percent, of statements to use (PTB-XL).
     pub min_likelihood: Option<f32>,
     /// Fewest words of a report for a record to be listed (MIMIC-IV-ECG).
     pub min_report_words: Option<usize>,
-    /// Keep the zeros around tracings that are stored in arrays of one length.
+    /// Keep the zero padding of tracings that are stored in arrays of one length.
     pub keep_padding: bool,
-    /// Years within which a death counts in the label set `death-2y`, which is called by them (CODE-15 %, SaMi-Trop).
+    /// Horizon in years of the label set `death-2y`, which is named by it (CODE-15 %, SaMi-Trop).
     pub horizon_years: Option<f32>,
-    /// Labels, patients, parts and reports of a folder.
+    /// Labels, patients, splits and reports of a folder.
     pub table: Option<LabelTable>,
-    /// Keeps records of one patient together by the salted hashes of the identifiers in their files (folder).
+    /// Salt to tell patients apart by salted hashes of the identifiers in their files (folder).
     pub patient_salt: Option<String>,
 }
 
-/// Every data set, in the order in which they are shown.
+/// All data sets, in the order in which they are shown.
 const DATA_SETS: &[DataSet] = &[
     folder::DATA_SET,
     ptb_xl::DATA_SET,
@@ -98,7 +99,7 @@ pub fn data_set(name: &str) -> Result<&'static DataSet, ImportError> {
         })
 }
 
-/// The contract with which a data set is usually prepared.
+/// The default preprocessing of a data set.
 ///
 /// The twelve leads at 100 Hz for most; for `mitdb` the whole of lead MLII at 360 Hz in mV, so that every beat is kept (records
 /// 102 and 104 have no such lead and fail).
@@ -113,8 +114,8 @@ pub fn usual_preprocess(name: &str, options: &ImportOptions) -> Result<Preproces
 /// The importer of a data set, for the folder `root` as downloaded.
 ///
 /// # Errors
-/// [`ImportError::UnknownDataSet`]; [`ImportError::Option`] for an option or value that the data set does not have. What is
-/// wrong with the folder shows in [`Importer::catalogue`].
+/// [`ImportError::UnknownDataSet`]; [`ImportError::Option`] for an option or value that the data set does not have.
+/// Errors of the folder are returned by [`Importer::catalogue`].
 pub fn importer(
     name: &str,
     root: PathBuf,
@@ -125,23 +126,23 @@ pub fn importer(
     (set.open)(set, root, options)
 }
 
-/// The contract of the preset that the table names.
+/// The preprocessing of the data set's preset.
 pub(super) fn of_preset(set: &DataSet, _: &ImportOptions) -> Preprocess {
     Preprocess::preset(set.preset).unwrap_or_else(|_| Preprocess::clear())
 }
 
-/// Names as texts of their own.
+/// Names as owned strings.
 pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 impl DataSet {
-    /// Names of the published divisions that [`ImportOptions::split`] takes.
+    /// Names of the published splits that [`ImportOptions::split`] takes.
     pub fn splits(&self) -> Vec<String> {
         (self.splits)()
     }
 
-    /// The option, or the usual number of years.
+    /// The option, or the default number of years.
     pub(super) fn horizon_years(&self, options: &ImportOptions) -> Result<f32, ImportError> {
         let years = options.horizon_years.unwrap_or(DEFAULT_HORIZON_YEARS);
         if years > 0.0 && years <= MAX_HORIZON_YEARS {
@@ -151,7 +152,7 @@ impl DataSet {
         Err(self.refuse("horizon_years", &years.to_string(), &expected))
     }
 
-    /// The error of an option.
+    /// The error for an option.
     pub(super) fn refuse(&self, option: &'static str, found: &str, expected: &str) -> ImportError {
         ImportError::Option {
             data_set: self.name.to_owned(),
@@ -163,7 +164,7 @@ impl DataSet {
 }
 
 impl ImportOptions {
-    /// Refuses what the data set does not have.
+    /// Refuses options that the data set does not support.
     fn check(&self, set: &DataSet) -> Result<(), ImportError> {
         // Destructured so that a new field cannot be forgotten here.
         let ImportOptions {
@@ -193,7 +194,7 @@ impl ImportOptions {
                 "table",
                 table.as_ref().map(|table| table.path.display().to_string()),
             ),
-            // Never repeated: a salt is a secret.
+            // Not shown: a salt is a secret.
             (
                 "patient_salt",
                 patient_salt.as_ref().map(|_| "...".to_owned()),
@@ -205,7 +206,7 @@ impl ImportOptions {
                 return Err(set.refuse(
                     option,
                     &value,
-                    "nothing: this data set has no such option",
+                    "no value: this data set has no such option",
                 ));
             }
             if option == "split" && !set.splits().contains(&value) {

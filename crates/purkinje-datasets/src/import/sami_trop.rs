@@ -19,7 +19,7 @@ use super::{Catalogue, ImportError, Importer, Item, check_root, mark_repeated_id
 /// Exams of the complete set.
 const PUBLISHED_EXAMS: usize = 1631;
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "sami-trop",
     about: "SaMi-Trop: 1,631 exams of patients with Chagas disease, mortality",
@@ -40,23 +40,24 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// SaMi-Trop: `exams.csv` and `exams.hdf5`, ECGs of patients with chronic Chagas disease.
 ///
-/// Ids are `exam_id`s. The label set `death` is whether the patient died within the follow-up, however long it was, `death-2y`
-/// whether within two years (unlabelled if that is not known), `normal_ecg` whether the ECG is called normal; values are `death`, `follow_up_years` and `predicted_age`. Rows of the table and tracings belong together by
-/// their order, or by `exam_id` where the HDF5 file has it. Unit, rate, padding and leads as in CODE-15%.
+/// Ids are `exam_id`s. The label set `death` is whether the patient died within the follow-up, however long it was,
+/// `death-2y` whether within two years (unlabelled if right-censored before), `normal_ecg` whether the ECG was
+/// classified as normal; values are `death`, `follow_up_years` and `predicted_age`. Rows of the table and tracings are
+/// matched by order, or by `exam_id` where the HDF5 file has it. Unit, rate, padding and leads as in CODE-15%.
 pub struct SamiTrop {
     /// The folder of `exams.csv`.
     pub root: PathBuf,
-    /// Keep the zeros around tracings.
+    /// Keep the zero padding of tracings.
     pub keep_padding: bool,
-    /// Fold of HuBERT-ECG whose parts are taken, 0 to 3 (train and test only); without, exams are divided at random.
+    /// Fold of HuBERT-ECG whose splits are used, 0 to 3 (train and test only); if absent, exams are split at random.
     pub hubert_fold: Option<usize>,
-    /// Horizon of `death-2y` in years; another gives it another name.
+    /// Horizon of `death-2y` in years, which is part of its name.
     pub horizon_years: f32,
     files: TracingFiles,
 }
 
 impl SamiTrop {
-    /// SaMi-Trop in this folder, without parts and without the zeros around tracings.
+    /// SaMi-Trop in this folder, without splits and padding.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         SamiTrop {
             root: root.into(),
@@ -88,7 +89,7 @@ impl Importer for SamiTrop {
             return Err(ImportError::Source {
                 path: file,
                 reason: format!(
-                    "it has {} tracings for the {} rows of exams.csv; they belong together by their order",
+                    "it has {} tracings, expected one for each of the {} rows of exams.csv, in the same order",
                     tracings.exams,
                     table.rows.len()
                 ),
@@ -114,7 +115,7 @@ impl Importer for SamiTrop {
                 labels: vec![columns.death(&table, row)?, columns.normal(&table, row)?],
                 fault: entry.is_none().then(|| {
                     super::Fault::Missing(format!(
-                        "exams.csv names exam {exam}, but exams.hdf5 does not hold it"
+                        "exams.csv lists exam {exam}, but it is not in exams.hdf5"
                     ))
                 }),
                 ..columns.item(&table, row)?
@@ -164,7 +165,8 @@ fn split_name(item: &Item) -> String {
     format!("samitrop_{}", item.id)
 }
 
-/// What differs from the deaths in HuBERT-ECG's test part; those of its folds are equally large and stratified by death.
+/// Differences from the numbers of HuBERT-ECG's test split; the test splits of its folds have equal size and are
+/// stratified by death.
 fn unlike_published(items: &[Item]) -> Vec<String> {
     let Some(whole) = Whole::of(items, PUBLISHED_EXAMS) else {
         return Vec::new();
@@ -173,9 +175,9 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
     let here = |item: &Item| test.contains(split_name(item).as_str());
     let classes = LabelSet::from_names("death", ["death"]).classes;
     whole
-        .records("exams of HuBERT-ECG's test part", test.len(), here)
+        .records("exams of HuBERT-ECG's test split", test.len(), here)
         .positives(
-            "HuBERT-ECG's test part",
+            "HuBERT-ECG's test split",
             0,
             &classes,
             &[hubert::SAMI_TROP_DEATHS],

@@ -1,8 +1,8 @@
-//! What the headers of the PhysioNet Challenges say in their comments, and the codes they say it with.
+//! Header comments of the PhysioNet Challenges, and their SNOMED-CT codes.
 //!
-//! Four data sets share this form: the Challenges of 2020 and 2021, CPSC 2018 as the Challenges carry it, and
-//! Chapman-Shaoxing-Ningbo. A header ends with `#Age: 74`, `#Sex: Male`, `#Dx: 59118001,426783006`; some
-//! releases write `# Dx:`, the first one names instead of codes.
+//! Four data sets have this form: the Challenges of 2020 and 2021, CPSC 2018 as included in the Challenges, and
+//! Chapman-Shaoxing-Ningbo. A header ends with `#Age: 74`, `#Sex: Male`, `#Dx: 59118001,426783006`; some releases write
+//! `# Dx:`, the first one names instead of codes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -16,16 +16,16 @@ use rayon::prelude::*;
 use super::ImportError;
 use super::read_sex;
 
-/// Bytes of a header that are read for its comments; those of the Challenges have less than 2,000.
+/// Largest part of a header that is read for its comments, in bytes; headers of the Challenges have less than 2,000.
 pub const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// Folders below each other that are searched for headers.
+/// Largest depth of folders that is searched for headers.
 pub const MAX_HEADER_DEPTH: usize = 32;
 
 /// Name of the code system in [`LabelClass::codes`].
 pub const SNOMED_CT: &str = "SNOMED-CT";
 
-/// What a header says about its patient and record.
+/// Patient and diagnoses in the comments of a header.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderNotes {
     /// Age in years; `None` for `NaN`, `Unknown` or none.
@@ -33,12 +33,12 @@ pub struct HeaderNotes {
     /// `female`, `male`, or as written.
     pub sex: Option<String>,
     /// Diagnoses in their order: SNOMED-CT codes, or names in the first release of CPSC 2018. `None`
-    /// without a `Dx` line, or when it says `Unknown`.
+    /// without a `Dx` line, or if it is `Unknown`.
     pub diagnoses: Option<Vec<String>>,
 }
 
 impl HeaderNotes {
-    /// Reads the comments of a header; everything else in it is passed over.
+    /// Reads the comments of a header and ignores everything else.
     pub fn parse(header: &[u8]) -> HeaderNotes {
         let mut notes = HeaderNotes::default();
         for line in header.split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -80,7 +80,7 @@ impl HeaderNotes {
     /// Reads the comments of the header file `path`.
     ///
     /// # Errors
-    /// As the operating system says.
+    /// The error of the operating system.
     pub fn read(path: &Path) -> std::io::Result<HeaderNotes> {
         let mut bytes = Vec::with_capacity(2048);
         fs::File::open(path)?
@@ -153,7 +153,7 @@ fn search(
         let entry = entry.map_err(io)?;
         let mut kind = entry.file_type().map_err(io)?;
         if kind.is_symlink() {
-            // A link that leads nowhere is no record.
+            // A broken link is not a record.
             let Ok(metadata) = fs::metadata(entry.path()) else {
                 continue;
             };
@@ -161,7 +161,7 @@ fn search(
         }
         let path = folder.join(entry.file_name());
         if kind.is_dir() {
-            // Ends at links in a circle, too.
+            // Also ends cycles of links.
             if depth < MAX_HEADER_DEPTH {
                 search(root, &path, depth + 1, extension, found)?;
             }
@@ -192,7 +192,7 @@ pub struct ChallengeCode {
     pub abbreviation: &'static str,
     /// Name (`right bundle branch block`).
     pub name: &'static str,
-    /// Records that carry the code in each of [`CHALLENGE_SOURCES`].
+    /// Number of records with the code in each of [`CHALLENGE_SOURCES`].
     pub records: [usize; 8],
 }
 
@@ -252,15 +252,15 @@ pub(super) fn class_of(name: &str, description: Option<&str>, code: &str) -> Lab
     }
 }
 
-/// Label sets whose classes are found by code, with room for codes nobody listed.
+/// A label set whose classes are found by code and which grows by unlisted codes.
 pub(super) struct CodeSet {
     set: LabelSet,
     by_code: HashMap<String, i16>,
 }
 
 impl CodeSet {
-    /// `classes` in their order, each with the codes that mean it; then every further code of `headers`, in
-    /// ascending order, as a class named by the code.
+    /// `classes` in their order, each with the codes that mean it; then every other code of `headers`, in ascending
+    /// order, as a class named by the code.
     pub(super) fn new(
         name: &str,
         classes: Vec<(LabelClass, Vec<String>)>,
@@ -288,7 +288,7 @@ impl CodeSet {
     }
 
     fn add(&mut self, class: LabelClass, codes: Vec<String>) {
-        // Beyond 32,767 classes (a damaged tree of headers) codes go without a class.
+        // Beyond 32,767 classes (damaged headers) codes get no class.
         let Ok(index) = i16::try_from(self.set.classes.len()) else {
             return;
         };
@@ -309,7 +309,7 @@ impl CodeSet {
         })
     }
 
-    /// How many classes there are without those for further codes was `known`; the names of the others.
+    /// The names of the classes added for unlisted codes; `known` is the number of listed classes.
     pub(super) fn further(&self, known: usize) -> Vec<String> {
         self.set
             .classes

@@ -24,7 +24,7 @@ pub const MAX_RECORD_SAMPLES: u64 = 1 << 22;
 /// Records and patients of the complete set.
 const PUBLISHED: (usize, usize) = (25_770, 24_666);
 
-/// Codes from here on are modifiers of the statement they stand with.
+/// Codes from here on are modifiers of a statement.
 const FIRST_MODIFIER: u16 = 200;
 
 /// The 44 primary statements that occur, in the order of their AHA/ACC/HRS codes; HuBERT-ECG's 44 classes are in the same order.
@@ -75,7 +75,7 @@ const STATEMENTS: [(u16, &str); 44] = [
     (166, "Extensive anterior MI"),
 ];
 
-/// Its line in the table of data sets.
+/// Its entry in the table of data sets.
 pub(super) const DATA_SET: DataSet = DataSet {
     name: "sph",
     about: "Shandong Provincial Hospital: 25,770 records of 10 to 60 s, AHA statements",
@@ -94,18 +94,19 @@ pub(super) const DATA_SET: DataSet = DataSet {
 
 /// SPH: `metadata.csv`, `code.csv` and the folder `records` of HDF5 files (`ecg`, twelve leads at 500 Hz in mV).
 ///
-/// Ids are `ECG_ID`s, patients `Patient_ID`s. Label sets are `statements`, the 44 primary AHA statements, `modifiers`, those that
-/// stand with them, and `hubert`, the same 44 classes under HuBERT-ECG's names (its `1AVB` is the statement 85, 2:1 AV block).
+/// Ids are `ECG_ID`s, patients `Patient_ID`s. Label sets are `statements`, the 44 primary AHA statements, `modifiers`,
+/// their modifiers, and `hubert`, the same 44 classes under HuBERT-ECG's names (its `1AVB` is the statement 85, 2:1 AV
+/// block).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sph {
     /// The folder of `metadata.csv`.
     pub root: PathBuf,
-    /// Take the parts of HuBERT-ECG; without, records are divided by patient.
+    /// Use the splits of HuBERT-ECG; otherwise records are split by patient.
     pub hubert: bool,
 }
 
 impl Sph {
-    /// SPH in this folder, without parts.
+    /// SPH in this folder, without splits.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Sph {
             root: root.into(),
@@ -195,7 +196,7 @@ impl Importer for Sph {
             items.push(Item {
                 fault: (!self.root.join(&path).is_file()).then(|| {
                     Fault::Missing(format!(
-                        "metadata.csv names this record, but `{}` is not there",
+                        "metadata.csv lists this record, but `{}` does not exist",
                         self.root.join(&path).display()
                     ))
                 }),
@@ -218,7 +219,7 @@ impl Importer for Sph {
         let mut remarks = Vec::new();
         if !unknown.is_empty() {
             remarks.push(format!(
-                "primary codes that the published set does not use were left out: {unknown:?}"
+                "primary codes that do not occur in the published data set were left out: {unknown:?}"
             ));
         }
         remarks.extend(unlike_published(&items, &label_sets[2]));
@@ -275,7 +276,7 @@ fn parse_codes(cell: &str) -> Result<Vec<u16>, String> {
         .collect()
 }
 
-/// The names of codes, where the table of them is there: its columns with `code` and with `description` in their titles.
+/// The names of codes, if their table exists: from its columns with `code` and `description` in their names.
 fn code_names(path: &Path) -> Result<BTreeMap<u16, String>, ImportError> {
     if !path.is_file() {
         return Ok(BTreeMap::new());
@@ -303,8 +304,8 @@ fn code_names(path: &Path) -> Result<BTreeMap<u16, String>, ImportError> {
         .collect())
 }
 
-/// What differs from the published number of patients and from HuBERT-ECG's positives in its test part. `set` is label set
-/// number 2.
+/// Differences from the published number of patients and from HuBERT-ECG's positives in its test split. `set` is label
+/// set number 2.
 fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
     let Some(whole) = Whole::of(items, PUBLISHED.0) else {
         return Vec::new();
@@ -314,8 +315,8 @@ fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
     let published: Vec<usize> = hubert::SPH.iter().map(|(_, count)| *count).collect();
     whole
         .patients(PUBLISHED.1)
-        .records("records of HuBERT-ECG's test part", test.len(), here)
-        .positives("HuBERT-ECG's test part", 2, &set.classes, &published, here)
+        .records("records of HuBERT-ECG's test split", test.len(), here)
+        .positives("HuBERT-ECG's test split", 2, &set.classes, &published, here)
         .remarks()
 }
 
@@ -329,7 +330,7 @@ fn read_record(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, Rec
     let file = Hdf5File::open(path)?;
     let ecg = file
         .dataset("ecg")
-        .ok_or_else(|| content(format!("not there, but: {}", file.summary())))?;
+        .ok_or_else(|| content(format!("missing; the file has: {}", file.summary())))?;
     let &[12, samples] = ecg.shape() else {
         return Err(content(format!("an array of {:?}", ecg.shape())));
     };

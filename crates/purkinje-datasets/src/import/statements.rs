@@ -1,4 +1,4 @@
-//! SCP-ECG statements of PTB-XL: the table of statements, and the codes in a record's row.
+//! SCP-ECG statements of PTB-XL: the table of statements, and the codes in the row of a record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) const TASKS: [&str; 6] = [
     "rhythm",
 ];
 
-/// What `scp_statements.csv` says about one statement.
+/// A statement of `scp_statements.csv`.
 struct Statement {
     class: LabelClass,
     diagnostic: bool,
@@ -54,7 +54,7 @@ impl Statements {
         let mut statements = BTreeMap::new();
         for row in &table.rows {
             let owned = |column| row.value(Some(column)).map(str::to_owned);
-            // The codes stand in the first column, which has no name.
+            // The codes are in the first column, which has no name.
             let code = row.cell(0).to_owned();
             let statement = Statement {
                 class: LabelClass {
@@ -75,7 +75,7 @@ impl Statements {
                 return Err(table.error(
                     row,
                     format!(
-                        "the code `{code}` is blank or repeated; every statement needs its own"
+                        "the code `{code}` is blank or repeated, expected a unique code for every statement"
                     ),
                 ));
             }
@@ -83,7 +83,7 @@ impl Statements {
         Ok(Statements(statements))
     }
 
-    /// The six sets; classes in ascending order of code points.
+    /// The six label sets, with classes in ascending order of code points.
     pub(super) fn label_sets(&self) -> Vec<LabelSet> {
         TASKS
             .iter()
@@ -101,8 +101,8 @@ impl Statements {
                             ..LabelClass::default()
                         }
                     };
-                    // A subclass may have the name of one of its statements (`NST_`, `LMI`); it is
-                    // wider than the statement, so it does not take its codes.
+                    // A subclass may have the name of one of its statements (`NST_`, `LMI`); it is broader than the
+                    // statement, so it does not get its codes.
                     let entry = classes
                         .entry(name.to_owned())
                         .or_insert_with(|| class.clone());
@@ -122,8 +122,8 @@ impl Statements {
             .collect()
     }
 
-    /// Class indices of a record for every set; `None` where it has no label of that task. Codes that
-    /// the table does not list come second.
+    /// Class indices of a record for every label set (`None` where it has no label of that task), and the codes that
+    /// are not in the table.
     pub(super) fn labels<'a>(
         &self,
         sets: &[LabelSet],
@@ -165,7 +165,7 @@ impl Statement {
 /// `{'NORM': 100.0, 'SR': 0.0}`.
 ///
 /// # Errors
-/// A phrase saying where the text leaves that form.
+/// A message that says where the text departs from this form.
 pub(super) fn parse_codes(text: &str) -> Result<Vec<(&str, f32)>, String> {
     let body = text
         .trim()

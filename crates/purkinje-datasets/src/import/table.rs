@@ -14,15 +14,15 @@ pub(super) struct Table {
     pub(super) rows: Vec<TableRow>,
 }
 
-/// One row, with the line it starts at; in Parquet the first row counts as line 2.
+/// One row, with the line it starts at; in Parquet the first row is line 2.
 pub(super) struct TableRow {
     pub(super) line: u64,
     cells: Vec<String>,
 }
 
 impl Table {
-    /// Reads a table, Parquet by its first bytes and anything else as CSV. Bytes of CSV that are not UTF-8 are taken as Latin-1:
-    /// hospital exports often are.
+    /// Reads a table: Parquet if its first bytes say so, anything else as CSV. CSV that is not UTF-8 is read as
+    /// Latin-1, which hospital exports often use.
     pub(super) fn read(path: &Path) -> Result<Table, ImportError> {
         if starts_as_parquet(path) {
             let (columns, rows) = table_parquet::read(path)?;
@@ -40,7 +40,7 @@ impl Table {
         Table::parse(path, &bytes)
     }
 
-    /// Reads a table from its bytes; `path` is what errors name.
+    /// Reads a table from its bytes; `path` is named in errors.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Table, ImportError> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let broken = |error: csv::Error| ImportError::Table {
@@ -79,7 +79,7 @@ impl Table {
         })
     }
 
-    /// The first column with one of these names, whatever the case.
+    /// The first column with one of these names, in upper or lower case.
     pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
         names.iter().find_map(|name| {
             self.columns
@@ -109,7 +109,7 @@ impl Table {
 }
 
 impl TableRow {
-    /// The cell without surrounding blanks; empty when there is none.
+    /// The trimmed cell; empty if there is none.
     pub(super) fn cell(&self, column: usize) -> &str {
         self.cells.get(column).map_or("", |cell| cell.trim())
     }
@@ -122,7 +122,7 @@ impl TableRow {
     }
 }
 
-/// An identifier as it should be compared: `19005.0` is how data frames write the integer 19005.
+/// An identifier normalised for comparison: data frames write the integer 19005 as `19005.0`.
 pub(super) fn identifier(cell: &str) -> &str {
     match cell.strip_suffix(".0") {
         Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits,
@@ -136,7 +136,7 @@ fn starts_as_parquet(path: &Path) -> bool {
         && &start == table_parquet::MAGIC
 }
 
-/// Semicolon or tab where the header line has more of them than commas.
+/// The delimiter: semicolon or tab if the header line has more of them than commas.
 fn delimiter(bytes: &[u8]) -> u8 {
     let header = bytes.split(|&byte| byte == b'\n').next().unwrap_or(&[]);
     let count = |wanted: u8| header.iter().filter(|&&byte| byte == wanted).count();

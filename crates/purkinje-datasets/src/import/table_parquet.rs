@@ -1,4 +1,4 @@
-//! Parquet tables as tables of text, so that one set of rules reads both kinds.
+//! Parquet tables as tables of text, so that they are read by the same rules as CSV.
 
 use std::fs::File;
 use std::path::Path;
@@ -18,23 +18,23 @@ use super::ImportError;
 /// The first bytes of a Parquet file.
 pub(super) const MAGIC: &[u8; 4] = b"PAR1";
 
-/// Cells of the largest table that is read.
+/// Largest number of cells of a table that is read.
 pub const MAX_CELLS: usize = 1 << 26;
 
-/// Bytes of text in the largest table that is read, once decompressed.
+/// Largest amount of text of a table that is read, in decompressed bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 30;
 
-/// Rows that are decoded at a time.
+/// Rows decoded at a time.
 const BATCH_ROWS: usize = 4096;
 
 /// The names of the columns, and the rows. Nulls are blank, booleans 0 or 1, lists joined by `;`.
 pub(super) type Cells = (Vec<String>, Vec<Vec<String>>);
 
-/// Reads all columns that hold texts, numbers, booleans or lists of texts; columns of other kinds are blank.
+/// Reads all columns of texts, numbers, booleans or lists of texts; columns of other types are blank.
 pub(super) fn read(path: &Path) -> Result<Cells, ImportError> {
     let broken = |error: &dyn std::fmt::Display| ImportError::Source {
         path: path.to_owned(),
-        reason: format!("it is no sound Parquet table: {error}"),
+        reason: format!("it is not a valid Parquet table: {error}"),
     };
     let file = File::open(path).map_err(|source| ImportError::Io {
         path: path.to_owned(),
@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path) -> Result<Cells, ImportError> {
             return Err(ImportError::Source {
                 path: path.to_owned(),
                 reason: format!(
-                    "it has more than {MAX_CELLS} cells or {MAX_TEXT_BYTES} bytes of text; keep just the columns about the records"
+                    "it has more than {MAX_CELLS} cells or {MAX_TEXT_BYTES} bytes of text; keep only the columns about the records"
                 ),
             });
         }
@@ -86,7 +86,7 @@ pub(super) fn read(path: &Path) -> Result<Cells, ImportError> {
     Ok((columns, rows))
 }
 
-/// Refuses columns that are said to lie outside the file, which the decoder takes for a fault of its caller.
+/// Refuses columns outside the file, on which the decoder would panic.
 fn check_places(metadata: &ParquetMetaData, size: u64) -> Result<(), String> {
     for group in metadata.row_groups() {
         if group.num_rows() < 0 {
@@ -103,7 +103,7 @@ fn check_places(metadata: &ParquetMetaData, size: u64) -> Result<(), String> {
                 && end.is_some_and(inside);
             if !inside {
                 return Err(format!(
-                    "column `{}` is said to be outside the file of {size} bytes",
+                    "column `{}` is outside the file of {size} bytes",
                     column.column_path()
                 ));
             }
@@ -112,7 +112,7 @@ fn check_places(metadata: &ParquetMetaData, size: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A column, with the keys of a dictionary where it is one (categories of data frames).
+/// A column, with its keys if it is dictionary-encoded (categories of data frames).
 struct Column<'a> {
     values: &'a ArrayRef,
     keys: Option<(&'a dyn Array, Vec<usize>)>,
@@ -121,7 +121,7 @@ struct Column<'a> {
 impl<'a> Column<'a> {
     fn of(column: &'a ArrayRef) -> Self {
         match column.as_any_dictionary_opt() {
-            // Without values every row is null.
+            // Without values all rows are null.
             Some(dictionary) if dictionary.values().is_empty() => Column {
                 values: column,
                 keys: Some((column, Vec::new())),

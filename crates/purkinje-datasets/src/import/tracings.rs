@@ -18,22 +18,22 @@ pub(super) const UNITS_PER_MV: f32 = 10.0;
 /// Name of the array.
 const TRACINGS: &str = "tracings";
 
-/// Samples of the longest tracing that is read; the published ones have 4096.
+/// Largest number of samples of a tracing that is read; the published ones have 4096.
 pub(super) const MAX_TRACING_SAMPLES: u64 = 1 << 20;
 
-/// Exams by which the order of the augmented leads is told.
+/// Number of exams from which the order of the augmented leads is determined.
 const EXAMS_LOOKED_AT: u64 = 16;
 
 /// One file of tracings.
 pub(super) struct Tracings {
     path: PathBuf,
     file: Hdf5File,
-    /// Exams in it.
+    /// Number of exams in it.
     pub(super) exams: u64,
     samples: usize,
-    /// The leads in the order of the array, by what the samples say.
+    /// The leads in the order of the array, as determined from the samples.
     pub(super) leads: LeadSet,
-    /// Whether the samples told the order; otherwise it is the described one.
+    /// Whether the order was determined from the samples; otherwise it is the documented one.
     pub(super) told: bool,
 }
 
@@ -83,13 +83,13 @@ impl Tracings {
                 path: self.path.clone(),
                 field: "exam_id".to_owned(),
                 found: format!("{} numbers for {} tracings", ids.len(), self.exams),
-                expected: "one number a tracing; copy the file again".to_owned(),
+                expected: "one number per tracing; copy the file again".to_owned(),
             });
         }
         Ok(Some(ids))
     }
 
-    /// One exam with the leads of `wanted`; zeros at both ends are cut off unless they are kept.
+    /// One exam with the leads `wanted`; zero padding at both ends is removed unless it is kept.
     pub(super) fn read(
         &self,
         row: u64,
@@ -121,7 +121,7 @@ impl Tracings {
         }
     }
 
-    /// The order of the augmented leads that most of a few exams tell by Goldberger's relations to I and II.
+    /// The order of the augmented leads in most of a few exams, by Goldberger's relations to I and II.
     fn order(&self) -> Result<Option<[Lead; 3]>, RecordError> {
         let looked_at = self.exams.min(EXAMS_LOOKED_AT);
         let mut votes: Vec<([Lead; 3], usize)> = Vec::new();
@@ -142,7 +142,7 @@ impl Tracings {
                 }
             }
         }
-        // The first of those with most votes, so that the answer is the same every time.
+        // The first of those with most votes, so that the result is deterministic.
         let most = votes.iter().map(|(_, count)| *count).max();
         Ok(votes
             .into_iter()
@@ -167,7 +167,7 @@ impl TracingFiles {
     }
 }
 
-/// A tracing in a MATLAB file of its own: `feats`, leads x samples, without padding, in the described order of leads.
+/// A tracing in its own MATLAB file: `feats`, leads x samples, without padding, in the documented order of leads.
 pub(super) fn read_mat(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, RecordError> {
     let file = MatFile::read(path)?;
     let feats = file
@@ -181,7 +181,7 @@ pub(super) fn read_mat(path: &Path, id: &str, wanted: &LeadSet) -> Result<Record
             format!("an array of {:?}", feats.dims),
         ));
     };
-    // MATLAB runs through the leads fastest, as the HDF5 files do.
+    // The lead index varies fastest in MATLAB, as in the HDF5 files.
     let values: Vec<f32> = (0..12usize.saturating_mul(samples))
         .map_while(|index| feats.get(index))
         .map(|value| value as f32)
@@ -248,7 +248,7 @@ fn array<'a>(file: &'a Hdf5File, path: &Path) -> Result<&'a Dataset, RecordError
         content(
             path,
             TRACINGS,
-            format!("not there, but: {}", file.summary()),
+            format!("missing; the file has: {}", file.summary()),
         )
     })
 }

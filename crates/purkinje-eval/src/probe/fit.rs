@@ -25,21 +25,21 @@ pub struct Labelled<'a> {
     pub labels: &'a [bool],
 }
 
-/// How strongly weights are penalised.
+/// The strength of the penalty on weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Penalty {
     /// This C for all classes.
     Fixed(f64),
-    /// The C of this list with the best macro AUROC on validation data, one for all classes; the
-    /// smallest among equals.
+    /// The C of this list with the best macro AUROC on validation data, one for all classes; the smallest of equally
+    /// good ones.
     Grid(Vec<f64>),
 }
 
 /// How a probe is fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeOptions {
-    /// Whether features are standardized with mean and deviation of the training records.
+    /// Whether features are standardized with mean and standard deviation of the training records.
     pub standardize: bool,
     /// Penalty on the weights.
     pub penalty: Penalty,
@@ -62,7 +62,7 @@ impl Default for ProbeOptions {
     }
 }
 
-/// How the fit of one class went.
+/// The outcome of the fit of one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassFit {
     /// Evaluations of the objective at the chosen C.
@@ -74,15 +74,15 @@ pub struct ClassFit {
     pub constant: bool,
 }
 
-/// A probe and how it came about.
+/// A probe and the details of its fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeFit {
     /// The probe.
     pub probe: LinearProbe,
     /// The C used.
     pub c: f64,
-    /// Every C tried with its macro AUROC on validation data (`None` where no class has both
-    /// kinds of label); empty for a fixed C.
+    /// Every C tried with its macro AUROC on validation data (`None` where no class has both positives and negatives);
+    /// empty for a fixed C.
     pub grid: Vec<(f64, Option<f64>)>,
     /// Per class.
     pub classes: Vec<ClassFit>,

@@ -5,9 +5,9 @@
 //! search fails tries a shorter step in the next joint evaluation while others move on; a class
 //! that has converged drops out. (Nocedal and Wright 2006, algorithms 7.4 and 3.1.)
 //!
-//! A class still on its way after a while is a hard one: few positive records, nearly separable,
-//! so that p (1 - p) is far from equal over the records. It gets the Hessian of the place it has
-//! reached as its preconditioner and continues, now close to Newton's method.
+//! A class that has not converged after a while is a hard one: few positive records, nearly separable, so that p (1 -
+//! p) is far from equal over the records. It gets the Hessian at its current point as its preconditioner and continues,
+//! now close to Newton's method.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -27,7 +27,7 @@ pub(super) struct Stop {
     pub logit_error: f64,
 }
 
-/// One class on its way.
+/// The search of one class.
 pub(super) struct Search {
     /// Column of the labels.
     pub class: usize,
@@ -52,7 +52,7 @@ const HISTORY: usize = 10;
 /// Iterations after which a new Hessian costs less than going on: with 768 columns it takes the
 /// time of about ten evaluations.
 const OLD: usize = 30;
-/// Share of the decrease promised by the slope that a step must reach.
+/// Fraction of the decrease predicted by the slope that a step must reach.
 const SUFFICIENT: f64 = 1e-4;
 
 impl Search {
@@ -117,7 +117,7 @@ impl Search {
         self.settle(found, stop);
     }
 
-    /// Takes the Hessian of the current place as the preconditioner.
+    /// Takes the Hessian at the current point as the preconditioner.
     fn refresh(&mut self, data: &Data<'_>, c: f64, stop: Stop) {
         let gram = data.gram(Some(&self.parameters));
         self.preconditioner = Arc::new(Preconditioner::from_gram(&gram, self.parameters.len(), c));
@@ -129,7 +129,7 @@ impl Search {
         }
     }
 
-    /// Makes `found` the current place, with a full step ahead.
+    /// Makes `found` the current point, with a full next step.
     fn settle(&mut self, found: Evaluation, stop: Stop) {
         // -slope = g'Hg estimates the squared step in the metric of the Hessian, which is at
         // least C sum p (1 - p) (change of logit)^2.

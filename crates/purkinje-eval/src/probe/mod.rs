@@ -64,7 +64,7 @@ impl LinearProbe {
         self.apply(features, |logit| (1.0 / (1.0 + (-logit).exp())) as f32)
     }
 
-    /// Writes the probe as JSON; the file appears whole or not at all.
+    /// Writes the probe as JSON, atomically.
     ///
     /// # Errors
     /// [`EvalError::File`] if the folder or file cannot be written.
@@ -81,7 +81,7 @@ impl LinearProbe {
     /// Reads a probe written by [`LinearProbe::save`]; numbers come back bit by bit.
     ///
     /// # Errors
-    /// [`EvalError::File`] if it cannot be read, [`EvalError::Format`] if it is no probe.
+    /// [`EvalError::File`] if it cannot be read, [`EvalError::Format`] if it is not a probe.
     pub fn load(path: &Path) -> Result<Self, EvalError> {
         let text = fs::read(path).map_err(|source| EvalError::File {
             path: path.display().to_string(),
@@ -167,7 +167,7 @@ impl LinearProbe {
     }
 }
 
-/// The probe as it lies on disk.
+/// The file format of a probe.
 #[derive(Clone, Serialize, Deserialize)]
 struct ProbeFile {
     format: String,

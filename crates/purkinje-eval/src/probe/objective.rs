@@ -16,7 +16,7 @@ pub(super) struct Data<'a> {
     pub standardizer: &'a Standardizer,
 }
 
-/// Objective of one class at one place.
+/// Objective of one class at one point.
 #[derive(Clone, Debug)]
 pub(super) struct Evaluation {
     /// 0.5 w'w + C sum(log-loss)
@@ -110,8 +110,8 @@ impl Data<'_> {
             .collect()
     }
 
-    /// Sum of x x' over the records with a 1 appended to x, `[width + 1, width + 1]`; with
-    /// parameters of a class, each record weighted by its p (1 - p) there.
+    /// Sum of x x' over the records with a 1 appended to x, `[width + 1, width + 1]`; with parameters of a class, each
+    /// record is weighted by its p (1 - p) at them.
     pub fn gram(&self, parameters: Option<&[f64]>) -> Vec<f64> {
         let columns = self.width() + 1;
         let rows_per_part = self.records().div_ceil(GRAM_PARTS).max(1);

@@ -1,8 +1,8 @@
-//! Records that should not be where they are: a patient in two parts, one recording in two parts or two stores.
+//! Detection of leakage: a patient in two splits, or the same recording in two splits or two stores.
 //!
-//! Published data sets overlap (the PhysioNet challenges hold PTB-XL, CPSC 2018 and others again, at other
-//! rates and under other names), and a model tested on what it has seen is measured wrongly. Names
-//! do not tell; samples do.
+//! Published data sets overlap (the PhysioNet Challenges include PTB-XL, CPSC 2018 and others, at other sampling rates
+//! and under other names), and metrics of a model tested on its training data are too good. Names do not reveal this;
+//! samples do.
 
 mod sketch;
 
@@ -19,48 +19,48 @@ use sketch::{
     BANDS, EDGE, Projections, SLOW_HZ, Sketched, band, dot, likeness, sketch_leads, slow_lead,
 };
 
-/// Least [similarity](SignalPair::similarity) of two recordings that count as one.
+/// Smallest [similarity](SignalPair::similarity) at which two recordings count as the same.
 ///
 /// The recordings of PTB-XL at 100 and at 500 Hz reach it in 40 of 40 cases, and none of 38 million
 /// pairs of different patients does.
 pub const MIN_SIMILARITY: f32 = 0.98;
 
-/// Least median correlation of the leads of such recordings: noise may spoil some leads, not all.
+/// Smallest median correlation of the leads of such recordings: noise may affect some leads, not all.
 const MIN_MEDIAN: f32 = 0.9;
 
-/// The same for the leads of the sketch alone, which settles most cases.
+/// The same for the leads of the sketch only, which decides most cases.
 const MIN_SKETCH_MEDIAN: f32 = 0.85;
 
-/// So many leads must correlate that well, or all where fewer are common.
+/// Number of leads that must correlate that well; all where fewer are common.
 const MIN_LEADS: usize = 3;
 
-/// Most findings of each kind that are listed; all are counted.
+/// Largest number of findings of each kind that are listed; all are counted.
 pub const MAX_LISTED: usize = 100_000;
 
-/// Likeness of sketches below which nothing is compared.
+/// Similarity of sketches below which recordings are not compared.
 const MIN_LIKENESS: f32 = 0.87;
 
 /// Lags that are tried around the one that sketches suggest, in samples at the slow rate.
 const LAG_REACH: isize = 5;
 
-/// Longest piece that is compared, in samples at the slow rate: a minute.
+/// Longest stretch that is compared, in samples at the slow rate: a minute.
 const MAX_COMPARED: usize = 60 * SLOW_HZ as usize;
 
-/// Shortest piece that is compared: two seconds.
+/// Shortest stretch that is compared: two seconds.
 const MIN_COMPARED: usize = 2 * SLOW_HZ as usize;
 
-/// What [`leakage`] found.
+/// The findings of [`leakage`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeakageReport {
     /// The stores, in the order given.
     pub stores: Vec<ComparedStore>,
-    /// Patients with records in more than one part.
+    /// Patients with records in more than one split.
     pub patients: Findings<PatientLeak>,
-    /// Recordings whose samples are the same, across parts or stores.
+    /// Recordings with the same samples, across splits or stores.
     pub identical: Findings<SignalPair>,
-    /// Recordings that are the same but for rate, filter, unit, length or a small shift, across parts or stores.
+    /// Recordings that differ only in sampling rate, filter, unit, length or a small shift, across splits or stores.
     pub similar: Findings<SignalPair>,
-    /// The leads by which similar recordings were looked for.
+    /// The leads in which recordings were compared.
     pub leads: Vec<String>,
     /// Records that could not be compared: too short, or a lead without variation.
     pub not_compared: usize,
@@ -80,29 +80,29 @@ pub struct ComparedStore {
 /// Findings of one kind: all are counted, the first [`MAX_LISTED`] listed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Findings<T> {
-    /// How many.
+    /// The number of findings.
     pub count: usize,
     /// The first of them.
     pub listed: Vec<T>,
 }
 
-/// A patient with records in more than one part of a source.
+/// A patient with records in more than one split of a source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PatientLeak {
     /// The patient.
     pub patient: String,
-    /// The first record of every part the patient is in.
+    /// The first record in every split that has the patient.
     pub records: Vec<RecordRef>,
 }
 
-/// Two recordings that are one.
+/// Two records of the same recording.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SignalPair {
     /// The one that comes first.
     pub first: RecordRef,
     /// The other.
     pub second: RecordRef,
-    /// The correlation that three of the common leads reach (all where fewer are common); 1 for equal samples.
+    /// The correlation reached by three of the common leads (by all where fewer are common); 1 for equal samples.
     pub similarity: f32,
     /// Seconds by which the second is later than the first.
     pub lag_s: f32,
@@ -111,13 +111,13 @@ pub struct SignalPair {
 /// A record of one of the stores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordRef {
-    /// Which store.
+    /// Index of the store.
     pub store: usize,
-    /// Which row of it.
+    /// Row in the store.
     pub row: usize,
     /// Name of the record.
     pub id: String,
-    /// Its part.
+    /// Its split.
     pub split: Split,
     /// Its patient.
     pub patient: Option<String>,
@@ -130,16 +130,16 @@ impl LeakageReport {
     }
 }
 
-/// Looks for patients and recordings that are in more than one part of a store, or in more than one store.
+/// Finds patients and recordings that are in more than one split of a store, or in more than one store.
 ///
-/// Patients are compared within a store and between stores of the same source. Recordings are equal when
-/// their [signal hashes](crate::signal_hash) are; they are similar when the median correlation of the standard leads that
-/// all stores have, at 100 Hz between about 1 and 15 Hz, exceeds [`MIN_SIMILARITY`] within a tenth of a second. Within one
-/// store only records of different parts are compared, and those of no part are left out.
+/// Patients are compared within a store and between stores of the same source. Recordings are equal when their [signal
+/// hashes](crate::signal_hash) are; they are similar when the median correlation of the standard leads that all stores
+/// have, at 100 Hz between about 1 and 15 Hz, exceeds [`MIN_SIMILARITY`] within a tenth of a second. Within one store
+/// only records of different splits are compared, and those in no split are left out.
 ///
-/// Similar recordings are found by sketches of 256 bits of 4.8 seconds, from their beginning and from their first beat, so recordings
-/// that begin at different beats are not found. Memory is about 200 bytes a record; time is mostly that of reading the
-/// stores once.
+/// Similar recordings are found by sketches of 256 bits of 4.8 seconds, from their beginning and from their first beat,
+/// so recordings that begin at different beats are not found. Memory is about 200 bytes per record; time is mostly that
+/// of reading the stores once.
 ///
 /// # Errors
 /// [`StoreError::Settings`] if there are more than 2^32 records.
@@ -164,7 +164,7 @@ pub fn leakage(stores: &[&Store]) -> Result<LeakageReport, StoreError> {
     })
 }
 
-/// All records of all stores, by one number.
+/// All records of all stores, numbered consecutively.
 struct Records<'a> {
     stores: &'a [&'a Store],
     /// First number of every store.
@@ -183,7 +183,7 @@ impl<'a> Records<'a> {
         if u32::try_from(count).is_err() {
             return Err(StoreError::Settings {
                 reason: format!(
-                    "{count} records are too many to compare at once; the most is 2^32"
+                    "found {count} records, expected at most 2^32; compare fewer stores at a time"
                 ),
             });
         }
@@ -218,8 +218,8 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// Whether it matters that two records are the same.
-    fn matters(&self, a: u32, b: u32) -> bool {
+    /// Whether it is leakage if two records are the same.
+    fn would_leak(&self, a: u32, b: u32) -> bool {
         let ((a_store, _), (b_store, _)) = (self.place(a), self.place(b));
         if a_store != b_store {
             return true;
@@ -255,12 +255,12 @@ impl<T> Findings<T> {
     }
 }
 
-/// First record of a patient in every part, as [`Split::ALL`] numbers them.
-type PartsOfPatient = [Option<u32>; 4];
+/// First record of a patient in every split, in the order of [`Split::ALL`].
+type SplitsOfPatient = [Option<u32>; 4];
 
 fn patients(records: &Records<'_>) -> Findings<PatientLeak> {
     // By hash: names of patients are not kept twice.
-    let mut seen = HashMap::<[u8; 16], PartsOfPatient>::new();
+    let mut seen = HashMap::<[u8; 16], SplitsOfPatient>::new();
     for (store, &start) in records.stores.iter().zip(&records.starts) {
         let source = &store.info().name;
         for (index, row) in store.rows().enumerate() {
@@ -297,7 +297,7 @@ fn patients(records: &Records<'_>) -> Findings<PatientLeak> {
     findings
 }
 
-/// Pairs of equal signal hashes, and those pairs as numbers, sorted.
+/// Pairs of equal signal hashes, and those pairs as record numbers, sorted.
 fn identical(records: &Records<'_>) -> (Findings<SignalPair>, Vec<(u32, u32)>) {
     let mut hashes: Vec<(u128, u32)> = Vec::with_capacity(records.count);
     for (store, &start) in records.stores.iter().zip(&records.starts) {
@@ -312,7 +312,7 @@ fn identical(records: &Records<'_>) -> (Findings<SignalPair>, Vec<(u32, u32)>) {
     for group in hashes.chunk_by(|a, b| a.0 == b.0) {
         for (index, &(_, a)) in group.iter().enumerate() {
             for &(_, b) in &group[index + 1..] {
-                if records.matters(a, b) {
+                if records.would_leak(a, b) {
                     count += 1;
                     if pairs.len() < MAX_LISTED {
                         pairs.push((a, b));
@@ -350,7 +350,8 @@ fn similar(
     for sketches in [beginnings, beats] {
         found.extend(alike(&sketches, |a, b| {
             let (first, second) = (a.record.min(b.record), a.record.max(b.record));
-            if !records.matters(first, second) || identical.binary_search(&(first, second)).is_ok()
+            if !records.would_leak(first, second)
+                || identical.binary_search(&(first, second)).is_ok()
             {
                 return None;
             }
@@ -360,7 +361,7 @@ fn similar(
             (similarity > MIN_SIMILARITY).then_some((first, second, similarity, lag_s))
         }));
     }
-    // Found twice, the better one counts.
+    // If found twice, the better match is kept.
     found.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
     found.dedup_by_key(|pair| (pair.0, pair.1));
     let mut findings = Findings::new();
@@ -407,7 +408,7 @@ fn sketches(records: &Records<'_>, leads: &[Lead]) -> [Vec<Entry>; 2] {
     [beginnings, beats]
 }
 
-/// Looks closer at all pairs that share a band and are alike by their sketches.
+/// Compares all pairs with an equal band and similar sketches.
 fn alike<T: Send>(
     entries: &[Entry],
     closer: impl Fn(&Entry, &Entry) -> Option<T> + Sync,
@@ -427,7 +428,7 @@ fn alike<T: Send>(
             group.iter().enumerate().flat_map(move |(index, &a)| {
                 group[index + 1..].iter().filter_map(move |&b| {
                     let alike = likeness(sketch(a), sketch(b)) >= MIN_LIKENESS;
-                    // A pair counts in the first band it shares.
+                    // A pair is compared once, for its first equal band.
                     let before = |n| band(sketch(a), n) == band(sketch(b), n);
                     (alike && !(0..number).any(before))
                         .then(|| closer(&entries[a as usize], &entries[b as usize]))
@@ -439,7 +440,7 @@ fn alike<T: Send>(
     found
 }
 
-/// What [`SignalPair::similarity`] says, at the best lag near `about`, and that lag in seconds.
+/// The [`SignalPair::similarity`] at the best lag near `about`, and that lag in seconds.
 fn compare(
     records: &Records<'_>,
     sketched: &[Lead],
@@ -460,7 +461,7 @@ fn compare(
     Some((similarity, lag as f32 / SLOW_HZ as f32))
 }
 
-/// A lead at the slow rate, with the sums of the squares of its samples so far.
+/// A lead at the slow rate, with cumulative sums of the squares of its samples.
 struct SlowLead {
     samples: Vec<f32>,
     energy: Vec<f64>,
@@ -471,7 +472,7 @@ fn slow_leads(records: &Records<'_>, leads: &[Lead], record: u32) -> Option<Vec<
     let info = records.stores[store].info();
     let row = records.row(record)?;
     let samples = row.samples();
-    // Zeros that fill a window up are not the recording.
+    // Zero padding of the window is not compared.
     let most = match info.preprocess.window() {
         Some(window) if window.pad_to_s.is_some() => {
             MAX_COMPARED.min((window.keep_s * SLOW_HZ) as usize)
@@ -500,7 +501,7 @@ fn slow_leads(records: &Records<'_>, leads: &[Lead], record: u32) -> Option<Vec<
 
 fn best_lag(a: &[SlowLead], b: &[SlowLead], about: isize, min_median: f32) -> Option<(f32, isize)> {
     let mut lags: Vec<isize> = (about - LAG_REACH..=about + LAG_REACH).collect();
-    // The likeliest first, so that it wins where leads are periodic.
+    // The most likely lag first, so that it is preferred where leads are periodic.
     lags.sort_unstable_by_key(|lag| (lag - about).abs());
     let mut best: Option<(f32, isize)> = None;
     for lag in lags {
@@ -513,8 +514,8 @@ fn best_lag(a: &[SlowLead], b: &[SlowLead], about: isize, min_median: f32) -> Op
     best
 }
 
-/// Over the leads that vary in both, where `b` is `lag` samples later than `a`; `None` if most leads do not, or
-/// are not alike.
+/// The similarity over the leads that vary in both, where `b` is `lag` samples later than `a`; `None` if most leads do
+/// not vary or do not correlate.
 fn similarity_at(a: &[SlowLead], b: &[SlowLead], lag: isize, min_median: f32) -> Option<f32> {
     let (skip_a, skip_b) = if lag < 0 {
         (lag.unsigned_abs(), 0)
@@ -530,7 +531,7 @@ fn similarity_at(a: &[SlowLead], b: &[SlowLead], lag: isize, min_median: f32) ->
             if len < MIN_COMPARED {
                 return None;
             }
-            // Slow leads have no offset, so nothing is to be taken off here.
+            // Slow leads have no offset, so no mean is subtracted here.
             let energy = (a.energy[skip_a + len] - a.energy[skip_a])
                 * (b.energy[skip_b + len] - b.energy[skip_b]);
             let both = f64::from(dot(&of_a[..len], &of_b[..len]));

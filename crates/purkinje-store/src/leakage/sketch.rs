@@ -1,5 +1,5 @@
-//! What remains of a recording when its rate, unit, filter and length are forgotten: slow leads to compare,
-//! and a sketch of 256 bits to find what is worth comparing.
+//! Representations that do not depend on sampling rate, unit, filter and length: slow leads to compare, and a sketch of
+//! 256 bits to find candidates.
 
 use std::f32::consts::PI;
 
@@ -7,28 +7,28 @@ use purkinje_record::Lead;
 
 use crate::store::Row;
 
-/// Leads a sketch is taken from, as far as all stores have them: the heart from three sides.
+/// Leads that a sketch is computed from, as far as all stores have them: three directions of the heart.
 pub(super) const SKETCH_LEADS: [Lead; 4] = [Lead::II, Lead::V2, Lead::V5, Lead::I];
 
 /// How many of them.
 const MAX_SKETCH_LEADS: usize = 3;
 
-/// Rate in hertz of slow leads: they hold what lies between about 1 and 15 Hz, which every usual filter lets pass.
+/// Sampling rate in hertz of slow leads, which hold the band from about 1 to 15 Hz that every usual filter passes.
 pub(super) const SLOW_HZ: f64 = 100.0;
 
 /// Samples of a slow lead that a sketch covers: 4.8 s, less than the shortest window of the presets.
 const SKETCH_SAMPLES: usize = 480;
 
-/// Every so many samples of them are looked at.
+/// Step between the samples of a sketch.
 const SKETCH_STEP: usize = 4;
 
-/// Half the length of the moving mean that is taken off, in samples: 0.6 s in all.
+/// Half the length of the moving average that is subtracted, in samples: 0.6 s in total.
 const DRIFT_HALF: usize = 30;
 
-/// Half the length of the triangle that smooths, in samples: its gain is 0.5 at about 14 Hz.
+/// Half the length of the triangular smoothing kernel, in samples: its gain is 0.5 at about 14 Hz.
 const SMOOTH_HALF: usize = 4;
 
-/// First and last sample of a slow lead at which a first beat is looked for.
+/// Range of samples of a slow lead in which the first beat is searched.
 const MIN_ANCHOR: usize = 30;
 const MAX_ANCHOR: usize = 250;
 
@@ -38,8 +38,8 @@ const NEAR_PEAK: usize = 8;
 /// 64-bit words of a sketch.
 pub(super) const WORDS: usize = 4;
 
-/// Samples at both ends of a recording that are not compared: where it was resampled by Fourier's method, the step from its end to its
-/// beginning rings there. What is left of five seconds is as long as a sketch.
+/// Samples at both ends of a recording that are not compared: after Fourier resampling, the step from its end to its
+/// beginning causes ringing there. The rest of five seconds is as long as a sketch.
 pub(super) const EDGE: usize = 20;
 
 /// Bands of 16 bits.
@@ -48,15 +48,14 @@ pub(super) const BANDS: usize = WORDS * 4;
 /// Signs of 256 random projections.
 pub(super) type Sketch = [u64; WORDS];
 
-/// A lead at [`SLOW_HZ`], without drift and noise: `row` of a stored recording, its first `most` samples
-/// at that rate.
+/// A lead at [`SLOW_HZ`], without drift and noise: the first `most` samples, at that rate, of a stored lead.
 pub(super) fn slow_lead(signal: &[i16], rate_hz: f64, most: usize) -> Vec<f32> {
     let slow = smooth(&resample(signal, rate_hz, most));
     without_drift(&slow)
 }
 
-/// The mean of the signal around every new sample, over one new period (or one old one, if that is longer):
-/// old samples count as far as their own periods lie inside, so that the result is not shifted.
+/// The mean of the signal around every new sample, over one new period (or one old one, if that is longer). Old samples
+/// are weighted by the fraction of their period inside, so that the result is not shifted.
 fn resample(signal: &[i16], rate_hz: f64, most: usize) -> Vec<f32> {
     let per_new = rate_hz / SLOW_HZ;
     let half = per_new.max(1.0) / 2.0;
@@ -94,7 +93,7 @@ fn resample(signal: &[i16], rate_hz: f64, most: usize) -> Vec<f32> {
     slow
 }
 
-/// A triangle as weights; at the ends, its part inside.
+/// Smooths with triangular weights, truncated at the ends.
 fn smooth(samples: &[f32]) -> Vec<f32> {
     let reach = SMOOTH_HALF as isize - 1;
     (0..samples.len() as isize)
@@ -135,14 +134,14 @@ fn without_drift(samples: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Which of the leads common to all stores a sketch is taken from.
+/// The leads, of those common to all stores, that a sketch is computed from.
 pub(super) fn sketch_leads(common: &[Lead]) -> Vec<Lead> {
     let mut leads: Vec<Lead> = SKETCH_LEADS
         .into_iter()
         .filter(|lead| common.contains(lead))
         .take(MAX_SKETCH_LEADS)
         .collect();
-    // Whatever else there is, if it is not those.
+    // Other leads, if there are too few of these.
     let others = common.iter().filter(|lead| !SKETCH_LEADS.contains(lead));
     leads.extend(others.take(MAX_SKETCH_LEADS - leads.len()).cloned());
     leads
@@ -186,7 +185,7 @@ impl Projections {
     ) -> [Option<Sketched>; 2] {
         debug_assert_eq!(rows.len(), self.leads);
         let samples = row.samples();
-        // As far as the latest first beat and the filters reach.
+        // Long enough for the latest first beat and the filters.
         let most = MAX_ANCHOR + SKETCH_SAMPLES + DRIFT_HALF + SMOOTH_HALF;
         let slow: Vec<Vec<f32>> = rows
             .iter()
@@ -214,15 +213,15 @@ impl Projections {
     }
 }
 
-/// A sketch, and where it begins.
+/// A sketch with its start.
 pub(super) struct Sketched {
     /// In samples at the slow rate.
     pub(super) anchor: usize,
     pub(super) sketch: Sketch,
 }
 
-/// Where the energy of the slow leads is largest near the first R-peak that is not at the very beginning:
-/// detectors put the peak itself a little elsewhere at every rate.
+/// The sample of largest energy of the slow leads near the first R-peak that is not at the very beginning; the R-peak
+/// itself is detected at slightly different times at every sampling rate.
 fn first_beat(row: Row<'_>, slow: &[Vec<f32>], rate_hz: f64) -> Option<usize> {
     if !row.beats_detected() {
         return None;
@@ -246,13 +245,13 @@ pub(super) fn band(sketch: &Sketch, band: usize) -> u16 {
     (sketch[band / 4] >> (16 * (band % 4))) as u16
 }
 
-/// An estimate of the correlation of two recordings, from the angle that differing bits stand for.
+/// An estimate of the correlation of two recordings, from the number of differing bits.
 pub(super) fn likeness(a: &Sketch, b: &Sketch) -> f32 {
     let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
     (PI * differing as f32 / (WORDS * 64) as f32).cos()
 }
 
-/// Mean 0 and length 1; `None` if it does not vary.
+/// Scales to mean 0 and length 1; `None` if the values do not vary.
 pub(super) fn unit(values: &mut [f32]) -> Option<()> {
     let mean = values.iter().sum::<f32>() / values.len() as f32;
     values.iter_mut().for_each(|value| *value -= mean);
@@ -264,7 +263,7 @@ pub(super) fn unit(values: &mut [f32]) -> Option<()> {
     Some(())
 }
 
-/// The inner product, in lanes that vector units take side by side.
+/// The inner product, written so that it vectorises.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0f32; LANES];

@@ -1,4 +1,4 @@
-//! What can be wrong with a source as a whole.
+//! Errors of a source as a whole.
 
 use std::path::PathBuf;
 
@@ -8,26 +8,26 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The root is not there.
-    #[error("`{}` is not a folder; name the folder that holds the records", path.display())]
+    /// The root does not exist.
+    #[error("`{}` is not a folder, expected the folder that holds the records", path.display())]
     NoFolder {
-        /// What was named.
+        /// The path or name given.
         path: PathBuf,
     },
-    /// The operating system refused.
-    #[error("cannot read `{}`: {source}; check that it is there and readable", path.display())]
+    /// An error of the operating system.
+    #[error("cannot read `{}`: {source}; check that it exists and is readable", path.display())]
     Io {
         /// File or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The root does not hold the data set.
+    /// The folder does not hold the data set.
     #[error("`{}` does not hold this data set; expected {expected}", path.display())]
     Layout {
-        /// What was named.
+        /// The path or name given.
         path: PathBuf,
-        /// Which files a download has.
+        /// The files that a download has.
         expected: &'static str,
     },
     /// A file of the source cannot be used.
@@ -38,18 +38,18 @@ pub enum ImportError {
         /// What is wrong, what was expected, what to do.
         reason: String,
     },
-    /// A file of the source is no sound recording or container.
+    /// A file of the source is not a valid recording or container.
     #[error(transparent)]
     Record(#[from] purkinje_record::RecordError),
-    /// There is no data set of this name.
+    /// Unknown data set.
     #[error("unknown data set `{name}`: expected one of {known}")]
     UnknownDataSet {
-        /// What was named.
+        /// The path or name given.
         name: String,
-        /// The names there are.
+        /// The existing names.
         known: String,
     },
-    /// An option that the data set does not have, or a value it does not take.
+    /// An option that the data set does not have, or an invalid value.
     #[error("{data_set}: {option} is `{found}`; expected {expected}")]
     Option {
         /// The data set.
@@ -58,55 +58,55 @@ pub enum ImportError {
         option: &'static str,
         /// Its value.
         found: String,
-        /// What it may be.
+        /// The valid values.
         expected: String,
     },
-    /// No record anywhere below the root.
+    /// No record below the folder.
     #[error(
-        "no record below `{}`; expected recordings (.hea, .edf, .dcm, .xml, .h5, .npy, .csv, ...)",
+        "no record found below `{}`; expected recordings (.hea, .edf, .dcm, .xml, .h5, .npy, .csv, ...)",
         path.display()
     )]
     NoRecords {
         /// The folder.
         path: PathBuf,
     },
-    /// A table is not well-formed.
+    /// A table has an invalid line.
     #[error("table `{}`, line {line}: {reason}", path.display())]
     Table {
         /// The table.
         path: PathBuf,
-        /// Line, counted from 1 with the header line.
+        /// Line, counted from 1, including the header.
         line: u64,
         /// What is wrong, what was expected.
         reason: String,
     },
     /// A table lacks a column.
     #[error(
-        "table `{}` has no column for {wanted}; it has: {}. {advice}",
+        "table `{}` has the columns {}, expected one for {wanted}. {advice}",
         path.display(),
         present.join(", ")
     )]
     NoColumn {
         /// The table.
         path: PathBuf,
-        /// What the column is for, with its usual names.
+        /// The meaning of the column, with the names expected.
         wanted: String,
-        /// The columns there are.
+        /// The columns found.
         present: Vec<String>,
         /// What to do.
         advice: &'static str,
     },
-    /// A split that nobody published for the data set.
+    /// Not a published split of the data set.
     #[error(
-        "`{split}` is no published split of {set}; {}",
-        if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join(", ")) }
+        "unknown split `{split}` of {set}; {}",
+        if known.is_empty() { "it has no published splits: leave out `--split`".to_owned() } else { format!("expected one of: {}", known.join(", ")) }
     )]
     UnknownSplit {
         /// The data set.
         set: String,
-        /// What was asked for.
+        /// The requested split.
         split: String,
-        /// The splits there are.
+        /// The existing splits.
         known: Vec<String>,
     },
 }

@@ -1,7 +1,7 @@
-//! Where records come from: a source becomes one [`Catalogue`] of [`Item`]s.
+//! Sources of records: a source gives a [`Catalogue`] of [`Item`]s.
 //!
-//! The sources there are, folders and published data sets, are in the crate `purkinje-datasets`; a new one is one type
-//! that implements [`Importer`].
+//! The sources (folders and published data sets) are in the crate `purkinje-datasets`; a new one is a type that
+//! implements [`Importer`].
 
 mod error;
 
@@ -19,14 +19,13 @@ pub trait Importer: Sync {
     /// Lists the records. The same files give the same list in the same order.
     ///
     /// # Errors
-    /// [`ImportError`] if the source as a whole cannot be used. What is wrong with one record belongs
-    /// into its [`Item::fault`].
+    /// [`ImportError`] if the source as a whole cannot be used. Errors of a single record are in its [`Item::fault`].
     fn catalogue(&self) -> Result<Catalogue, ImportError>;
 
-    /// Reads the record of `item`, with just the leads of `leads` in that order.
+    /// Reads the record of `item`, with the leads `leads` only, in that order.
     ///
     /// # Errors
-    /// [`RecordError`] with a sentence on the file.
+    /// [`RecordError`] with a message about the file.
     fn read(
         &self,
         catalogue: &Catalogue,
@@ -51,13 +50,13 @@ pub struct Catalogue {
     pub root: PathBuf,
     /// The label sets the items refer to.
     pub label_sets: Vec<LabelSet>,
-    /// Names of further texts of the records beside [`Item::report`] (reports assembled by other rules).
+    /// Names of further texts of the records beside [`Item::report`] (such as reports processed in other ways).
     pub texts: Vec<String>,
     /// Names of numbers about the records, with their units (`death`, `follow_up_years`, `rr_interval_ms`).
     pub values: Vec<String>,
     /// The records in the order in which they are stored.
     pub items: Vec<Item>,
-    /// What the user should know about the source as a whole.
+    /// Notes to the user about the source as a whole.
     pub remarks: Vec<String>,
 }
 
@@ -71,9 +70,9 @@ pub struct Item {
     pub path: PathBuf,
     /// Index of the record in a file that holds many (row of an HDF5 data set).
     pub entry: Option<u64>,
-    /// Patient, when the source says so.
+    /// Patient, if the source states it.
     pub patient: Option<String>,
-    /// Part of the data set, when the source says so.
+    /// Split, if the source states it.
     pub split: Option<Split>,
     /// Fold of a published cross-validation.
     pub fold: Option<i16>,
@@ -82,24 +81,24 @@ pub struct Item {
     pub labels: Vec<Option<Vec<i16>>>,
     /// Report text.
     pub report: Option<String>,
-    /// The texts of [`Catalogue::texts`]; empty for none at all.
+    /// The texts of [`Catalogue::texts`]; empty if there are none.
     pub texts: Vec<Option<String>>,
-    /// The numbers of [`Catalogue::values`]; empty for none at all.
+    /// The numbers of [`Catalogue::values`]; empty if there are none.
     pub values: Vec<Option<f32>>,
-    /// Age in years, as the source writes it.
+    /// Age in years, as stated by the source.
     pub age: Option<f32>,
-    /// `female`, `male`, or as the source writes it.
+    /// `female`, `male`, or as stated by the source.
     pub sex: Option<String>,
-    /// Why the record cannot be stored, if that is known already.
+    /// Why the record cannot be stored, if this is known before reading.
     pub fault: Option<Fault>,
 }
 
 /// A fault known before a record is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Fault {
-    /// A table names the record, but there is no file. A sentence.
+    /// A table lists the record, but there is no file. A message.
     Missing(String),
-    /// The record contradicts another or its table. A sentence.
+    /// The record contradicts another record or its table. A message.
     Invalid(String),
 }
 
@@ -107,7 +106,7 @@ fn as_portable<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&portable(path))
 }
 
-/// Marks every item whose id came before.
+/// Sets a fault for every item whose id was used before.
 pub fn mark_repeated_ids(items: &mut [Item]) {
     let mut first = std::collections::HashMap::<&str, usize>::with_capacity(items.len());
     let mut repeated = Vec::new();
@@ -116,14 +115,14 @@ pub fn mark_repeated_ids(items: &mut [Item]) {
             None => {
                 first.insert(&item.id, index);
             }
-            // A missing file is the more useful thing to say.
+            // A missing file is the more useful message.
             Some(_) if item.fault.is_some() => {}
             Some(&earlier) => repeated.push((index, earlier)),
         }
     }
     for (index, earlier) in repeated {
         let reason = format!(
-            "the id `{}` is already that of `{}`; give every record an id of its own",
+            "the id `{}` is already used by `{}`; give every record a unique id",
             items[index].id,
             items[earlier].path.display()
         );

@@ -124,7 +124,10 @@ fn a_crash_or_an_error_at_any_step_changes_no_byte() {
             Ok(())
         };
         let error = write_all(&failed, Some(Box::new(full))).unwrap_err();
-        assert!(error.to_string().contains("Make room"), "{error}");
+        assert!(
+            error.to_string().contains("Make room on the disk"),
+            "{error}"
+        );
         assert_eq!(write_all(&failed, None).unwrap(), info, "{step:?}");
         assert!(files(&failed) == expected, "error at {step:?} ({number})");
     }
