@@ -1,14 +1,14 @@
-//! What can be wrong with a batch, whatever the system.
+//! Errors of making a batch, for any system.
 
 /// Recordings that cannot form a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// Nothing to batch.
+    /// No recordings were given.
     #[error("the batch is empty; expected at least one recording")]
     Empty,
     /// Different leads.
     #[error(
-        "recording {position} of the batch has other leads than the first; select one set of leads for all"
+        "recording {position} of the batch has other leads than the first, expected the same leads in all; select them with `--leads`"
     )]
     Leads {
         /// Position in the batch.
@@ -21,7 +21,7 @@ pub enum BatchError {
         position: usize,
         /// Field of the input.
         field: &'static str,
-        /// What is wrong, as a sentence.
+        /// What is wrong, as the rest of a sentence.
         problem: String,
     },
 }

@@ -1,14 +1,14 @@
-//! Whose behaviour a model follows where a paper and the program released with it differ.
+//! Which behaviour a model follows where a paper and the program released with it differ.
 
 use serde::{Deserialize, Serialize};
 
-/// Whose behaviour a model follows.
+/// Which behaviour a model follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compat {
-    /// What the authors wrote.
+    /// The paper.
     #[default]
     Paper,
-    /// What their program computes, so that published weights give published numbers.
+    /// The released program, so that published weights give published results.
     Released,
 }

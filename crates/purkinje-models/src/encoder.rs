@@ -1,4 +1,4 @@
-//! What every encoder and every classifier can do, whatever the system.
+//! The interfaces of encoders and classifiers of all systems.
 
 use burn::tensor::{Device, Tensor};
 
@@ -10,31 +10,31 @@ use crate::layers::{Context, Weights};
 
 /// A network that turns recordings into vectors.
 pub trait Encoder: Clone + Send + Sync {
-    /// What it sees of one recording.
+    /// The input for one recording.
     type Input: Clone + Send + Sync + 'static;
-    /// Several of them, as the network takes them.
+    /// A batch of inputs.
     type Batch: Send + Sync;
 
-    /// Puts recordings together.
+    /// Makes a batch.
     ///
     /// # Errors
     /// When they do not fit together or into the network.
     fn batch(&self, inputs: &[Self::Input]) -> Result<Self::Batch, BatchError>;
 
-    /// The vectors that heads stand on `[batch, vectors, width]`: one for each lead in CLEAR, one for the recording in
-    /// HuBERT-ECG. Their mean stands for the recording.
+    /// The input vectors of heads `[batch, vectors, width]`: one for each lead in CLEAR, one for the recording in
+    /// HuBERT-ECG. Their mean is the vector of the recording.
     fn vectors(&self, batch: &Self::Batch, ctx: &Context) -> Tensor<3>;
 
-    /// Numbers in one vector.
+    /// Length of one vector.
     fn width(&self) -> usize;
 
     /// Its parameters, which may be more than the network needs (a head).
     fn weights(&self) -> &Weights;
 
-    /// The same network over other weights of the same shapes.
+    /// The same network with other weights of the same shapes.
     fn with_weights(&self, weights: Weights) -> Self;
 
-    /// A network of the same sizes with random weights: what pre-training is measured against.
+    /// A network of the same size with random weights: the baseline for pre-training.
     fn random_twin(&self, seed: u64, device: &Device) -> Self;
 }
 
@@ -97,7 +97,7 @@ impl Encoder for Hubert {
     }
 }
 
-/// An encoder with a head for labels.
+/// An encoder with a classification head.
 pub trait Classify: Clone + Send + Sync {
     /// The encoder.
     type Encoder: Encoder;
@@ -108,18 +108,18 @@ pub trait Classify: Clone + Send + Sync {
     /// Logits `[batch, classes]`.
     fn logits(&self, batch: &<Self::Encoder as Encoder>::Batch, ctx: &Context) -> Tensor<2>;
 
-    /// The same classifier over other weights of the same shapes.
+    /// The same classifier with other weights of the same shapes.
     fn with_weights(&self, weights: Weights) -> Self;
 
     /// Dropout of a training pass, where the network does not set its own.
     fn dropout(&self) -> f32;
 
-    /// The dropout probabilities that dynamic regularisation may change; none where that is not foreseen.
+    /// The dropout probabilities that dynamic regularisation may change; empty if it is not supported.
     fn regulated(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// The same classifier with others in their places; those of [`regulated`](Classify::regulated), in its order.
+    /// The same classifier with other dropout probabilities, in the order of [`regulated`](Classify::regulated).
     fn with_regulated(self, _dropouts: &[f64]) -> Self {
         self
     }

@@ -1,8 +1,8 @@
-//! What the networks compute: one folder for each published system over layers they share.
+//! The networks: one folder for each published system, and the layers they have in common.
 //!
-//! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its diagnostic head; [`hubert`] predicts code words of
-//! hidden stretches of the signal; [`encoder`] is what they have in common, [`layers`] what they are built from,
-//! [`checkpoint`] the published files and their names.
+//! [`clear`] is the masked autoencoder of heartbeats, [`hug`] its classification head; [`hubert`] predicts cluster
+//! indices of masked stretches of the signal; [`encoder`] is their common interface, [`layers`] are their building
+//! blocks, [`checkpoint`] reads and writes published files.
 
 #![deny(missing_docs)]
 

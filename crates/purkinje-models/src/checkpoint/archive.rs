@@ -1,7 +1,6 @@
-//! Zip archives as PyTorch writes them: uncompressed entries, of which each is read on its own.
+//! Zip archives as PyTorch writes them: uncompressed entries, read one at a time.
 //!
-//! Archives that would unpack to far more than they weigh are refused when they are opened, before anything is read
-//! from them.
+//! Archives that would unpack to far more than their size are refused when they are opened, before any entry is read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,13 +22,13 @@ const LONGEST_END: u64 = END_BYTES as u64 + 65_535 + 20;
 /// A zip archive.
 pub(super) struct Archive {
     entries: HashMap<Vec<u8>, Entry>,
-    /// The name of `data.pkl`, with the folder that everything lies in.
+    /// The name of `data.pkl`, with the folder of all entries.
     pub(super) pickle: Vec<u8>,
     /// Of the file, in bytes.
     size: u64,
 }
 
-/// One line of an archive's directory.
+/// One entry of an archive's directory.
 #[derive(Clone)]
 struct Entry {
     name: Vec<u8>,
@@ -43,7 +42,7 @@ struct Entry {
 }
 
 impl Archive {
-    /// Reads the directory of an archive of `size` bytes and looks at all of it.
+    /// Reads and checks the directory of an archive of `size` bytes.
     pub(super) fn open(
         path: &Path,
         file: &mut BufReader<File>,
@@ -104,7 +103,7 @@ impl Archive {
         entry.map(|entry| entry.unpacked)
     }
 
-    /// `length` bytes from place `from` of a storage that has them.
+    /// `length` bytes from offset `from` of a storage that has them.
     pub(super) fn storage(
         &self,
         path: &Path,
@@ -123,7 +122,7 @@ impl Archive {
         [&self.pickle[..folder], name.as_bytes()].concat()
     }
 
-    /// Part of an entry; of a whole entry the checksum is looked at.
+    /// Reads part of an entry; the checksum of a whole entry is verified.
     fn read(
         &self,
         path: &Path,
@@ -139,12 +138,12 @@ impl Archive {
         let mut bytes = Vec::with_capacity(length.min(whole) as usize);
         file.take(length).read_to_end(&mut bytes).map_err(io())?;
         if bytes.len() as u64 != length {
-            let problem = "it became shorter while it was read";
+            let problem = "it was truncated while it was read";
             return Err(CheckpointError::damaged(path, FORMAT, problem));
         }
         let expected = self.entries.get(name).map_or(0, |entry| entry.checksum);
         if bytes.len() as u64 == whole && expected != 0 && crc32fast::hash(&bytes) != expected {
-            let problem = "a part of the archive does not have its checksum";
+            let problem = "the checksum of an entry of the archive does not match";
             return Err(CheckpointError::damaged(path, FORMAT, problem));
         }
         Ok(bytes)
@@ -174,7 +173,7 @@ impl Archive {
             .map_err(|_| damaged("the directory of the archive points beyond its end"))?;
         if !header.starts_with(LOCAL) {
             return Err(damaged(
-                "the directory of the archive does not lead to its entries",
+                "the directory of the archive does not point to its entries",
             ));
         }
         let skip = 30 + u64::from(word(&header, 26)) + u64::from(word(&header, 28));
@@ -227,15 +226,13 @@ fn directory(
         let record = read(quad(&tail, locator + 8).min(size), 56)?;
         if record.len() < 56 || !record.starts_with(END_64) {
             return Err(damaged(
-                "the end record of the archive is not where it should be",
+                "the end record of the archive is not at its stated position",
             ));
         }
         (bytes, at) = (quad(&record, 40), quad(&record, 48));
     }
     if at.checked_add(bytes).is_none_or(|end| end > size) || bytes > LONGEST {
-        return Err(damaged(
-            "the directory of the archive lies outside the file",
-        ));
+        return Err(damaged("the directory of the archive is outside the file"));
     }
 
     let directory = read(at, bytes)?;
@@ -243,7 +240,7 @@ fn directory(
     let mut entries = Vec::new();
     while !rest.is_empty() {
         if rest.len() < 46 || !rest.starts_with(ENTRY) {
-            return Err(damaged("the directory of the archive is garbled"));
+            return Err(damaged("the directory of the archive is invalid"));
         }
         let [name, extra, comment] = [28, 30, 32].map(|at| usize::from(word(rest, at)));
         if rest.len() < 46 + name + extra + comment {

@@ -1,4 +1,4 @@
-//! The model card: what people should know about a model, as the `README.md` of its folder.
+//! The model card: the `README.md` of a model folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use super::{FolderContents, Labels};
 
 const TEMPLATE: &str = include_str!("card_template.md");
 
-/// What the model card tells beyond the other files.
+/// The contents of the model card that are not in the other files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelCard {
     /// Name of the model.
@@ -20,7 +20,7 @@ pub struct ModelCard {
     pub compat: String,
     /// Data sets, their sizes, and what was left out.
     pub training_data: String,
-    /// Measured results; none if it was not evaluated.
+    /// Results; empty if it was not evaluated.
     pub evaluation: Vec<Evaluation>,
     /// SPDX identifier of the licence of the weights.
     pub licence: String,
@@ -28,7 +28,7 @@ pub struct ModelCard {
     pub how_made: Vec<String>,
 }
 
-/// One measured result.
+/// One result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
     /// Data and split, for instance `PTB-XL super, fold 10`.
@@ -66,7 +66,7 @@ impl ModelCard {
     }
 }
 
-/// Puts the values in the place of `{{key}}`; what a value contains is not looked at again.
+/// Replaces every `{{key}}` by its value; values are not searched for keys.
 fn fill(template: &str, values: &BTreeMap<&str, String>) -> String {
     let mut text = String::new();
     let mut rest = template;

@@ -1,4 +1,4 @@
-//! The file around the pickle of a PyTorch checkpoint: which kind it is, and where the pickle lies.
+//! The container of the pickle in a PyTorch checkpoint: its kind, and the position of the pickle.
 //!
 //! `torch.save` writes a zip archive of uncompressed entries since PyTorch 1.6, and before that four pickles followed by
 //! the numbers ("legacy").
@@ -14,19 +14,19 @@ use super::pickle_parser::PickleProblem;
 use super::stream::Stream;
 
 pub(super) const FORMAT: &str = "PyTorch checkpoint";
-/// A file stands for at most this many times its size: weights hardly compress, and tied ones count a few times.
+/// Largest ratio of unpacked to packed size: weights hardly compress, and tied ones count several times.
 pub(super) const MOST_EXPANSION: u64 = 16;
-/// Bytes of the longest pickle or directory looked at.
+/// Size of the longest pickle or directory that is read, in bytes.
 pub(super) const LONGEST: u64 = 100 << 20;
 
-/// The kind of a file, and where the numbers lie in it.
+/// The kind of a file, and the position of the numbers in it.
 pub(super) enum Container {
     Archive(Archive),
     Stream(Stream),
 }
 
 impl Container {
-    /// `length` bytes from place `from` of a storage, for the tensor `name`.
+    /// `length` bytes from offset `from` of a storage, for the tensor `name`.
     pub(super) fn storage(
         &self,
         path: &Path,
@@ -61,7 +61,7 @@ impl Container {
     }
 }
 
-/// Reads the pickle that describes the checkpoint, and opens what is around it.
+/// Reads the pickle that describes the checkpoint, and opens its container.
 pub(super) fn open(
     path: &Path,
     allowed: &[String],
@@ -117,7 +117,7 @@ enum Kind {
     Other(&'static str),
 }
 
-/// What the first bytes of a file say. People meet the others when a download went wrong.
+/// The kind of a file by its first bytes. The kinds that are not supported are common results of failed downloads.
 fn kind(start: &[u8]) -> Kind {
     // The magic number 0x1950a86a20f9469cfc6c as an instruction of protocols 2 to 5.
     const MAGIC: [u8; 12] = [
@@ -130,7 +130,7 @@ fn kind(start: &[u8]) -> Kind {
     } else if start.starts_with(LOCAL) || start.starts_with(END) {
         Kind::Zip
     } else if start.get(8) == Some(&b'{') && start[3..8] == [0; 5] {
-        Kind::Other("it looks like a safetensors file; give it the ending `.safetensors`")
+        Kind::Other("it looks like a safetensors file; give it the extension `.safetensors`")
     } else if contains(&start[..start.len().min(32)], &MAGIC) {
         Kind::Pickles { before: 3 }
     } else if start[0] == 0x80 {
@@ -146,7 +146,7 @@ fn kind(start: &[u8]) -> Kind {
     } else if text.starts_with("<!doctype") || text.starts_with("<html") {
         Kind::Other("it is a web page, perhaps the error page of a download")
     } else {
-        Kind::Other("it begins neither like a zip archive nor like a pickle")
+        Kind::Other("it is neither a zip archive nor a pickle")
     }
 }
 

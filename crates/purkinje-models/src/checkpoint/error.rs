@@ -1,4 +1,4 @@
-//! What can be wrong with a file of weights.
+//! Errors of files of weights.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("`{}` could not be {action}: {source}.", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a participle.
+        /// What was attempted, as a participle.
         action: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not what its format prescribes.
+    /// The file violates its format.
     #[error("`{}` is not a readable {format}: {problem}. The file is damaged, incomplete or of another format; compare its size and checksum with the source and fetch it again.", path.display())]
     Damaged {
         /// The file.
@@ -37,23 +37,23 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The file is something else.
-    #[error("`{}` is no PyTorch checkpoint: {found}. Give a file that `torch.save` wrote.", path.display())]
+    #[error("`{}` is not a PyTorch checkpoint: {found}. Expected a file written by `torch.save`.", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
         /// What it looks like, as a clause.
         found: &'static str,
     },
-    /// The file is made to fill memory.
-    #[error("`{}` stands for far more than it holds: {problem}. No trained model is like this; the file is damaged or meant to do harm, and was not read.", path.display())]
+    /// The file would unpack to far more than its size.
+    #[error("`{}` would unpack to far more than its size: {problem}. No trained model is like this; the file is damaged or malicious, and was not read.", path.display())]
     Bomb {
         /// The file.
         path: PathBuf,
-        /// What it claims.
+        /// The sizes it claims.
         problem: String,
     },
     /// The pickle names a type or function that is not known as data.
-    #[error("`{}` names the Python object `{global}`, which is not among those that describe weights, so the file was not read. (Nothing in it was executed.) If you trust its source, allow that name, or save the weights alone: `torch.save(torch.load(file, weights_only=False)[\"model\"], \"weights.pth\")`.", path.display())]
+    #[error("`{}` names the Python object `{global}`, which is not among those that describe weights, so the file was not read. (Nothing in it was executed.) If you trust its source, allow that name, or save only the weights: `torch.save(torch.load(file, weights_only=False)[\"model\"], \"weights.pth\")`.", path.display())]
     ForbiddenGlobal {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum CheckpointError {
         global: String,
     },
     /// The optimizer state is not that of Adam or AdamW.
-    #[error("`{}`, entry `{entry}`: {problem}. Only the state of Adam and AdamW is read; read the file without its optimizer to get the weights alone.", path.display())]
+    #[error("`{}`, entry `{entry}`: {problem}. Expected the state of Adam or AdamW; read the file without its optimizer to get only the weights.", path.display())]
     Optimizer {
         /// The file.
         path: PathBuf,
@@ -70,9 +70,9 @@ pub enum CheckpointError {
         /// What is wrong.
         problem: String,
     },
-    /// Nothing tells how many attention heads the model has.
+    /// The number of attention heads cannot be determined.
     #[error(
-        "The number of attention heads of the {part} leaves no trace in the weights, the width {width} is none of the published sizes, and the arguments of the run do not name it; state it."
+        "The number of attention heads of the {part} cannot be determined: it is not visible in the weights, the width {width} is not a published size, and the arguments of the run do not state it; give it with `--heads` or `--decoder-heads`."
     )]
     UnknownHeads {
         /// `encoder` or `decoder`.
@@ -80,7 +80,7 @@ pub enum CheckpointError {
         /// Its width.
         width: usize,
     },
-    /// The weights do not fill the model they are exported as.
+    /// The weights are not those of the model they are exported as.
     #[error(
         "The tensors cannot be exported under the published names: {missing} parameters are missing and {mis_shaped} have another shape, the first is `{first}`; export a complete model."
     )]
@@ -108,16 +108,16 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
     },
-    /// The names do not belong to a model of the system.
+    /// The tensors are not those of a model of the system.
     #[error(
-        "The {tensors} tensors are not those of a {system} model: {problem}. Check that the file belongs to this system, and is one of its published kinds."
+        "The {tensors} tensors are not those of a {system} model: {problem}. Check that the file is of this system, and of one of its published kinds."
     )]
     UnknownLayout {
         /// The system.
         system: &'static str,
         /// How many tensors there are.
         tensors: usize,
-        /// What is missing or odd.
+        /// What is missing or unexpected.
         problem: String,
     },
     /// Two names mean the same tensor.
@@ -133,11 +133,11 @@ pub enum CheckpointError {
         second: String,
     },
     /// The folder to write is something else.
-    #[error("`{}` exists and is not a model folder ({reason}), so it was left as it is; choose another folder or remove this one.", path.display())]
+    #[error("`{}` exists and is not a model folder ({reason}), so it was not changed; choose another folder or remove this one.", path.display())]
     NotAModelFolder {
         /// The folder.
         path: PathBuf,
-        /// Why it is none, as a clause.
+        /// Why it is not a model folder, as a clause.
         reason: &'static str,
     },
     /// A file of a model folder is missing.
@@ -151,11 +151,11 @@ pub enum CheckpointError {
         remedy: &'static str,
     },
     /// A JSON file of a model folder cannot be used.
-    #[error("`{}` is not the JSON expected there: {problem}; correct the file or write the model folder again.", path.display())]
+    #[error("`{}` is not valid: {problem}; correct the file or write the model folder again.", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         problem: String,
     },
 }

@@ -1,7 +1,7 @@
-//! A model as others receive it: a folder in the manner of Hugging Face.
+//! Model folders in the layout of Hugging Face.
 //!
-//! `config.json` (architecture), `model.safetensors` (weights), `preprocess.json` (the form of the input),
-//! `labels.json` (the meaning of the outputs, for classifiers), `README.md` (model card).
+//! `config.json` (architecture), `model.safetensors` (weights), `preprocess.json` (preprocessing of the input),
+//! `labels.json` (labels of the outputs, for classifiers), `README.md` (model card).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ const LABELS: &str = "labels.json";
 const CARD: &str = "README.md";
 const FILES: [&str; 5] = [CONFIG, WEIGHTS, PREPROCESS, LABELS, CARD];
 
-/// What goes into a model folder.
+/// The contents of a model folder to write.
 #[derive(Clone, Debug)]
 pub struct FolderContents<'a> {
     /// The architecture, for `config.json`.
@@ -31,29 +31,29 @@ pub struct FolderContents<'a> {
     pub weights: &'a StateDict,
     /// The preprocessing contract, for `preprocess.json`.
     pub preprocess: Value,
-    /// What the outputs mean; `None` for a model without classifier.
+    /// The labels of the outputs; `None` for a model without a classification head.
     pub labels: Option<Labels>,
-    /// What people should know.
+    /// The model card.
     pub card: ModelCard,
 }
 
-/// What the outputs of a classifier mean: the contents of `labels.json`.
+/// The labels of a classifier's outputs: the contents of `labels.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Labels {
     /// The task, for instance `ptb-xl/super`.
     pub task: String,
     /// One entry for each output, in order.
     pub classes: Vec<LabelClass>,
-    /// What explanations compare a recording with; absent in older folders and for heads whose logits
-    /// are no sums over leads.
+    /// The reference of explanations; absent in older folders and for heads whose logits are not sums over leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
 }
 
-/// The mean recording of the training split, as far as explanations need it: what each lead of it adds to each logit.
+/// The mean recording of the training split as the reference of explanations: the contribution of each of its leads to
+/// each logit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    /// Records it is the mean of.
+    /// Number of records it is the mean of.
     pub records: usize,
     /// The leads, in order, separated by spaces.
     pub leads: String,
@@ -62,7 +62,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Whether it speaks of these leads and of as many numbers.
+    /// Whether it has these leads and this number of values.
     pub fn fits(&self, leads: &str, values: usize) -> bool {
         self.leads == leads && self.contributions.len() == values
     }
@@ -71,12 +71,12 @@ impl Reference {
 /// One output of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelClass {
-    /// What it says, for people.
+    /// The name of the label.
     pub name: String,
-    /// Its code in the label system of the data, for instance an SCP or SNOMED CT code.
+    /// Its code in the coding system of the data, for instance an SCP or SNOMED CT code.
     #[serde(default)]
     pub code: Option<String>,
-    /// The probability from which it counts as present, where one was chosen.
+    /// The decision threshold on the probability, where one was chosen.
     #[serde(default)]
     pub threshold: Option<f64>,
 }
@@ -92,22 +92,22 @@ pub struct ModelFolder {
     pub metadata: HashMap<String, String>,
     /// The preprocessing contract, from `preprocess.json`.
     pub preprocess: Value,
-    /// What the outputs mean, where the folder has `labels.json`.
+    /// The labels of the outputs, if the folder has `labels.json`.
     pub labels: Option<Labels>,
     /// The text of the model card, where there is one.
     pub card: Option<String>,
 }
 
 impl ModelFolder {
-    /// Writes a model folder. It is prepared beside `dir` and renamed into place, so `dir` never holds half a model.
+    /// Writes a model folder. It is written beside `dir` and renamed, so that `dir` never holds an incomplete model.
     ///
-    /// An existing model folder is replaced; files of others in it (`.gitattributes`, notes) are kept. While it is
-    /// replaced it exists, for the time of a rename, only as `.<name>.old-<random>`, which a kill at that moment leaves.
+    /// An existing model folder is replaced; other files in it (`.gitattributes`, notes) are kept. During the rename it
+    /// exists only as `.<name>.old-<random>`, which remains if the process is killed at that moment.
     ///
     /// # Errors
-    /// When `dir` exists and is neither empty nor a model folder, or cannot be written; what was there before stays.
+    /// When `dir` exists and is neither empty nor a model folder, or cannot be written; it is then unchanged.
     pub fn write(dir: &Path, contents: &FolderContents<'_>) -> Result<(), CheckpointError> {
-        // A link to a folder stays a link: the folder it names is replaced.
+        // A link to a folder stays a link: its target is replaced.
         let dir = &fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
         refuse_others(dir)?;
         let (parent, name) = place(dir)?;
@@ -140,16 +140,16 @@ impl ModelFolder {
             remedy,
         };
         let config: Value = read_json(dir, CONFIG)?
-            .ok_or_else(|| missing(CONFIG, "give the folder that holds the model"))?;
+            .ok_or_else(|| missing(CONFIG, "give the folder of the model"))?;
         let preprocess = read_json(dir, PREPROCESS)?.ok_or_else(|| {
             missing(
                 PREPROCESS,
-                "without it the scale and order of the input would be guessed; copy it from where the model came from",
+                "the preprocessing of the input is not known without it; copy it from the source of the model",
             )
         })?;
         let weights = dir.join(WEIGHTS);
         if !weights.exists() {
-            return Err(missing(WEIGHTS, "copy it from where the model came from"));
+            return Err(missing(WEIGHTS, "copy it from the source of the model"));
         }
         let (weights, metadata) = safetensors_io::read(&weights)?;
         let card = dir.join(CARD);
@@ -168,7 +168,7 @@ impl ModelFolder {
     }
 }
 
-/// The contents of `labels.json`, or `None` if there is none. What does not fit is named with its field.
+/// The contents of `labels.json`, or `None` if there is none. Errors name the field.
 fn read_labels(dir: &Path) -> Result<Option<Labels>, CheckpointError> {
     let Some(value) = read_json::<Value>(dir, LABELS)? else {
         return Ok(None);
@@ -180,30 +180,30 @@ fn read_labels(dir: &Path) -> Result<Option<Labels>, CheckpointError> {
     let classes = match (value.get("task"), value.get("classes")) {
         (Some(Value::String(_)), Some(Value::Array(classes))) => classes,
         (Some(Value::String(_)), _) => {
-            return Err(wrong("field `classes` is missing or no list".to_owned()));
+            return Err(wrong("field `classes` is missing or not a list".to_owned()));
         }
-        _ => return Err(wrong("field `task` is missing or no text".to_owned())),
+        _ => return Err(wrong("field `task` is missing or not a text".to_owned())),
     };
     for (i, class) in classes.iter().enumerate() {
         let fits = [
             (
                 "name",
                 class.get("name").is_some_and(Value::is_string),
-                "missing or no text",
+                "missing or not a text",
             ),
             (
                 "code",
                 class
                     .get("code")
                     .is_none_or(|v| v.is_string() || v.is_null()),
-                "no text",
+                "not a text",
             ),
             (
                 "threshold",
                 class
                     .get("threshold")
                     .is_none_or(|v| v.is_number() || v.is_null()),
-                "no number",
+                "not a number",
             ),
         ];
         if let Some((field, _, what)) = fits.iter().find(|(_, fits, _)| !fits) {
@@ -243,7 +243,7 @@ fn refuse_others(dir: &Path) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// The folder around `dir`, and its name.
+/// The parent of `dir`, and its name.
 fn place(dir: &Path) -> Result<(PathBuf, String), CheckpointError> {
     let unnamed = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path has no name");
     let name = dir
@@ -270,14 +270,14 @@ fn hidden(parent: &Path, name: &str, purpose: &str) -> std::io::Result<tempfile:
 fn replace(dir: &Path, parent: &Path, name: &str, new: tempfile::TempDir) -> std::io::Result<()> {
     if !dir.exists() {
         rename(new.path(), dir)?;
-        // Its name is gone, so there is nothing to remove.
+        // It was renamed, so there is nothing to remove.
         let _ = new.keep();
         return Ok(());
     }
     // Only the name is wanted: the folder is removed again.
     let old = hidden(parent, name, "old")?.path().to_path_buf();
     rename(dir, &old)?;
-    // From here on `old` is the only copy of what was there; it is removed at the very end.
+    // From here on `old` is the only copy of the previous folder; it is removed at the end.
     if let Err(error) = rename(new.path(), dir) {
         rename(&old, dir)?;
         return Err(error);
@@ -475,7 +475,7 @@ mod tests {
             (json!({"classes": []}), "field `task` is missing"),
             (
                 json!({"task": "t", "classes": {}}),
-                "field `classes` is missing or no list",
+                "field `classes` is missing or not a list",
             ),
             (
                 json!({"task": "t", "classes": [{"name": "a"}, {}]}),

@@ -1,4 +1,4 @@
-//! The published names of HuBERT-ECG: the parameters of a model, and what model a file holds.
+//! The published names of HuBERT-ECG: the parameters of a model, and detection of the model in a file.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use super::system::Facts;
 use super::{CheckpointError, StateDict};
 use crate::hubert::{FrontEnd, Head, HeadActivation, HubertConfig};
 
-/// What classification models put before every name of the encoder.
+/// Prefix of the encoder's names in classification models.
 const PREFIX: &str = "hubert_ecg.";
 const MASK: &str = "masked_spec_embed";
 const SYSTEM: &str = "HuBERT-ECG";
@@ -21,13 +21,13 @@ const WEIGHT_NORM: [(&str, &str); 2] = [
 /// Hidden sizes and attention heads of the published sizes.
 const HEADS: [(usize, usize); 3] = [(512, 8), (768, 12), (960, 12)];
 
-/// What shapes and configuration tell about a HuBERT-ECG model.
+/// The structure of a HuBERT-ECG model, from shapes and configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HubertLayout {
-    /// Sizes from the shapes; what leaves no trace in them (heads, strides, dropout) from the configuration, or as
+    /// Sizes from the shapes; what is not visible in them (heads, strides, dropout) from the configuration, or as
     /// published.
     pub config: HubertConfig,
-    /// Whether it holds the vector that stands for hidden tokens: models trained from scratch lack it.
+    /// Whether it holds the vector that replaces masked tokens: models trained from scratch lack it.
     pub has_mask: bool,
     /// Head and outputs of a classification model; `None` for a pre-training model.
     pub classifier: Option<(Head, usize)>,
@@ -165,7 +165,7 @@ impl HubertLayout {
             (_, Some(front)) => front.convolutions().1.to_vec(),
             _ => {
                 return Err(unknown(format!(
-                    "the kernels {conv_kernel:?} of its front end are none of the published ones, and no configuration names their strides"
+                    "the kernels {conv_kernel:?} of its front end are not published ones, and no configuration states their strides"
                 )));
             }
         };
@@ -211,7 +211,7 @@ impl HubertLayout {
             ..stated
         };
         if classifier.is_some() {
-            // Whatever the field says: nothing is hidden from a classifier.
+            // Whatever the field says, a classifier has no masked tokens.
             config.mask_time_prob = 0.0;
         } else {
             let books = numbered("label_embedding.")?;
@@ -236,7 +236,7 @@ impl HubertLayout {
     }
 }
 
-/// Head and outputs, from the shapes of the head; what lies between its layers from the configuration.
+/// Head and outputs, from the shapes of the head; its activation from the configuration.
 fn classifier<'s>(
     shapes: &std::collections::HashMap<Cow<'_, str>, &[usize]>,
     facts: &Facts,
@@ -262,7 +262,7 @@ fn classifier<'s>(
     Ok(None)
 }
 
-/// Whether this is a name that encoders of this system alone have.
+/// Whether only encoders of this system have this name.
 pub(super) fn is_own(name: &str) -> bool {
     canonical_name(name) == "feature_extractor.conv_layers.0.conv.weight"
 }

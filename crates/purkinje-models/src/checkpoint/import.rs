@@ -1,4 +1,4 @@
-//! From a published file to tensors under this crate's names, and back.
+//! Import of published files to tensors under this crate's names, and export.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ use super::{
 /// The largest `config.json` read; published ones have 2 kB.
 const LONGEST_CONFIG: u64 = 1 << 20;
 const CONFIG: &str = "config.json";
-/// What a folder of Hugging Face keeps weights in, the first found counts.
+/// Names of weight files in a Hugging Face folder; the first found is used.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-/// The entry of a training script's file that holds the configuration.
+/// The entry with the configuration in the file of a training script.
 const MODEL_CONFIG: &str = "model_config";
 
 /// How a published file is imported.
@@ -25,7 +25,7 @@ const MODEL_CONFIG: &str = "model_config";
 pub struct ImportOptions {
     /// Attention heads of the encoder; `None` for those of the configuration or of the published size.
     pub heads: Option<usize>,
-    /// Attention heads of the decoder; likewise.
+    /// Attention heads of the decoder; the same.
     pub decoder_heads: Option<usize>,
     /// How a PyTorch file is read: with its optimizer or without, and which Python names it may hold.
     pub pth: PthOptions,
@@ -34,26 +34,26 @@ pub struct ImportOptions {
 /// A published model in host memory.
 #[derive(Clone, Debug)]
 pub struct Imported<L = Layout> {
-    /// The tensors that fill a parameter, under its name in this crate and in state-dict order.
+    /// The tensors of parameters, under this crate's names and in state-dict order.
     pub state: StateDict,
-    /// What model it is.
+    /// The structure of the model.
     pub layout: L,
     /// Attention heads of the encoder.
     pub heads: usize,
     /// Attention heads of the decoder; `None` without a decoder.
     pub decoder_heads: Option<usize>,
-    /// The state of the optimizer, where it was asked for and is there.
+    /// The state of the optimizer, if it was requested and is present.
     pub optimizer: Option<OptimizerState>,
-    /// When the file was saved, where it says so.
+    /// When the file was saved, if it states it.
     pub epoch: Option<Epoch>,
     /// The arguments of the run, or the configuration of the model; empty where the file has neither.
     pub args: Map<String, Value>,
-    /// What a training script's file holds beside weights, optimizer and arguments: counters, best values, sizes.
+    /// Other entries of a training script's file beside weights, optimizer and arguments: counters, best values, sizes.
     pub entries: Map<String, Value>,
-    /// What became of every tensor. Missing, unused and mis-shaped ones are reported and no error, as in the published
-    /// program; see [`KeyReport::is_complete`].
+    /// How every tensor was used. Missing, unused and mis-shaped ones are reported and are not an error, as in the
+    /// published program; see [`KeyReport::is_complete`].
     pub report: KeyReport,
-    /// What a reader should know: which entry was taken, what was left out or rounded.
+    /// Notes to the user: which entry was used, what was left out or rounded.
     pub notes: Vec<String>,
 }
 
@@ -65,20 +65,20 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Checkpoi
     import_as(path, options)
 }
 
-/// A published file as it was read, before anything is known of its system.
+/// A published file as read, before its system is determined.
 #[derive(Clone, Debug)]
 pub struct PublishedFile {
     /// Its tensors under their own names.
     pub tensors: StateDict,
     /// The arguments of the run, or the configuration of the model; empty where the file has neither.
     pub args: Map<String, Value>,
-    /// What a training script's file holds beside weights, optimizer and arguments: counters, best values, sizes.
+    /// Other entries of a training script's file beside weights, optimizer and arguments: counters, best values, sizes.
     pub entries: Map<String, Value>,
-    /// When it was saved, where it says so.
+    /// When it was saved, if it states it.
     pub epoch: Option<Epoch>,
-    /// The state of the optimizer, where it was asked for and is there.
+    /// The state of the optimizer, if it was requested and is present.
     pub optimizer: Option<OptimizerState>,
-    /// What a reader should know: which entry was taken, what was left out or rounded.
+    /// Notes to the user: which entry was used, what was left out or rounded.
     pub notes: Vec<String>,
 }
 
@@ -93,8 +93,9 @@ pub fn import_as<L: Published>(
     import_read(read_published(path, options)?, options)
 }
 
-/// Reads a folder of Hugging Face (`config.json` with `model.safetensors` or `pytorch_model.bin`), a `.safetensors` file (by
-/// its ending), or else a PyTorch checkpoint. A `config.json` beside a file with one of these names is read too.
+/// Reads a folder of Hugging Face (`config.json` with `model.safetensors` or `pytorch_model.bin`), a `.safetensors`
+/// file (by its extension), or else a PyTorch checkpoint. A `config.json` beside a file with one of these names is read
+/// too.
 ///
 /// # Errors
 /// When the file cannot be read ([`read_pth_with`], [`super::read_safetensors`]).
@@ -132,10 +133,11 @@ pub fn read_published(
     })
 }
 
-/// What was read as a model of the system that `L` describes.
+/// Interprets a file as a model of the system that `L` describes.
 ///
 /// # Errors
-/// When it is not of this system, holds a tensor under two of its names, or nothing tells the number of attention heads.
+/// When it is not of this system, holds a tensor under two of its names, or the number of attention heads cannot be
+/// determined.
 pub fn import_read<L: Published>(
     file: PublishedFile,
     options: &ImportOptions,
@@ -169,7 +171,7 @@ pub fn import_read<L: Published>(
     })
 }
 
-/// The file of weights that a path stands for, and the configuration beside it.
+/// The file of weights at a path, and the configuration beside it.
 fn located(path: &Path) -> Result<(PathBuf, Map<String, Value>), CheckpointError> {
     let is_weights = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -201,12 +203,12 @@ fn located(path: &Path) -> Result<(PathBuf, Map<String, Value>), CheckpointError
         .map_err(CheckpointError::io(&config, "read"))?
         .len();
     if size > LONGEST_CONFIG {
-        return Err(odd(format!("it has {size} bytes; expected some thousand")));
+        return Err(odd(format!("it has {size} bytes, expected a few thousand")));
     }
     let text = std::fs::read(&config).map_err(CheckpointError::io(&config, "read"))?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(fields)) => Ok((file, fields)),
-        Ok(_) => Err(odd("it is no object".to_owned())),
+        Ok(_) => Err(odd("it is not an object".to_owned())),
         Err(e) => Err(odd(e.to_string())),
     }
 }
@@ -228,7 +230,7 @@ fn check_names<L: Published>(found: &StateDict) -> Result<(), CheckpointError> {
     for name in found.names() {
         let canonical = L::canonical(name);
         if let Some(first) = seen.get(&canonical) {
-            // The canonical name itself is told first.
+            // The canonical name itself is reported first.
             let (first, second) = match canonical == name {
                 true => (name, *first),
                 false => (*first, name),
@@ -253,8 +255,8 @@ pub fn export(state: StateDict, layout: &Layout) -> Result<StateDict, Checkpoint
     export_as(state, layout)
 }
 
-/// The tensors of a complete model as the published program names and orders them. Tensors that are no parameter of the
-/// layout are left out.
+/// The tensors of a complete model as the published program names and orders them. Tensors that are not a parameter of
+/// the layout are left out.
 ///
 /// # Errors
 /// When a parameter is missing or has another shape.

@@ -1,4 +1,4 @@
-//! The published names of CLEAR and HUG: the parameters of a model, and what model a file holds.
+//! The published names of CLEAR and HUG: the parameters of a model, and detection of the model in a file.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::import::canonical_as;
 use super::{CheckpointError, NamedTensor, StateDict};
 
-/// What the published fine-tuning models put before every name but those of the classifier.
+/// Prefix of all names except the classifier's in published fine-tuned models.
 pub(super) const PREFIX: &str = "backbone.";
 const CLASSIFIER: &str = "mlp_head.";
 const EXPERTS: &str = "moe.";
@@ -17,10 +17,10 @@ const BEATS: usize = 15;
 const TOKEN_SAMPLES: usize = 96;
 /// Rows of the lead and time tables.
 const TABLE_ROWS: usize = 16;
-/// Neighbouring tokens the embedding sees, itself included.
+/// Width of the token convolution, in tokens.
 const KERNEL: usize = 3;
 
-/// What a file of weights was made for.
+/// The kind of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Reconstruction of masked heartbeats: no classifier.
@@ -31,10 +31,11 @@ pub enum Stage {
     Hug,
 }
 
-/// What shapes tell about a CLEAR model. The number of attention heads leaves no trace in them, see [`default_heads`].
+/// The structure of a CLEAR model, from shapes. The number of attention heads is not visible in them, see
+/// [`default_heads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// What it was made for.
+    /// The kind of the model.
     pub stage: Stage,
     /// Encoder width D.
     pub embed_dim: usize,
@@ -166,7 +167,7 @@ fn layer_parts(width: usize, mlp: usize) -> [(&'static str, Vec<usize>); 12] {
     ]
 }
 
-/// Reads the layout off names and shapes, with or without `backbone.` before the names.
+/// Determines the layout from names and shapes, with or without `backbone.` before the names.
 ///
 /// # Errors
 /// When a tensor that every CLEAR model has is missing or of the wrong rank, or layers are missing in between.
@@ -255,13 +256,13 @@ pub(super) fn published_name(name: &str, stage: Stage) -> String {
     }
 }
 
-/// Whether this is a name that encoders of this system alone have.
+/// Whether only encoders of this system have this name.
 pub(super) fn is_own(name: &str) -> bool {
     bare(name).starts_with("encoder_transformer.")
 }
 
-/// Heads of encoder and decoder: those named among the arguments of the run, else those of the published sizes;
-/// `None` where neither tells, and the user has to say.
+/// Attention heads of encoder and decoder: those in the arguments of the run, else those of the published sizes; `None`
+/// if neither is known and the user has to give them.
 pub fn default_heads(embed_dim: usize, args: &Map<String, Value>) -> Option<(usize, usize)> {
     Some((
         encoder_heads(embed_dim, args)?,

@@ -1,11 +1,11 @@
 //! Files of weights: the published PyTorch checkpoints, safetensors, and the folders Purkinje keeps models in.
 //!
-//! [`import`] brings a published file to this crate's names and says what became of every tensor; [`export`] goes back.
-//! They are made of parts: [`read_pth`] reads what `torch.save` wrote, without executing the pickle in it;
-//! [`read_safetensors`] and [`write_safetensors`] are the format weights are kept in; [`Layout`] and [`HubertLayout`] know
-//! every parameter of a model; [`canonical`] and [`published`] translate names; [`report`] compares. Functions that end in
-//! `_as` serve every system that is [`Published`]. [`ModelFolder`] is a model as
-//! others receive it.
+//! [`import`] converts a published file to this crate's names and reports how every tensor was used; [`export`] is the
+//! reverse. Their parts: [`read_pth`] reads files of `torch.save` without executing the pickle in them;
+//! [`read_safetensors`] and [`write_safetensors`] handle the format in which weights are stored; [`Layout`] and
+//! [`HubertLayout`] list every parameter of a model; [`canonical`] and [`published`] translate names; [`report`]
+//! compares. Functions that end in `_as` work for every system that is [`Published`]. [`ModelFolder`] is a model
+//! folder.
 //!
 //! Nothing here needs a device: tensors are float32 in host memory, row-major.
 
@@ -59,7 +59,7 @@ pub struct NamedTensor {
 }
 
 impl NamedTensor {
-    /// The numbers as little-endian bytes, without copying them where memory already holds them so.
+    /// The numbers as little-endian bytes, without a copy on little-endian machines.
     pub fn le_bytes(&self) -> Cow<'_, [u8]> {
         if cfg!(target_endian = "little") {
             return Cow::Borrowed(bytemuck::cast_slice(&self.data));
@@ -118,17 +118,17 @@ impl StateDict {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
-    /// How many tensors there are.
+    /// Number of tensors.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many numbers all tensors hold together.
+    /// Total number of values in all tensors.
     pub fn parameters(&self) -> usize {
         self.entries
             .iter()
@@ -157,7 +157,7 @@ impl FromIterator<(String, NamedTensor)> for StateDict {
     }
 }
 
-/// How numbers are stored in a file, little-endian.
+/// The types of numbers in a file, little-endian.
 #[derive(Clone, Copy)]
 enum Stored {
     F64,

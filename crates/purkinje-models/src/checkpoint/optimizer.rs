@@ -13,17 +13,17 @@ const STEP: &str = "step";
 
 /// The state of Adam or AdamW.
 ///
-/// Parameters are known by index: first those of the first group, then those of the second, in the order in which they
-/// were given to the optimizer. The names are not in the file.
+/// Parameters are identified by index: first those of the first group, then those of the second, in the order in which
+/// they were given to the optimizer. The names are not in the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OptimizerState {
-    /// What was gathered for each parameter, by index; parameters without a gradient so far have no entry.
+    /// The moments of each parameter, by index; parameters without a gradient so far have no entry.
     pub parameters: BTreeMap<usize, Moments>,
     /// The groups with their settings.
     pub groups: Vec<ParamGroup>,
 }
 
-/// What Adam gathers for one parameter.
+/// Adam's moments of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// Steps taken.
@@ -34,7 +34,7 @@ pub struct Moments {
     pub exp_avg_sq: NamedTensor,
 }
 
-/// Parameters that share their settings.
+/// A group of parameters with common settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamGroup {
     /// Indices of its parameters.
@@ -67,7 +67,7 @@ pub(super) fn read(
         _ => {
             return Err(problem(
                 format!("{key}.param_groups"),
-                "it is missing or no list",
+                "it is missing or not a list",
             ));
         }
     };
@@ -79,7 +79,7 @@ pub(super) fn read(
             match group {
                 Value::Object(group) => self::group(group)
                     .map_err(|(field, what)| problem(format!("{entry}.{field}"), what)),
-                _ => Err(problem(entry, "it is no dictionary")),
+                _ => Err(problem(entry, "it is not a dictionary")),
             }
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -107,13 +107,10 @@ fn gather(tensors: StateDict, numbers: &Map<String, Value>) -> Problem<BTreeMap<
     let mut parts: BTreeMap<usize, BTreeMap<String, NamedTensor>> = BTreeMap::new();
     for (name, tensor) in tensors {
         let Some((index, part)) = name.split_once('.') else {
-            return Err((
-                name,
-                "it is a tensor where the entries of a parameter are expected",
-            ));
+            return Err((name, "it is a tensor, expected the entries of a parameter"));
         };
         let Ok(index) = index.parse() else {
-            return Err((name, "its parameter is not known by a whole number"));
+            return Err((name, "its parameter is not identified by a whole number"));
         };
         if !MOMENTS.contains(&part) && part != STEP {
             return Err((name, "it is not part of the state of Adam"));
@@ -136,7 +133,7 @@ fn gather(tensors: StateDict, numbers: &Map<String, Value>) -> Problem<BTreeMap<
             // Whole and not negative; the cast saturates.
             let step = step.ok_or((
                 format!("{index}.{STEP}"),
-                "it is missing or no whole number",
+                "it is missing or not a whole number",
             ))? as u64;
             let [exp_avg, exp_avg_sq] = MOMENTS.map(|part| {
                 parts

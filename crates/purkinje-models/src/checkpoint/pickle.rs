@@ -1,6 +1,6 @@
-//! The values in a pickle, without running it.
+//! The values in a pickle, without executing it.
 //!
-//! The bytes are read as data: a call stays a description of a call.
+//! The bytes are read as data: a call is stored as a description of the call.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,19 @@ use serde_json::{Map, Value};
 
 use super::pickle_parser::PickleProblem;
 
-/// Values may be nested this deep; what PyTorch saves of a model is nested about 10 deep.
+/// Largest depth of nesting; models saved by PyTorch are nested about 10 deep.
 const DEEPEST: usize = 64;
-/// Values at most once those that occur several times are counted each time: a pickle of 100 bytes can stand for 2^30.
+/// Largest number of values, counting repeated ones each time: a pickle of 100 bytes can expand to 2^30.
 const MOST_VALUES: usize = 16_000_000;
-/// Objects whose attributes are the values people want.
+/// Objects that are read as their attributes.
 const ATTRIBUTES_OF: [&str; 3] = [
     "argparse.Namespace",
     "hubert_ecg.HuBERTECGConfig",
     "transformers.models.hubert.configuration_hubert.HubertConfig",
 ];
 
-/// A value of the pickle; parts are places in [`Pickle::nodes`], so that values shared or filled later stay one.
+/// A value of the pickle; parts are indices into [`Pickle::nodes`], so that values that are shared or filled later
+/// exist once.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     None,
@@ -37,7 +38,7 @@ pub(super) enum Node {
         args: usize,
         state: Option<usize>,
     },
-    /// A reference to the numbers of a tensor, with the tuple that says which.
+    /// A reference to the numbers of a tensor, with the tuple that identifies them.
     Storage(usize),
 }
 
@@ -45,18 +46,18 @@ pub(super) enum Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Described {
     Tensor(View),
-    /// In a way that is not understood: quantized, sparse, or garbled.
+    /// In an unsupported way: quantized, sparse, or invalid.
     Other,
 }
 
-/// A part of a storage, seen as a tensor.
+/// A view of a storage as a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     /// Such as `torch.FloatStorage`.
     pub(super) storage_type: String,
     /// Which storage.
     pub(super) key: String,
-    /// Its first number, and the rest counted in numbers too.
+    /// Index of its first number; strides are counted in numbers too.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
@@ -95,8 +96,8 @@ impl Pickle {
         })
     }
 
-    /// Refuses values nested too deep or within themselves, and those that grow without bounds when written out, so
-    /// that whatever walks over this pickle afterwards ends.
+    /// Refuses values that are nested too deep or contain themselves, and those that expand without bounds, so that
+    /// every traversal of this pickle terminates.
     pub(super) fn check_extent(&self) -> Result<(), PickleProblem> {
         // Depth and number of values of each node, once known; `Some(None)` while its parts are looked at.
         let mut known: Vec<Option<Option<(usize, usize)>>> = vec![None; self.nodes.len()];
@@ -143,7 +144,7 @@ impl Pickle {
         match known[self.root] {
             Some(Some((_, values))) if values <= MOST_VALUES => Ok(()),
             _ => Err(PickleProblem::Bomb(format!(
-                "its pickle stands for more than {MOST_VALUES} values"
+                "its pickle expands to more than {MOST_VALUES} values"
             ))),
         }
     }
@@ -165,7 +166,7 @@ impl Pickle {
         all
     }
 
-    /// Ends because [`Self::check_extent`] has bounded depth and number.
+    /// Terminates because [`Self::check_extent`] has bounded depth and number.
     fn gather_tensors(&self, at: usize, name: &str, all: &mut Vec<(String, Described)>) {
         match &self.nodes[at] {
             Node::Dict(pairs) => {
@@ -284,7 +285,7 @@ impl Pickle {
         }
     }
 
-    /// Ends because [`Self::check_extent`] has bounded depth and number.
+    /// Terminates because [`Self::check_extent`] has bounded depth and number.
     fn json(&self, at: usize) -> Value {
         match &self.nodes[at] {
             Node::None => Value::Null,

@@ -1,15 +1,15 @@
-//! The instructions of a pickle: they build values on a stack; none of them is a call here.
+//! The instructions of a pickle: they build values on a stack; no call is executed.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 
 use super::pickle::{Node, Pickle};
 
-/// Values at most; the pickle of a model with a thousand tensors has about 30,000.
+/// Largest number of values; the pickle of a model with a thousand tensors has about 30,000.
 const MOST_NODES: usize = 4_000_000;
 
-/// The types and functions a checkpoint may name. None is imported or called: these are the ones whose meaning as data
-/// is known, so that nothing in a file is misread.
+/// The types and functions that a checkpoint may name. None is imported or called: these are the ones whose meaning as
+/// data is known.
 const KNOWN_GLOBALS: [&str; 55] = [
     "__builtin__.frozenset",
     "__builtin__.set",
@@ -77,7 +77,7 @@ pub(super) enum PickleProblem {
     Damaged(String),
     /// It names this type or function, which is not known as data.
     Forbidden(String),
-    /// It stands for more values than memory should be spent on; the rest of a sentence.
+    /// It expands to too many values; the rest of a sentence.
     Bomb(String),
 }
 
@@ -96,7 +96,8 @@ impl From<&str> for PickleProblem {
 type Result<T> = std::result::Result<T, PickleProblem>;
 
 impl Pickle {
-    /// Reads up to the end mark of a pickle of protocol 2 to 5. Memory grows with the bytes read, whatever they claim.
+    /// Reads up to the end mark of a pickle of protocol 2 to 5. Memory is bounded by the bytes read, whatever sizes
+    /// they claim.
     ///
     /// `allowed` are types and functions to accept beside the known ones, as `module.name`.
     pub(super) fn parse(source: &mut impl Read, allowed: &[String]) -> Result<Pickle> {
@@ -262,7 +263,7 @@ impl<R: Read> Parser<'_, R> {
             let [byte] = self.take()?;
             length |= u64::from(byte) << (8 * place);
         }
-        // Grows with what is there, whatever length is claimed.
+        // Bounded by the bytes present, whatever length is claimed.
         let mut bytes = Vec::new();
         let read = self.source.by_ref().take(length).read_to_end(&mut bytes);
         match read {
@@ -375,7 +376,7 @@ impl<R: Read> Parser<'_, R> {
         let value = self.memo.get(&number).copied();
         self.stack.push(
             value.ok_or_else(|| {
-                format!("its pickle refers to value {number}, which is not there")
+                format!("its pickle refers to value {number}, which does not exist")
             })?,
         );
         Ok(())
@@ -388,7 +389,7 @@ impl<R: Read> Parser<'_, R> {
                 let (module, name) = (module.clone(), name.clone());
                 self.global(&module, &name)
             }
-            _ => Err("the name of a type in its pickle is no text".into()),
+            _ => Err("the name of a type in its pickle is not a text".into()),
         }
     }
 

@@ -9,41 +9,41 @@ use super::optimizer::{self, OptimizerState};
 use super::tensors::Tensors;
 use super::{CheckpointError, StateDict, container};
 
-/// Entries that hold the weights, the first found counts (some published systems use the last).
+/// Entries that hold the weights; the first found is used (some published systems use the last).
 const WEIGHT_KEYS: [&str; 4] = ["model", "module", "state_dict", "model_state_dict"];
 const OPTIMIZER_KEYS: [&str; 2] = ["optimizer", "optimizer_state_dict"];
-/// What `DataParallel` puts before every name.
+/// The prefix that `DataParallel` adds to every name.
 const PARALLEL: &str = "module.";
-/// Names listed in one remark.
+/// Largest number of names listed in one note.
 const MOST_LISTED: usize = 8;
 
 /// How a PyTorch checkpoint is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PthOptions {
-    /// Read the optimizer too. Its numbers are twice those of the model.
+    /// Read the optimizer too. It has twice as many numbers as the model.
     pub optimizer: bool,
     /// Python types and functions (`module.name`) the file may name beside the known ones. They are never imported or
-    /// called; what they would have made appears as `<module.name>` in the arguments of the run.
+    /// called; their results appear as `<module.name>` in the arguments of the run.
     pub allowed_globals: Vec<String>,
 }
 
-/// What a PyTorch checkpoint holds.
+/// The contents of a PyTorch checkpoint.
 #[derive(Clone, Debug)]
 pub struct PthCheckpoint {
     /// The weights under the names in the file, in its order.
     pub model: StateDict,
-    /// The state of the optimizer; `None` where the file has none or it was not asked for.
+    /// The state of the optimizer; `None` if the file has none or it was not requested.
     pub optimizer: Option<OptimizerState>,
     /// When it was saved.
     pub epoch: Option<Epoch>,
     /// The arguments of the run, in their order; empty where the file has none.
     pub args: Map<String, Value>,
-    /// What else the file's dictionary holds beside weights and optimizer, as far as it can be told without numbers:
-    /// counters, best values, the configuration of the model.
+    /// Other entries of the file's dictionary beside weights and optimizer, without tensors: counters, best values, the
+    /// configuration of the model.
     pub entries: Map<String, Value>,
     /// The state of the gradient scaler (`scale`, `growth_factor` and so on), where the file has it.
     pub scaler: Option<Map<String, Value>>,
-    /// What a reader should know: which entry was taken, what was left out or rounded.
+    /// Notes to the user: which entry was used, what was left out or rounded.
     pub notes: Vec<String>,
 }
 
@@ -81,8 +81,8 @@ pub fn read_pth(path: &Path) -> Result<PthCheckpoint, CheckpointError> {
 /// weights is an error. Zip archives (PyTorch 1.6 and later) and the stream of pickles before them are read.
 ///
 /// # Errors
-/// When the file cannot be read, is cut off, damaged, something else or made to fill memory, names an unknown Python
-/// object, holds no tensor, or its optimizer was asked for and is not Adam.
+/// When the file cannot be read, is cut off, damaged, of another format or far larger than its size when unpacked,
+/// names an unknown Python object, holds no tensor, or its optimizer was requested and is not Adam.
 pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint, CheckpointError> {
     let (pickle, container) = container::open(path, &options.allowed_globals)?;
     let file = Tensors::open(path, &pickle, container)?;
@@ -142,7 +142,7 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
         _ => None,
     };
     let entries = match key {
-        // Where the file is the weights, nothing is beside them.
+        // Where the file is the dictionary of weights, there are no other entries.
         None => Map::new(),
         Some(_) => pickle
             .keys(&[])
@@ -167,27 +167,29 @@ pub fn read_pth_with(path: &Path, options: &PthOptions) -> Result<PthCheckpoint,
     })
 }
 
-/// Removes what `DataParallel` puts before every name.
+/// Removes the prefix that `DataParallel` adds to every name.
 fn without_parallel(model: StateDict, notes: &mut Vec<String>) -> StateDict {
     if !model.names().all(|name| name.starts_with(PARALLEL)) {
         return model;
     }
-    notes.push(format!("`{PARALLEL}` before every name was removed."));
+    notes.push(format!(
+        "The prefix `{PARALLEL}` was removed from every name."
+    ));
     model
         .into_iter()
         .map(|(name, tensor)| (name[PARALLEL.len()..].to_owned(), tensor))
         .collect()
 }
 
-/// A remark on tensors whose numbers are not kept as they were.
+/// A note on tensors whose numbers were rounded.
 pub(super) fn rounding_note(names: &[&str]) -> Option<String> {
     Some(format!(
-        "Not float32 in the file and rounded to it: {}.",
+        "Not float32 in the file, rounded to float32: {}.",
         listed(names)?
     ))
 }
 
-/// Some names for a remark; `None` for none.
+/// Some names for a note; `None` for an empty list.
 fn listed(names: &[&str]) -> Option<String> {
     if names.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! What became of every tensor of a file and every parameter of a model.
+//! How every tensor of a file and every parameter of a model was matched.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -6,12 +6,12 @@ use std::fmt;
 
 use super::{Layout, Published, StateDict};
 
-/// A tensor that found its place.
+/// A tensor that was matched with a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapped {
     /// Its name in the file.
     pub theirs: String,
-    /// The parameter it fills.
+    /// The name of the parameter.
     pub ours: String,
     /// Its dimensions.
     pub shape: Vec<usize>,
@@ -26,25 +26,25 @@ pub struct MisShaped {
     pub ours: String,
     /// The parameter's dimensions.
     pub expected: Vec<usize>,
-    /// Its own.
+    /// The tensor's dimensions.
     pub found: Vec<usize>,
 }
 
-/// What became of every tensor of a file and every parameter of a model; as text, a table with one line for each.
+/// How every tensor of a file and every parameter of a model was matched; as text, a table with one row for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyReport {
-    /// Tensors that fill a parameter, in the model's order.
+    /// Tensors matched with a parameter, in the model's order.
     pub mapped: Vec<Mapped>,
     /// Parameters without a tensor, with their shapes.
     pub missing: Vec<(String, Vec<usize>)>,
     /// Tensors without a parameter, with their shapes.
     pub unused: Vec<(String, Vec<usize>)>,
-    /// Tensors that do not fit.
+    /// Tensors with another shape than their parameter.
     pub mis_shaped: Vec<MisShaped>,
 }
 
 impl KeyReport {
-    /// Whether every parameter has its tensor; unused tensors do no harm.
+    /// Whether every parameter has a tensor; unused tensors are allowed.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.mis_shaped.is_empty()
     }

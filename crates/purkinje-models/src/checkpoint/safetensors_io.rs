@@ -20,7 +20,7 @@ const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Reads every tensor of a safetensors file as float32, in the order of the numbers in the file, and its metadata.
 ///
-/// Half, bfloat16 and double precision, integers and truth values become the nearest float32.
+/// Half, bfloat16 and double precision, integers and booleans are converted to the nearest float32.
 ///
 /// # Errors
 /// When the file cannot be read, its header contradicts its size, or a tensor has another type of number.
@@ -28,10 +28,10 @@ pub fn read(path: &Path) -> Result<(StateDict, HashMap<String, String>), Checkpo
     read_noted(path).map(|(tensors, metadata, _)| (tensors, metadata))
 }
 
-/// Tensors, metadata, and remarks.
+/// Tensors, metadata, and notes.
 type Noted = (StateDict, HashMap<String, String>, Vec<String>);
 
-/// As [`read`], with a remark on tensors that are not float32 in the file.
+/// As [`read`], with a note on tensors that are not float32 in the file.
 pub(super) fn read_noted(path: &Path) -> Result<Noted, CheckpointError> {
     let io = || CheckpointError::io(path, "read");
     let damaged = |problem: String| CheckpointError::damaged(path, FORMAT, problem);
@@ -67,7 +67,7 @@ pub(super) fn read_noted(path: &Path) -> Result<Noted, CheckpointError> {
         };
         let stored = stored(info.dtype).ok_or_else(|| {
             let problem = format!(
-                "is of type {:?}, which is not read; store it as F32, F16 or BF16",
+                "is of type {:?}, expected F32, F16 or BF16; convert it",
                 info.dtype
             );
             CheckpointError::tensor(path, &name, problem)
@@ -82,7 +82,7 @@ pub(super) fn read_noted(path: &Path) -> Result<Noted, CheckpointError> {
             .try_fold(info.dtype.bitsize() / 8, |n, d| n.checked_mul(*d));
         if from != end || to < from || to as u64 > body || bytes != Some(to - from) {
             return Err(damaged(format!(
-                "tensor `{name}` of type {:?} and shape {:?} is said to lie at bytes {from}..{to} of {body}",
+                "tensor `{name}` of type {:?} and shape {:?} does not fit its position at bytes {from}..{to} of {body}",
                 info.dtype, info.shape
             )));
         }
@@ -99,7 +99,7 @@ pub(super) fn read_noted(path: &Path) -> Result<Noted, CheckpointError> {
     }
     if end as u64 != body {
         return Err(damaged(format!(
-            "its tensors end at byte {end} of {body}; the rest belongs to none"
+            "its tensors end at byte {end} of {body}, expected no bytes after them"
         )));
     }
     let rounded: Vec<&str> = rounded.iter().map(String::as_str).collect();

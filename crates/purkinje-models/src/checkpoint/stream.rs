@@ -1,5 +1,5 @@
-//! The numbers in a checkpoint from before PyTorch 1.6: behind the pickle that describes it stands another one with the
-//! keys of the storages, and behind that each storage, as a count and its numbers.
+//! The numbers in a checkpoint from before PyTorch 1.6: after the pickle that describes it comes another one with the
+//! keys of the storages, and then each storage, as a count and its numbers.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,14 +11,15 @@ use super::container::{FORMAT, LONGEST, explain};
 use super::pickle::Pickle;
 use super::tensors::storage;
 
-/// Where each storage lies, by its key: its first byte and how many bytes it has.
+/// The position of each storage, by its key: its first byte and its number of bytes.
 #[derive(Default)]
 pub(super) struct Stream {
     storages: HashMap<String, (u64, u64)>,
 }
 
 impl Stream {
-    /// Finds the storages of the checkpoint that `root` describes; `file` stands behind that pickle and has `size` bytes.
+    /// Finds the storages of the checkpoint that `root` describes; `file` is positioned after that pickle and has
+    /// `size` bytes.
     pub(super) fn open(
         path: &Path,
         file: &mut BufReader<File>,
@@ -30,7 +31,7 @@ impl Stream {
             .map_err(|problem| explain(path, problem))?;
         let keys = keys
             .texts()
-            .ok_or_else(|| damaged("the list of its storages is none"))?;
+            .ok_or_else(|| damaged("the list of its storages is not a list of texts"))?;
         let classes = root.storage_classes();
         let mut storages = HashMap::new();
         let mut at = file
@@ -72,7 +73,7 @@ impl Stream {
         self.storages.get(key).map(|(_, bytes)| *bytes)
     }
 
-    /// `length` bytes from place `from` of a storage that has them.
+    /// `length` bytes from offset `from` of a storage that has them.
     pub(super) fn read(
         &self,
         path: &Path,

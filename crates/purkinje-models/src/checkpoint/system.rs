@@ -1,4 +1,4 @@
-//! What is known of a published system's files. Names and shapes live behind this trait and nowhere else.
+//! The files of a published system. Names and shapes are behind this trait and nowhere else.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{CheckpointError, HubertLayout, Layout, StateDict, hubert, keys};
 
-/// What a file says beside its tensors, and what the user says.
+/// Facts from a file beside its tensors, and from the user.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The configuration of the model: `config.json`, or the object in a training script's file.
@@ -17,15 +17,15 @@ pub struct Facts {
     pub decoder_heads: Option<usize>,
 }
 
-/// What shapes and facts tell about a model of one system.
+/// The structure of a model of one system, from shapes and facts.
 pub trait Published: Sized {
-    /// Whether this is the name of a tensor that encoders of this system alone have.
+    /// Whether only encoders of this system have a tensor of this name.
     fn recognises(name: &str) -> bool;
 
-    /// Reads the layout off names, shapes and facts.
+    /// Determines the layout from names, shapes and facts.
     ///
     /// # Errors
-    /// When they are not those of this system, or leave something open.
+    /// When they are not those of this system, or are not sufficient.
     fn read(found: &StateDict, facts: &Facts) -> Result<Self, CheckpointError>;
 
     /// Every parameter by this crate's name, with its shape, in state-dict order.

@@ -1,4 +1,4 @@
-//! The tensors of a PyTorch checkpoint: described in its pickle, their numbers read when asked for.
+//! The tensors of a PyTorch checkpoint: described in its pickle; their numbers are read on request.
 
 use std::path::Path;
 
@@ -60,18 +60,18 @@ impl<'a> Tensors<'a> {
         let odd = |problem: &str| CheckpointError::tensor(self.path, name, problem);
         let Described::Tensor(view) = tensor else {
             return Err(odd(
-                "is described in a way that is not read; save it as an ordinary dense tensor",
+                "is of an unsupported kind, expected an ordinary dense tensor; convert it",
             ));
         };
         let (stored, width) = storage(&view.storage_type).ok_or_else(|| {
             odd(&format!(
-                "holds numbers of the type `{}`, which is not read; convert it to float32",
+                "holds numbers of the unsupported type `{}`; convert it to float32",
                 view.storage_type
             ))
         })?;
         let garbled = || odd("has a shape, strides or an offset that contradict its storage");
         let count = product(&view.shape).ok_or_else(garbled)?;
-        // From the first to behind the last number it touches.
+        // From its first to one past its last number.
         let extent = match count {
             0 => 0,
             _ => view
@@ -132,7 +132,7 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// How a storage class holds its numbers, and the bytes of one.
+/// The type of the numbers of a storage class, and its size in bytes.
 pub(super) fn storage(class: &str) -> Option<(Stored, usize)> {
     Some(match class {
         "torch.DoubleStorage" => (Stored::F64, 8),
@@ -152,7 +152,7 @@ fn product(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }
 
-/// Whether the numbers lie one after the other, the last dimension fastest.
+/// Whether the numbers are contiguous and row-major.
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1;
     shape.iter().zip(strides).rev().all(|(size, stride)| {

@@ -1,4 +1,4 @@
-//! Hyper-parameters of CLEAR and the choices on which paper and released program differ.
+//! Hyper-parameters of CLEAR, and the choices in which paper and released program differ.
 
 pub use purkinje_signal::beats::{BEATS_PER_LEAD as BEATS, TOKEN_SAMPLES};
 use serde::{Deserialize, Serialize};
@@ -22,15 +22,16 @@ pub enum EncoderMask {
     Boolean,
 }
 
-/// What the token embedding sees of neighbouring beats (see `docs/differences.md`).
+/// Which neighbouring beats the token embedding includes (see `docs/differences.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenContext {
-    /// Both neighbours in the lead-major sequence, masked or not, across leads and around the end: the program.
+    /// Both neighbours in the lead-major sequence, masked or not, across leads and wrapping around the end: the
+    /// program.
     Circular,
-    /// The neighbouring beats of the same lead, as far as they are kept.
+    /// The neighbouring beats of the same lead that are kept.
     Kept,
-    /// The beat alone.
+    /// Only the beat itself.
     Own,
 }
 
@@ -54,7 +55,7 @@ pub struct ClearConfig {
     pub decoder_heads: usize,
     /// Dropout probability at attention weights and after attention, ReLU and feed-forward.
     pub dropout: f32,
-    /// Share of tokens hidden in pre-training.
+    /// Fraction of tokens masked in pre-training.
     pub mask_ratio: f64,
     /// Paper or released program; sets the defaults of the fields below.
     pub compat: Compat,
@@ -101,7 +102,7 @@ impl ClearConfig {
         }
     }
 
-    /// 2.28 M parameters: what two cores pre-train in minutes.
+    /// 2.28 M parameters; two cores pre-train it in minutes.
     pub fn tiny() -> Self {
         ClearConfig {
             embed_dim: 192,
@@ -146,10 +147,10 @@ impl ClearConfig {
         }
     }
 
-    /// Checks that the numbers can make a network.
+    /// Checks that the configuration is valid.
     ///
     /// # Errors
-    /// A sentence naming the field.
+    /// A message that names the field.
     pub fn validate(&self) -> Result<(), String> {
         let positive = [
             ("embed_dim", self.embed_dim),
@@ -194,8 +195,8 @@ impl ClearConfig {
         Ok(())
     }
 
-    /// How many of `tokens` tokens stay visible at the mask ratio: truncated in double precision, as the program does
-    /// (35 of 180 at 0.8).
+    /// Number of `tokens` tokens that stay visible at the mask ratio: truncated in double precision, as the program
+    /// does (35 of 180 at 0.8).
     pub fn kept(&self, tokens: usize) -> usize {
         ((tokens as f64) * (1.0 - self.mask_ratio)) as usize
     }

@@ -1,4 +1,4 @@
-//! What CLEAR sees of a recording: standardised heartbeat tokens with their lead and time.
+//! The input of CLEAR: standardised heartbeat tokens with their lead and time.
 
 use purkinje_signal::beats::BeatTokens;
 
@@ -82,13 +82,13 @@ fn check(input: &BeatTokens, position: usize) -> Result<(), BatchError> {
     if input.lead_index.iter().any(|l| !(1..=12).contains(l)) {
         return field(
             "lead_index",
-            "holds a value outside 1..=12; CLEAR knows the twelve standard leads".into(),
+            "holds a value outside 1..=12, expected the index of a standard lead".into(),
         );
     }
     if input.time_index.iter().any(|t| *t > 15) {
         return field(
             "time_index",
-            "holds a value above 15; the recording is longer than 15 s, cut it first".into(),
+            "holds a value above 15; the recording is longer than 15 s, shorten it first".into(),
         );
     }
     for (name, found, expected) in [
@@ -103,7 +103,7 @@ fn check(input: &BeatTokens, position: usize) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Mean 0, variance 1 (divisor 95, plus 1e-6): amplitudes between beats and leads become invisible.
+/// Mean 0, variance 1 (divisor 95, plus 1e-6): relative amplitudes of beats and leads are lost.
 fn standardise(token: &[f32], out: &mut Vec<f32>) {
     let n = token.len() as f64;
     let mean = token.iter().map(|x| f64::from(*x)).sum::<f64>() / n;

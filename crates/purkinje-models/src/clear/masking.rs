@@ -1,4 +1,4 @@
-//! Which tokens the encoder sees, and the attention masks that follow.
+//! The visible tokens of the encoder, and the attention masks that follow from them.
 
 use super::config::{BEATS, ClearConfig, EncoderMask, TokenContext};
 use super::input::ClearBatch;
@@ -12,7 +12,7 @@ pub struct Masking {
 }
 
 impl Masking {
-    /// Every token, in its own place: the deterministic choice for inference.
+    /// All tokens, in original order: the deterministic choice for inference.
     pub fn all(tokens: usize) -> Self {
         Masking {
             orders: vec![(0..tokens).collect()],
@@ -33,7 +33,7 @@ impl Masking {
         Masking { orders, kept }
     }
 
-    /// A random mask at the configuration's ratio. The paper's mask keeps the visible tokens in their places; the
+    /// A random mask at the configuration's ratio. The paper's mask keeps the visible tokens in original order; the
     /// program's also shuffles them.
     pub fn random(config: &ClearConfig, batch: &ClearBatch, stream: &mut Stream) -> Self {
         let tokens = batch.token_count();
@@ -55,17 +55,17 @@ impl Masking {
         Masking { orders, kept }
     }
 
-    /// How many tokens are visible.
+    /// Number of visible tokens.
     pub fn kept(&self) -> usize {
         self.kept
     }
 
-    /// How many different masks: 1, or one for each record.
+    /// Number of different masks: 1, or one for each record.
     pub fn variants(&self) -> usize {
         self.orders.len()
     }
 
-    /// The visible tokens of a record, in the order in which the encoder gets them.
+    /// The visible tokens of a record, in the order of the encoder's input.
     pub fn visible(&self, record: usize) -> &[usize] {
         &self.order(record)[..self.kept]
     }
@@ -74,7 +74,7 @@ impl Masking {
         &self.orders[record % self.orders.len()]
     }
 
-    /// For every token of a record, its place among the visible ones.
+    /// For every token of a record, its position among the visible ones.
     pub fn places(&self, record: usize) -> Vec<Option<usize>> {
         let order = self.order(record);
         let mut places = vec![None; order.len()];
@@ -86,7 +86,7 @@ impl Masking {
 }
 
 /// The samples a visible token is embedded from: `[size, kept, 96 * 3]`, previous, own and next beat interleaved
-/// sample by sample, as the kernel of the token convolution lies in memory.
+/// sample by sample, as in the memory layout of the token convolution's kernel.
 pub(super) fn neighbourhoods(
     batch: &ClearBatch,
     masking: &Masking,
@@ -143,8 +143,8 @@ pub(super) fn encoder_mask(
         match config.encoder_mask {
             EncoderMask::None => {}
             EncoderMask::Additive => {
-                // The program's windows: as many columns as the lead has visible tokens, counted from column 0 of
-                // the whole sequence and whatever token stands there.
+                // The program's windows: as many columns as the lead has visible tokens, counted from column 0 of the
+                // whole sequence, whatever token is there.
                 let mut start = 0;
                 for (lead, row) in mask.chunks_exact_mut(length).take(leads).enumerate() {
                     let count = visible.iter().filter(|&&t| t / BEATS == lead).count();
@@ -219,7 +219,7 @@ pub(super) fn decoder_mask(
     (variants, masks)
 }
 
-/// Forbids everyone but themselves to attend to the given tokens.
+/// Masks the given tokens for all tokens except themselves.
 fn block_columns(mask: &mut [f32], length: usize, leads: usize, tokens: &[usize]) {
     for (i, row) in mask.chunks_exact_mut(length).enumerate() {
         for &t in tokens {
@@ -233,7 +233,7 @@ fn block_columns(mask: &mut [f32], length: usize, leads: usize, tokens: &[usize]
     }
 }
 
-/// 1 for every token that is scored, `[size, tokens]`: the masked ones, without empty slots where these are skipped.
+/// 1 for every token in the loss, `[size, tokens]`: the masked ones, without empty slots where these are skipped.
 pub(super) fn loss_mask(batch: &ClearBatch, masking: &Masking, config: &ClearConfig) -> Vec<f32> {
     let tokens = batch.token_count();
     (0..batch.size)

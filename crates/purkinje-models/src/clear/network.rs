@@ -20,7 +20,7 @@ pub struct Clear {
     weights: Weights,
 }
 
-/// What the encoder says about a batch.
+/// The outputs of the encoder for a batch.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// One vector for each lead `[batch, leads, width]`.
@@ -30,7 +30,7 @@ pub struct Encoded {
 }
 
 impl Clear {
-    /// A model with the given weights, which may hold more than this network needs (a head).
+    /// A model with the given weights, which may include more than this network needs (a head).
     ///
     /// # Errors
     /// When a parameter is missing or has another shape.
@@ -67,7 +67,7 @@ impl Clear {
         &mut self.weights
     }
 
-    /// The same network over other weights of the same shapes (a tracked copy, for instance).
+    /// The same network with other weights of the same shapes (a copy that tracks gradients, for instance).
     pub fn with_weights(&self, weights: Weights) -> Clear {
         Clear {
             config: self.config.clone(),
@@ -75,7 +75,7 @@ impl Clear {
         }
     }
 
-    /// Token, lead, time and position embeddings of the visible tokens `[batch, kept, width]` (5.3).
+    /// Token, lead, time and position embeddings of the visible tokens `[batch, kept, width]`.
     pub fn embed(&self, batch: &ClearBatch, masking: &Masking, ctx: &Context) -> Tensor<3> {
         let w = &self.weights;
         let (d, kept) = (self.config.embed_dim, masking.kept());
@@ -109,7 +109,7 @@ impl Clear {
         tokens + places.reshape([batch.size, kept, d])
     }
 
-    /// The encoder on the visible tokens and one CLS token for each lead (5.4-5.6).
+    /// The encoder on the visible tokens and one CLS token for each lead.
     pub fn encode(&self, batch: &ClearBatch, masking: &Masking, ctx: &Context) -> Encoded {
         let x = self.encoder_input(batch, masking, ctx);
         let mask = mask_tensor(masking::encoder_mask(batch, masking, &self.config), ctx);
@@ -133,7 +133,7 @@ impl Clear {
         }
     }
 
-    /// The attention each CLS token of the last encoder layer pays to each beat of each lead, mean over heads:
+    /// The attention of each CLS token in the last encoder layer to each beat of each lead, mean over heads:
     /// `[batch, leads, leads * 15]`, all tokens visible.
     pub fn lead_attention(&self, batch: &ClearBatch, ctx: &Context) -> Tensor<3> {
         let masking = Masking::all(batch.token_count());
@@ -150,7 +150,7 @@ impl Clear {
             .narrow(2, leads, batch.token_count())
     }
 
-    /// The decoder: a prediction for every token `[batch, tokens, 96]` (5.7).
+    /// The decoder: a prediction for every token `[batch, tokens, 96]` (docs/differences.md, 5.7).
     pub fn decode(
         &self,
         encoded: &Encoded,
@@ -230,7 +230,7 @@ impl Clear {
             .select(0, rows)
     }
 
-    /// `depth` post-norm transformer layers (5.6).
+    /// `depth` post-norm transformer layers.
     fn stack(
         &self,
         mut x: Tensor<3>,
@@ -319,7 +319,7 @@ fn mask_tensor(mask: Option<(usize, Vec<f32>)>, ctx: &Context) -> Option<Tensor<
     })
 }
 
-/// Initial values of one parameter; `fan_in` is that of the linear map it belongs to.
+/// Initial values of one parameter; `fan_in` is that of its linear layer.
 fn initial(name: &str, shape: &[usize], fan_in: usize, stream: &mut Stream) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let is_norm = name.contains("norm");

@@ -1,4 +1,4 @@
-//! What CLEAR's pre-training minimises.
+//! The pre-training objective of CLEAR.
 
 use burn::tensor::{Shape, Tensor, TensorData};
 
@@ -8,7 +8,7 @@ use super::masking::{self, Masking};
 use super::network::Clear;
 use crate::layers::Context;
 
-/// Loss of one batch and what led to it.
+/// Loss and predictions of one batch.
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
     /// Mean squared error over the samples of the masked tokens `[1]`.
@@ -29,7 +29,7 @@ impl Clear {
         let predicted = self.decode(&encoded, batch, masking, ctx);
         let tokens = batch.token_count();
         let scored = masking::loss_mask(batch, masking, self.config());
-        // A batch of empty recordings may have nothing to score: its loss is 0, not NaN.
+        // A batch of empty recordings may have no tokens in the loss, which is then 0, not NaN.
         let count = scored.iter().sum::<f32>().max(1.0);
         let shape = Shape::new([batch.size, tokens, 1]);
         let weight = Tensor::<3>::from_data(TensorData::new(scored, shape), ctx.device());

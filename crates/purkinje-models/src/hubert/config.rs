@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::compat::Compat;
 use crate::layers::Convolution;
 
-/// The front ends that are published, by the rate of the flat vector.
+/// The published front ends, by the sampling rate of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrontEnd {
@@ -57,7 +57,7 @@ pub struct HubertConfig {
     pub num_attention_heads: usize,
     /// Width of the feed-forward layers.
     pub intermediate_size: usize,
-    /// Width in which tokens are compared with code vectors.
+    /// Width of the projection in which tokens are compared with cluster embeddings.
     pub classifier_proj_size: usize,
     /// Channels of each convolution of the front end.
     pub conv_dim: Vec<usize>,
@@ -69,7 +69,7 @@ pub struct HubertConfig {
     pub num_conv_pos_embeddings: usize,
     /// Its groups.
     pub num_conv_pos_embedding_groups: usize,
-    /// Of all norms but the first.
+    /// Epsilon of all norms except the first.
     pub layer_norm_eps: f32,
     /// Standard deviation of initial linear weights.
     pub initializer_range: f64,
@@ -81,17 +81,17 @@ pub struct HubertConfig {
     pub attention_dropout: f32,
     /// Dropout after the feature projection.
     pub feat_proj_dropout: f32,
-    /// Probability with which training leaves out a layer.
+    /// Probability of dropping a layer in training.
     pub layerdrop: f32,
-    /// Share of tokens hidden in pre-training; 0 for a model that is never pre-trained.
+    /// Fraction of tokens masked in pre-training; 0 for a model that is never pre-trained.
     pub mask_time_prob: f64,
-    /// Tokens of one hidden span.
+    /// Tokens of one masked span.
     pub mask_time_length: usize,
-    /// Least number of spans.
+    /// Smallest number of spans.
     pub mask_time_min_masks: usize,
-    /// Code words of each code book.
+    /// Number of clusters of each code book.
     pub vocab_sizes: Vec<usize>,
-    /// What is done with padding: see [`super::HubertBatch::valid_tokens`].
+    /// Treatment of padding: see [`super::HubertBatch::valid_tokens`].
     pub compat: Compat,
 }
 
@@ -154,7 +154,7 @@ impl HubertConfig {
         }
     }
 
-    /// What two cores pre-train in minutes: 4 layers of width 128, 64 channels.
+    /// For pre-training on two cores in minutes: 4 layers of width 128, 64 channels.
     pub fn tiny() -> Self {
         HubertConfig {
             hidden_size: 128,
@@ -178,7 +178,7 @@ impl HubertConfig {
         }
     }
 
-    /// The same sizes behind another front end.
+    /// The same sizes with another front end.
     pub fn with_front_end(self, front: FrontEnd) -> Self {
         let (kernels, strides) = front.convolutions();
         let channels = self.conv_dim.first().copied().unwrap_or(512);
@@ -203,10 +203,10 @@ impl HubertConfig {
     }
 
     /// Reads the fields of a published configuration; those it lacks are as in [`HubertConfig::base`], `compat` is
-    /// [`Compat::Released`] where it is not named.
+    /// [`Compat::Released`] if it is absent.
     ///
     /// # Errors
-    /// A sentence naming the field that describes a network other than HuBERT-ECG, or that makes none.
+    /// A message that names the field that describes another network than HuBERT-ECG, or is invalid.
     pub fn from_published(fields: &Map<String, Value>) -> Result<Self, String> {
         let fixed = [
             ("feat_extract_norm", Value::from("group")),
@@ -223,14 +223,17 @@ impl HubertConfig {
                 Some(found) if *found == expected => {}
                 Some(found) => {
                     return Err(format!(
-                        "`{field}` is {found}; HuBERT-ECG has {expected}, other networks of the family are not read"
+                        "`{field}` is {found}, expected {expected} for HuBERT-ECG; other networks of the family are not supported"
                     ));
                 }
             }
         }
         let feature_prob = fields.get("mask_feature_prob").and_then(Value::as_f64);
         if feature_prob.is_some_and(|p| p != 0.0) {
-            return Err("`mask_feature_prob` is not 0; no published run masks features".into());
+            return Err(
+                "`mask_feature_prob` is not 0, expected 0: masking of features is not supported"
+                    .into(),
+            );
         }
         let mut own = fields.clone();
         own.entry("compat").or_insert_with(|| "released".into());
@@ -249,10 +252,10 @@ impl HubertConfig {
         Ok(config)
     }
 
-    /// Checks that the numbers can make a network.
+    /// Checks that the configuration is valid.
     ///
     /// # Errors
-    /// A sentence naming the field.
+    /// A message that names the field.
     pub fn validate(&self) -> Result<(), String> {
         let positive = [
             ("hidden_size", self.hidden_size),
@@ -340,7 +343,7 @@ impl HubertConfig {
             })
     }
 
-    /// Samples under one token, and samples from one token to the next (82 and 64 at 100 Hz).
+    /// Receptive field and stride of a token, in samples (82 and 64 at 100 Hz).
     pub fn reach(&self) -> (usize, usize) {
         let layers = self.conv_kernel.iter().zip(&self.conv_stride);
         layers.fold((1, 1), |(reach, step), (kernel, stride)| {
@@ -348,7 +351,7 @@ impl HubertConfig {
         })
     }
 
-    /// Parameters of the encoder with their shapes, in state-dict order, without the vector that stands for hidden
+    /// Parameters of the encoder with their shapes, in state-dict order, without the vector that replaces masked
     /// tokens.
     pub fn encoder_parameters(&self) -> Vec<(String, Vec<usize>)> {
         let (d, f) = (self.hidden_size, self.intermediate_size);
@@ -396,7 +399,7 @@ impl HubertConfig {
         all
     }
 
-    /// The vector that stands for hidden tokens, where the model is made for hiding some.
+    /// The vector that replaces masked tokens, if the model supports masking.
     pub fn mask_parameter(&self) -> Option<(String, Vec<usize>)> {
         (self.mask_time_prob > 0.0).then(|| (MASK.to_owned(), vec![self.hidden_size]))
     }
@@ -424,7 +427,7 @@ impl HubertConfig {
     }
 }
 
-/// The vector that stands for hidden tokens.
+/// The vector that replaces masked tokens.
 pub(crate) const MASK: &str = "masked_spec_embed";
 /// Length of the positional kernel at each of its positions.
 pub(crate) const POSITION_SCALE: &str =

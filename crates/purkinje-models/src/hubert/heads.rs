@@ -1,4 +1,4 @@
-//! Classifiers over the mean of the token states.
+//! Classifiers on the mean of the token states.
 
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::objective::cosine;
 use crate::layers::{Activation, Context, WeightError, Weights, dropout, init, linear};
 use crate::random::Stream;
 
-/// What stands between the mean of the tokens and the outputs.
+/// The head between the mean of the tokens and the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Head {
@@ -19,14 +19,14 @@ pub enum Head {
     Mlp {
         /// Width between them.
         hidden: usize,
-        /// What is applied there.
+        /// Activation between the layers.
         activation: HeadActivation,
     },
-    /// The cosine with a learned vector for each label; logits lie in [-1, 1].
+    /// The cosine with a learned vector for each label; logits are in [-1, 1].
     LabelEmbedding,
 }
 
-/// Between the two layers of a head.
+/// The activation between the two layers of a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeadActivation {
@@ -130,7 +130,7 @@ pub struct HubertClassifier {
     dropout: f32,
 }
 
-/// What a classifier says about a batch.
+/// The outputs of a classifier for a batch.
 #[derive(Clone, Debug)]
 pub struct Classified {
     /// Token states `[batch, tokens, width]`, zero where a token is not valid.
@@ -145,7 +145,7 @@ impl HubertClassifier {
     /// Dropout before the head, fixed in the published program.
     pub const DROPOUT: f32 = 0.1;
 
-    /// An encoder whose weights also hold those of the head. Tokens are never hidden.
+    /// An encoder whose weights also hold those of the head. Tokens are never masked.
     ///
     /// # Errors
     /// When a parameter of the head is missing or mis-shaped for this number of outputs.
@@ -159,7 +159,7 @@ impl HubertClassifier {
         })
     }
 
-    /// With another dropout before the head.
+    /// The same classifier with another dropout before the head.
     pub fn with_dropout(self, dropout: f32) -> Self {
         HubertClassifier { dropout, ..self }
     }
@@ -184,7 +184,7 @@ impl HubertClassifier {
         self.dropout
     }
 
-    /// The same classifier over other weights of the same shapes.
+    /// The same classifier with other weights of the same shapes.
     pub fn with_weights(&self, weights: Weights) -> Self {
         HubertClassifier {
             encoder: self.encoder.with_weights(weights),
@@ -192,8 +192,8 @@ impl HubertClassifier {
         }
     }
 
-    /// Token states, their mean and logits. The published program passes a mask of real samples in training only; give
-    /// [`HubertBatch::without_mask`] to do as it does elsewhere.
+    /// Token states, their mean and logits. The published program passes a mask of real samples in training only; use
+    /// [`HubertBatch::without_mask`] to reproduce it otherwise.
     pub fn classify(&self, batch: &HubertBatch, ctx: &Context) -> Classified {
         let encoded = self.encoder.encode(batch, None, ctx);
         let (last, pooled) = pool(encoded, batch, ctx);

@@ -1,10 +1,10 @@
-//! What HuBERT-ECG sees of a recording: the leads end to end, and which samples are real.
+//! The input of HuBERT-ECG: the concatenated leads of a recording, and which samples are real.
 
 use super::config::HubertConfig;
 pub use crate::batch::BatchError;
 use crate::compat::Compat;
 
-/// One recording: its leads laid end to end.
+/// One recording: its concatenated leads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HubertInput {
     /// Leads one after the other, decimated as the front end expects.
@@ -22,7 +22,7 @@ pub struct HubertBatch {
     pub samples: usize,
     /// `[size, samples]`.
     pub values: Vec<f32>,
-    /// Which samples are real `[size, samples]`; `None` where nobody asks.
+    /// Which samples are real `[size, samples]`; `None` where it is not known.
     pub real: Option<Vec<bool>>,
 }
 
@@ -56,7 +56,7 @@ impl HubertBatch {
             if config.tokens(samples) == 0 {
                 let least = config.reach().0;
                 let problem = format!(
-                    "has {samples} values; the front end needs at least {least} for one token"
+                    "has {samples} values, expected at least {least}, which the front end needs for one token"
                 );
                 return field("samples", problem);
             }
@@ -88,7 +88,7 @@ impl HubertBatch {
         Ok(batch)
     }
 
-    /// The same recordings with every sample taken as real.
+    /// The same recordings with all samples treated as real.
     pub fn without_mask(&self) -> Self {
         HubertBatch {
             real: None,
@@ -96,12 +96,12 @@ impl HubertBatch {
         }
     }
 
-    /// Which tokens stand for real samples `[size, tokens]`; `None` where the batch does not say which samples are real.
+    /// Which tokens are of real samples `[size, tokens]`; `None` where the batch does not state which samples are real.
     ///
     /// [`Compat::Released`] does what the program does: as many tokens from the start as the front
-    /// end makes of the *number* of real samples, so that padding at the end of every lead takes away the last leads. A
+    /// end makes of the *number* of real samples, so that padding at the end of every lead masks the last leads. A
     /// computed length of 0 keeps all tokens, one of -k all but the last k. [`Compat::Paper`] keeps a token if at least
-    /// half the samples under it are real, wherever they lie. A recording without a real token keeps all.
+    /// half of its samples are real, wherever they are. A recording without a real token keeps all.
     pub fn valid_tokens(&self, config: &HubertConfig) -> Option<Vec<bool>> {
         let real = self.real.as_ref()?;
         let tokens = config.tokens(self.samples);
@@ -129,7 +129,7 @@ impl HubertBatch {
     }
 }
 
-/// How many tokens the program keeps of a recording with so many real samples.
+/// Number of tokens that the program keeps for a number of real samples.
 fn released_length(config: &HubertConfig, real: usize, tokens: usize) -> usize {
     let layers = config.conv_kernel.iter().zip(&config.conv_stride);
     // Lengths go below zero for short inputs, and divisions round down.

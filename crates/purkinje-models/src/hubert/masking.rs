@@ -1,9 +1,9 @@
-//! Which tokens pre-training hides.
+//! Masking of tokens in pre-training.
 
 use super::config::HubertConfig;
 use crate::random::Stream;
 
-/// The hidden tokens of a batch.
+/// The masked tokens of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenMasking {
     tokens: usize,
@@ -14,7 +14,7 @@ impl TokenMasking {
     /// Given for every token `[size, tokens]`.
     ///
     /// # Panics
-    /// When the flags are no whole number of recordings.
+    /// When the number of flags is not a multiple of `tokens`.
     pub fn new(tokens: usize, hidden: Vec<bool>) -> Self {
         assert!(tokens > 0 && hidden.len().is_multiple_of(tokens));
         TokenMasking { tokens, hidden }
@@ -32,7 +32,7 @@ impl TokenMasking {
         TokenMasking { tokens, hidden }
     }
 
-    /// A random mask: the same number of spans for all recordings of the batch, at distinct places for each.
+    /// A random mask: the same number of spans for all recordings of the batch, at distinct positions for each.
     pub fn random(config: &HubertConfig, size: usize, tokens: usize, stream: &mut Stream) -> Self {
         let span = config.mask_time_length;
         let count = span_count(config, tokens, stream.uniform());
@@ -47,7 +47,7 @@ impl TokenMasking {
         Self::from_starts(tokens, span, &starts)
     }
 
-    /// Whether each token is hidden `[size, tokens]`.
+    /// Whether each token is masked `[size, tokens]`.
     pub fn hidden(&self) -> &[bool] {
         &self.hidden
     }
@@ -63,8 +63,8 @@ impl TokenMasking {
     }
 }
 
-/// Spans hidden in a recording of `tokens` tokens, for a draw `u` in [0, 1) that rounds at random: floor(p T / m + u), at
-/// least the configured minimum, and no more than fit.
+/// Number of masked spans in a recording of `tokens` tokens, for a random number `u` in [0, 1) that rounds at random:
+/// floor(p T / m + u), at least the configured minimum, and no more than fit.
 pub fn span_count(config: &HubertConfig, tokens: usize, u: f64) -> usize {
     let span = config.mask_time_length;
     let mean = config.mask_time_prob * tokens as f64 / span as f64;

@@ -1,5 +1,5 @@
-//! HuBERT-ECG: a convolutional front end and a transformer that predict the code words of hidden stretches of twelve
-//! leads laid end to end (medRxiv 2024.11.14.24317328).
+//! HuBERT-ECG: a convolutional front end and a transformer that predict the cluster indices of masked stretches of the
+//! twelve concatenated leads (medRxiv 2024.11.14.24317328).
 
 mod config;
 mod heads;

@@ -12,7 +12,7 @@ use crate::layers::{
 };
 use crate::random::Stream;
 
-/// Of the norm of the first convolution and of the feature projection.
+/// Epsilon of the norm of the first convolution and of the feature projection.
 const FRONT_EPS: f32 = 1e-5;
 
 /// A HuBERT-ECG encoder, with code-book heads where its weights hold them.
@@ -22,12 +22,12 @@ pub struct Hubert {
     weights: Weights,
 }
 
-/// What the encoder says about a batch.
+/// The outputs of the encoder for a batch.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// One vector for each token `[batch, tokens, width]`, after the last layer.
     pub last: Tensor<3>,
-    /// Which tokens stand for real samples `[batch, tokens]`; `None` where all do.
+    /// Which tokens are of real samples `[batch, tokens]`; `None` if all are.
     pub valid: Option<Vec<bool>>,
 }
 
@@ -61,8 +61,8 @@ impl Hubert {
         Hubert { config, weights }
     }
 
-    /// The model of the next iteration: encoder and projections stay, code vectors for the new code
-    /// books are drawn anew, and so are projections of books that were not there. The dropout of the layers becomes 0.1.
+    /// The model of the next iteration: encoder and projections are kept; cluster embeddings of the new code books, and
+    /// projections of additional books, are randomly initialised. The dropout of the layers becomes 0.1.
     pub fn next_iteration(&self, vocab_sizes: Vec<usize>, seed: u64, device: &Device) -> Self {
         let config = HubertConfig {
             vocab_sizes,
@@ -86,7 +86,7 @@ impl Hubert {
         &self.config
     }
 
-    /// Its hyper-parameters, to change what is no size: dropout, masking, behaviour.
+    /// Its hyper-parameters, to change those that are not sizes: dropout, masking, behaviour.
     pub fn config_mut(&mut self) -> &mut HubertConfig {
         &mut self.config
     }
@@ -100,7 +100,8 @@ impl Hubert {
             .to_vec()
     }
 
-    /// The same network with others in the places of [`regulated`](Hubert::regulated); as it is if they are not three.
+    /// The same network with these values in place of [`regulated`](Hubert::regulated); unchanged if they are not
+    /// three.
     pub fn with_regulated(mut self, dropouts: &[f64]) -> Self {
         if let [projection, hidden, activation] = *dropouts {
             self.config.feat_proj_dropout = projection as f32;
@@ -120,7 +121,7 @@ impl Hubert {
         &mut self.weights
     }
 
-    /// The same network over other weights of the same shapes (a tracked copy, for instance).
+    /// The same network with other weights of the same shapes (a copy that tracks gradients, for instance).
     pub fn with_weights(&self, weights: Weights) -> Self {
         Hubert {
             config: self.config.clone(),
@@ -128,10 +129,10 @@ impl Hubert {
         }
     }
 
-    /// One vector for each token; hidden tokens are replaced by the learned vector before the transformer.
+    /// One vector for each token; masked tokens are replaced by the learned vector before the transformer.
     ///
     /// # Panics
-    /// When tokens are hidden and the weights lack the vector that stands for them.
+    /// When tokens are masked and the weights lack the vector that replaces them.
     pub fn encode(
         &self,
         batch: &HubertBatch,
@@ -158,13 +159,13 @@ impl Hubert {
         all
     }
 
-    /// The states after `layers` layers, without computing those above: what clustering asks for.
+    /// The states after `layers` layers, without computing later layers, for clustering.
     pub fn states_of_layer(&self, batch: &HubertBatch, layers: usize, ctx: &Context) -> Tensor<3> {
         let layers = layers.min(self.config.num_hidden_layers);
         self.run(batch, None, layers, ctx, |_| {}).last
     }
 
-    /// What each token of a layer (counted from 0) listens to: `[batch, heads, tokens, tokens]`.
+    /// The attention weights of a layer (counted from 0): `[batch, heads, tokens, tokens]`.
     pub fn attention_of_layer(
         &self,
         batch: &HubertBatch,
@@ -189,7 +190,7 @@ impl Hubert {
         let c = &self.config;
         let mut x = self.project(self.front_end(batch, ctx), ctx);
         if let Some(masking) = masking {
-            x = self.hide(x, masking, ctx);
+            x = self.replace_masked(x, masking, ctx);
         }
         let valid = batch.valid_tokens(c).filter(|valid| valid.contains(&false));
         if let Some(valid) = &valid {
@@ -262,8 +263,8 @@ impl Hubert {
         x
     }
 
-    /// Replaces hidden tokens.
-    fn hide(&self, x: Tensor<3>, masking: &TokenMasking, ctx: &Context) -> Tensor<3> {
+    /// Replaces masked tokens.
+    fn replace_masked(&self, x: Tensor<3>, masking: &TokenMasking, ctx: &Context) -> Tensor<3> {
         let hidden = flags(masking.hidden(), masking.size(), ctx);
         let vector = self.weights.get::<1>(MASK).unsqueeze::<3>();
         let kept = hidden.clone().neg().add_scalar(1.0);
@@ -278,7 +279,7 @@ impl Hubert {
         ctx.record("effective_pos_conv_weight", &w);
         let b = self.weights.get("encoder.pos_conv_embed.conv.bias");
         let kernel = self.config.num_conv_pos_embeddings;
-        // As many tokens as before: of an even kernel the last position is dropped.
+        // The number of tokens stays the same: for an even kernel the last position is dropped.
         let how = Convolution {
             stride: 1,
             padding: [kernel / 2, (kernel - 1) / 2],
@@ -331,7 +332,7 @@ pub(super) fn flags(flags: &[bool], batch: usize, ctx: &Context) -> Tensor<3> {
     Tensor::from_data(TensorData::new(values, shape), ctx.device())
 }
 
-/// Forbids attention to tokens that are not valid: `[batch, tokens, tokens]`.
+/// Masks attention to tokens that are not valid: `[batch, tokens, tokens]`.
 fn key_mask(valid: Option<&[bool]>, batch: &HubertBatch, ctx: &Context) -> Option<Tensor<3>> {
     let valid = valid?;
     let tokens = valid.len() / batch.size;

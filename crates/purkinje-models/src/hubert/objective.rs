@@ -1,4 +1,4 @@
-//! What HuBERT-ECG's pre-training minimises: the code words of hidden tokens, named by cosine (see `docs/differences.md`).
+//! The pre-training objective of HuBERT-ECG: predicting the cluster indices of masked tokens by cosine similarity.
 
 use burn::tensor::{Int, Shape, Tensor, TensorData, activation};
 
@@ -7,35 +7,35 @@ use super::masking::TokenMasking;
 use super::network::Hubert;
 use crate::layers::{Activation, Context, linear};
 
-/// Cosines are divided by this.
+/// Temperature: cosines are divided by it.
 pub const TEMPERATURE: f64 = 0.1;
-/// Vectors shorter than this count as this long.
+/// Smallest norm in cosines.
 const LEAST_NORM: f64 = 1e-8;
 
 /// Mean cross-entropies of one code book.
 #[derive(Clone, Debug)]
 pub struct CodeBookLoss {
-    /// Over hidden tokens `[1]`; 0 where none is hidden.
+    /// Over masked tokens `[1]`; 0 where none is masked.
     pub masked: Tensor<1>,
-    /// Over the others `[1]`; 0 where all are hidden.
+    /// Over the other tokens `[1]`; 0 where all are masked.
     pub unmasked: Tensor<1>,
 }
 
-/// Loss of one batch and what led to it.
+/// Loss and predictions of one batch.
 #[derive(Clone, Debug)]
 pub struct CodePrediction {
-    /// What is minimised `[1]`.
+    /// The loss `[1]`.
     pub loss: Tensor<1>,
-    /// Its parts, for each code book.
+    /// Its terms, for each code book.
     pub books: Vec<CodeBookLoss>,
-    /// `[batch, tokens, code words]` for each code book.
+    /// `[batch, tokens, clusters]` for each code book.
     pub logits: Vec<Tensor<3>>,
     /// Token states `[batch, tokens, width]`.
     pub last: Tensor<3>,
 }
 
 impl Hubert {
-    /// Logits `[batch, tokens, code words]` of each code book for token states `[batch, tokens, width]`.
+    /// Logits `[batch, tokens, clusters]` of each code book for token states `[batch, tokens, width]`.
     ///
     /// # Panics
     /// When the weights hold no code-book heads.
@@ -55,11 +55,11 @@ impl Hubert {
             .collect()
     }
 
-    /// Predicts the code words of hidden tokens: `alpha * sum of masked + (1 - alpha) * sum of unmasked` means over the
-    /// code books. `codes` `[batch, code books, tokens]`.
+    /// Predicts the cluster indices of masked tokens: `alpha * sum of masked + (1 - alpha) * sum of unmasked` means
+    /// over the code books. `codes` `[batch, code books, tokens]`.
     ///
     /// # Panics
-    /// When `codes` has another length, or a code exceeds its book.
+    /// When `codes` has another length, or a cluster index exceeds its code book.
     pub fn predict_codes(
         &self,
         batch: &HubertBatch,
@@ -114,8 +114,8 @@ impl Hubert {
         }
     }
 
-    /// Judges without hiding anything: the sum over code books of the mean cross-entropy over all tokens, and the share
-    /// of tokens whose likeliest code word is theirs, averaged over code books.
+    /// Evaluates without masking: the sum over code books of the mean cross-entropy over all tokens, and the accuracy
+    /// (the fraction of tokens whose most likely cluster is the right one), averaged over code books.
     ///
     /// # Panics
     /// As [`Hubert::predict_codes`].
@@ -156,7 +156,10 @@ impl Hubert {
             .chunks_exact(books * tokens)
             .flat_map(|item| &item[e * tokens..(e + 1) * tokens])
             .map(|&code| {
-                assert!((code as usize) < words, "code {code} in a book of {words}");
+                assert!(
+                    (code as usize) < words,
+                    "cluster index {code} in a code book of {words} clusters"
+                );
                 code as i32
             })
             .collect();

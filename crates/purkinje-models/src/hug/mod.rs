@@ -1,4 +1,4 @@
-//! HUG: a head that diagnoses as a cardiologist reads, from beat to lead to lead group to all leads
+//! HUG: a classification head that works as a cardiologist reads, from beats to leads, lead groups and all leads
 //! (arXiv 2512.24002).
 
 mod network;

@@ -24,7 +24,7 @@ pub const GROUP_NAMES: [&str; 7] = [
 /// Pairs of groups in the order of the second level.
 const PAIRS: [[usize; 2]; 3] = [[0, 1], [1, 2], [0, 2]];
 
-/// What stands between the lead vectors and the classes.
+/// The head between the lead vectors and the classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
@@ -81,7 +81,7 @@ impl Head {
         }
     }
 
-    /// Makes every expert pass its input on (weight 1, bias 0), so that the pooled vector is the mean of the group means.
+    /// Sets every expert to the identity (weight 1, bias 0), so that the pooled vector is the mean of the group means.
     pub fn pass_on(self, weights: &mut Weights, d: usize, device: &Device) {
         for (name, shape) in self.parameters(d, 1) {
             if name.starts_with("moe.") {
@@ -170,8 +170,8 @@ impl Head {
         linear(pooled, w, b, Activation::Identity, false, ctx).squeeze_dim(1)
     }
 
-    /// Splits the logits of each recording into a constant and one summand for each lead: both heads are affine in the
-    /// lead vectors, so the parts add up to the logit exactly (up to rounding).
+    /// Decomposes the logits of each recording into a constant and one contribution of each lead: both heads are affine
+    /// in the lead vectors, so the sum is the logit exactly (up to rounding).
     ///
     /// Returns `(bias [classes], contributions [batch, leads, classes])`.
     pub fn contributions(
@@ -238,7 +238,7 @@ impl Classifier {
         self.head
     }
 
-    /// The same classifier over other weights of the same shapes.
+    /// The same classifier with other weights of the same shapes.
     pub fn with_weights(&self, weights: Weights) -> Self {
         Classifier {
             encoder: self.encoder.with_weights(weights),

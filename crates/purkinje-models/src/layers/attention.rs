@@ -9,7 +9,7 @@ use super::kernels::Kernels;
 use super::linear::{Activation, linear};
 
 /// How queries, keys and values of width `d` come from the input.
-// A few are made for each pass, and a tensor is a handle.
+// Few are created per pass, and a tensor is a handle.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Projection {
@@ -32,8 +32,8 @@ pub struct AttentionWeights {
 
 /// Self-attention of `x` `[batch, length, d]`.
 ///
-/// `mask` `[1 or batch, length, length]` is added to the scaled scores: 0 allows, minus infinity forbids, anything
-/// between weighs. Dropout acts on the attention weights.
+/// `mask` `[1 or batch, length, length]` is added to the scaled scores: 0 allows attention, minus infinity forbids it,
+/// other values bias it. Dropout acts on the attention weights.
 pub fn attention(
     x: Tensor<3>,
     w: &AttentionWeights,
@@ -81,8 +81,7 @@ pub fn attention(
     )
 }
 
-/// The attention weights `[batch, heads, length, length]` that [`attention`] gives `x`, without dropout: what each
-/// position listens to.
+/// The attention weights `[batch, heads, length, length]` that [`attention`] gives `x`, without dropout.
 pub fn attention_weights(
     x: Tensor<3>,
     w: &AttentionWeights,

@@ -1,4 +1,4 @@
-//! Batch normalisation of channels over sequences and time, and its merging with the convolution before it.
+//! Batch normalisation of channels over sequences and time, and its folding into the convolution before it.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
@@ -14,10 +14,9 @@ use super::weights::Weights;
 pub struct BatchNorm {
     /// Added to the variance.
     pub eps: f32,
-    /// How much of the running statistics one batch replaces.
+    /// Fraction of the running statistics that one batch replaces.
     pub momentum: f64,
-    /// Normalises with the running statistics in training too, and leaves them as they are; gamma and beta may still
-    /// learn.
+    /// Whether training also uses the running statistics and does not change them; gamma and beta may still be trained.
     pub frozen: bool,
 }
 
@@ -91,7 +90,7 @@ impl BatchNormWeights {
         entries.iter().map(|e| format!("{name}.{e}")).collect()
     }
 
-    /// Adds a layer `name` that has seen nothing: gamma and variance 1, the others 0.
+    /// Adds an untrained layer `name`: gamma and variance 1, the others 0.
     pub fn insert(weights: &mut Weights, name: &str, channels: usize, device: &Device) {
         for (i, (entry, shape)) in Self::entries(name, channels).into_iter().enumerate() {
             let value = f32::from(entry.ends_with(".weight") || entry.ends_with(".running_var"));
@@ -103,7 +102,7 @@ impl BatchNormWeights {
         }
     }
 
-    /// Mean, variance and number of batches as they are now: those this pass has handed back, or the stored ones.
+    /// Current mean, variance and number of batches: those handed back in this pass, or the stored ones.
     fn running(&self, ctx: &Context) -> [Tensor<1>; 3] {
         let stored = [&self.mean, &self.variance, &self.batches];
         let mut names = Self::state(&self.name).into_iter();
@@ -159,8 +158,8 @@ impl BatchNormWeights {
 /// Szegedy, Batch Normalization, 2015, arXiv:1502.03167.
 ///
 /// # Panics
-/// In training with a single value in each channel, whose variance is not known: networks check their input when a batch
-/// is made.
+/// In training with a single value in each channel, whose variance is undefined: networks check their input when a
+/// batch is made.
 pub fn batch_norm(
     x: Tensor<3>,
     w: &BatchNormWeights,
@@ -174,7 +173,7 @@ pub fn batch_norm(
         let count = batch * length;
         assert!(
             count > 1,
-            "batch normalisation `{}` needs more than one value in each channel to train",
+            "batch normalisation `{}` needs more than one value per channel in training",
             w.name
         );
         let statistics = batch_statistics(x.clone().inner(), ctx);

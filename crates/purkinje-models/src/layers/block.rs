@@ -22,16 +22,16 @@ pub struct BlockWeights {
     pub norm2: (Tensor<1>, Tensor<1>),
 }
 
-/// What is not a parameter of a layer.
+/// Settings of a layer that are not parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockSettings {
     /// Attention heads.
     pub heads: usize,
     /// Between the feed-forward layers.
     pub activation: Activation,
-    /// Of both layer norms.
+    /// Epsilon of both layer norms.
     pub eps: f32,
-    /// Probabilities of dropout; `None` for that of the pass at all places.
+    /// Probabilities of dropout; `None` to use that of the pass everywhere.
     pub dropout: Option<BlockDropout>,
 }
 
@@ -40,7 +40,7 @@ pub struct BlockSettings {
 pub struct BlockDropout {
     /// On the attention weights.
     pub attention: f32,
-    /// On what attention and feed-forward layers add.
+    /// On the outputs of attention and feed-forward layers.
     pub hidden: f32,
     /// After the activation.
     pub activation: f32,

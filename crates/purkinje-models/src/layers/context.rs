@@ -1,4 +1,4 @@
-//! How a forward pass runs: on which device, with which kernels, with or without dropout.
+//! The context of a forward pass: device, kernels, dropout.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,9 +11,9 @@ use super::dropout::{DropoutMask, Site};
 use super::weights::HandedBack;
 use crate::random::Stream;
 
-/// What every layer of one forward pass shares.
+/// The settings and state of one forward pass.
 ///
-/// Dropout sites are numbered in the order in which they are met; with the seed of the step this gives every site
+/// Dropout sites are numbered in the order of execution; with the seed of the step this gives every site
 /// its own stream, so a resumed run repeats an uninterrupted one.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -25,7 +25,7 @@ pub struct Context {
     seed: u64,
     site: Cell<u64>,
     regulated: Rc<[f64]>,
-    /// Masks not met so far, where they are recorded ones.
+    /// Recorded masks not used so far.
     masks: Option<Rc<RefCell<VecDeque<DropoutMask>>>>,
     trace: Option<Trace>,
     handed_back: Rc<RefCell<HandedBack>>,
@@ -56,7 +56,7 @@ impl Context {
         }
     }
 
-    /// Dropout with probability `dropout` where a network does not set its own, drawn from the stream of `seed`.
+    /// Dropout with probability `dropout` where a network does not set its own, with masks from the stream of `seed`.
     pub fn training(device: &Device, dropout: f32, seed: u64) -> Self {
         Context {
             training: true,
@@ -66,7 +66,7 @@ impl Context {
         }
     }
 
-    /// With dropout probabilities that change while a network learns, in an order of the network's own.
+    /// With dropout probabilities that change in training, in an order defined by the network.
     pub fn with_regulated(self, dropouts: &[f64]) -> Self {
         Context {
             regulated: dropouts.into(),
@@ -74,9 +74,9 @@ impl Context {
         }
     }
 
-    /// Recorded masks in place of drawn ones, in the order in which dropout is applied: places whose probability is 0 take
-    /// none. Everything else of the pass is as it is with drawn masks. A part of the network that may be left out takes a
-    /// mask of one number.
+    /// Recorded masks in place of random ones, in the order in which dropout is applied: sites with probability 0 take
+    /// none. Everything else of the pass is unchanged. A part of the network that may be dropped takes a mask of one
+    /// value.
     ///
     /// Layers panic when the masks are used up or do not have the shape of what is dropped.
     pub fn with_dropout_masks(self, masks: impl IntoIterator<Item = DropoutMask>) -> Self {
@@ -86,12 +86,12 @@ impl Context {
         }
     }
 
-    /// How many recorded masks no layer has taken so far.
+    /// Number of recorded masks not used so far.
     pub fn masks_left(&self) -> usize {
         self.masks.as_ref().map_or(0, |masks| masks.borrow().len())
     }
 
-    /// Dropout probabilities that change while a network learns; empty where none does.
+    /// Dropout probabilities that change in training; empty if there are none.
     pub fn regulated(&self) -> &[f64] {
         &self.regulated
     }
@@ -104,8 +104,8 @@ impl Context {
         }
     }
 
-    /// Matrix products in bfloat16 with float32 parameters, sums, normalisation and softmax. Only on devices
-    /// with such units; the CPU kernels stay in float32.
+    /// Matrix products in bfloat16 with float32 parameters, sums, normalisation and softmax. Only on devices that
+    /// support it; the CPU kernels use float32.
     pub fn mixed_precision(self, on: bool) -> Self {
         Context {
             half: on && !self.fused,
@@ -148,9 +148,9 @@ impl Context {
         self.training
     }
 
-    /// Hands back the value that the state `name` has after this layer, outside of the graph. A layer that is met again
-    /// in the same pass replaces what it handed back before, and starts from it ([`Context::latest`]). Nothing happens
-    /// outside of training.
+    /// Returns the new value of the state `name` after this layer, outside of the graph. A layer that runs again in the
+    /// same pass starts from its last value ([`Context::latest`]) and replaces it. Outside of training this does
+    /// nothing.
     pub fn hand_back(&self, name: &str, value: Tensor<1>) {
         if !self.training {
             return;
@@ -163,19 +163,19 @@ impl Context {
         }
     }
 
-    /// What was handed back under this name in this pass, if anything was.
+    /// The value handed back under this name in this pass, if any.
     pub fn latest(&self, name: &str) -> Option<Tensor<1>> {
         let all = self.handed_back.borrow();
         let own = all.iter().find(|(other, _)| other == name);
         own.map(|(_, value)| value.clone())
     }
 
-    /// Takes what this pass handed back, for [`Weights::store`](super::Weights::store).
+    /// Takes the values handed back by this pass, for [`Weights::store`](super::Weights::store).
     pub fn take_handed_back(&self) -> HandedBack {
         self.handed_back.take()
     }
 
-    /// The next place where dropout is applied.
+    /// The next dropout site.
     pub(crate) fn next_dropout(&self) -> Site {
         let p = self.dropout.get();
         self.next_site(p)
@@ -197,7 +197,7 @@ impl Context {
         }
     }
 
-    /// Runs `part` with this probability of dropout, or none when nothing is trained.
+    /// Runs `part` with this dropout probability in training, without dropout otherwise.
     pub(crate) fn dropping<T>(&self, p: f32, part: impl FnOnce() -> T) -> T {
         let outside = self.dropout.replace(if self.training { p } else { 0.0 });
         let result = part();
@@ -205,7 +205,7 @@ impl Context {
         result
     }
 
-    /// Whether a part of the network is left out of this pass, with probability `p` when it trains.
+    /// Whether a part of the network is dropped in this pass, with probability `p` in training.
     pub(crate) fn skips(&self, p: f32) -> bool {
         if !self.training || p == 0.0 {
             return false;

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::cpu::Activation;
 use super::kernels::Kernels;
 
-/// How a kernel moves along time.
+/// Stride and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
     /// Time steps from one output to the next.
@@ -27,8 +27,8 @@ impl Convolution {
         }
     }
 
-    /// Time steps that come out of `length` under a kernel of `kernel`; 0 where the kernel is longer than the padded
-    /// sequence.
+    /// Time steps of the output for an input of `length` and a kernel of `kernel` steps; 0 where the kernel is longer
+    /// than the padded sequence.
     pub fn output_length(self, length: usize, kernel: usize) -> usize {
         let padded = length + self.padding[0] + self.padding[1];
         match padded.checked_sub(kernel) {
@@ -56,7 +56,7 @@ pub fn conv1d(
     let [_, of_group, kernel] = w.dims();
     assert!(
         how.output_length(length, kernel) > 0,
-        "a kernel of {kernel} does not fit into {length} time steps"
+        "a kernel of {kernel} time steps exceeds the input of {length}"
     );
     if ctx.fused() {
         let b = b.unwrap_or_else(|| Tensor::zeros([0], ctx.device()));
@@ -72,7 +72,7 @@ pub fn conv1d(
         [0, 0] => x,
         [before, after] => Tensor::cat(vec![pad(before), x.clone(), pad(after)], 2),
     };
-    // Samples behind the last output must not be there: Burn's gradient of grouped kernels does not expect them.
+    // Samples beyond the last output are cut off: Burn's gradient of grouped kernels does not expect them.
     let used = (how.output_length(length, kernel) - 1) * how.stride + kernel;
     let x = x.narrow(2, 0, used);
     let options = ConvOptions::new([how.stride], [0], [1], inputs / of_group);
@@ -80,7 +80,7 @@ pub fn conv1d(
     activate(y, act)
 }
 
-/// `activation(group norm of x)` with a group of its own for each channel: mean and variance over time, `x` `[batch,
+/// `activation(group norm of x)` with one group per channel: mean and variance over time, `x` `[batch,
 /// length, channels]`.
 pub fn channel_norm(
     x: Tensor<3>,

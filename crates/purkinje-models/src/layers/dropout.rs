@@ -1,4 +1,4 @@
-//! Dropout: where it is applied, and the layer that does nothing else.
+//! Dropout sites and the dropout layer.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, TensorData};
@@ -9,25 +9,25 @@ use super::kernels::Kernels;
 /// Which elements of a tensor are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropoutMask {
-    /// The shape of what is dropped.
+    /// The shape of the tensor.
     pub shape: Vec<usize>,
     /// One entry for each element, row-major.
     pub keep: Vec<bool>,
 }
 
-/// One place where a pass applies dropout.
+/// A dropout site of a pass.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
     /// Probability that an element is dropped.
     pub p: f32,
     /// Key of its stream.
     pub key: u64,
-    /// What is kept, where it is not drawn.
+    /// The recorded mask, if it is not random.
     pub recorded: Option<DropoutMask>,
 }
 
 impl Site {
-    /// Where nothing is dropped.
+    /// A site without dropout.
     pub fn nowhere() -> Self {
         Site {
             p: 0.0,
@@ -36,7 +36,7 @@ impl Site {
         }
     }
 
-    /// Probability and key for a fused kernel; 0 where the mask is recorded and follows as a factor.
+    /// Probability and key for a fused kernel; 0 where the mask is recorded and applied as a factor.
     pub fn drawn(&self) -> (f32, u64) {
         match self.recorded {
             None => (self.p, self.key),
@@ -44,7 +44,7 @@ impl Site {
         }
     }
 
-    /// What a recorded mask makes of `x`; `x` itself where masks are drawn.
+    /// Applies a recorded mask to `x`; returns `x` where masks are random.
     pub fn drop_recorded<const D: usize>(&self, x: Tensor<D>, ctx: &Context) -> Tensor<D> {
         match self.factors(x.dims(), ctx) {
             Some(factors) => x * factors,
@@ -52,7 +52,7 @@ impl Site {
         }
     }
 
-    /// The recorded mask as factors of something of this shape.
+    /// The recorded mask as factors for a tensor of this shape.
     ///
     /// # Panics
     /// When the mask has another shape.

@@ -14,7 +14,7 @@ pub(crate) fn uniform(count: usize, bound: f64, stream: &mut Stream) -> Vec<f32>
         .collect()
 }
 
-/// Inputs of one output of the map a parameter belongs to: a bias has those of its weight.
+/// Fan-in of the layer of a parameter; that of a bias is that of its weight.
 pub(crate) fn fan_in(name: &str, shape: &[usize], all: &[(String, Vec<usize>)]) -> usize {
     let weight = name
         .strip_suffix(".bias")

@@ -1,8 +1,8 @@
-//! The seam between the layers and the hand-written CPU kernels: one backend extension for Burn's `Flex`
-//! backend, with its own backward passes.
+//! The interface between the layers and the hand-written CPU kernels: a backend extension for Burn's `Flex` backend,
+//! with its own backward passes.
 //!
-//! Each function here has a twin made of plain tensor operations in the layer's own file, which serves every
-//! other device; tests hold the two against each other, values and gradients.
+//! Each function here has a counterpart in plain tensor operations in the layer's file, for all other devices; tests
+//! compare the two, values and gradients.
 
 use burn::backend::autodiff::{
     Autodiff,
@@ -48,9 +48,9 @@ pub(crate) trait Kernels: Backend {
         key: u64,
     ) -> FloatTensor<Self>;
 
-    /// Multi-head attention on packed projections `[batch, length, 3 * width]`; `masks` `[n, length, length]` with n
-    /// 0, 1 or batch is added to the scores. Dropout on the weights is drawn, or `factors` `[batch, heads, length, length]`
-    /// (empty where it is drawn) are what they are multiplied with.
+    /// Multi-head attention on packed projections `[batch, length, 3 * width]`; `masks` `[n, length, length]` with n 0,
+    /// 1 or batch is added to the scores. Dropout on the weights is random, or given as `factors` `[batch, heads,
+    /// length, length]` (empty where it is random).
     fn attention(
         qkv: FloatTensor<Self>,
         masks: FloatTensor<Self>,
@@ -70,7 +70,7 @@ pub(crate) trait Kernels: Backend {
         drawn: Drawn,
     ) -> FloatTensor<Self>;
 
-    /// Dropout alone.
+    /// Dropout.
     fn dropout(x: FloatTensor<Self>, dropout: f32, key: u64) -> FloatTensor<Self>;
 
     /// `activation(conv(x, w) + b)` along time: `x` `[batch, length, inputs]`, `w` `[outputs, inputs / groups, kernel]`,
@@ -297,7 +297,7 @@ struct LinearBackward;
 struct LinearState {
     x: FlexTensor,
     w: FlexTensor,
-    /// What [`cpu::linear`] keeps.
+    /// The values that [`cpu::linear`] keeps.
     before: FlexTensor,
     activation: Activation,
     dropout: f32,

@@ -1,4 +1,4 @@
-//! Linear maps.
+//! Linear layers.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};

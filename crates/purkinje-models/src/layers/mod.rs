@@ -1,4 +1,4 @@
-//! Layers all systems share. On the CPU they run on fused kernels, elsewhere as plain tensor operations.
+//! Layers used by all systems. On the CPU they run as fused kernels, elsewhere as plain tensor operations.
 
 mod attention;
 mod batch_norm;

@@ -1,4 +1,4 @@
-//! Holds the fused kernels against plain tensor operations, values and gradients.
+//! Tests of the fused kernels against plain tensor operations, values and gradients.
 
 use burn::tensor::{Device, Distribution, Tensor};
 

@@ -1,4 +1,4 @@
-//! What an optimizer does to parameters and gradients: fused on the CPU, composed elsewhere.
+//! Optimizer updates: fused on the CPU, plain tensor operations elsewhere.
 
 use burn::backend::{DispatchDevice, Flex};
 use burn::tensor::Tensor;
@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use super::cpu;
 pub use super::cpu::AdamStep;
 
-/// One update of a flat parameter `p` with moments `m` and `v` by Adam, in place where the tensors are not shared. Weight
-/// decay is decoupled (AdamW), L2, or neither, as `step` says.
+/// One update of a flat parameter `p` with moments `m` and `v` by Adam, in place where the tensors are not shared.
+/// Weight decay is decoupled (AdamW), L2, or absent, depending on `step`.
 pub fn adam(
     p: &mut Tensor<1>,
     m: &mut Tensor<1>,

@@ -1,5 +1,5 @@
-//! Named weights of a network, in the order of its published state dict: parameters, which an optimizer changes, and
-//! state, which forward passes of training hand back (the running statistics of batch normalisation).
+//! Named weights of a network, in the order of its published state dict: parameters, which the optimizer changes, and
+//! state, which forward passes in training return (running statistics of batch normalisation).
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub type HandedBack = Vec<(String, Tensor<1>)>;
 
 /// The weights of a network by name.
 ///
-/// Files hold parameters and state alike and do not mark which is which: a network declares its state when it is built
+/// Files do not distinguish parameters and state: a network declares its state when it is built
 /// ([`Weights::declare_state`]).
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
@@ -31,10 +31,10 @@ pub struct Weights {
     index: HashMap<String, usize>,
 }
 
-/// A parameter that is not there or has another shape.
+/// A parameter that is missing or has another shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightError {
-    /// No such name.
+    /// The parameter is missing.
     #[error("parameter `{0}` is missing: the weights belong to another model or configuration")]
     Missing(String),
     /// Wrong shape.
@@ -46,15 +46,15 @@ pub enum WeightError {
         name: String,
         /// The shape found.
         found: Vec<usize>,
-        /// The shape the configuration asks for.
+        /// The shape expected by the configuration.
         expected: Vec<usize>,
     },
-    /// A forward pass handed back what no optimizer may lose.
+    /// A forward pass returned a value for a parameter.
     #[error(
         "`{0}` was handed back by a forward pass but is a parameter: the network must declare it as state"
     )]
     NotState(String),
-    /// A forward pass handed back another number of values than there are.
+    /// A forward pass returned another number of values than the entry has.
     #[error(
         "{found} values were handed back for `{name}`, which has {expected}: the layer and the weights differ in size"
     )]
@@ -101,10 +101,10 @@ impl Weights {
         });
     }
 
-    /// Makes exactly these entries state and all others parameters: what a network does with weights from a file.
+    /// Declares exactly these entries as state and all others as parameters, for weights from a file.
     ///
     /// # Errors
-    /// Names the first that is missing.
+    /// [`WeightError::Missing`] with the first missing entry.
     pub fn declare_state<'n>(
         &mut self,
         names: impl IntoIterator<Item = &'n str>,
@@ -120,10 +120,11 @@ impl Weights {
         Ok(())
     }
 
-    /// Stores what a forward pass of training handed back, in its order.
+    /// Stores the values returned by a forward pass in training, in order.
     ///
     /// # Errors
-    /// When a name is missing, is that of a parameter, or has another number of values; what came before it is stored.
+    /// When a name is missing, is that of a parameter, or has another number of values; the values before it are
+    /// stored.
     pub fn store(&mut self, handed_back: HandedBack) -> Result<(), WeightError> {
         for (name, value) in handed_back {
             let place = self.index.get(&name).copied();
@@ -158,7 +159,7 @@ impl Weights {
         }
     }
 
-    /// The entries of these names, in their order, as far as they are here.
+    /// The entries of these names that exist, in the order of this value.
     pub fn subset<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Weights {
         let mut own = Weights::default();
         for parameter in names.into_iter().filter_map(|name| self.parameter(name)) {
@@ -182,7 +183,7 @@ impl Weights {
         self.index.get(name).map(|&i| &self.list[i])
     }
 
-    /// Checks that every `(name, shape)` is here.
+    /// Checks that every `(name, shape)` is present.
     ///
     /// # Errors
     /// Names the first parameter that is missing or mis-shaped.
@@ -225,12 +226,12 @@ impl Weights {
             .unwrap_or_else(|| panic!("parameter `{name}` was not required at construction"))
     }
 
-    /// How many numbers the parameters hold; state is left out.
+    /// Number of parameters, without state.
     pub fn count(&self) -> usize {
         self.numbers(false)
     }
 
-    /// How many numbers the state holds.
+    /// Number of values of the state.
     pub fn state_count(&self) -> usize {
         self.numbers(true)
     }
@@ -243,8 +244,8 @@ impl Weights {
             .sum()
     }
 
-    /// The same weights as leaves of a new graph on the autodiff twin of `device`; gradients are kept for the
-    /// parameters whose names `trains` accepts, and never for state.
+    /// The same weights as leaves of a new autodiff graph; gradients are kept for parameters whose names satisfy
+    /// `trains`, and never for state.
     pub fn tracked(&self, trains: impl Fn(&str) -> bool) -> Weights {
         let list = self
             .list

@@ -1,18 +1,18 @@
 //! Normalisation of channels: over the time of each sequence, or over a whole batch.
 //!
-//! Sequences lie time-major, so a channel is a column: sums run over blocks of rows, and the blocks' sums are added in
-//! their order.
+//! Sequences are stored time-major, so a channel is a column: sums run over blocks of rows, and the sums of blocks are
+//! added in order.
 
 use rayon::prelude::*;
 
 use super::{Activation, NORM_BLOCK, column_sums, in_order, simd};
 use purkinje_compute::matmul::{unwritten, written, zeroed};
 
-/// What normalising gives.
+/// The result of a normalisation.
 pub(crate) struct ColumnNormed {
     /// The result.
     pub out: Vec<f32>,
-    /// Before gamma and beta, where asked for.
+    /// The values before gamma and beta, if requested.
     pub normed: Option<Vec<f32>>,
     /// 1 / standard deviation: `[batch, channels]`, or `[channels]` for a batch as a whole.
     pub inverse_std: Vec<f32>,
@@ -39,7 +39,7 @@ fn inverse_std(variance: &[f32], eps: f32) -> Vec<f32> {
     variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect()
 }
 
-/// What does not depend on the rows.
+/// The parameters of the columns.
 #[derive(Clone, Copy)]
 struct Columns<'a> {
     mean: &'a [f32],

@@ -1,7 +1,7 @@
 //! Convolution along time as matrix products without unfolding.
 //!
-//! Sequences lie time-major, `[time, channels]`, so the samples under a kernel are one contiguous stretch, and the
-//! unfolded matrix is the sequence itself seen through overlapping rows.
+//! Sequences are stored time-major, `[time, channels]`, so the samples under a kernel are contiguous, and the unfolded
+//! matrix is a view of the sequence with overlapping rows.
 
 use purkinje_compute::by_rows::product_by_rows;
 use purkinje_compute::matmul::{View, product, product_add, product_over, unwritten, written};
@@ -27,7 +27,7 @@ pub(crate) struct ConvShape {
     pub stride: usize,
     /// Zeros before and after each sequence.
     pub padding: [usize; 2],
-    /// Groups of channels that do not see each other.
+    /// Independent groups of channels.
     pub groups: usize,
 }
 
@@ -74,7 +74,8 @@ fn time_major(w: &[f32], shape: ConvShape) -> Vec<f32> {
     out
 }
 
-/// The kernels as `[groups, kernel, inputs / groups, outputs / groups]`: the form that a product packs fastest.
+/// The kernels as `[groups, kernel, inputs / groups, outputs / groups]`: the layout that is fastest to pack for a
+/// matrix product.
 fn outputs_last(w: &[f32], shape: ConvShape) -> Vec<f32> {
     let (co, reach) = (shape.group_outputs(), shape.reach());
     let by_tap = time_major(w, shape);
@@ -112,7 +113,7 @@ fn padded(x: &[f32], width: usize, at: usize, channels: usize, padding: [usize; 
 }
 
 /// `activation(conv(x, w) + b)`: `x` `[batch, length, inputs]`, `w` `[outputs, inputs / groups, kernel]`, `b`
-/// `[outputs]` or empty -> `[batch, output length, outputs]`, and with `keep` what the activation was applied to.
+/// `[outputs]` or empty -> `[batch, output length, outputs]`, and with `keep` the input of the activation.
 pub(crate) fn conv1d(
     x: &[f32],
     w: &[f32],
@@ -260,7 +261,7 @@ pub(crate) fn conv1d_backward(
         Some(own) => own.as_slice(),
         None => &x[item * size..][..size],
     };
-    // Output channels are shared out, the sum over time and sequences stays whole: its order never changes.
+    // Output channels are divided among threads; sums over time and sequences are not, so their order never changes.
     let strip = if shape.groups > 1 {
         co
     } else {
@@ -313,7 +314,7 @@ fn input_gradient(grad: &[f32], w: &[f32], shape: ConvShape) -> Vec<f32> {
             let (item, group) = (task / shape.groups, task % shape.groups);
             let g = &grad[item * t * m..][..t * m];
             if long {
-                // A convolution of the gradient with the kernels turned around.
+                // A convolution of the gradient with the reversed kernels.
                 let around = [shape.kernel - 1; 2];
                 let g = padded(g, m, group * co, co, around);
                 let reach = shape.kernel * co;
@@ -354,7 +355,7 @@ fn input_gradient(grad: &[f32], w: &[f32], shape: ConvShape) -> Vec<f32> {
     out
 }
 
-/// The kernels as `[groups, inputs of a group, kernel turned around, outputs of a group]`.
+/// The kernels as `[groups, inputs of a group, reversed kernel, outputs of a group]`.
 fn flipped(w: &[f32], shape: ConvShape) -> Vec<f32> {
     let (ci, co, kernel) = (shape.group_inputs(), shape.group_outputs(), shape.kernel);
     let mut out = vec![0.0; w.len()];

@@ -1,8 +1,8 @@
 //! The hot layers on the CPU: matrix products from the `gemm` crate, everything between them fused into one
 //! pass over rows that are still in cache, forward and backward.
 //!
-//! Sums run in an order that depends on the shape of one recording alone: results do not depend on the number of threads,
-//! and what comes out for a recording does not depend on the others of its batch.
+//! The order of summation depends only on the shape of one recording: results do not depend on the number of threads,
+//! and the result for a recording does not depend on the others in its batch.
 
 #![allow(unsafe_code)]
 
@@ -23,25 +23,25 @@ pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_no
 use simd::Drop;
 pub use simd::{Activation, AdamStep};
 
-/// Most rows of one block of a linear map.
+/// Largest number of rows of a block of a linear layer.
 const LINEAR_BLOCK: usize = 2048;
-/// Least rows of one block: fewer do not pay for packing the weight.
+/// Smallest number of rows of a block: fewer are not worth packing the weight.
 const LINEAR_BLOCK_LEAST: usize = 48;
-/// Up to so many rows a linear map is computed transposed and shared out by its outputs: for more, turning inputs and
-/// outputs costs what packing the weight does.
+/// Up to this number of rows a linear layer is computed transposed and divided by its outputs: for more rows,
+/// transposing inputs and outputs costs as much as packing the weight.
 const FEW_ROWS: usize = 192;
-/// Outputs of one share.
+/// Outputs per task.
 const COLUMNS: usize = 192;
 /// Rows of one block of a normalisation.
 const NORM_BLOCK: usize = 256;
-/// Rows of one block where rows do not sum up: few, so that a single recording is work for several threads.
+/// Rows of a block where rows are independent: few, so that a single recording occupies several threads.
 const ROW_BLOCK: usize = 24;
 /// Elements of one block of an element-wise update.
 const FLAT_BLOCK: usize = 1 << 16;
 
 /// `activation(x w^T + b)` then dropout; `x` `[rows, k]`, `w` `[m, k]`, `b` `[m]` -> `[rows, m]`. With `keep` also what
-/// the way back needs beside the inputs: nothing without an activation, the output for ReLU (a zero passes nothing on
-/// either way), and what the activation was applied to for the others.
+/// the backward pass needs beside the inputs: nothing without an activation, the output for ReLU (its gradient is zero
+/// where the output is), and the input of the activation for the others.
 pub(crate) fn linear(
     x: &[f32],
     w: &[f32],
@@ -56,7 +56,7 @@ pub(crate) fn linear(
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let keeps = keep && activation == Activation::Gelu;
-    // Sums of one or two terms have a way of their own in the `gemm` crate.
+    // Sums of one or two terms use a separate code path in the `gemm` crate.
     if simd::has_tiles() && rows <= FEW_ROWS && k > 2 {
         let finish = tiles::Finish {
             bias: b,
@@ -88,8 +88,8 @@ pub(crate) fn linear(
     (out, keeps.then_some(before))
 }
 
-/// [`linear`] for few rows: computed transposed, so that the product reads the weight as it lies instead of packing it
-/// (which for few rows costs as much as the arithmetic), and the outputs are shared out.
+/// [`linear`] for few rows: computed transposed, so that the product reads the weight without packing it (which for few
+/// rows costs as much as the arithmetic), with the outputs divided among threads.
 fn linear_by_columns(
     x: &[f32],
     w: &[f32],
@@ -101,7 +101,7 @@ fn linear_by_columns(
     let m = b.len();
     let k = w.len() / m;
     let rows = x.len() / k;
-    // Whole vectors: rows of zeros cost nothing and spare a packing too.
+    // Whole vectors: padding with rows of zeros costs nothing and also avoids packing.
     let padded = rows.next_multiple_of(simd::LANES);
     let mut turned = vec![0.0; k * padded];
     simd::transpose(&mut turned, padded, x, k, [rows, k]);
@@ -132,7 +132,8 @@ fn linear_by_columns(
     (out, keeps.then_some(before))
 }
 
-/// Rows of one block: the threads share them evenly, each packing the weight once for up to [`LINEAR_BLOCK`] rows.
+/// Rows of a block: they are divided evenly among threads, each packing the weight once for up to [`LINEAR_BLOCK`]
+/// rows.
 fn block_rows(rows: usize) -> usize {
     let parts = rows
         .div_ceil(LINEAR_BLOCK)
@@ -184,7 +185,7 @@ pub(crate) fn linear_backward(
         // SAFETY: the blocks cover `grad_x` and each was written by its product.
         unsafe { written(grad_x) }
     });
-    // Output rows are shared out, the sum over data rows stays whole: its order never changes.
+    // Output rows are divided among threads; sums over data rows are not, so their order never changes.
     let strip = m.div_ceil(8).max(16);
     let mut grad_w = unwritten(m * k);
     grad_w
@@ -391,7 +392,7 @@ impl<'a> Projections<'a> {
     }
 }
 
-/// Dropout that is drawn.
+/// Random dropout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drawn {
     /// Probability that an element is dropped.
@@ -435,7 +436,7 @@ impl<'a> Dropped<'a> {
 }
 
 /// Multi-head attention on projections -> output `[batch, length, width]` and the probabilities `[batch, heads, length,
-/// length]` before dropout. `factors` are empty where dropout is drawn.
+/// length]` before dropout. `factors` are empty where dropout is random.
 pub(crate) fn attention(
     projections: Projections<'_>,
     masks: &[f32],
@@ -478,7 +479,7 @@ pub(crate) fn attention(
     (unsafe { written(out) }, probabilities)
 }
 
-/// Gradient of [`attention`] with respect to the projections, in the form in which they came: one packed, or three.
+/// Gradient of [`attention`] with respect to the projections, in their form: one packed, or three.
 pub(crate) fn attention_backward(
     grad: &[f32],
     projections: Projections<'_>,
@@ -549,7 +550,7 @@ pub(crate) fn attention_backward(
         .collect()
 }
 
-/// `dropout(x)` over rows of `width`; applied to a gradient it is its own way back.
+/// `dropout(x)` over rows of `width`; its backward pass is the same function applied to the gradient.
 pub(crate) fn dropout(x: &[f32], width: usize, p: f32, key: u64) -> Vec<f32> {
     let Some(drop) = Drop::new(p, key) else {
         return x.to_vec();

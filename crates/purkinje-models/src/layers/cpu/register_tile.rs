@@ -7,33 +7,33 @@ pub(super) const TILE_VECTORS: usize = 3;
 /// Columns of a [`tile`].
 pub(super) const TILE_COLUMNS: usize = 8;
 
-/// Where the columns of a tile's rows begin: column k of row i is number `at[k] + i`.
+/// Start of the columns of a tile's rows: column k of row i is at index `at[k] + i`.
 pub(super) struct Columns {
     at: Vec<usize>,
     most: usize,
 }
 
 impl Columns {
-    /// From the places of all columns.
+    /// From the starts of all columns.
     pub(super) fn new(at: Vec<usize>) -> Self {
         let most = at.iter().copied().max().unwrap_or(0);
         Columns { at, most }
     }
 }
 
-/// What a [`tile`] does with the sums that are there.
+/// How a [`tile`] combines its sums with existing ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Onto {
-    /// Writes over them.
+    /// Overwrites them.
     Nothing,
-    /// Goes on with them, term by term.
+    /// Continues them, term by term.
     Terms,
-    /// Sums on its own, then adds: less is rounded off than in one long sum.
+    /// Sums separately, then adds: rounding errors are smaller than in one long sum.
     Sum,
 }
 
 /// `out[j, i] = sum over k from first of w[j][k - first] x[at[k] + i]` for eight `j` and as many rows `i` as `vectors` (at
-/// most [`TILE_VECTORS`]) hold, together with what is there as `onto` says. Slow unless [`has_tiles`].
+/// most [`TILE_VECTORS`]) hold, combined with existing sums as `onto` says. Slow unless [`has_tiles`].
 ///
 /// # Panics
 /// For other sizes.
@@ -53,7 +53,8 @@ pub(super) fn tile(
     assert!(out.len() >= TILE_COLUMNS * vectors * LANES);
     #[cfg(target_arch = "x86_64")]
     if has_tiles() {
-        // SAFETY: the processor has AVX-512 and the lengths are those that the functions ask for, all asserted above.
+        // SAFETY: AVX-512 is supported by this CPU and the lengths are those that the functions ask for, all asserted
+        // above.
         unsafe {
             match vectors {
                 1 => tile_avx512::<1>(out, x, at, w, onto),
@@ -115,8 +116,8 @@ unsafe fn tile_avx512<const V: usize>(
     let x = x.as_ptr();
     for (k, at) in at.iter().enumerate() {
         if k.is_multiple_of(LANES) {
-            // What the next call for these weights reads: so short stretches are not foreseen by the processor. An
-            // address behind the weights does no harm.
+            // Prefetch what the next call for these weights reads, since the hardware does not predict such short
+            // stretches. An address beyond the weights is harmless.
             for w in w {
                 _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(k + depth).cast());
             }

@@ -1,5 +1,5 @@
-//! Row kernels: the element-wise work between matrix products, compiled for AVX-512, for AVX2 and for any
-//! machine, and chosen at run time.
+//! Row kernels: the element-wise operations between matrix products, compiled for AVX-512, for AVX2 and for any CPU,
+//! and chosen at run time.
 //!
 //! Reductions keep sixteen partial sums in a fixed order, so a row gives the same bits on every path that has
 //! fused multiply-add, whatever the number of threads or rows.
@@ -34,7 +34,7 @@ static LEVEL: LazyLock<Level> = LazyLock::new(|| {
 });
 
 /// Defines `$name` as a run-time choice between three compilations of `$body`, an
-/// `#[inline(always)]` function whose const parameter says whether fused multiply-add is at hand.
+/// `#[inline(always)]` function whose const parameter says whether fused multiply-add is available.
 macro_rules! by_machine {
     ($(#[$doc:meta])* pub(super) fn $name:ident / $body:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)?) => {
         $(#[$doc])*
@@ -49,7 +49,7 @@ macro_rules! by_machine {
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
                 match *LEVEL {
-                    // SAFETY: LEVEL is set from the processor's own feature flags.
+                    // SAFETY: LEVEL is set from the features supported by this CPU.
                     Level::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Level::Avx2 => return unsafe { avx2($($arg),*) },
@@ -114,8 +114,8 @@ fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// e^x to 2 ulp for -87 <= x <= 88, 0 below (no subnormal ever arises: they are slow). Written so that a
-/// loop over it becomes vector code.
+/// e^x to 2 ulp for -87 <= x <= 88, 0 below (subnormals, which are slow, never occur). Written so that a loop over it
+/// vectorises.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -181,7 +181,7 @@ impl Drop {
     }
 }
 
-/// What follows a linear map, element by element.
+/// The activation after a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// Nothing.
@@ -252,8 +252,8 @@ fn finish_tile_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// Adds the bias (where there is one), applies activation and dropout to `rows` in place, `[rows, width]`, a part
-    /// that begins at row and column `first` of the whole; `before` gets what the activation is applied to.
+    /// Adds the bias (if any), applies activation and dropout in place to `rows` `[rows, width]`, a part that begins at
+    /// row and column `first` of the whole; `before` gets the input of the activation.
     pub(super) fn finish_tile / finish_tile_body(
         rows: &mut [f32], before: Option<&mut [f32]>, width: usize, bias: &[f32], activation: Activation,
         first: [usize; 2], drop: Option<Drop>)
@@ -272,7 +272,7 @@ pub(super) fn finish_linear(
     finish_tile(rows, before, width, bias, activation, [first_row, 0], drop);
 }
 
-/// Whether the tiles of [`super::register_tile`] are at hand.
+/// Whether the tiles of [`super::register_tile`] are supported by this CPU.
 pub(super) fn has_tiles() -> bool {
     cfg!(target_arch = "x86_64") && *LEVEL == Level::Avx512
 }
@@ -318,8 +318,8 @@ fn activation_backward_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// Gradient before activation and dropout. `before` is what the activation was applied to; for ReLU its output
-    /// does as well, and without an activation it is not looked at.
+    /// Gradient before activation and dropout. `before` is the input of the activation; for ReLU its output also works,
+    /// and without an activation it is not used.
     pub(super) fn activation_backward / activation_backward_body(
         grad: &mut [f32], grad_out: &[f32], before: &[f32], width: usize, activation: Activation, first_row: usize,
         drop: Option<Drop>)
@@ -341,7 +341,7 @@ pub(super) fn transpose(
             let out = &mut out[first * out_stride + top..];
             #[cfg(target_arch = "x86_64")]
             if [height, width] == [LANES; 2] && *LEVEL == Level::Avx512 {
-                // SAFETY: LEVEL is set from the processor's own feature flags.
+                // SAFETY: LEVEL is set from the features supported by this CPU.
                 unsafe { transpose_tile_avx512(out, out_stride, x, x_stride) };
                 continue;
             }
@@ -440,8 +440,8 @@ fn norm_columns_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// `out = activation((x - mean) * inverse_std * gamma + beta)` column by column; `normed` gets what gamma is
-    /// applied to.
+    /// `out = activation((x - mean) * inverse_std * gamma + beta)` column by column; `normed` gets the values before
+    /// gamma.
     pub(super) fn norm_columns / norm_columns_body(
         out: &mut [f32], normed: Option<&mut [f32]>, x: &[f32], mean: &[f32], inverse_std: &[f32], gamma: &[f32],
         beta: &[f32], activation: Activation)
@@ -486,7 +486,7 @@ fn norm_columns_sums_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// First pass of the way back through [`norm_columns`]: the gradient before the activation, and what these rows
+    /// First pass of the backward pass of [`norm_columns`]: the gradient before the activation, and what these rows
     /// add to the gradients of gamma and beta.
     pub(super) fn norm_columns_sums / norm_columns_sums_body(
         grad: &mut [f32], grad_gamma: &mut [f32], grad_beta: &mut [f32], grad_out: &[f32], normed: &[f32],
@@ -578,7 +578,8 @@ fn norm_rows_body<const FMA: bool>(
     }
 }
 by_machine! {
-    /// `out = LayerNorm(x + dropout(residual)) * gamma + beta`; keeps the normalised rows and 1/std for the way back.
+    /// `out = LayerNorm(x + dropout(residual)) * gamma + beta`; keeps the normalised rows and 1/std for the backward
+    /// pass.
     pub(super) fn norm_rows / norm_rows_body(
         out: &mut [f32], normed: &mut [f32], inverse_std: &mut [f32], x: &[f32], residual: Option<&[f32]>,
         gamma: &[f32], beta: &[f32], eps: f32, first_row: usize, drop: Option<Drop>)
@@ -748,9 +749,9 @@ by_machine! {
 /// The constants of one step of Adam for one tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
-    /// Decoupled weight decay: what the parameter is multiplied with, 1 - lr * weight decay.
+    /// Decoupled weight decay: factor on the parameter, 1 - lr * weight decay.
     pub decay: f32,
-    /// L2 weight decay: how much of the parameter is added to its gradient.
+    /// L2 weight decay: fraction of the parameter that is added to its gradient.
     pub l2: f32,
     /// First-moment rate.
     pub beta1: f32,
@@ -774,7 +775,7 @@ fn adam_body<const FMA: bool>(
     grad: &[f32],
     s: AdamStep,
 ) {
-    // Two loops: the one without has nothing to do with the parameter before its end.
+    // Two loops: the one without L2 does not read the parameter until the end.
     match s.l2 == 0.0 {
         true => adam_loop::<FMA, false>(p, m, v, grad, s),
         false => adam_loop::<FMA, true>(p, m, v, grad, s),

@@ -1,10 +1,10 @@
-//! Linear maps and convolutions in tiles that stay in registers, on machines with AVX-512.
+//! Linear layers and convolutions in tiles that stay in registers, if AVX-512 is supported by this CPU.
 //!
-//! A vector holds one column of sixteen rows, so weights are read as they lie: nothing of them is packed or turned, by
-//! none of the threads. Rows are turned on the way into a tile, sums on the way out, where bias, activation and
-//! dropout follow while they are in the nearest cache. Sums run in an order that depends on their length alone: results depend
-//! neither on the number of threads nor on how the work is shared out. Those of linear maps run in the order of
-//! [`product_by_rows`](purkinje_compute::by_rows::product_by_rows), which computes the same maps for more rows.
+//! A vector holds one column of sixteen rows, so weights are read in their own layout, without packing or transposing.
+//! Rows are transposed on the way into a tile, sums on the way out, where bias, activation and dropout are applied
+//! while they are in the L1 cache. The order of summation depends only on the length of the sum: results depend neither
+//! on the number of threads nor on how the work is divided. Linear layers sum in the order of
+//! [`product_by_rows`](purkinje_compute::by_rows::product_by_rows), which computes the same layers for more rows.
 
 use purkinje_compute::by_rows::stretch;
 use purkinje_compute::matmul::{unwritten, written, zeroed};
@@ -19,23 +19,24 @@ use super::simd::{self, Drop, LANES};
 const TILE_ROWS: usize = TILE_VECTORS * LANES;
 /// Outputs that are finished together.
 const BLOCK: usize = 64;
-/// Products that are summed before the next outputs' turn: so many columns of a tile stay in the nearest cache.
+/// Number of products summed before the next outputs: this many columns of a tile stay in the L1 cache.
 const DEPTH: usize = 128;
-/// Bytes of the turned rows of one share of work: they stay in the second cache while the weight passes by.
+/// Bytes of the transposed rows of one task: they stay in the L2 cache while the weight is read.
 const PANEL_BYTES: usize = 600_000;
 
-/// What follows the products.
+/// The operations after the products.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
     /// One number for each output, or none.
     pub bias: &'a [f32],
     pub activation: Activation,
     pub drop: Option<Drop>,
-    /// Whether what the activation is applied to is kept.
+    /// Whether the input of the activation is kept.
     pub keeps: bool,
 }
 
-/// `dropout(activation(x w^T + b))`: `x` `[rows, k]`, `w` `[m, k]` -> `[rows, m]`, and what is kept.
+/// `dropout(activation(x w^T + b))`: `x` `[rows, k]`, `w` `[m, k]` -> `[rows, m]`, and the values kept for the backward
+/// pass.
 pub(super) fn linear(
     x: &[f32],
     w: &[f32],
@@ -75,7 +76,7 @@ pub(super) fn linear(
 }
 
 /// `activation(conv(x, w) + b)`: `x` `[batch, length, inputs]`, `w` `[outputs, inputs / groups, kernel]` -> `[batch, output
-/// length, outputs]`, and what is kept.
+/// length, outputs]`, and the values kept for the backward pass.
 pub(super) fn convolve(
     x: &[f32],
     w: &[f32],
@@ -126,14 +127,14 @@ pub(super) fn convolve(
     output.done()
 }
 
-/// Memory of one thread, where vectors do not straddle lines of the cache.
+/// Memory of one thread, aligned to cache lines.
 #[derive(Default)]
 struct Memory {
     panels: Vec<f32>,
     tiles: Tiles,
 }
 
-/// Sums of a block of outputs, and what they are turned and finished in.
+/// Sums of a block of outputs, and the buffers in which they are transposed and finished.
 #[derive(Default)]
 struct Tiles {
     sums: Tile,
@@ -149,7 +150,7 @@ impl Default for Tile {
     }
 }
 
-/// Some rows of one sequence and some of the outputs.
+/// A task: some rows of one sequence and some of the outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Share {
     sequence: usize,
@@ -168,17 +169,17 @@ impl Share {
     }
 }
 
-/// Tiles of `k` columns that stay in the second cache together.
+/// Number of tiles of `k` columns that fit in the L2 cache.
 fn most_tiles(k: usize) -> usize {
     (PANEL_BYTES / (TILE_ROWS * k * size_of::<f32>())).max(1)
 }
 
-/// The work in parts of at most `most` tiles, as many as the threads can share evenly where there is enough.
+/// Divides the work into tasks of at most `most` tiles, evenly among the threads where there is enough.
 fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
     let threads = rayon::current_num_threads();
     let tiles = rows.div_ceil(TILE_ROWS);
     let mut groups = tiles.div_ceil(most);
-    // Rows are shared out first: each part of the outputs turns the same rows again.
+    // Rows are divided first: each part of the outputs transposes the same rows again.
     if sequences * groups < threads {
         groups = tiles.min(threads.div_ceil(sequences.max(1)));
     }
@@ -206,7 +207,7 @@ fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
     all
 }
 
-/// [`sum`] in the stretches of a product of matrices.
+/// [`sum`] in the blocks of a matrix product.
 fn sum_in_stretches<'w>(
     tiles: &mut Tiles,
     wide: usize,
@@ -220,7 +221,7 @@ fn sum_in_stretches<'w>(
     let size = columns.next_multiple_of(TILE_COLUMNS) * wide;
     for begin in (0..k).step_by(stretch) {
         let end = k.min(begin + stretch);
-        // The first stretch becomes the sums, the others are added to them as wholes.
+        // The first block gives the sums, the others are summed separately and added.
         let sums = match begin {
             0 => &mut tiles.sums.0,
             _ => &mut tiles.tile.0,
@@ -233,7 +234,7 @@ fn sum_in_stretches<'w>(
                 Onto::Terms
             };
             for j in (0..columns).step_by(TILE_COLUMNS) {
-                // Beyond the last output the last is computed again.
+                // Beyond the last output the last one is computed again.
                 let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
                 let sums = &mut sums[j * wide..];
                 tile(sums, wide / LANES, x, places, from, w, onto);
@@ -246,7 +247,7 @@ fn sum_in_stretches<'w>(
     }
 }
 
-/// Sums of a tile's rows for `columns` outputs, `[output, row]`, `wide` rows of which some may be there for nobody.
+/// Sums of a tile's rows for `columns` outputs, `[output, row]`, `wide` rows, some of which may be padding.
 fn sum<'w>(
     sums: &mut Tile,
     wide: usize,
@@ -259,7 +260,7 @@ fn sum<'w>(
     for from in (0..k).step_by(DEPTH) {
         let to = k.min(from + DEPTH);
         for j in (0..columns).step_by(TILE_COLUMNS) {
-            // Beyond the last output the last is computed again.
+            // Beyond the last output the last one is computed again.
             let w = std::array::from_fn(|i| &weights((j + i).min(columns - 1))[from..to]);
             let onto = if from == 0 { Onto::Nothing } else { Onto::Sum };
             tile(
@@ -275,7 +276,7 @@ fn sum<'w>(
     }
 }
 
-/// Where results go, `[rows, m]`.
+/// The destination of results, `[rows, m]`.
 struct Output<'a> {
     out: Vec<std::mem::MaybeUninit<f32>>,
     before: Vec<std::mem::MaybeUninit<f32>>,
@@ -285,11 +286,11 @@ struct Output<'a> {
     finish: Finish<'a>,
 }
 
-/// Where shares of work write, each its own rows and columns.
+/// The destination that tasks write to, each its own rows and columns.
 #[derive(Clone, Copy)]
 struct Target(*mut f32);
 
-// SAFETY: shares write disjoint elements (see `Output::put`), and nothing is read before all are done.
+// SAFETY: tasks write disjoint elements (see `Output::put`), and nothing is read before all are done.
 unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
@@ -309,8 +310,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Turns the sums of `n` rows and `columns` outputs, finishes them and writes them from row and column `first` on.
-    /// Every element must be put, and by one share only.
+    /// Transposes the sums of `n` rows and `columns` outputs, finishes them and writes them from row and column `first`
+    /// on. Every element must be written by exactly one task.
     fn put(&self, tiles: &mut Tiles, wide: usize, [n, columns]: [usize; 2], first: [usize; 2]) {
         assert!(first[0] + n <= self.rows && first[1] + columns <= self.m);
         let (sums, tile) = (&mut tiles.sums.0, &mut tiles.tile.0);
@@ -335,7 +336,7 @@ impl<'a> Output<'a> {
         {
             for (i, from) in from.chunks_exact(columns).enumerate() {
                 // SAFETY: by the assertion above the stretch lies in the target, which has rows x m elements and
-                // outlives `self`. Shares differ in rows or columns, so nobody else writes it meanwhile.
+                // outlives `self`. Tasks differ in rows or columns, so no other task writes it.
                 unsafe {
                     let to = target.0.add((first[0] + i) * self.m + first[1]);
                     std::ptr::copy_nonoverlapping(from.as_ptr(), to, columns);
@@ -345,7 +346,7 @@ impl<'a> Output<'a> {
     }
 
     fn done(self) -> (Vec<f32>, Option<Vec<f32>>) {
-        // SAFETY: the shares cover all rows and columns, and each was put.
+        // SAFETY: the tasks cover all rows and columns, and each was written.
         unsafe {
             let before = self.finish.keeps.then(|| written(self.before));
             (written(self.out), before)
@@ -353,7 +354,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// `count` rows of `k` numbers as tiles `[k, rows of the tile]`, the last of them as narrow as whole vectors allow.
+/// Transposes `count` rows of length `k` into tiles `[k, rows of the tile]`, the last one as narrow as whole vectors
+/// allow.
 fn turn<'m>(memory: &'m mut Vec<f32>, rows: &[f32], count: usize, k: usize) -> &'m [f32] {
     let size = count.next_multiple_of(LANES) * k;
     memory.resize(memory.len().max(size + LANES), 0.0);
@@ -373,12 +375,12 @@ fn turn<'m>(memory: &'m mut Vec<f32>, rows: &[f32], count: usize, k: usize) -> &
     panels
 }
 
-/// Numbers until the next line of the cache, at most [`LANES`].
+/// Number of values until the next cache line, at most [`LANES`].
 fn aligned(begin: *const f32) -> usize {
     begin.align_offset(64).min(LANES)
 }
 
-/// Sequences, turned.
+/// Transposed sequences.
 struct Turned {
     memory: Vec<std::mem::MaybeUninit<f32>>,
     begin: usize,
@@ -393,13 +395,13 @@ impl Turned {
     }
 }
 
-/// `[batch, channel, phase, slot]` and the number of slots: the sample under tap k of output i of a channel lies in phase
-/// k mod stride and slot i + k / stride. Zeros lie before and behind each sequence as its padding asks for and as far as
-/// whole tiles of outputs reach.
+/// `[batch, channel, phase, slot]` and the number of slots: the sample under tap k of output i of a channel is in phase
+/// k mod stride and slot i + k / stride. Each sequence is padded with zeros before and after, to its padding and to
+/// whole tiles of outputs.
 fn turn_sequences(x: &[f32], shape: ConvShape) -> (Turned, usize) {
     let (inputs, stride, before) = (shape.inputs, shape.stride, shape.padding[0]);
     let slots = shape.output_length().next_multiple_of(TILE_ROWS) + shape.kernel / stride + 1;
-    // An odd number of vectors: channels must not all meet in the same sets of the cache.
+    // An odd number of vectors, so that channels do not all map to the same cache sets.
     let slots = (slots.div_ceil(LANES) | 1) * LANES;
     let size = shape.batch * inputs * stride * slots;
     let mut memory = unwritten(size + LANES);
