@@ -1,4 +1,4 @@
-//! Centres, and which of them is nearest.
+//! Code books: cluster centres, and assignment of rows to the nearest one.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,37 +14,37 @@ use crate::ClusterError;
 use crate::error::{check_finite, check_shape, write_whole};
 use crate::matmul::{BLOCK_ROWS, Nearest, Scratch};
 
-/// Clusters of the largest code book.
+/// Largest number of clusters of a code book.
 pub const MAX_CLUSTERS: usize = 1 << 16;
-/// Numbers of the longest row.
+/// Largest width of a row.
 pub const MAX_WIDTH: usize = 1 << 16;
-/// Code books of the largest ensemble.
+/// Largest number of code books of an ensemble.
 pub const MAX_BOOKS: usize = 64;
-/// Bytes of the largest code book that is read.
+/// Largest code book that is read, in bytes.
 pub const MAX_BOOK_BYTES: u64 = 1 << 30;
-/// Bytes of the longest list of code books.
+/// Largest list of code books that is read, in bytes.
 pub const MAX_LIST_BYTES: u64 = 1 << 20;
 
-/// Version of the file's form.
+/// Version of the file format.
 const VERSION: u32 = 1;
 /// Key of what the file says about itself.
 const ABOUT: &str = "purkinje_code_book";
 
-/// What is done to a row before it is compared.
+/// Normalisation of a row before it is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rows {
-    /// It is divided by its Euclidean length; a row of zeros stays.
+    /// Divided by its Euclidean norm; a row of zeros is unchanged.
     #[default]
     UnitNorm,
-    /// Nothing.
+    /// None.
     Raw,
 }
 
-/// Divides every row of `[rows, width]` by its Euclidean length; rows of zeros stay.
+/// Divides every row of `[rows, width]` by its Euclidean norm; rows of zeros are unchanged.
 pub fn normalise(rows: &mut [f32], width: usize) {
     for row in rows.chunks_exact_mut(width.max(1)) {
-        // Sums side by side do not wait for each other.
+        // Independent sums can be computed in parallel.
         let mut squares = [0.0; 8];
         let (chunks, rest) = row.as_chunks::<8>();
         for chunk in chunks {
@@ -64,22 +64,22 @@ pub fn normalise(rows: &mut [f32], width: usize) {
     }
 }
 
-/// Centres of clusters, `[clusters, width]`, and how rows are compared with them.
+/// A code book: cluster centres `[clusters, width]`, and the normalisation of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CodeBook {
     pub(crate) width: usize,
     pub(crate) centers: Vec<f32>,
     pub(crate) counts: Vec<f64>,
-    /// What was done to rows when the centres were fitted.
+    /// Normalisation of rows in the fit.
     pub fitted_on: Rows,
-    /// What is done to rows that are assigned. As `fitted_on`, unless the published program is followed, which fits on
-    /// unit rows and assigns raw ones.
+    /// Normalisation of rows in assignment. As `fitted_on`, unless the released program is followed, which fits on unit
+    /// rows and assigns raw ones.
     pub assigned_on: Rows,
-    /// What the features were made of and how the centres were fitted, for the record.
+    /// Provenance: the features and the configuration of the fit.
     pub made_of: serde_json::Value,
 }
 
-/// What the file says about itself.
+/// Metadata in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
@@ -90,7 +90,7 @@ struct About {
 }
 
 impl CodeBook {
-    /// From centres `[clusters, width]`, with rows fitted and assigned alike.
+    /// From centres `[clusters, width]`, with the same normalisation in fit and assignment.
     ///
     /// # Errors
     /// No centres, more or longer ones than a code book may have, or a number that is not finite.
@@ -120,12 +120,12 @@ impl CodeBook {
         })
     }
 
-    /// Clusters.
+    /// Number of clusters.
     pub fn clusters(&self) -> usize {
         self.counts.len()
     }
 
-    /// Numbers of a row.
+    /// Width of a row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -135,7 +135,7 @@ impl CodeBook {
         &self.centers
     }
 
-    /// Rows that went into each centre.
+    /// Number of rows averaged in each centre.
     pub fn counts(&self) -> &[f64] {
         &self.counts
     }
@@ -143,12 +143,12 @@ impl CodeBook {
     /// The nearest centre of every row of `[rows, width]`, the first among equals.
     ///
     /// # Errors
-    /// No whole rows, or a number that is not finite.
+    /// When `rows` are not whole rows, or a number is not finite.
     pub fn assign(&self, rows: &[f32]) -> Result<Vec<u32>, ClusterError> {
         self.assign_on(rows, self.assigned_on)
     }
 
-    /// As [`CodeBook::assign`], with something else done to rows before.
+    /// As [`CodeBook::assign`], with another normalisation of rows.
     ///
     /// # Errors
     /// As [`CodeBook::assign`].
@@ -177,8 +177,8 @@ impl CodeBook {
         Ok(labels)
     }
 
-    /// Writes the book as a safetensors file (`centers`, `counts`, and in its header what it was made of) with the same
-    /// in words beside it (`.json`). The file is there whole or not at all.
+    /// Writes the book as a safetensors file (`centers`, `counts`, and metadata in its header), with the metadata also
+    /// in a `.json` file beside it. The file is written atomically.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -215,10 +215,11 @@ impl CodeBook {
     /// Reads what [`CodeBook::save`] wrote; the `.json` beside it is not needed.
     ///
     /// # Errors
-    /// A file that cannot be read or is no code book.
+    /// A file that cannot be read or is not a code book.
     pub fn load(path: &Path) -> Result<Self, ClusterError> {
-        let damaged =
-            |problem: String| ClusterError::damaged(path, format!("it is no code book: {problem}"));
+        let damaged = |problem: String| {
+            ClusterError::damaged(path, format!("it is not a code book: {problem}"))
+        };
         let file = File::open(path).map_err(ClusterError::io(path))?;
         let mut bytes = Vec::new();
         file.take(MAX_BOOK_BYTES)
@@ -226,12 +227,11 @@ impl CodeBook {
             .map_err(ClusterError::io(path))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let about = header.metadata().as_ref().and_then(|m| m.get(ABOUT));
-        let about =
-            about.ok_or_else(|| damaged(format!("its header says nothing of `{ABOUT}`")))?;
+        let about = about.ok_or_else(|| damaged(format!("its header has no `{ABOUT}`")))?;
         let about: About = serde_json::from_str(about).map_err(|e| damaged(e.to_string()))?;
         if about.version != VERSION {
             return Err(damaged(format!(
-                "version {}, this program reads {VERSION}",
+                "version {}, expected {VERSION}",
                 about.version
             )));
         }
@@ -248,7 +248,7 @@ impl CodeBook {
         };
         let centers = tensor("centers", Dtype::F32)?;
         let &[clusters, width] = centers.shape() else {
-            return Err(damaged("`centers` is no matrix".to_owned()));
+            return Err(damaged("`centers` is not a matrix".to_owned()));
         };
         let values = |bytes: &[u8]| -> Vec<f32> {
             let values = bytes.as_chunks::<4>().0.iter();
@@ -263,7 +263,7 @@ impl CodeBook {
             .collect();
         if counts.len() != clusters || counts.iter().any(|c| !(*c >= 0.0 && c.is_finite())) {
             return Err(damaged(format!(
-                "`counts` are no {clusters} numbers of at least 0"
+                "`counts` are not {clusters} numbers of at least 0"
             )));
         }
         let book = CodeBook::new(values(centers.data()), width, about.fitted_on)
@@ -277,7 +277,7 @@ impl CodeBook {
     }
 }
 
-/// Several code books over the same features.
+/// Several code books on the same features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ensemble {
     books: Vec<CodeBook>,
@@ -302,16 +302,17 @@ impl Ensemble {
         Ok(Ensemble { books })
     }
 
-    /// The books that a text file names, one a line, relative to its folder; lines that begin with `#` do not count.
+    /// The code books listed in a text file, one per line, relative to its folder; lines that begin with `#` are
+    /// comments.
     ///
     /// # Errors
-    /// A file that cannot be read, or a book that cannot; see [`Ensemble::new`].
+    /// A file or code book that cannot be read; see [`Ensemble::new`].
     pub fn read_list(path: &Path) -> Result<Self, ClusterError> {
         let size = fs::metadata(path).map_err(ClusterError::io(path))?.len();
         if size > MAX_LIST_BYTES {
             return Err(ClusterError::damaged(
                 path,
-                format!("{size} bytes are too many for a list of code books"),
+                format!("it has {size} bytes, too many for a list of code books"),
             ));
         }
         let text = fs::read_to_string(path).map_err(ClusterError::io(path))?;
@@ -326,7 +327,7 @@ impl Ensemble {
         Ensemble::new(books)
     }
 
-    /// The books.
+    /// The code books.
     pub fn books(&self) -> &[CodeBook] {
         &self.books
     }
@@ -351,7 +352,7 @@ impl Ensemble {
         })
     }
 
-    /// Code indices of rows: `[book, row]`.
+    /// Cluster indices of rows: `[book, row]`.
     ///
     /// # Errors
     /// As [`CodeBook::assign`].

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong between features and code books.
+/// Errors of features and code books.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
@@ -10,7 +10,7 @@ pub enum ClusterError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file that is not what it should be.
@@ -33,7 +33,7 @@ pub enum ClusterError {
     },
     /// A feature that is NaN or infinite.
     #[error(
-        "{what}: row {row}, column {column} is {value}; only finite features can be clustered: leave the recording out, or have undefined descriptors replaced"
+        "{what}: row {row}, column {column} is {value}, expected finite features; leave the recording out, or replace undefined descriptors"
     )]
     NotFinite {
         /// What was given.
@@ -46,7 +46,7 @@ pub enum ClusterError {
         value: f32,
     },
     /// A setting out of range.
-    #[error("`{setting}` is {found}, but must be {expected}")]
+    #[error("`{setting}` is {found}, expected {expected}")]
     Setting {
         /// Its name.
         setting: &'static str,
@@ -55,9 +55,9 @@ pub enum ClusterError {
         /// Values allowed.
         expected: String,
     },
-    /// Work of another configuration.
+    /// A file of another configuration.
     #[error(
-        "{path} was written for another {what} (found {found}, expected {expected}); choose another place or the configuration that wrote it",
+        "{path} was written for another {what} (found {found}, expected {expected}); choose another folder, or the configuration that wrote it",
         path = .path.display()
     )]
     Other {
@@ -65,13 +65,13 @@ pub enum ClusterError {
         path: PathBuf,
         /// What differs.
         what: &'static str,
-        /// What the file says.
+        /// The value in the file.
         found: String,
-        /// What was asked for.
+        /// The requested value.
         expected: String,
     },
-    /// The observer asked for it.
-    #[error("stopped after batch {batch} as asked; what was fitted so far is saved")]
+    /// The observer requested a stop.
+    #[error("stopped after batch {batch}; the fit so far is saved")]
     Stopped {
         /// Batches done.
         batch: usize,
@@ -94,7 +94,7 @@ impl ClusterError {
 
 /// Fails at the first value that is NaN or infinite.
 pub(crate) fn check_finite(what: &str, rows: &[f32], width: usize) -> Result<(), ClusterError> {
-    // Sums of products with 0 are 0 unless something is not finite: a pass that vectorises, in sums side by side.
+    // Sums of products with 0 are 0 unless a value is not finite; independent sums vectorise.
     let mut sums = [0.0f32; 32];
     let (chunks, rest) = rows.as_chunks::<32>();
     for chunk in chunks {
@@ -130,7 +130,7 @@ pub(crate) fn check_shape(
     })
 }
 
-/// Writes a file so that it is there whole or not at all.
+/// Writes a file atomically.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
     purkinje_base::atomic::write_file(path, bytes).map_err(ClusterError::io(path))
 }

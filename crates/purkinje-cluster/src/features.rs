@@ -1,9 +1,9 @@
 //! Features on disk: shards of float32 rows, an index, and batches in any order.
 //!
-//! A folder holds `features.json` and, for each shard, `NNNNN.npy` (`[row, width]`, little-endian float32, which NumPy
-//! opens) and `NNNNN.txt` (the recordings of the shard, one name a line). Every recording has the same number of rows,
-//! one a token. Shards appear whole; the index names those that count, so that an interrupted run leaves nothing
-//! half-written behind and goes on after the last whole shard.
+//! A folder holds `features.json` and, for each shard, `NNNNN.npy` (`[row, width]`, little-endian float32) and
+//! `NNNNN.txt` (the recordings of the shard, one name per line). Every recording has the same number of rows, one per
+//! token. Shards are written atomically and listed in the index, so that an interrupted run continues after the last
+//! complete shard.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -16,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use crate::error::{check_finite, write_whole};
 use crate::{ClusterError, MAX_WIDTH};
 
-/// Version of the folder's form.
+/// Version of the folder's format.
 pub const VERSION: u32 = 1;
-/// Bytes of numbers after which a shard is closed.
+/// Size in bytes after which a shard is closed.
 pub const SHARD_BYTES: usize = 64 << 20;
-/// Bytes of the largest index that is read.
+/// Largest index that is read, in bytes.
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
-/// Rows that a recording may have.
+/// Largest number of rows of a recording.
 pub const MAX_ROWS_PER_RECORD: usize = 1 << 20;
-/// Bytes of the largest block that is read at once.
+/// Largest block that is read at once, in bytes.
 pub const MAX_BLOCK_BYTES: usize = 1 << 30;
 
 const INDEX: &str = "features.json";
 
-/// What the folder says about itself.
+/// The index of the folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Index {
@@ -38,7 +38,7 @@ struct Index {
     width: usize,
     /// Rows of a recording.
     rows_per_record: usize,
-    /// What the features are and what they were made from.
+    /// Provenance of the features.
     made_of: serde_json::Value,
     /// Recordings of each shard.
     shards: Vec<usize>,
@@ -46,7 +46,7 @@ struct Index {
     complete: bool,
 }
 
-/// Writes features; dropping it loses the recordings of the open shard only.
+/// Writes features; if it is dropped, only the recordings of the open shard are lost.
 #[derive(Debug)]
 pub struct Writer {
     dir: PathBuf,
@@ -57,10 +57,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens a folder for features, a new one or one that an interrupted call left behind: give the recordings after
-    /// the first [`Writer::records`] again, in the same order.
+    /// Opens a folder for features, a new one or one of an interrupted call: then add the recordings after the first
+    /// [`Writer::records`], in the same order.
     ///
-    /// `made_of` says what the features are; a folder made of something else is refused.
+    /// `made_of` is the provenance of the features; a folder with another one is refused.
     ///
     /// # Errors
     /// A folder that cannot be written, or holds other features.
@@ -78,7 +78,7 @@ impl Writer {
             let differing = [
                 ("width", index.width.to_string(), width.to_string()),
                 (
-                    "number of rows a recording",
+                    "number of rows per recording",
                     index.rows_per_record.to_string(),
                     rows_per_record.to_string(),
                 ),
@@ -114,18 +114,18 @@ impl Writer {
         })
     }
 
-    /// Closes shards after so many bytes instead of [`SHARD_BYTES`].
+    /// Closes shards after this number of bytes instead of [`SHARD_BYTES`].
     pub fn shard_bytes(mut self, bytes: usize) -> Self {
         self.shard_bytes = bytes.max(1);
         self
     }
 
-    /// Recordings in whole shards.
+    /// Number of recordings in complete shards.
     pub fn records(&self) -> usize {
         self.index.shards.iter().sum()
     }
 
-    /// Whether a former call finished the folder.
+    /// Whether an earlier call finished the folder.
     pub fn is_complete(&self) -> bool {
         self.index.complete
     }
@@ -215,7 +215,7 @@ impl Features {
         if !index.complete {
             return Err(ClusterError::damaged(
                 &path,
-                "the features are not complete; repeat the command that writes them, it goes on where it stopped",
+                "the features are not complete; repeat the command that writes them, which continues where it stopped",
             ));
         }
         let mut starts = vec![0usize];
@@ -227,7 +227,7 @@ impl Features {
                 .filter(|rows| rows.checked_mul(4 * index.width).is_some());
             let sum = starts[number].checked_add(records);
             let (Some(rows), Some(sum)) = (rows, sum) else {
-                return Err(ClusterError::damaged(&path, "it is too large to be true"));
+                return Err(ClusterError::damaged(&path, "its size is impossible"));
             };
             let mut file = File::open(&path).map_err(ClusterError::io(&path))?;
             let size = file.metadata().map_err(ClusterError::io(&path))?.len();
@@ -237,7 +237,7 @@ impl Features {
                 return Err(ClusterError::damaged(
                     &path,
                     format!(
-                        "it is no table of {rows} rows of {} numbers as the index says; write the features again",
+                        "it is not a table of {rows} rows of {} numbers, as expected by the index; write the features again",
                         index.width
                     ),
                 ));
@@ -273,7 +273,7 @@ impl Features {
         self.records() * self.index.rows_per_record
     }
 
-    /// What the features were made of.
+    /// Provenance of the features.
     pub fn made_of(&self) -> &serde_json::Value {
         &self.index.made_of
     }
@@ -300,10 +300,10 @@ impl Features {
         Ok(names)
     }
 
-    /// Reads the rows of some recordings, in the order asked for, behind what `out` holds.
+    /// Reads the rows of some recordings, in the given order, and appends them to `out`.
     ///
     /// # Errors
-    /// A recording that there is not, or a file that cannot be read.
+    /// A recording that does not exist, or a file that cannot be read.
     pub fn read(&self, records: &[u32], out: &mut Vec<f32>) -> Result<(), ClusterError> {
         let each = self.index.rows_per_record * self.index.width;
         let from = out.len();
@@ -372,7 +372,7 @@ impl Features {
         Ok(())
     }
 
-    /// A random order of all recordings, the same for a seed wherever it is drawn (NumPy's legacy generator).
+    /// A random order of all recordings, determined by the seed (NumPy's legacy generator).
     pub fn order(&self, seed: u32) -> Vec<u32> {
         // A recording has bytes on disk, so there are fewer than 2^32 of them in any table that exists.
         let mut order: Vec<u32> = (0..self.records() as u32).collect();
@@ -405,11 +405,11 @@ fn read_index(path: &Path) -> Result<Index, ClusterError> {
         .read_to_end(&mut text)
         .map_err(ClusterError::io(path))?;
     let index: Index = serde_json::from_slice(&text)
-        .map_err(|e| ClusterError::damaged(path, format!("it is no index of features: {e}")))?;
+        .map_err(|e| ClusterError::damaged(path, format!("it is not an index of features: {e}")))?;
     if index.version != VERSION {
         return Err(ClusterError::damaged(
             path,
-            format!("version {}, this program reads {VERSION}", index.version),
+            format!("version {}, expected {VERSION}", index.version),
         ));
     }
     check_sizes(index.width, index.rows_per_record)?;

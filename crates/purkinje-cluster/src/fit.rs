@@ -19,21 +19,21 @@ use crate::{ClusterError, CodeBook, Rows, normalise};
 pub struct FitConfig {
     /// Clusters.
     pub clusters: usize,
-    /// Recordings of a batch; a last batch that is not whole is left out.
+    /// Recordings of a batch; an incomplete last batch is left out.
     pub batch_records: usize,
-    /// Passes over the features, each in another order.
+    /// Epochs over the features, each in another order.
     pub passes: usize,
-    /// Seed of order and first centres.
+    /// Seed of the order and of the initial centres.
     pub seed: u32,
-    /// What is done to rows before they are fitted.
+    /// Normalisation of rows in the fit.
     pub fitted_on: Rows,
-    /// What is done to rows when the finished book assigns them.
+    /// Normalisation of rows in assignment with the fitted code book.
     pub assigned_on: Rows,
 }
 
 impl FitConfig {
-    /// As published (batches of 100 recordings, one pass, seed 42, unit rows), and with rows assigned as they were
-    /// fitted.
+    /// As published (batches of 100 recordings, one pass, seed 42, unit rows), and with the same normalisation in
+    /// assignment.
     pub fn new(clusters: usize) -> Self {
         FitConfig {
             clusters,
@@ -45,7 +45,7 @@ impl FitConfig {
         }
     }
 
-    /// As the published program: fitted on unit rows, assigned on raw ones.
+    /// As the released program: fitted on unit rows, raw rows assigned.
     pub fn released(clusters: usize) -> Self {
         FitConfig {
             assigned_on: Rows::Raw,
@@ -54,7 +54,7 @@ impl FitConfig {
     }
 }
 
-/// What a batch changed.
+/// The result of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchReport {
     /// Nearest centre of each row, after the update.
@@ -63,14 +63,14 @@ pub struct BatchReport {
     pub sse: f64,
 }
 
-/// Centres that batches move: each is the mean of all rows that were ever nearest to it.
+/// Centres of mini-batch k-means: each is the mean of all rows that were assigned to it so far.
 #[derive(Clone, Debug)]
 pub struct MiniBatch {
     book: CodeBook,
 }
 
 impl MiniBatch {
-    /// From first centres `[clusters, width]`, whose counts are 0: the first batch replaces those that receive rows.
+    /// From initial centres `[clusters, width]` with counts of 0: the first batch replaces those that get rows.
     ///
     /// # Errors
     /// See [`CodeBook::new`].
@@ -80,12 +80,12 @@ impl MiniBatch {
         })
     }
 
-    /// Goes on with the centres and counts of a book.
+    /// Continues with the centres and counts of a code book.
     pub fn resume(book: &CodeBook) -> Self {
         MiniBatch { book: book.clone() }
     }
 
-    /// Moves the centres by a batch of rows `[rows, width]`, which are taken as they are.
+    /// Updates the centres with a batch of rows `[rows, width]`, without normalising them.
     ///
     /// # Errors
     /// No whole rows, or a number that is not finite.
@@ -120,7 +120,7 @@ impl MiniBatch {
         Ok(BatchReport { labels, sse })
     }
 
-    /// The centres and counts as they are.
+    /// The current centres and counts.
     pub fn book(&self) -> &CodeBook {
         &self.book
     }
@@ -134,8 +134,8 @@ pub(crate) fn sse(rows: &[f32], width: usize, centers: &[f32], labels: &[u32]) -
         .sum()
 }
 
-/// Sees a fit go by: batches done, batches in all, SSE of the batch. [`ControlFlow::Break`] saves and ends the call with
-/// [`ClusterError::Stopped`].
+/// Observes a fit: batches done, total number of batches, SSE of the batch. [`ControlFlow::Break`] saves and ends the
+/// call with [`ClusterError::Stopped`].
 pub type Observer<'a> = &'a mut dyn FnMut(usize, usize, f64) -> ControlFlow<()>;
 
 /// A finished fit.
@@ -143,11 +143,11 @@ pub type Observer<'a> = &'a mut dyn FnMut(usize, usize, f64) -> ControlFlow<()>;
 pub struct Fitted {
     /// The centres.
     pub book: CodeBook,
-    /// SSE of the last batch: what the published program calls the SSE of the clustering.
+    /// SSE of the last batch, which the released program reports as the SSE of the clustering.
     pub last_batch_sse: f64,
 }
 
-/// What a saved fit says about itself.
+/// Metadata of a saved fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Progress {
     fit: FitConfig,
@@ -163,9 +163,9 @@ pub const SAVE_EVERY: usize = 100;
 
 /// Fits a code book to features on disk; memory holds one batch and the centres, whatever the number of recordings.
 ///
-/// First centres are drawn from the first batch ([`plus_plus`]). With `save` the book is written every `SAVE_EVERY`
-/// batches and at the end, and a later call goes on from there: with the same centres, bit by bit, as if it had not
-/// been interrupted. A finished book is only read.
+/// Initial centres are chosen from the first batch ([`plus_plus`]). With `save` the code book is written every
+/// `SAVE_EVERY` batches and at the end, and a later call continues from it, with bit-identical results. A finished code
+/// book is only read.
 ///
 /// # Errors
 /// Fewer recordings than a batch, fewer rows in a batch than clusters, features that cannot be read, or a file of
@@ -205,8 +205,9 @@ pub fn fit(
     let mut state = None;
     if let Some(path) = save.filter(|path| path.exists()) {
         let book = CodeBook::load(path)?;
-        let saved: Progress = serde_json::from_value(book.made_of.clone())
-            .map_err(|e| ClusterError::damaged(path, format!("it says nothing of a fit: {e}")))?;
+        let saved: Progress = serde_json::from_value(book.made_of.clone()).map_err(|e| {
+            ClusterError::damaged(path, format!("its metadata of the fit is invalid: {e}"))
+        })?;
         let differing = [
             ("fit", json!(saved.fit), json!(config)),
             (
@@ -277,7 +278,7 @@ pub fn fit(
         state = Some(now);
     }
     let Some(state) = state else {
-        // At least one batch was done or read back, by the checks above.
+        // At least one batch was processed or read, by the checks above.
         return Err(ClusterError::Setting {
             setting: "batches",
             found: "0".to_owned(),
@@ -290,7 +291,7 @@ pub fn fit(
     })
 }
 
-/// One number of clusters on a curve.
+/// A point of a curve: the results for one number of clusters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Clusters.
@@ -299,14 +300,14 @@ pub struct CurvePoint {
     pub file: String,
     /// SSE of the last batch.
     pub last_batch_sse: f64,
-    /// Quality figures.
+    /// Metrics of quality.
     pub quality: Quality,
 }
 
-/// The file of a curve.
+/// Name of the file of a curve.
 const CURVE: &str = "curve.json";
 
-/// What that file holds.
+/// Contents of that file.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Curve {
     fit: FitConfig,
@@ -321,10 +322,10 @@ pub fn book_file(clusters: usize) -> String {
     format!("code_book_{clusters}.safetensors")
 }
 
-/// Fits a code book for each of several numbers of clusters and measures it; `config.clusters` does not count.
+/// Fits and evaluates a code book for each of several numbers of clusters; `config.clusters` is ignored.
 ///
-/// Books (`code_book_K.safetensors`) and figures (`curve.json`) go to `dir` as they are ready; points that are there
-/// already are kept, so a call that was interrupted goes on.
+/// Books (`code_book_K.safetensors`) and metrics (`curve.json`) are written to `dir` as they are ready; existing points
+/// are kept, so that an interrupted call continues.
 ///
 /// # Errors
 /// As [`fit`], and a folder that holds a curve of another configuration.
@@ -351,7 +352,7 @@ pub fn curve(
     if path.exists() {
         let text = fs::read(&path).map_err(ClusterError::io(&path))?;
         let saved: Curve = serde_json::from_slice(&text)
-            .map_err(|e| ClusterError::damaged(&path, format!("it is no curve: {e}")))?;
+            .map_err(|e| ClusterError::damaged(&path, format!("it is not a curve: {e}")))?;
         let points = saved.points;
         let saved = Curve {
             points: Vec::new(),

@@ -1,4 +1,4 @@
-//! First centres: k-means++ (Arthur and Vassilvitskii 2007) with several candidates a step.
+//! Initial centres: k-means++ (Arthur and Vassilvitskii 2007) with several candidates per step.
 
 use purkinje_base::legacy_random::Mt19937;
 use rayon::prelude::*;
@@ -8,10 +8,10 @@ use crate::{ClusterError, MAX_CLUSTERS};
 
 /// Indices of `clusters` rows, far from each other.
 ///
-/// The first is drawn evenly; of each further one `2 + floor(ln(clusters))` candidates are drawn in proportion to
-/// their squared distance to the nearest chosen row, and the one stays that leaves the smallest sum of such distances.
-/// Draws are those of scikit-learn's `kmeans_plusplus(random_state=seed)`, and so are the rows chosen as long as no two
-/// candidates are equal but for rounding.
+/// The first is drawn uniformly; for each further one `2 + floor(ln(clusters))` candidates are drawn with probability
+/// proportional to their squared distance to the nearest chosen row, and the one with the smallest resulting sum of
+/// distances is kept. Random numbers are those of scikit-learn's `kmeans_plusplus(random_state=seed)`, and so are the
+/// rows chosen as long as no two candidates are equal but for rounding.
 ///
 /// # Errors
 /// Fewer rows than clusters, or a number that is not finite.
@@ -21,15 +21,15 @@ pub fn plus_plus(
     clusters: usize,
     seed: u32,
 ) -> Result<Vec<usize>, ClusterError> {
-    check_shape("rows for first centres", rows, width)?;
-    check_finite("rows for first centres", rows, width)?;
+    check_shape("rows for initial centres", rows, width)?;
+    check_finite("rows for initial centres", rows, width)?;
     let n = rows.len() / width;
     if clusters == 0 || clusters > n.min(MAX_CLUSTERS) {
         return Err(ClusterError::Setting {
             setting: "clusters",
             found: clusters.to_string(),
             expected: format!(
-                "1 to {}: first centres are rows of the first batch, which has {n}",
+                "1 to {}: initial centres are rows of the first batch, which has {n}",
                 n.min(MAX_CLUSTERS)
             ),
         });

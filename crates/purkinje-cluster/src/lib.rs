@@ -1,17 +1,17 @@
-//! From features of tokens to code indices, without ever holding all features in memory.
+//! From features of tokens to cluster indices, without holding all features in memory.
 //!
-//! The way through this crate:
+//! The steps:
 //!
 //! ```text
-//! rows of a recording --Writer--> shards on disk --Features--> batches --fit--> CodeBook --assign--> code indices
+//! rows of a recording --Writer--> shards on disk --Features--> batches --fit--> CodeBook --assign--> cluster indices
 //!                                                                                   quality
 //! ```
 //!
 //! - [`features`] keeps `[row, width]` float32 tables as `.npy` shards with an index: written atomically, continued
 //!   after an interruption, read in shuffled batches by random access;
-//! - [`fit`] runs mini-batch k-means over them and saves where it is, [`curve`] does so for several numbers of clusters;
+//! - [`fit`] runs mini-batch k-means over them and saves its state, [`curve`] does so for several numbers of clusters;
 //! - [`CodeBook`] assigns rows to their nearest centre, [`Ensemble`] does so for several books;
-//! - [`quality`] says how good a clustering is: SSE, Davies-Bouldin, Calinski-Harabasz, silhouette.
+//! - [`quality`] computes metrics of a clustering: SSE, Davies-Bouldin, Calinski-Harabasz, silhouette.
 //!
 //! Matrices are row-major slices, `[rows, width]`.
 

@@ -1,4 +1,4 @@
-//! Which centre is nearest: the one module of this crate with `unsafe` code.
+//! Search of the nearest centre; the only module of this crate with `unsafe` code.
 
 #![allow(unsafe_code)]
 
@@ -6,7 +6,7 @@ use purkinje_compute::matmul::{View, product_over};
 #[cfg(target_arch = "x86_64")]
 use purkinje_compute::transpose::{LANES, transposed};
 
-/// Rows of one share of work. Without AVX-512 their products with all centres are held at once: with 1000 clusters 1 MB.
+/// Rows per task. Without AVX-512 their products with all centres are held at once: 1 MB for 1000 clusters.
 pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// Vectors of rows whose products with [`TILE`] centres stay in registers: 24 of 32 hold sums.
@@ -58,10 +58,10 @@ impl<'a> Nearest<'a> {
         assert_eq!(rows.len(), n * self.width, "as many rows as labels");
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the feature the function was compiled for.
+            // SAFETY: the feature the function was compiled for is supported by this CPU.
             return unsafe { self.block_avx512(rows, labels, &mut scratch.products) };
         }
-        // [cluster, row]: rows lie side by side, so that comparing vectorises over them.
+        // [cluster, row]: rows are adjacent, so that the comparison vectorises over them.
         scratch.products.resize(clusters * n, 0.0);
         if n == 0 {
             return;
@@ -78,7 +78,7 @@ impl<'a> Nearest<'a> {
         #[cfg(target_arch = "x86_64")]
         {
             if std::arch::is_x86_feature_detected!("avx2") {
-                // SAFETY: the processor has the features the function was compiled for.
+                // SAFETY: the features the function was compiled for are supported by this CPU.
                 return unsafe {
                     smallest_avx2(&scratch.products, &self.halves, &mut scratch.best, labels)
                 };
@@ -87,8 +87,8 @@ impl<'a> Nearest<'a> {
         smallest(&scratch.products, &self.halves, &mut scratch.best, labels);
     }
 
-    /// [`Nearest::block`] in one pass: products are compared in the registers in which they were summed. Rows are turned
-    /// first, so that a vector holds one column of sixteen of them; centres are read as they lie.
+    /// [`Nearest::block`] in one pass: products are compared in the registers in which they were summed. Rows are
+    /// transposed first, so that a vector holds one column of sixteen of them; centres are read in their own layout.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     fn block_avx512(&self, rows: &[f32], labels: &mut [u32], turned: &mut Vec<f32>) {
@@ -98,7 +98,7 @@ impl<'a> Nearest<'a> {
             _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_ps,
         };
         let width = self.width;
-        // Vectors that straddle lines of the cache are read at half the speed.
+        // Vectors that cross cache lines are read at half the speed.
         turned.resize(width * ROWS + LANES, 0.0);
         let begin = turned.as_ptr().align_offset(64).min(LANES);
         let turned = &mut turned[begin..begin + width * ROWS];
@@ -110,7 +110,7 @@ impl<'a> Nearest<'a> {
             let mut best: [__m512; VECTORS] = [_mm512_set1_ps(f32::NEG_INFINITY); VECTORS];
             let mut nearest: [__m512i; VECTORS] = [_mm512_setzero_si512(); VECTORS];
             for first in (0..self.halves.len()).step_by(TILE) {
-                // A last tile that is not whole repeats the last centre, which changes nothing.
+                // An incomplete last tile repeats the last centre, which does not change the result.
                 let at = |i: usize| (first + i).min(self.halves.len() - 1);
                 let centers: [&[f32]; TILE] =
                     std::array::from_fn(|i| &self.centers[at(i) * width..][..width]);
@@ -154,8 +154,8 @@ impl<'a> Nearest<'a> {
     }
 }
 
-/// At most sixteen rows of `width` numbers as columns, which lie `stride` apart in `out`; for rows that are not there
-/// the last one stands.
+/// Transposes at most sixteen rows of `width` numbers to columns `stride` apart in `out`; missing rows repeat the last
+/// one.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
@@ -169,7 +169,7 @@ fn turn_avx512(out: &mut [f32], stride: usize, rows: &[f32], width: usize) {
         let mask = u16::MAX >> (LANES - here);
         let tile: [__m512; LANES] = std::array::from_fn(|i| {
             let at = i.min(count - 1) * width + first;
-            // What comes next is fetched while this is computed; an address beyond the rows does no harm.
+            // Prefetch the next rows; an address beyond the rows is harmless.
             _mm_prefetch::<_MM_HINT_T0>(rows.as_ptr().wrapping_add(at + ROWS * width).cast());
             // SAFETY: the mask allows `here` numbers, which end within row min(i, count - 1) of `rows`; no alignment is
             // asked for.

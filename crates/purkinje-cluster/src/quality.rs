@@ -1,4 +1,4 @@
-//! How good a clustering is.
+//! Metrics of the quality of a clustering.
 //!
 //! Davies-Bouldin (Davies and Bouldin 1979), Calinski-Harabasz (Calinski and Harabasz 1974) and silhouette (Rousseeuw
 //! 1987) as scikit-learn defines them: over the clusters that have rows, around the means of those rows.
@@ -15,32 +15,32 @@ use crate::{ClusterError, CodeBook, Rows};
 /// Rows read at once.
 const BLOCK_ROWS: usize = 1 << 14;
 
-/// Over what figures are computed.
+/// The rows over which metrics are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All rows.
     #[default]
     All,
-    /// Batches of so many recordings in the order of the fit, a last one that is not whole left out; figures are means
-    /// over batches, the SSE that of the last one (released).
+    /// Batches of this many recordings in the order of the fit, without an incomplete last one; metrics are means over
+    /// batches, and the SSE is that of the last one (released).
     Batches(usize),
 }
 
-/// How a clustering is judged.
+/// How a clustering is evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityConfig {
-    /// Over what.
+    /// The rows over which metrics are computed.
     pub scope: Scope,
-    /// Rows drawn for the silhouette, whose cost grows with their square; 0 leaves it out.
+    /// Size of the sample for the silhouette, whose cost is quadratic in it; 0 leaves it out.
     pub silhouette_rows: usize,
-    /// Seed of that draw and of the order of batches.
+    /// Seed of that sample and of the order of batches.
     pub seed: u32,
 }
 
 impl Default for QualityConfig {
-    /// All rows, a silhouette of 5000, seed 42.
+    /// All rows, a silhouette on 5000 rows, seed 42.
     fn default() -> Self {
         QualityConfig {
             scope: Scope::All,
@@ -50,12 +50,13 @@ impl Default for QualityConfig {
     }
 }
 
-/// Figures of a clustering; `None` where they are not defined (fewer than two clusters with rows, or a row each).
+/// Metrics of a clustering; `None` where they are undefined (fewer than two clusters with rows, or as many clusters as
+/// rows).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Rows they were computed over.
+    /// Number of rows they were computed on.
     pub rows: usize,
-    /// Clusters that have rows.
+    /// Number of clusters that have rows.
     pub used_clusters: usize,
     /// Sum of squared distances to the nearest centre.
     pub sse: f64,
@@ -68,7 +69,7 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Judges a code book on features, rows treated and assigned as they were when it was fitted.
+    /// Evaluates a code book on features, with rows normalised and assigned as in the fit.
     ///
     /// # Errors
     /// Features that cannot be read or have another width.
@@ -103,7 +104,7 @@ impl Quality {
     }
 }
 
-/// Treats rows as the book's were and assigns them.
+/// Normalises rows as in the fit of the code book and assigns them.
 fn prepared(book: &CodeBook, rows: &mut [f32]) -> Result<Vec<u32>, ClusterError> {
     check_finite("features", rows, book.width())?;
     if book.fitted_on == Rows::UnitNorm {
@@ -255,8 +256,8 @@ pub fn silhouette(rows: &[f32], width: usize, labels: &[u32]) -> Result<Option<f
 }
 
 fn in_memory(rows: &[f32], width: usize, labels: &[u32]) -> Result<(Means, Scatter), ClusterError> {
-    check_shape("rows to judge", rows, width)?;
-    check_finite("rows to judge", rows, width)?;
+    check_shape("rows to evaluate", rows, width)?;
+    check_finite("rows to evaluate", rows, width)?;
     let clusters = labels.iter().max().map_or(0, |max| *max as usize + 1);
     if rows.len() / width != labels.len() || clusters > crate::MAX_CLUSTERS {
         return Err(ClusterError::Setting {
@@ -410,7 +411,7 @@ impl Scatter {
     }
 }
 
-/// The clusters that have rows, if the figures are defined for them.
+/// The clusters that have rows, if the metrics are defined.
 fn defined(means: &Means) -> Option<Vec<usize>> {
     let used: Vec<usize> = (0..means.counts.len())
         .filter(|k| means.counts[*k] > 0.0)
