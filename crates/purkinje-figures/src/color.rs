@@ -1,4 +1,4 @@
-//! Colours: the paper, and palettes that people with colour-blindness can tell apart.
+//! Colours: the paper, and palettes for colour-blind readers.
 
 /// Text and traces.
 pub(crate) const INK: &str = "#1a1a1a";
@@ -23,7 +23,7 @@ pub(crate) const POSITIVE: &str = "#c2410c";
 /// Contributions that lower a logit.
 pub(crate) const NEGATIVE: &str = "#0b5fa5";
 
-/// Okabe and Ito's palette without its yellow, which vanishes on white; black serves baselines.
+/// Okabe and Ito's palette without yellow, which is hard to see on white; black is for baselines.
 pub(crate) const SERIES: [&str; 7] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000",
 ];

@@ -1,10 +1,9 @@
-//! Why a model gave a class its probability, on ECG paper.
+//! Explanations of predictions, drawn on ECG paper.
 //!
-//! Where the head of a model is affine in the features of the leads (the mean of seven affine group
-//! vectors followed by a linear layer, for instance), a logit is that of a reference recording plus
-//! one term per lead, exactly. The picture shows those terms as bars beside the leads, their sums
-//! over the lead groups (limb I-III, augmented aVR-aVF, chest V1-V6), and as shading the beats that
-//! are attended to more than others.
+//! Where the head of a model is affine in the features of the leads (the mean of seven affine group vectors followed by
+//! a linear layer, for instance), a logit is that of a reference recording plus one term per lead, exactly. The picture
+//! shows those terms as bars beside the leads, their sums over the lead groups (limb I-III, augmented aVR-aVF, chest
+//! V1-V6), and, as shading, the beats with more than average attention.
 
 use purkinje_record::{Lead, Recording};
 
@@ -13,37 +12,37 @@ use crate::paper::{self, PaperOptions, Plan, Sheet, View, caption};
 use crate::svg::{Anchor, Element, Svg};
 use crate::text;
 
-/// The parts of one logit.
+/// The explanation of one logit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
-    /// The class, as a person should read it.
+    /// The name of the class, for display.
     pub class: String,
     /// Its probability.
     pub probability: f64,
-    /// The logit of the recording that this one is compared with.
+    /// The logit of the reference recording.
     pub base: f64,
-    /// Which recording that is.
+    /// The reference recording.
     pub reference: Reference,
-    /// What each lead adds to the base. The logit is the base plus all of these.
+    /// The contribution of each lead. The logit is the base plus all contributions.
     pub contributions: Vec<(Lead, f64)>,
     /// Attention of beats, per lead.
     pub attention: Vec<BeatAttention>,
 }
 
-/// What an explanation compares a recording with.
+/// The reference of an explanation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reference {
-    /// One whose features are all zero, which no recording has: what each lead adds says little about this recording.
+    /// A recording whose features are all zero, which does not exist: contributions are hard to interpret.
     #[default]
     Zero,
-    /// The mean of so many records of the training split: what each lead adds is what sets this recording apart.
+    /// The mean of a number of training records: contributions are differences of this recording from it.
     MeanRecording {
-        /// How many.
+        /// Number of records.
         records: usize,
     },
 }
 
-/// How much one beat of one lead is attended to.
+/// The attention to one beat of one lead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeatAttention {
     /// The lead.
@@ -52,12 +51,12 @@ pub struct BeatAttention {
     pub start: usize,
     /// One past the last sample of the beat.
     pub end: usize,
-    /// Its attention in equal shares, at least 0: 1 is what every beat would get if all were attended to alike. Up to
-    /// that nothing is shaded.
+    /// Its attention as a multiple of uniform attention, at least 0: 1 if all beats were attended to alike. Beats up to
+    /// 1 are not shaded.
     pub shares: f64,
 }
 
-/// A group of leads and what it adds to a logit.
+/// A lead group and its contribution to a logit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupContribution {
     /// `limb I-III`, `augmented aVR-aVF`, `chest V1-V6` or `other`.
@@ -117,9 +116,9 @@ const HEADER_MM: f64 = 40.0;
 const GUTTER_MM: f64 = 50.0;
 const BAR_MIDDLE_MM: f64 = BORDER_MM + 36.0;
 const BAR_HALF_MM: f64 = 11.0;
-/// Opacity of the darkest beat: dark enough to see, light enough to see through.
+/// Opacity of the darkest beat: visible, but the trace can be seen through it.
 const DARKEST: f64 = 0.5;
-/// Equal shares of attention of the darkest beat, unless one has more: nearly even attention stays nearly invisible.
+/// Multiple of uniform attention of the darkest beat, unless one has more: nearly uniform attention is hardly visible.
 const DARKEST_SHARES: f64 = 3.0;
 
 /// Draws the explanation of one prediction: one row per lead, as `options` says for the window,
@@ -152,7 +151,7 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
 
     let mut notes = vec![match explanation.reference {
         Reference::MeanRecording { records } => format!(
-            "Bars: how a lead moves the logit away from that of the mean of {records} training records."
+            "Bars: contribution of each lead to the logit, relative to the mean of {records} training records."
         ),
         Reference::Zero => "Bars: what a lead adds to the logit of an all-zero input, as no mean recording is stored \
                             with this model; they do not say what sets this recording apart."
@@ -161,7 +160,7 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
     notes.push("Groups: sums over their leads.".to_owned());
     if most_shares > 0.0 {
         notes.push(format!(
-            "Shading: beats attended to more than an equal share, at most {} times.",
+            "Shading: beats with more than uniform attention, at most {} times as much.",
             text::plain(most_shares, 2)
         ));
     }
@@ -209,8 +208,7 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
     svg
 }
 
-/// Shades the beats of every lead. Spans that overlap meet in the middle of the overlap, so that no
-/// place is shaded twice.
+/// Shades the beats of every lead. Overlapping spans end in the middle of the overlap, so that nothing is shaded twice.
 fn draw_attention(
     svg: &mut Svg,
     recording: &Recording,

@@ -1,7 +1,7 @@
-//! What a person sees: ECG paper, explanations, charts, report pages.
+//! Drawing: ECG paper, explanations, charts, HTML reports.
 //!
-//! Every picture is an [`Svg`] in true millimetres; [`raster::png`] turns it into pixels and
-//! [`page::Page`] gathers pictures and tables into one HTML file.
+//! Every picture is an [`Svg`] in true millimetres; [`raster::png`] renders it to PNG, and [`page::Page`] collects
+//! pictures and tables in one HTML file.
 //!
 //! ```
 //! use purkinje_figures::{paper, raster};

@@ -1,4 +1,4 @@
-//! Report pages: one HTML file with its style and pictures inside, and no scripts.
+//! HTML reports: one file that contains its style and pictures, without scripts.
 
 use std::fmt::Write;
 
@@ -6,8 +6,8 @@ use crate::svg::{Svg, escape};
 
 /// An HTML report under construction.
 ///
-/// Everything given is text, never markup: it is escaped. The file needs nothing from elsewhere, and
-/// its own policy forbids browsers to load anything.
+/// All arguments are text, not markup, and are escaped. The file is self-contained, and its content security policy
+/// forbids browsers to load anything.
 #[derive(Clone, Debug)]
 pub struct Page {
     title: String,
@@ -18,8 +18,8 @@ pub struct Page {
 
 /// A table of text and numbers.
 ///
-/// A column whose cells are all numbers (or empty, or a dash) is set right-aligned in digits of one
-/// width. Rows shorter than the header are filled with empty cells, longer ones are cut.
+/// A column whose cells are all numbers (or empty, or a dash) is right-aligned with digits of equal width. Rows shorter
+/// than the header are filled with empty cells, longer ones are cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     caption: String,
@@ -73,7 +73,7 @@ impl Page {
         }
     }
 
-    /// Adds the summary: what a reader in a hurry should take away. Empty lines separate paragraphs.
+    /// Adds the summary. Empty lines separate paragraphs.
     pub fn summary(mut self, text: &str) -> Self {
         self.paragraphs("<section class=\"summary\">", text, "</section>");
         self
@@ -91,7 +91,7 @@ impl Page {
         self
     }
 
-    /// Adds a remark set apart: a limit, a warning, a reading aid.
+    /// Adds a note: a limitation, a warning, an explanation.
     pub fn note(mut self, text: &str) -> Self {
         self.paragraphs("<aside>", text, "</aside>");
         self
@@ -218,7 +218,7 @@ fn reads_as_number(cell: &str) -> bool {
     cell.trim_start().starts_with(|c: char| c.is_ascii_digit()) && cell.chars().all(digits)
 }
 
-/// Whether a cell is a number or says that there is none.
+/// Whether a cell is a number or marks a missing one.
 fn says_number(cell: &str) -> bool {
     matches!(cell.trim(), "" | "-" | "\u{2013}" | "\u{2014}" | "n/a") || reads_as_number(cell)
 }

@@ -1,4 +1,4 @@
-//! SVG to PNG, with the font embedded so that text appears on machines that have none.
+//! SVG to PNG, with an embedded font, so that text appears on machines without fonts.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,18 +10,18 @@ use crate::svg::Svg;
 /// Ten pixels per millimetre: the lines of the ECG grid fall on whole pixels.
 pub const CRISP_DPI: f64 = 254.0;
 
-/// Most pixels a picture may have (400 MB of memory while drawing).
+/// Largest number of pixels of a picture (400 MB of memory while drawing).
 pub const MAX_PIXELS: u64 = 100_000_000;
 
 const REGULAR: &[u8] = include_bytes!("../assets/Roboto-Regular-subset.ttf");
 const BOLD: &[u8] = include_bytes!("../assets/Roboto-Bold-subset.ttf");
 
-/// Why a picture could not become a PNG.
+/// Why a picture could not be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RasterError {
     /// The resolution gives no picture, or one larger than [`MAX_PIXELS`].
     #[error(
-        "{width_mm} mm x {height_mm} mm at {dpi} dpi gives no picture of 1 to {MAX_PIXELS} pixels; \
+        "{width_mm} mm x {height_mm} mm at {dpi} dpi is not a picture of 1 to {MAX_PIXELS} pixels; \
          choose another resolution ({CRISP_DPI} dpi draws ten pixels per millimetre)"
     )]
     Size {
@@ -29,7 +29,7 @@ pub enum RasterError {
         width_mm: f64,
         /// Height of the picture in millimetres.
         height_mm: f64,
-        /// The resolution asked for.
+        /// The requested resolution.
         dpi: f64,
     },
     /// The SVG could not be read back.
@@ -44,7 +44,7 @@ pub enum RasterError {
 ///
 /// The picture has `round(mm / 25.4 * dpi)` pixels each way, and the file states its resolution, so
 /// that it prints at its true size. Text uses the embedded Roboto subset (Latin, Greek, Cyrillic);
-/// letters of other scripts stay blank, while the SVG itself shows them wherever a font has them.
+/// letters of other scripts are blank, while the SVG shows them where a font has them.
 ///
 /// # Errors
 /// When the size in pixels is zero or above [`MAX_PIXELS`], or encoding fails.

@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 pub const FONT_FAMILY: &str =
     "Roboto, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif";
 
-/// Stands for the id prefix until the picture is written out. It is no XML character, so [`escape`]
+/// Placeholder for the id prefix until the picture is written. It is not an XML character, so [`escape`]
 /// removes it from everything a caller passes in and it cannot be forged.
 const ID_PREFIX: char = '\u{1}';
 
@@ -39,7 +39,7 @@ pub struct Element {
     content: Option<String>,
 }
 
-/// Where text sits relative to its point.
+/// Position of text relative to its point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anchor {
     /// The point is at the left end.
@@ -52,7 +52,7 @@ pub enum Anchor {
 }
 
 impl Svg {
-    /// An empty picture of a size in millimetres. The title is what screen readers and tooltips say.
+    /// An empty picture of a size in millimetres. The title is for screen readers and tooltips.
     pub fn new(width_mm: f64, height_mm: f64, title: &str) -> Self {
         Svg {
             width_mm,
@@ -99,8 +99,8 @@ impl Svg {
         }
     }
 
-    /// Adds everything drawn in another picture, in place. The other picture's clips move along, so
-    /// this must happen before this one defines any of its own.
+    /// Adds everything drawn in another picture, in place. The other picture's clips are included, so this must be
+    /// called before this picture defines its own.
     pub(crate) fn append(&mut self, other: Svg) {
         debug_assert!(self.clips == 0 && other.open.is_empty());
         self.clips = other.clips;
@@ -281,13 +281,13 @@ impl Element {
     }
 }
 
-/// A number of millimetres as SVG has it: rounded to 0.01, without trailing zeros; 0 when not finite.
+/// A number of millimetres in SVG: rounded to 0.01, without trailing zeros; 0 when not finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Mm(pub f64);
 
 impl fmt::Display for Mm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Beyond ten kilometres the picture is nonsense anyway; the bound keeps the cast exact.
+        // Beyond ten kilometres a picture is meaningless; the bound keeps the cast exact.
         let hundredths = if self.0.is_finite() {
             (self.0.clamp(-1e7, 1e7) * 100.0).round() as i64
         } else {

@@ -1,4 +1,4 @@
-//! A recording in the terminal, drawn with Unicode braille: two by four dots a character.
+//! A recording in the terminal, drawn with Unicode braille: two by four dots per character.
 
 use std::fmt::Write;
 
@@ -7,19 +7,19 @@ use purkinje_record::{Lead, Recording};
 /// How a recording is drawn in the terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TerminalOptions {
-    /// Width of everything in characters; at least 24 are used.
+    /// Total width in characters; at least 24 are used.
     pub columns: usize,
     /// Height of one strip in lines; at least 2 are used.
     pub lines: usize,
-    /// Draws every lead instead of the rhythm strip alone.
+    /// Draws every lead instead of only the rhythm strip.
     pub all_leads: bool,
     /// Lead of the rhythm strip. `None`: II, or the first lead where there is no II.
     pub rhythm: Option<Lead>,
-    /// First moment shown, in seconds.
+    /// Start of the window, in seconds.
     pub start_s: f64,
-    /// How much is shown, in seconds.
+    /// Length of the window, in seconds.
     pub window_s: f64,
-    /// Uses ANSI colours. The caller decides, knowing the output and `NO_COLOR`.
+    /// Uses ANSI colours. The caller decides, depending on the output and `NO_COLOR`.
     pub color: bool,
 }
 
@@ -42,9 +42,8 @@ const GUTTER: usize = 9;
 
 /// Draws the rhythm strip, or every lead, with R-peaks (sample indices) marked above.
 ///
-/// Each strip is scaled to its own range, written at its left in millivolts; samples that are not
-/// finite leave gaps. Control characters in names are replaced, so that a file cannot steer the
-/// terminal.
+/// Each strip is scaled to its own range, written at its left in millivolts; samples that are not finite leave gaps.
+/// Control characters in names are replaced, so that a file cannot control the terminal.
 pub fn draw(recording: &Recording, options: &TerminalOptions, r_peaks: &[usize]) -> String {
     let paint = Paint(options.color);
     let mut out = String::new();
@@ -64,7 +63,7 @@ pub fn draw(recording: &Recording, options: &TerminalOptions, r_peaks: &[usize])
         }
     };
     if !(rate_hz.is_finite() && rate_hz > 0.0) {
-        out.push_str("The sampling rate is unknown: nothing can be drawn.\n");
+        out.push_str("The sampling rate is unknown, so the recording cannot be drawn.\n");
         return out;
     }
     let len = recording.len();
@@ -233,7 +232,7 @@ fn time_line(first: usize, end: usize, rate_hz: f64, columns: usize) -> String {
     format!("{}\n", line.trim_end())
 }
 
-/// A name without characters that move the cursor or turn the direction of writing.
+/// Replaces control characters and characters that change the writing direction.
 fn printable(name: &str) -> String {
     name.chars()
         .map(|c| match c {

@@ -1,4 +1,4 @@
-//! How wide text is, and how numbers are written.
+//! Width of text and formatting of numbers.
 
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.to_owned();
     }
-    // No character is narrower than 0.17 of the size: a megabyte of a name is cut before it is measured.
+    // No character is narrower than 0.17 of the size: very long names are cut before they are measured.
     let most = (room / (0.17 * size)).max(0.0) as usize + 1;
     let mut kept: Vec<char> = text.chars().take(most).collect();
     while kept.pop().is_some() {

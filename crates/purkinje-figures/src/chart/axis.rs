@@ -1,14 +1,14 @@
-//! Axes: what range they show, where their ticks are, how ticks are labelled.
+//! Axes: range, ticks and tick labels.
 
 use crate::text;
 
-/// How values are spread along an axis.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AxisScale {
-    /// Equal differences are equal lengths.
+    /// Linear: equal differences are equal lengths.
     #[default]
     Linear,
-    /// Equal ratios are equal lengths; values of 0 and below cannot be shown.
+    /// Logarithmic: equal ratios are equal lengths; values of 0 and below cannot be shown.
     Log,
 }
 
@@ -82,8 +82,8 @@ impl Axis {
         value.is_finite() && (self.scale == AxisScale::Linear || value > 0.0)
     }
 
-    /// The place of a value between 0 (low end) and 1 (high end), held within the axis.
-    pub fn share(&self, value: f64) -> f64 {
+    /// The position of a value between 0 (low end) and 1 (high end), clamped to the axis.
+    pub fn fraction(&self, value: f64) -> f64 {
         let share = match self.scale {
             AxisScale::Linear => (value - self.low) / (self.high - self.low),
             AxisScale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
@@ -149,7 +149,7 @@ impl Axis {
     }
 }
 
-/// The smallest of 1, 2, 5 times a power of ten that is at least `least`; 1 for nonsense.
+/// The smallest of 1, 2, 5 times a power of ten that is at least `least`; 1 for invalid values.
 pub(crate) fn nice_step(least: f64) -> f64 {
     if !(least.is_finite() && least > 0.0) {
         return 1.0;
@@ -202,7 +202,7 @@ mod tests {
                 let axis = Axis::around(values.iter().copied(), scale, 5.0);
                 assert!(axis.ticks().len() <= 60, "{values:?}");
                 for value in &values {
-                    assert!((0.0..=1.0).contains(&axis.share(*value)), "{values:?}");
+                    assert!((0.0..=1.0).contains(&axis.fraction(*value)), "{values:?}");
                 }
             }
         }

@@ -15,7 +15,7 @@ pub struct BarRow {
     pub value: f64,
     /// Ends of the confidence interval, drawn as whiskers.
     pub interval: Option<(f64, f64)>,
-    /// A yardstick such as random weights: drawn grey, and its value as a line through all rows.
+    /// A baseline such as random weights: drawn in grey, with its value as a line through all rows.
     pub is_reference: bool,
 }
 
@@ -26,9 +26,9 @@ pub struct BarChart {
     pub title: String,
     /// Name of the axis, with the kind of interval (`AUROC, 95 % bootstrap interval`).
     pub x_label: String,
-    /// Where bars start: the value that means nothing, such as 0.5 for AUROC or 0 for a count.
+    /// Start of the bars: the value of chance, such as 0.5 for AUROC, or 0 for a count.
     pub origin: f64,
-    /// Right end of the axis, such as 1 for AUROC. `None`: what the values need.
+    /// Right end of the axis, such as 1 for AUROC. `None`: from the values.
     pub limit: Option<f64>,
     /// Decimals of the values written at the right.
     pub decimals: usize,

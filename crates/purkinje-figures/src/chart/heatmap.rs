@@ -1,16 +1,16 @@
-//! A matrix of shares: which labels come together, which classes are confused.
+//! A matrix of fractions: labels that occur together, or confusions of classes.
 
 use super::{TEXT_MM, WIDTH_MM, start};
 use crate::color;
 use crate::svg::{Anchor, Element, Svg};
 use crate::text;
 
-/// Most rows and columns that are drawn; more could not be read.
+/// Largest number of rows and columns that are drawn; more would be illegible.
 pub const MAX_HEATMAP_CELLS: usize = 48;
 
 /// A matrix of values from 0 to 1, darker where larger.
 ///
-/// At most [`MAX_HEATMAP_CELLS`] rows and columns are drawn, and the chart says how many it leaves out.
+/// At most [`MAX_HEATMAP_CELLS`] rows and columns are drawn, and the chart states the number of the others.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Heatmap {
     /// Title above the chart; may be empty.
@@ -21,14 +21,15 @@ pub struct Heatmap {
     pub columns: Vec<String>,
     /// `[row, column]`, row-major. Values that are not finite leave their cell white.
     pub values: Vec<f64>,
-    /// What a value is, below the chart (`share of the row's records that also carry the column's label`).
+    /// Description of the values, below the chart (`percent of the recordings with the row's label that also have the
+    /// column's label`).
     pub legend: String,
 }
 
 const CELL_MM: f64 = 7.0;
 
 impl Heatmap {
-    /// Draws the chart. The percentage stands in every cell that has room for it.
+    /// Draws the chart. Every cell with enough room has its percentage.
     pub fn draw(&self) -> Svg {
         let rows = self.rows.len().min(MAX_HEATMAP_CELLS);
         let columns = self.columns.len().min(MAX_HEATMAP_CELLS);
@@ -105,7 +106,7 @@ fn draw_cell(svg: &mut Svg, x: f64, y: f64, cell: f64, value: f64) {
     } else {
         0.0
     };
-    // From white to the blue of the first series; the root shows small shares too.
+    // From white to the blue of the first series; the root makes small fractions visible.
     let mix = |from: f64, to: f64| (from + (to - from) * shade.sqrt()).round() as u8;
     let fill = format!(
         "#{:02x}{:02x}{:02x}",

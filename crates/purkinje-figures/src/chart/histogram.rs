@@ -1,4 +1,4 @@
-//! How values are distributed.
+//! Histograms.
 
 use super::axis::{Axis, AxisScale};
 use super::{
@@ -7,7 +7,7 @@ use super::{
 use crate::color;
 use crate::svg::{Element, Svg};
 
-/// Counts of values in bins of equal width on round borders.
+/// Counts of values in bins of equal width with round borders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     /// Title above the chart; may be empty.
@@ -18,7 +18,7 @@ pub struct Histogram {
     pub y_label: String,
     /// The values.
     pub values: Vec<f64>,
-    /// About how many bins; the width is rounded up to 1, 2 or 5 times a power of ten.
+    /// Approximate number of bins; the width is rounded up to 1, 2 or 5 times a power of ten.
     pub bins: usize,
 }
 
@@ -34,12 +34,12 @@ impl Default for Histogram {
     }
 }
 
-/// Most bins a histogram has.
+/// Largest number of bins.
 const MOST_BINS: usize = 1000;
 
 impl Histogram {
-    /// The bins: left border of the first, width, and counts. A value on a border belongs to the bin
-    /// at its right. Values that are not finite are left out. `None` without any value.
+    /// The bins: left border of the first, width, and counts. A value on a border belongs to the bin on its right.
+    /// Values that are not finite are left out. `None` without any value.
     pub fn count(&self) -> Option<(f64, f64, Vec<usize>)> {
         let values = || self.values.iter().copied().filter(|v| v.is_finite());
         let low = values().fold(f64::INFINITY, f64::min);
@@ -52,7 +52,7 @@ impl Histogram {
         let spread = (high / bins - low / bins).max(low.abs().max(high.abs()) * 1e-12);
         let width = nice_step(spread);
         let first = (low / width).floor();
-        // The small step forward keeps a border that is one but for rounding in its own bin.
+        // The small step keeps a value that equals a border up to rounding in its bin.
         let bin = |value: f64| ((value / width + 1e-9).floor() - first).max(0.0) as usize;
         let mut counts = vec![0; bin(high).min(MOST_BINS - 1) + 1];
         for value in values() {

@@ -8,7 +8,7 @@ use super::{
 use crate::color;
 use crate::svg::{Element, Path, Svg};
 
-/// Points joined by a line.
+/// A line through points.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Name in the legend.
@@ -45,7 +45,7 @@ impl LineChart {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| {
                 (low.min(x), high.max(x))
             });
-        // The horizontal axis ends where the data ends: a run has no steps beyond its last.
+        // The horizontal axis ends with the data: a run has no steps beyond its last.
         let x_axis = if low < high {
             Axis::fixed(low, high, 6.0)
         } else {

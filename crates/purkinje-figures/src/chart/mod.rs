@@ -1,7 +1,7 @@
-//! A few plain charts: lines, bars with intervals, ROC curves, histograms, heat maps.
+//! Charts: lines, bars with intervals, ROC curves, histograms, heat maps.
 //!
-//! Every chart is a value with public fields and a `draw` method that gives an [`Svg`]. Values that
-//! are not finite are left out, never guessed; where that changes what is seen, the chart says so.
+//! Every chart is a value with public fields and a `draw` method that gives an [`Svg`]. Values that are not finite are
+//! left out; where this matters, the chart states it.
 
 mod axis;
 mod bars;
@@ -27,12 +27,12 @@ use crate::text;
 
 /// Width of a chart: 600 pixels at the 96 dpi of browsers.
 pub(crate) const WIDTH_MM: f64 = 158.75;
-/// Size of all text but the title.
+/// Size of all text except the title.
 pub(crate) const TEXT_MM: f64 = 3.1;
 const TITLE_MM: f64 = 4.0;
 const LEGEND_LINE_MM: f64 = 5.2;
 
-/// Where the data of a chart is drawn, in millimetres.
+/// The plot area of a chart, in millimetres.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plot {
     pub left: f64,
@@ -43,11 +43,11 @@ pub(crate) struct Plot {
 
 impl Plot {
     pub fn x(&self, axis: &Axis, value: f64) -> f64 {
-        self.left + axis.share(value) * (self.right - self.left)
+        self.left + axis.fraction(value) * (self.right - self.left)
     }
 
     pub fn y(&self, axis: &Axis, value: f64) -> f64 {
-        self.bottom - axis.share(value) * (self.bottom - self.top)
+        self.bottom - axis.fraction(value) * (self.bottom - self.top)
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Key<'a> {
     pub dash: Option<&'a str>,
 }
 
-/// Starts a chart: white ground and title. Returns the picture and the height used.
+/// Starts a chart: white background and title. Returns the picture and the height used.
 pub(crate) fn start(height_mm: f64, title: &str) -> (Svg, f64) {
     let mut svg = Svg::new(WIDTH_MM, height_mm, title);
     svg.add(Element::rect(0.0, 0.0, WIDTH_MM, height_mm).fill("#ffffff"));
@@ -74,7 +74,7 @@ pub(crate) fn start(height_mm: f64, title: &str) -> (Svg, f64) {
     (svg, 10.0)
 }
 
-/// Lines of a legend that `keys` need in the width of a chart.
+/// Layout of a legend of `keys` in the width of a chart.
 fn legend_places(keys: &[Key<'_>]) -> (Vec<(f64, usize, String)>, usize) {
     const SWATCH_MM: f64 = 9.0;
     let (mut x, mut line) = (4.0, 0);
@@ -113,7 +113,7 @@ pub(crate) fn draw_legend(svg: &mut Svg, top: f64, keys: &[Key<'_>]) {
     }
 }
 
-/// Room the labels of a vertical axis need left of the plot, with the axis title turned upright.
+/// Width needed left of the plot for the labels of a vertical axis and its rotated title.
 pub(crate) fn y_room(axis: &Axis, has_title: bool) -> f64 {
     let widest = axis
         .ticks()
@@ -179,7 +179,7 @@ pub(crate) fn draw_y_axis(svg: &mut Svg, plot: Plot, axis: &Axis, title: &str) {
     svg.close();
 }
 
-/// Draws the two lines data stands on.
+/// Draws the two axis lines.
 pub(crate) fn draw_frame(svg: &mut Svg, plot: Plot) {
     let mut frame = Path::new();
     frame.move_to(plot.left, plot.top);
@@ -188,7 +188,7 @@ pub(crate) fn draw_frame(svg: &mut Svg, plot: Plot) {
     svg.add(Element::path(frame.data()).stroke("#8a8a8a", 0.25));
 }
 
-/// A sentence in the middle of a plot without data.
+/// A message in the middle of a plot without data.
 pub(crate) fn draw_nothing(svg: &mut Svg, plot: Plot) {
     svg.add(
         Element::text(
@@ -202,7 +202,7 @@ pub(crate) fn draw_nothing(svg: &mut Svg, plot: Plot) {
     );
 }
 
-/// The dash pattern of the `i`-th series: the first seven are solid, later ones tell rounds apart.
+/// The dash pattern of the `i`-th series: the first seven are solid, later ones are dashed.
 pub(crate) fn dash(i: usize) -> Option<&'static str> {
     match i / color::SERIES.len() {
         0 => None,

@@ -22,7 +22,7 @@ pub struct RocCurve {
     pub interval: Option<(f64, f64)>,
 }
 
-/// Several ROC curves in one square, with the line of chance.
+/// Several ROC curves in one square, with the diagonal of chance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RocChart {
     /// Title above the chart; may be empty.
@@ -71,7 +71,7 @@ impl RocChart {
                 .attr("stroke-dasharray", "1 0.8"),
         );
         svg.add(
-            // Below the line, where a curve better than chance does not go.
+            // Below the diagonal, where curves better than chance do not go.
             Element::text(
                 plot.left + 0.7 * SIDE_MM + 2.0,
                 plot.bottom - 0.7 * SIDE_MM + 5.0,

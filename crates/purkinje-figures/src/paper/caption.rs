@@ -1,4 +1,4 @@
-//! What stands above and below the paper: whose ECG it is, how it was drawn, what the reader must know.
+//! Text above and below the paper: the recording, how it was drawn, and notes.
 
 use purkinje_record::Recording;
 
@@ -42,7 +42,7 @@ pub(crate) fn draw_header(
     }
 }
 
-/// The second line of the header, and what of it must go below the paper for want of room.
+/// The second line of the header, and the parts of it that must go below the paper if there is no room.
 struct Header<'a> {
     facts: String,
     note: Option<&'a str>,
@@ -101,7 +101,7 @@ pub(crate) fn facts(recording: &Recording, view: &View, options: &PaperOptions) 
     facts.join("  \u{b7}  ")
 }
 
-/// Everything a reader must know to read the picture right, in sentences.
+/// Notes needed to read the picture correctly.
 pub(crate) fn notes(
     recording: &Recording,
     sheet: &Sheet<'_>,
@@ -134,7 +134,7 @@ pub(crate) fn notes(
     notes
 }
 
-/// What gain, clipping and baseline did to the traces, in sentences.
+/// Notes on gain, clipping and baseline.
 pub(crate) fn scale_notes(
     recording: &Recording,
     sheet: &Sheet<'_>,
@@ -171,7 +171,7 @@ fn lead_names(recording: &Recording, rows: &[usize]) -> String {
         .join(", ")
 }
 
-/// Sets sentences one after the other in lines that fit `room`.
+/// Wraps sentences to lines that fit `room`.
 pub(crate) fn wrap(sentences: &[String], size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in sentences.iter().flat_map(|sentence| sentence.split(' ')) {

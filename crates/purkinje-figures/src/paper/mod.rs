@@ -16,12 +16,12 @@ use crate::color;
 use crate::svg::{Anchor, Element, Path, Svg};
 use crate::text;
 
-/// Longest window one picture shows, in seconds.
+/// Longest window of one picture, in seconds.
 pub const MAX_WINDOW_S: f64 = 120.0;
 
 /// Length of a column of the standard layout, in seconds.
 const COLUMN_S: f64 = 2.5;
-/// The standard layout is chosen when the last column would hold at least this much.
+/// The standard layout is chosen if the last column would hold at least this much.
 const LEAST_LAST_COLUMN_S: f64 = 1.0;
 /// Blank border of the page.
 const BORDER_MM: f64 = 6.0;
@@ -38,7 +38,7 @@ pub enum Layout {
     #[default]
     Auto,
     /// Three rows of four columns (I aVR V1 V4, II aVL V2 V5, III aVF V3 V6), 2.5 s each, one after
-    /// the other in time, and a rhythm strip. Leads the recording lacks leave their place empty.
+    /// the other in time, and a rhythm strip. Places of missing leads are empty.
     Standard,
     /// One row per lead, in the order of the recording.
     Rows,
@@ -47,9 +47,9 @@ pub enum Layout {
 /// How an ECG is drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PaperOptions {
-    /// First moment shown, in seconds.
+    /// Start of the window, in seconds.
     pub start_s: f64,
-    /// How much is shown, in seconds, at most [`MAX_WINDOW_S`]. The standard layout always shows 10 s.
+    /// Length of the window in seconds, at most [`MAX_WINDOW_S`]. The standard layout always shows 10 s.
     pub window_s: f64,
     /// Arrangement of the leads.
     pub layout: Layout,
@@ -60,11 +60,11 @@ pub struct PaperOptions {
     /// Lead of the rhythm strip. `None`: II, or the first lead where there is no II.
     pub rhythm: Option<Lead>,
     /// Draws each lead about its median, as the high-pass filter of an electrocardiograph would.
-    /// `false`: 0 mV lies on the baseline.
+    /// `false`: 0 mV is on the baseline.
     pub centred: bool,
-    /// What was done to the signal, in words ("0.5-40 Hz band-pass"). `None` says "as recorded".
+    /// Description of the filter ("0.5-40 Hz band-pass"). `None` says "as recorded".
     pub filter: Option<String>,
-    /// A line beside the facts, such as a diagnosis or the data set.
+    /// A note in the header, such as a diagnosis or the data set.
     pub note: Option<String>,
 }
 
@@ -96,9 +96,9 @@ pub struct Marks<'a> {
 
 /// Draws a recording on ECG paper.
 ///
-/// Samples that are not finite leave gaps. A trace that would leave its band is clipped there, and a
-/// line below the paper names the lead. Never fails: a recording without samples or without a usable
-/// sampling rate gives empty paper that says so.
+/// Samples that are not finite leave gaps. A trace that would leave its band is clipped, and a note below the paper
+/// names the lead. Never fails: a recording without samples or without a usable sampling rate gives empty paper with a
+/// note.
 pub fn draw(recording: &Recording, options: &PaperOptions, marks: &Marks<'_>) -> Svg {
     let view = View::new(recording, options);
     let (rows, trace_mm) = match view.layout {
@@ -168,7 +168,7 @@ pub fn draw(recording: &Recording, options: &PaperOptions, marks: &Marks<'_>) ->
     svg
 }
 
-/// What of a recording is shown, with every option made usable.
+/// The part of a recording that is shown, with validated options.
 pub(crate) struct View {
     pub layout: Layout,
     pub start_s: f64,
@@ -217,7 +217,7 @@ impl View {
             window_s
         };
         let nothing_because = if !rate_known {
-            Some("The sampling rate is unknown: nothing can be drawn to scale.")
+            Some("The sampling rate is unknown, so the recording cannot be drawn to scale.")
         } else if recording.is_empty() {
             Some("The recording holds no samples.")
         } else if left_s <= 0.0 {
@@ -307,7 +307,7 @@ pub(crate) fn draw_marks(svg: &mut Svg, sheet: &Sheet<'_>, marks: &Marks<'_>) {
                 let Some((left, right)) = sheet.x_of_span(strip, start, end) else {
                     continue;
                 };
-                // Neighbouring tokens may overlap: their brackets take turns at two heights.
+                // Neighbouring tokens may overlap, so their brackets alternate between two heights.
                 let y = band.bottom - 0.8 - 1.1 * (i % 2) as f64;
                 let (has_start, has_end) = (
                     sheet.x_of_sample(strip, start).is_some(),

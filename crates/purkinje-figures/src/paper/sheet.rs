@@ -1,4 +1,4 @@
-//! The geometry of ECG paper: where every strip of every lead lies, in millimetres.
+//! The geometry of ECG paper: the position of every strip of every lead, in millimetres.
 
 use purkinje_record::Recording;
 
@@ -6,11 +6,11 @@ use super::trace::{self, Extent};
 use crate::color;
 use crate::svg::{Anchor, Element, Path, Svg};
 
-/// Distance from the left edge of the grid to the first sample; the calibration pulse lies in it.
+/// Distance from the left edge of the grid to the first sample; the calibration pulse is in it.
 pub(crate) const PULSE_MM: f64 = 15.0;
 /// Blank grid after the last sample.
 const TAIL_MM: f64 = 5.0;
-/// Everything that carries a line of the grid is a multiple of this.
+/// Sizes along the grid are multiples of this.
 const BOX_MM: f64 = 5.0;
 /// Blank paper between the extreme of a trace and the edge of its band.
 const MARGIN_MM: f64 = 3.0;
@@ -27,10 +27,10 @@ const GAINS_MM_PER_MV: [f64; 3] = [10.0, 5.0, 2.5];
 pub(crate) struct Strip {
     /// Row of the recording.
     pub row: usize,
-    /// First and last moment shown, in seconds of the recording.
+    /// Start and end, in seconds of the recording.
     pub from_s: f64,
     pub to_s: f64,
-    /// Where `from_s` lies, from the first sample of the band.
+    /// Position of `from_s`, from the first sample of the band.
     pub x_mm: f64,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Band {
     pub strips: Vec<Strip>,
 }
 
-/// What the caller decides about a sheet.
+/// Options of a sheet.
 pub(crate) struct Plan {
     /// Left edge of the grid.
     pub left: f64,
@@ -156,12 +156,12 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Where a moment of the recording lies in a strip.
+    /// Position of a time of the recording in a strip.
     pub fn x(&self, strip: &Strip, time_s: f64) -> f64 {
         self.left + PULSE_MM + strip.x_mm + (time_s - strip.from_s) * self.speed_mm_per_s
     }
 
-    /// Where a sample lies in a strip, if the strip shows it.
+    /// Position of a sample in a strip, if the strip shows it.
     pub fn x_of_sample(&self, strip: &Strip, sample: usize) -> Option<f64> {
         let time_s = sample as f64 / self.recording.rate_hz;
         (time_s >= strip.from_s && time_s <= strip.to_s).then(|| self.x(strip, time_s))
@@ -215,7 +215,7 @@ impl<'a> Sheet<'a> {
     /// Draws the calibration pulse of 1 mV and 0.2 s at the start of every band.
     pub fn draw_calibration(&self, svg: &mut Svg) {
         let mut path = Path::new();
-        // Up to 50 mm/s the pulse lasts its 0.2 s; faster paper has no room for that.
+        // Up to 50 mm/s the pulse lasts 0.2 s; faster paper has no room for it.
         let width = (0.2 * self.speed_mm_per_s).min(10.0);
         let foot = (PULSE_MM - 3.0 - width) / 3.0;
         for band in &self.bands {
@@ -318,7 +318,7 @@ pub(crate) fn row_mv(recording: &Recording, row: usize) -> &[f32] {
 
 /// The next multiple of five millimetres.
 pub(crate) fn boxes(mm: f64) -> f64 {
-    // The small step back keeps a length that is a multiple but for rounding from growing a box.
+    // The small step keeps a length that is a multiple up to rounding from growing by a box.
     ((mm - 1e-6) / BOX_MM).ceil().max(0.0) * BOX_MM
 }
 

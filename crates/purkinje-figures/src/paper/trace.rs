@@ -1,4 +1,4 @@
-//! From samples to path data.
+//! Conversion of samples to path data.
 
 use crate::svg::Path;
 
@@ -18,10 +18,10 @@ impl Extent {
     }
 }
 
-/// Share of samples that may lie beyond the extent when they lie far beyond it. R-peaks last longer:
+/// Fraction of samples that may be beyond the extent if they are far beyond it. R-peaks last longer:
 /// the upper half of a QRS complex of 20 ms once in 1.5 s is 1.3 % of the samples.
-const SPIKE_SHARE: f64 = 0.002;
-/// How far beyond the rest of the trace samples lie that count as an artefact.
+const SPIKE_FRACTION: f64 = 0.002;
+/// Ratio to the extent of the rest of the trace from which samples are an artefact.
 const SPIKE_RATIO: f64 = 2.0;
 
 /// The extent of a trace about an offset. A short artefact far beyond everything else is left out,
@@ -36,7 +36,7 @@ pub(crate) fn extent(samples_mv: &[f32], offset_mv: f64) -> Extent {
         return Extent::default();
     };
     values.sort_unstable_by(f64::total_cmp);
-    let beyond = (last as f64 * SPIKE_SHARE) as usize;
+    let beyond = (last as f64 * SPIKE_FRACTION) as usize;
     let side = |extreme: f64, inner: f64| {
         if extreme > SPIKE_RATIO * inner && inner > 0.0 {
             inner * 1.2
@@ -64,7 +64,7 @@ pub(crate) fn median_mv(samples_mv: &[f32]) -> f64 {
     f64::from(*values.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
-/// The samples from one moment to another, both included, and the index of the first.
+/// The samples from one time to another, both included, and the index of the first.
 pub(crate) fn window(samples_mv: &[f32], rate_hz: f64, from_s: f64, to_s: f64) -> (usize, &[f32]) {
     if !(rate_hz.is_finite() && rate_hz > 0.0 && from_s <= to_s) {
         return (0, &[]);
@@ -78,7 +78,7 @@ pub(crate) fn window(samples_mv: &[f32], rate_hz: f64, from_s: f64, to_s: f64) -
     (first, &samples_mv[first..end])
 }
 
-/// Path data of the samples of a window, and whether any of them lies outside `band` (top, bottom).
+/// Path data of the samples of a window, and whether any of them is outside `band` (top, bottom).
 ///
 /// Samples that are not finite leave a gap; a sample alone between gaps becomes a dot. Where several
 /// samples fall on one hundredth of a millimetre, the first, lowest, highest and last are kept, and
