@@ -1,8 +1,8 @@
 //! Files that appear whole or not at all.
 //!
-//! A file is written under another name in the folder it belongs to, synced, and renamed; then the folder is synced.
-//! Whoever reads the path sees the old file or the new one, also after a crash of the machine. The permissions are those
-//! of any new file: the umask decides.
+//! A file is written under a temporary name in the same folder, synced, and renamed; then the folder is synced. Readers
+//! of the path see the old file or the new one, also after a crash of the machine. The permissions are those of any new
+//! file: the umask decides.
 //!
 //! Errors are those of the operating system. They do not name the path: callers have error types that do.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
-/// A file under construction beside its final place; removed when dropped before [`NewFile::finish`].
+/// A file being written beside its final path; removed when dropped before [`NewFile::finish`].
 #[derive(Debug)]
 pub struct NewFile {
     temporary: NamedTempFile,
@@ -20,10 +20,10 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins the file that will be `path`, under a random name. Its folder must exist.
+    /// Begins a file for `path`, under a random temporary name. Its folder must exist.
     ///
     /// # Errors
-    /// When no file can be made in the folder.
+    /// When no file can be created in the folder.
     pub fn begin(path: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".purkinje-").suffix(".partial");
@@ -35,12 +35,12 @@ impl NewFile {
         })
     }
 
-    /// Begins the file that will be `path` under a name of the caller's in the same folder. What has that name is
-    /// replaced, so that a killed process leaves nothing that its successor does not overwrite; the caller makes sure
-    /// that nobody else writes there.
+    /// Begins a file for `path` under a temporary name given by the caller, in the same folder. An existing file of
+    /// that name is replaced, so that leftovers of a killed process are overwritten; the caller ensures that no other
+    /// process writes to it.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     pub fn begin_as(path: &Path, temporary: &Path) -> io::Result<Self> {
         let file = File::create(temporary)?;
         let temporary = TempPath::try_from_path(temporary)?;
@@ -50,7 +50,7 @@ impl NewFile {
         })
     }
 
-    /// The path that it will have.
+    /// Its final path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -60,10 +60,10 @@ impl NewFile {
         self.temporary.as_file_mut()
     }
 
-    /// Syncs the file, puts it into its place, and syncs the folder.
+    /// Syncs the file, moves it to its path, and syncs the folder.
     ///
     /// # Errors
-    /// When one of these fails; before the renaming nothing has changed at the path.
+    /// When one of these fails; before the rename the path is unchanged.
     pub fn finish(self) -> io::Result<()> {
         let NewFile { temporary, path } = self;
         temporary.as_file().sync_all()?;
@@ -88,7 +88,7 @@ impl Seek for NewFile {
     }
 }
 
-/// Writes a file that is there whole or not at all. Its folder must exist.
+/// Writes a file atomically: whole or not at all. Its folder must exist.
 ///
 /// # Errors
 /// As [`NewFile::begin`] and [`NewFile::finish`], and when the bytes cannot be written.
@@ -98,8 +98,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     new.finish()
 }
 
-/// Renames a file or folder for good: the folders that held the old and the new name are synced. The contents are not:
-/// whoever wrote them has done that.
+/// Renames a file or folder durably: the folders of the old and the new name are synced. The contents are not; the
+/// writer must have synced them.
 ///
 /// # Errors
 /// When it cannot be renamed or a folder cannot be synced.
@@ -112,7 +112,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder(new)
 }
 
-/// Makes the names in a folder last; only Unix can, elsewhere nothing happens.
+/// Syncs the names in a folder; only on Unix, elsewhere it does nothing.
 ///
 /// # Errors
 /// When the folder cannot be opened or synced.

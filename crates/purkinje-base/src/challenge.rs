@@ -1,11 +1,11 @@
-//! The classes that the Challenge of 2021 scores, and what confusing them is worth.
+//! The classes that the Challenge of 2021 scores, and the weights of confusing them.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// Classes a weights table may have.
+/// Largest number of classes of a table of weights.
 pub const MAX_SCORED_CLASSES: usize = 1_000;
 
 /// Abbreviations of the scored classes in the order of [`ChallengeWeights::published`]; those of equal diagnoses are
@@ -19,12 +19,12 @@ pub const SCORED_NAMES: [&str; 26] = [
 /// Why a table of weights cannot be used.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The operating system refused.
-    #[error("cannot read `{}`: {source}; check that it is there and readable", path.display())]
+    /// An error of the operating system.
+    #[error("cannot read `{}`: {source}; check that it exists and is readable", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The table is not well-formed.
@@ -56,7 +56,7 @@ impl ChallengeWeights {
         static PUBLISHED: OnceLock<ChallengeWeights> = OnceLock::new();
         PUBLISHED.get_or_init(|| {
             let text = include_str!("../data/challenge_2021_weights.csv");
-            // What is carried is well-formed; a test reads it.
+            // The built-in table is well-formed; a test reads it.
             ChallengeWeights::parse(Path::new("weights.csv"), text).unwrap_or(ChallengeWeights {
                 codes: Vec::new(),
                 weights: Vec::new(),
@@ -65,7 +65,7 @@ impl ChallengeWeights {
     }
 
     /// Reads a table in the form of the Challenge: a header line with the codes of the classes, those of one class
-    /// joined by `|`, and one line a class with its codes first.
+    /// joined by `|`, and one line per class with its codes first.
     ///
     /// # Errors
     /// [`WeightsError::Io`], and [`WeightsError::Table`] for a table that is not square or holds anything but numbers.
@@ -124,7 +124,7 @@ impl ChallengeWeights {
                     .ok_or_else(|| {
                         error(
                             line_number,
-                            format!("`{cell}` is no weight; expected a number"),
+                            format!("`{cell}` is not a weight, expected a number"),
                         )
                     })?;
                 weights.push(weight);
@@ -134,7 +134,7 @@ impl ChallengeWeights {
                 return Err(error(
                     line_number,
                     format!(
-                        "it has another number of weights than the {} classes",
+                        "its number of weights differs from that of the {} classes",
                         names.len()
                     ),
                 ));
@@ -144,7 +144,7 @@ impl ChallengeWeights {
             return Err(error(
                 rows + 1,
                 format!(
-                    "{rows} rows for {} classes; expected a square table",
+                    "found {rows} rows for {} classes, expected a square table",
                     names.len()
                 ),
             ));
@@ -163,7 +163,7 @@ impl ChallengeWeights {
         self.codes.len()
     }
 
-    /// The class that a code counts for.
+    /// The class of a code.
     pub fn class_of(&self, code: &str) -> Option<usize> {
         self.codes
             .iter()

@@ -1,9 +1,8 @@
-//! The random draws of Python, NumPy, scikit-learn and PyTorch, reproduced number for number.
+//! The random generators of Python, NumPy, scikit-learn and PyTorch, reproduced number for number.
 //!
-//! Published results depend on which records a seed selected. These functions repeat the
-//! selections of the original Python programs, so that a
-//! label fraction, a 90/10 split or an epoch order is the same list of records here as there.
-//! Everything that is not a reproduction should use a counter-based generator instead.
+//! Published results depend on which records a seed selected. These functions reproduce the selections of the original
+//! Python programs, so that a label fraction, a 90/10 split or an epoch order is the same list of records. Everything
+//! else should use a counter-based generator instead.
 //!
 //! | function | reproduces |
 //! | --- | --- |
@@ -20,49 +19,45 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-/// A draw that the original functions refuse too.
+/// Arguments that the original functions also refuse.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum LegacyRandomError {
-    /// More records were asked for than there are.
-    #[error(
-        "A sample of {wanted} records was asked for, but there are only {available}; ask for at most {available}."
-    )]
+    /// The sample is larger than the number of records.
+    #[error("The sample size is {wanted}, expected at most {available}, the number of records.")]
     SampleTooLarge {
-        /// Records asked for.
+        /// The sample size.
         wanted: usize,
-        /// Records there are.
+        /// The number of records.
         available: usize,
     },
-    /// A share outside its range.
+    /// A fraction outside its range.
     #[error(
-        "The share {share} is not usable: it must be greater than 0 and at most 1 (for example 0.1 for 10 %)."
+        "The fraction is {share}, expected greater than 0 and at most 1 (for example 0.1 for 10 %)."
     )]
     Share {
-        /// The share found.
+        /// The fraction found.
         share: f64,
     },
     /// A split that leaves one side empty.
     #[error(
-        "A split of {records} records with a test share of {share} leaves one side empty; change the share or give more records."
+        "A split of {records} records with a test fraction of {share} leaves one side empty; change the fraction or give more records."
     )]
     EmptySide {
         /// Records to split.
         records: usize,
-        /// Share of the test side.
+        /// Fraction of the test side.
         share: f64,
     },
     /// A label matrix that is not `records x classes`.
-    #[error(
-        "The label matrix has {found} values, which is not a whole number of rows of {classes} classes."
-    )]
+    #[error("The label matrix has {found} values, expected whole rows of {classes} classes.")]
     LabelShape {
         /// Values found.
         found: usize,
         /// Columns declared.
         classes: usize,
     },
-    /// A sampler shared by no process.
-    #[error("An epoch order needs at least one process, but 0 were declared.")]
+    /// A sampler with no process.
+    #[error("The number of processes of an epoch order is 0, expected at least 1.")]
     NoReplicas,
 }
 
@@ -219,10 +214,10 @@ impl Mt19937 {
 }
 
 /// Indices that Python's `random.seed(seed); random.sample(range(records), wanted)` returns, in
-/// the order of drawing (the program's subsets by method random).
+/// the order in which they are drawn (the released program's subsets by method `random`).
 ///
-/// Small populations are drawn from a shrinking pool, large ones by rejecting repeats; where the
-/// two meet is Python's own rule.
+/// Small populations are drawn from a shrinking pool, large ones by rejecting repeats; the limit between the two is
+/// Python's rule.
 ///
 /// # Errors
 /// [`LegacyRandomError::SampleTooLarge`] if `wanted > records`.
@@ -281,7 +276,7 @@ pub fn numpy_permutation(records: usize, seed: u32) -> Vec<usize> {
     order
 }
 
-/// A share of every class, as the original sampling method `stratified` draws it.
+/// A fraction of every class, as sampled by the original method `stratified`.
 ///
 /// `labels` is `[records, classes]`, row-major; the class of a record is the index of its first
 /// largest label (0 where all labels are equal). Every class that occurs gives
@@ -354,7 +349,7 @@ pub fn torch_randperm(records: usize, seed: u32) -> Vec<usize> {
     order
 }
 
-/// The records each of `replicas` processes sees in epoch `epoch` (counted from 0), as PyTorch's
+/// The records of each of `replicas` processes in epoch `epoch` (counted from 0), as PyTorch's
 /// `DistributedSampler(seed=seed, shuffle=True, drop_last=False)` deals them: `[replica][i]`.
 ///
 /// The permutation for `seed + epoch` is lengthened from its own start to a multiple of

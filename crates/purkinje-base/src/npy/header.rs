@@ -1,4 +1,4 @@
-//! What stands before the values.
+//! Headers of `.npy` files.
 
 use std::io::{self, Read};
 
@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::NpyValue;
 
-/// Bytes of the headers that are written: room for any number of rows, aligned as NumPy wants it.
+/// Size of written headers in bytes: enough for any number of rows, aligned as NumPy requires.
 pub const HEADER_BYTES: usize = 128;
 
-/// Bytes of the largest header that [`Header::read`] takes.
+/// Largest header that [`Header::read`] accepts, in bytes.
 pub const MAX_HEADER_BYTES: usize = 1 << 16;
 
 /// Bytes before the text of a header of version 1.
@@ -17,20 +17,20 @@ const START: usize = 10;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// What a header says about the array behind it.
+/// The header of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Type of the values as NumPy writes it: byte order and kind, `<f4`.
     pub descr: String,
-    /// Whether the first axis is the one that changes fastest.
+    /// Whether the first axis varies fastest.
     pub fortran_order: bool,
     /// Sizes; none for a single value.
     pub shape: Vec<usize>,
-    /// Bytes of the header: where the values begin.
+    /// Size of the header in bytes, which is the offset of the values.
     pub bytes: usize,
 }
 
-/// Why the start of a file is no header.
+/// Why the start of a file is not a header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HeaderError {
     /// The file ends within the header.
@@ -44,9 +44,11 @@ pub enum HeaderError {
         in_head: bool,
     },
     /// Another kind of file.
-    #[error("it does not begin with the mark of a .npy file; save the array with numpy.save")]
+    #[error(
+        "it does not begin with the magic bytes of a .npy file; save the array with numpy.save"
+    )]
     Magic,
-    /// A version of the format that is not known.
+    /// An unknown version of the format.
     #[error("version {0} of the .npy format, expected 1, 2 or 3")]
     Version(u8),
     /// A header longer than any that NumPy writes.
@@ -55,14 +57,14 @@ pub enum HeaderError {
         /// Bytes that it claims.
         found: usize,
     },
-    /// An entry of the header that cannot be understood.
+    /// An invalid entry of the header.
     #[error("`{key}` in the header of the array is {}, expected {expected}", found.as_deref().unwrap_or("absent"))]
     Entry {
         /// `descr`, `fortran_order` or `shape`.
         key: &'static str,
-        /// What it says; `None` when it is not there.
+        /// Its value; `None` if it is missing.
         found: Option<String>,
-        /// What it may say.
+        /// The valid values.
         expected: &'static str,
     },
 }
@@ -103,7 +105,7 @@ impl Header {
         })
     }
 
-    /// Reads the header of a file that stands at its start, and leaves it where the values begin.
+    /// Reads the header of a file from its start, and leaves it positioned at the values.
     ///
     /// # Errors
     /// What reading gives; [`io::ErrorKind::InvalidData`] with a [`HeaderError`] for anything but a header.
@@ -122,14 +124,14 @@ impl Header {
         Header::parse(&bytes).map_err(damaged)
     }
 
-    /// The number of values; `None` where it passes what a machine can count.
+    /// The number of values; `None` on overflow.
     pub fn values(&self) -> Option<usize> {
         self.shape
             .iter()
             .try_fold(1usize, |count, &size| count.checked_mul(size))
     }
 
-    /// Whether the values are `T`, the last axis changing fastest.
+    /// Whether the values are of type `T` in C order.
     pub fn holds<T: NpyValue>(&self) -> bool {
         self.descr == T::DESCR && !self.fortran_order
     }
@@ -156,7 +158,7 @@ fn text_place(bytes: &[u8]) -> Result<(usize, usize), HeaderError> {
     Ok((start, start.saturating_add(length)))
 }
 
-/// The number of axes that the header in `start` states, also where `start` ends within the header; `None` when it is no
+/// The number of axes that the header in `start` states, also if `start` ends within the header; `None` if it is not a
 /// header.
 pub fn axes(start: &[u8]) -> Option<usize> {
     let text = String::from_utf8_lossy(start.get(START..)?);

@@ -1,4 +1,4 @@
-//! Writing NumPy arrays (`.npy`) row by row, so that no array need fit into memory.
+//! Writing NumPy arrays (`.npy`) row by row, so that arrays need not fit into memory.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use super::header::{header, invalid};
 /// Largest number of axes of a row.
 pub const MAX_ROW_AXES: usize = 3;
 
-/// A number that NumPy arrays hold.
+/// A type of numbers in NumPy arrays.
 pub trait NpyValue: Copy + sealed::Sealed {
     /// Its type as NumPy writes it.
     const DESCR: &'static str;
@@ -56,7 +56,7 @@ impl<T: NpyValue, W: Write + Seek> NpyWriter<T, W> {
             .iter()
             .try_fold(1usize, |all, axis| all.checked_mul(*axis))
             .filter(|_| row_shape.len() <= MAX_ROW_AXES)
-            .ok_or_else(|| invalid(format!("{row_shape:?} is no shape of a row")))?;
+            .ok_or_else(|| invalid(format!("invalid shape of a row: {row_shape:?}")))?;
         let mut writer = NpyWriter {
             out,
             row_shape: row_shape.to_vec(),
@@ -95,7 +95,7 @@ impl<T: NpyValue, W: Write + Seek> NpyWriter<T, W> {
         Ok(())
     }
 
-    /// Says how many rows there are, and gives the flushed output back.
+    /// Writes the number of rows, and returns the flushed output.
     ///
     /// # Errors
     /// What writing gives.

@@ -1,7 +1,7 @@
 use super::{GOLDEN_GAMMA, mix, scaled};
 
-/// A stream of 64-bit numbers addressed by `(row, column)`, seeded by a number and the name of
-/// what the stream serves. No state, so threads and order do not matter.
+/// A stream of 64-bit numbers addressed by `(row, column)`, determined by a seed and the name of its purpose. It has no
+/// state, so threads and order do not matter.
 ///
 /// Every coordinate passes through the finaliser of SplitMix64 (Steele, Lea, Flood 2014,
 /// doi:10.1145/2660193.2660195), keyed by all coordinates before it.

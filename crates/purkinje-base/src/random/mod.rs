@@ -1,5 +1,5 @@
-//! Explicit randomness: counter-based numbers that depend on a seed and the name of what they serve, and on nothing
-//! else. Neither threads nor the place where a run was resumed change a draw.
+//! Explicit randomness: counter-based numbers that depend only on a seed and the name of their purpose, not on threads
+//! or on where a run was resumed.
 //!
 //! [`Stream`] is drawn from in order and can be cut into sub-streams; [`Counter`] is addressed by row and column. Both
 //! rest on the finaliser of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195).

@@ -1,6 +1,6 @@
 use super::{GOLDEN_GAMMA, mix, scaled};
 
-/// A stream of random numbers that depends on its seed and name alone, and whose position can be stored.
+/// A stream of random numbers that depends only on its seed and name, and whose position can be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     key: u64,
@@ -47,7 +47,7 @@ impl Stream {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Uniform in `0..n`, without bias worth naming (2^-64 n).
+    /// Uniform in `0..n`, with a negligible bias (2^-64 n).
     pub fn below(&mut self, n: usize) -> usize {
         scaled(self.next_u64(), n)
     }
