@@ -1,22 +1,23 @@
-//! Products whose sums run in an order that depends on their length alone: a row gives the same bits among any others.
+//! Matrix products whose order of summation depends only on the length of the sum: a row gives the same bits with any
+//! other rows.
 
 use std::mem::MaybeUninit;
 
 use crate::matmul::{View, product, product_add, unwritten};
 
-/// Most terms that are summed in one go: up to so many, the `gemm` crate sums them one after the other, whatever the
-/// other sizes and the caches of the machine.
+/// Largest number of terms summed in one block: up to this number the `gemm` crate sums them in order, whatever the
+/// other sizes and the caches of the CPU.
 const STRETCH: usize = 512;
-/// Up to so many results of rows that lie along the sum are computed by scalar products, in another order.
+/// Up to this number of results, rows along the sum are computed by scalar products, in another order.
 const SCALAR_PRODUCTS: usize = 16 * 16;
 
-/// In how long stretches sums of `k` terms are made, which are then added up in their order.
+/// The length of the blocks in which sums of `k` terms are computed; the sums of blocks are then added in order.
 pub fn stretch(k: usize) -> usize {
     k.div_ceil(k.div_ceil(STRETCH).max(1)).max(1)
 }
 
-/// `c = a b` as [`product`], with sums whose order depends on `k` alone: a row of `a` gives the same bits among any
-/// others.
+/// `c = a b` as [`product`], with sums whose order depends only on `k`: a row of `a` gives the same bits with any other
+/// rows.
 ///
 /// # Panics
 /// As [`product`].
@@ -28,8 +29,8 @@ pub fn product_by_rows<'c>(
 ) -> &'c mut [f32] {
     assert!(c.len() == m * n && k > 0);
     assert!(a.covers(m, k) && b.covers(k, n));
-    // Vectors, and small results, go their own ways in the `gemm` crate. Rows and columns of zeros, and columns that lie
-    // across the sum, keep them on the common one.
+    // Vectors and small results use separate code paths in the `gemm` crate. Padding with rows and columns of zeros,
+    // and a column-major layout, keep them on the common one.
     let (rows, columns) = (m.max(2), n.max(2));
     let turned = b.row == 1 && rows * columns <= SCALAR_PRODUCTS;
     if rows > m || columns > n || turned {
@@ -77,7 +78,7 @@ fn in_stretches<'c>(
     c
 }
 
-/// A view in rows, with zeros behind its rows and columns.
+/// Copies a view to rows, padded with zero rows and columns.
 fn copied(x: View<'_, f32>, [m, n]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
     let mut out = vec![0.0; rows * columns];
     for (i, out) in out.chunks_exact_mut(columns).take(m).enumerate() {

@@ -1,8 +1,8 @@
-//! Matrix products on slices, on the calling thread. The one place that calls the `gemm` crate.
+//! Matrix products on slices, on the calling thread. The only module that calls the `gemm` crate.
 
 use std::mem::MaybeUninit;
 
-/// A number that products are made of.
+/// An element type of matrix products.
 pub trait Number: Copy + sealed::Sealed + 'static {
     /// 0.
     const ZERO: Self;
@@ -29,11 +29,11 @@ impl Number for f64 {
 /// A read-only matrix view: element (i, j) is `data[i * row + j * column]`.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a, T> {
-    /// The elements, and what lies between them.
+    /// The elements, including those between rows and columns.
     pub data: &'a [T],
-    /// From a row to the next.
+    /// Distance from a row to the next.
     pub row: usize,
-    /// From a column to the next.
+    /// Distance from a column to the next.
     pub column: usize,
 }
 
@@ -95,7 +95,7 @@ pub unsafe fn written<T: Number>(out: Vec<MaybeUninit<T>>) -> Vec<T> {
     unsafe { Vec::from_raw_parts(out.as_mut_ptr().cast(), out.len(), out.capacity()) }
 }
 
-/// `c = scale * a b` for `c` `[m, n]`, on the calling thread; gives `c` back written.
+/// `c = scale * a b` for `c` `[m, n]`, on the calling thread; returns `c` initialised.
 ///
 /// # Panics
 /// When a view is shorter than its shape says; callers pass shapes they have just checked.

@@ -1,17 +1,17 @@
-//! Sixteen rows of sixteen numbers as columns: compilers do not find this by themselves.
+//! Transposition of 16 x 16 numbers in registers, which compilers do not generate by themselves.
 
 use std::arch::x86_64::{
     __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_setzero_ps, _mm512_shuffle_f32x4,
     _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-/// Numbers of a vector of AVX-512.
+/// Number of float32 values in an AVX-512 vector.
 pub const LANES: usize = 16;
 
-/// The transpose of sixteen vectors. Inlined into its caller the rows stay in registers.
+/// The transpose of sixteen vectors. When inlined into its caller, the rows stay in registers.
 ///
 /// # Safety
-/// The processor has AVX-512F. A caller that is compiled for such processors may call this like any function.
+/// AVX-512F must be supported by this CPU. A caller compiled with this feature may call it as a safe function.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {
