@@ -1,8 +1,9 @@
-//! From stored rows to what HuBERT-ECG's network takes: crop, fill, lay the leads end to end, decimate, mask.
+//! From stored rows to the input of HuBERT-ECG's network: crop, fill missing samples, concatenate the leads, decimate,
+//! mask.
 //!
-//! Source: the published program of HuBERT-ECG. Rows come in the form of the `hubert` contract
-//! (500 Hz, each lead from -1 to 1). The leads are decimated *after* they were laid end to end, as in
-//! the original, so the filter smears a little across the seams.
+//! Source: the published program of HuBERT-ECG. Rows come in the form of the `hubert` contract (500 Hz, each lead from
+//! -1 to 1). The leads are decimated *after* concatenation, as in the original, so the filter slightly mixes
+//! neighbouring leads at their borders.
 
 use crate::beats::Sample;
 use crate::filter::{Decimator, FilterError};
@@ -10,7 +11,7 @@ use crate::filter::{Decimator, FilterError};
 /// Samples of one lead in a crop: five seconds at 500 Hz.
 pub const CROP_SAMPLES: usize = 2500;
 
-/// Samples of one lead in the longer piece from which test-time augmentation takes its crops.
+/// Samples of one lead in the longer window from which test-time augmentation takes its crops.
 pub const LONG_CROP_SAMPLES: usize = 5000;
 
 /// Factor of decimation in every published run: 500 Hz become 100 Hz.
@@ -21,33 +22,31 @@ pub const DECIMATION: usize = 5;
 pub struct HubertInput {
     /// Lead after lead, `[lead * time]`.
     pub signal: Vec<f32>,
-    /// For every sample whether it lies between the first and the last column with any value other than 0, after decimation
-    /// as in the published program: the filter rings into zeros, so that padding is not seen (see `docs/differences.md`).
+    /// For every sample, whether it is between the first and the last column with any value other than 0, after
+    /// decimation as in the published program: ringing of the filter hides padding (see `docs/differences.md`, 13.2).
     pub attention: Vec<bool>,
-    /// The same before decimation: whether the sample that each one stands for is real and no padding.
+    /// The same before decimation: whether the original sample is real and not padding.
     pub real: Vec<bool>,
 }
 
-/// Why rows give no crop.
+/// Why a crop cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CropError {
     /// The crop reaches beyond the end.
     #[error(
-        "a crop of {samples} samples from sample {start} on: the row has {found} samples a lead; choose an earlier start, or leave the recording out"
+        "the row has {found} samples per lead, expected at least {samples} from sample {start} on; choose an earlier start, or leave the recording out"
     )]
     TooShort {
         /// Where the crop begins.
         start: usize,
         /// Its length.
         samples: usize,
-        /// Samples there are.
+        /// Samples per lead.
         found: usize,
     },
-    /// The samples cannot be shared by the leads.
-    #[error(
-        "{samples} samples cannot be shared by {leads} leads: expected leads x time, row by row"
-    )]
+    /// The number of samples is not a multiple of the leads.
+    #[error("found {samples} samples for {leads} leads, expected leads x time, row by row")]
     Shape {
         /// Samples of all leads.
         samples: usize,
@@ -59,17 +58,17 @@ pub enum CropError {
     Filter(#[from] FilterError),
 }
 
-/// Makes inputs; keep one for many rows.
+/// Makes inputs; reuse it for many rows.
 #[derive(Clone, Debug)]
 pub struct HubertInputs {
     decimator: Option<Decimator>,
 }
 
 impl HubertInputs {
-    /// With a factor of decimation, or none.
+    /// With a decimation factor, or none.
     ///
     /// # Errors
-    /// [`FilterError::Decimation`] for an impossible factor.
+    /// [`FilterError::Decimation`] for an invalid factor.
     pub fn new(decimation: Option<usize>) -> Result<Self, FilterError> {
         let decimator = decimation.map(Decimator::new).transpose()?;
         Ok(HubertInputs { decimator })
@@ -95,7 +94,7 @@ impl HubertInputs {
             None => real.clone(),
             Some(decimator) => {
                 flat = decimator.apply(&flat)?;
-                // Every so many samples one stays, the first of them.
+                // The first of every `factor` samples is kept.
                 real = real.into_iter().step_by(decimator.factor()).collect();
                 attention(&flat, leads)
             }
@@ -209,7 +208,7 @@ pub(crate) fn attention(flat: &[f64], leads: usize) -> Vec<bool> {
             .zip(last)
             .is_some_and(|(first, last)| (first..=last).contains(&column))
     };
-    // Samples that the leads cannot share after decimation belong to no column.
+    // Samples left over after division by the leads belong to no column.
     (0..flat.len())
         .map(|k| k < leads * len && inside(k % len.max(1)))
         .collect()

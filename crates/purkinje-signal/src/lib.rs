@@ -1,15 +1,14 @@
-//! What happens to samples between a file and a model.
+//! Processing of samples between a file and a model.
 //!
 //! - [`repair`] replaces missing samples, [`resample`] changes the rate, [`filter`] band-passes and decimates;
-//! - [`Preprocess`] names all of that as one serialisable value, the contract that travels with
-//!   every store and checkpoint, and applies it to a recording;
-//! - [`signal_input`] crops and decimates leads, [`hubert_input`] lays them end to end first, as HuBERT-ECG wants its input;
-//! - [`descriptors`] describes the pieces that its first iteration clusters;
+//! - [`Preprocess`] is the preprocessing contract: one serialisable value that describes all of this, is part of every store and checkpoint, and can be applied to a recording;
+//! - [`signal_input`] crops and decimates leads, [`hubert_input`] concatenates them first, as HuBERT-ECG's input;
+//! - [`descriptors`] computes the features that its first iteration clusters;
 //! - [`r_peaks`] finds R-peaks, [`beats`] cuts a recording into heartbeat tokens;
-//! - [`quality`] says what is wrong with a recording before anybody trains on it.
+//! - [`quality`] measures signal quality.
 //!
-//! Filters and detector repeat the arithmetic of the reference programs sample by sample: the
-//! result does not depend on the machine's vector width, so R-peak indices are the same everywhere.
+//! Filters and detector reproduce the arithmetic of the reference programs sample by sample: the result does not depend
+//! on the vector width of the CPU, so R-peak indices are the same everywhere.
 
 #![deny(missing_docs)]
 

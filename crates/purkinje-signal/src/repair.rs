@@ -1,22 +1,22 @@
-//! Missing samples (NaN) and what to do about them.
+//! Repair of missing samples (NaN).
 //!
 //! Source: the published programs of CLEAR-HUG and DERI.
 
 use serde::{Deserialize, Serialize};
 
-/// What to do with samples a file has no value for.
+/// How missing samples are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MissingPolicy {
     /// The mean of the valid samples within `half_window` samples on either side, from the first
     /// missing sample to the last; samples already replaced count as valid. 0 where none is valid.
     LocalMean {
-        /// Samples looked at on either side.
+        /// Samples used on either side.
         half_window: usize,
     },
     /// 0 mV.
     Zero,
-    /// 0 mV in all of the recording as soon as any of its samples is missing or infinite.
+    /// 0 mV in the whole recording if any of its samples is missing or infinite.
     ZeroRecording,
     /// Refuse the recording.
     Reject,
@@ -24,7 +24,8 @@ pub enum MissingPolicy {
 
 /// Replaces the NaN samples of one lead in place and returns how many there were.
 ///
-/// With [`MissingPolicy::ZeroRecording`] the whole lead becomes 0. With [`MissingPolicy::Reject`] the samples stay as they are and the count alone says what was found.
+/// With [`MissingPolicy::ZeroRecording`] the whole lead becomes 0. With [`MissingPolicy::Reject`] the samples are
+/// unchanged; only the count is returned.
 pub fn repair(samples: &mut [f64], policy: MissingPolicy) -> usize {
     let missing = missing(samples);
     if missing > 0 {
@@ -41,7 +42,7 @@ pub fn repair(samples: &mut [f64], policy: MissingPolicy) -> usize {
     missing
 }
 
-/// How many samples are NaN.
+/// The number of samples that are NaN.
 pub fn missing(samples: &[f64]) -> usize {
     samples.iter().filter(|value| value.is_nan()).count()
 }

@@ -1,7 +1,7 @@
 //! Change of sampling rate by the Fourier method.
 //!
-//! Source: the published program of CLEAR-HUG (SciPy's `signal.resample`). The signal is taken as
-//! one period of a periodic one, so a difference between its ends rings near both of them.
+//! Source: the published program of CLEAR-HUG (SciPy's `signal.resample`). The signal is treated as one period of a
+//! periodic signal, so a difference between its ends causes ringing near both.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use realfft::{ComplexToReal, FftNum, RealFftPlanner, RealToComplex};
 use rustfft::num_complex::Complex;
 
-/// Sampling rates in hertz that recordings are taken at. A header that claims less is wrong, and believing
-/// it would mean absurdly many samples at a usual rate.
+/// Accepted sampling rates in hertz. A header with a lower rate is wrong, and resampling from it would give far too
+/// many samples.
 pub const RATES_HZ: RangeInclusive<f64> = 10.0..=100_000.0;
 
 /// Resamples every row of `rows` (`[lead, time]`, row-major, `leads` rows) to `target` samples, in double precision.
@@ -35,7 +35,7 @@ pub fn resampled_len(len: usize, from_hz: f64, to_hz: f64) -> usize {
     (len as f64 * (to_hz / from_hz)) as usize
 }
 
-/// Lengths met by one thread are few; a data set of all-different lengths must not fill the memory.
+/// Largest number of cached plans per thread; a data set with many different lengths must not fill the memory.
 const MAX_PLANS: usize = 32;
 
 #[derive(Default)]
@@ -120,7 +120,7 @@ impl<T: FftNum + Default> Plan<T> {
                 *middle / two
             };
         }
-        // A real inverse ignores these parts; the planner wants them to be zero.
+        // A real inverse ignores these parts; the planner requires them to be zero.
         self.kept[0].im = T::zero();
         if target.is_multiple_of(2) {
             self.kept[target / 2].im = T::zero();

@@ -4,19 +4,19 @@ use crate::beats::Sample;
 use crate::filter::{Decimator, FilterError};
 use crate::hubert_input::{CropError, attention, stretch};
 
-/// A crop of a recording as networks take it that see every lead for itself.
+/// A crop of a recording as input of networks that process every lead separately.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalInput {
     /// Leads.
     pub leads: usize,
     /// `[lead, time]`; 0 where a sample is missing.
     pub samples: Vec<f32>,
-    /// Which samples are real `[lead, time]`: none that is missing, nor the zeros of all leads before the first and after
-    /// the last other value, which are padding. `None` where nobody asks.
+    /// Which samples are real `[lead, time]`: not missing samples, and not zeros in all leads before the first and
+    /// after the last other value, which are padding. `None` if not requested.
     pub real: Option<Vec<bool>>,
 }
 
-/// Makes inputs; keep one for many recordings.
+/// Makes inputs; reuse it for many recordings.
 #[derive(Clone, Debug)]
 pub struct SignalInputs {
     decimator: Option<Decimator>,
@@ -24,7 +24,7 @@ pub struct SignalInputs {
 }
 
 impl SignalInputs {
-    /// With a factor by which every lead is decimated for itself, or none.
+    /// With a factor by which every lead is decimated separately, or none.
     ///
     /// # Errors
     /// [`FilterError::Decimation`] for an impossible factor.
@@ -35,7 +35,7 @@ impl SignalInputs {
         })
     }
 
-    /// Inputs that say which samples are real.
+    /// Also marks which samples are real.
     pub fn marked(self) -> Self {
         SignalInputs {
             marked: true,
@@ -68,7 +68,7 @@ impl SignalInputs {
         if let Some(decimator) = &self.decimator {
             let each = signal.chunks_exact(samples).map(|row| decimator.apply(row));
             signal = each.collect::<Result<Vec<_>, _>>()?.concat();
-            // Of so many samples the first stays.
+            // The first of every `factor` samples is kept.
             let factor = decimator.factor();
             real = real.map(|real| {
                 let rows = real.chunks_exact(samples);

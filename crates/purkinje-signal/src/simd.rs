@@ -25,7 +25,7 @@ impl<const M: usize> Recursive<M> {
     }
 }
 
-/// How many leads are filtered side by side.
+/// Number of leads that are filtered in parallel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lanes {
     One,
@@ -34,7 +34,7 @@ pub(crate) enum Lanes {
 }
 
 impl Lanes {
-    /// Enough for this many leads, or the most there are.
+    /// Enough for this number of leads, or the largest number available.
     pub(crate) fn for_leads(leads: usize) -> Self {
         match leads {
             0 | 1 => Lanes::One,
@@ -59,7 +59,7 @@ pub(crate) fn zero_phase<const M: usize>(filter: &Recursive<M>, lanes: Lanes, si
         let avx2 = std::arch::is_x86_feature_detected!("avx2");
         match lanes {
             Lanes::Eight if has_avx512() => {
-                // SAFETY: the processor has the features the function was compiled for.
+                // SAFETY: the features the function was compiled for are supported by this CPU.
                 return unsafe { x86::zero_phase_8_avx512(filter, signal.as_chunks_mut().0) };
             }
             Lanes::Eight if avx2 => {
@@ -85,7 +85,7 @@ pub(crate) fn correlate(signal: &[f64], taps: &[f64], out: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
     {
         if has_avx512() {
-            // SAFETY: the processor has the features the function was compiled for.
+            // SAFETY: the features the function was compiled for are supported by this CPU.
             return unsafe { x86::correlate_avx512(signal, taps, out) };
         }
         if std::arch::is_x86_feature_detected!("avx2") {
@@ -96,19 +96,19 @@ pub(crate) fn correlate(signal: &[f64], taps: &[f64], out: &mut [f64]) {
     correlate_loop::<16>(signal, taps, out);
 }
 
-/// Plain loops that gain from wide vectors; `run` and all it calls must be inlined for that. Sums that run in
-/// lanes of their own give the same bits whatever the width.
+/// Plain loops that gain from wide vectors; `run` and all it calls must be inlined for that. Sums in separate lanes
+/// give the same bits for any width.
 pub(crate) trait Kernel {
     type Output;
     fn run(self) -> Self::Output;
 }
 
-/// Runs a kernel in the version for this processor.
+/// Runs a kernel in the version for this CPU.
 pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if has_avx512() {
-            // SAFETY: the processor has the features the function was compiled for.
+            // SAFETY: the features the function was compiled for are supported by this CPU.
             return unsafe { x86::kernel_avx512(kernel) };
         }
         if std::arch::is_x86_feature_detected!("avx2") {
@@ -135,7 +135,7 @@ trait Vector<const L: usize>: Copy {
     fn times(self, other: Self) -> Self;
 }
 
-/// Any processor.
+/// Any CPU.
 impl<const L: usize> Vector<L> for [f64; L] {
     #[inline(always)]
     fn load(from: &[f64; L]) -> Self {
@@ -217,8 +217,8 @@ mod x86 {
         kernel.run()
     }
 
-    // The three types below are private to this module and named by the functions above only, so
-    // their methods run on processors that have the instructions.
+    // The three types below are private to this module and named by the functions above only, so their methods run only
+    // where the instructions are supported by this CPU.
 
     #[derive(Clone, Copy)]
     struct Zmm(__m512d);
@@ -232,17 +232,17 @@ mod x86 {
     impl Vector<8> for Zmm {
         #[inline(always)]
         fn load(from: &[f64; 8]) -> Self {
-            // SAFETY: eight numbers are readable there; AVX-512 is present, see above.
+            // SAFETY: eight numbers are readable there; AVX-512 is supported by this CPU, see above.
             Zmm(unsafe { _mm512_loadu_pd(from.as_ptr()) })
         }
         #[inline(always)]
         fn store(self, to: &mut [f64; 8]) {
-            // SAFETY: eight numbers are writable there; AVX-512 is present, see above.
+            // SAFETY: eight numbers are writable there; AVX-512 is supported by this CPU, see above.
             unsafe { _mm512_storeu_pd(to.as_mut_ptr(), self.0) }
         }
         #[inline(always)]
         fn splat(value: f64) -> Self {
-            // SAFETY: AVX-512 is present, see above.
+            // SAFETY: AVX-512 is supported by this CPU, see above.
             Zmm(unsafe { _mm512_set1_pd(value) })
         }
         #[inline(always)]
@@ -265,17 +265,17 @@ mod x86 {
     impl Vector<4> for Ymm {
         #[inline(always)]
         fn load(from: &[f64; 4]) -> Self {
-            // SAFETY: four numbers are readable there; AVX2 is present, see above.
+            // SAFETY: four numbers are readable there; AVX2 is supported by this CPU, see above.
             Ymm(unsafe { _mm256_loadu_pd(from.as_ptr()) })
         }
         #[inline(always)]
         fn store(self, to: &mut [f64; 4]) {
-            // SAFETY: four numbers are writable there; AVX2 is present, see above.
+            // SAFETY: four numbers are writable there; AVX2 is supported by this CPU, see above.
             unsafe { _mm256_storeu_pd(to.as_mut_ptr(), self.0) }
         }
         #[inline(always)]
         fn splat(value: f64) -> Self {
-            // SAFETY: AVX2 is present, see above.
+            // SAFETY: AVX2 is supported by this CPU, see above.
             Ymm(unsafe { _mm256_set1_pd(value) })
         }
         #[inline(always)]

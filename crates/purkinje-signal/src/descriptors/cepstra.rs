@@ -1,4 +1,4 @@
-//! Mel cepstra of a piece as a single frame, in the manner of Kaldi, and their differences.
+//! Mel-frequency cepstral coefficients of a piece as a single frame, as in Kaldi, and their differences.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -16,15 +16,15 @@ pub const COEFFICIENTS: usize = 13;
 /// Cepstra with first and second differences.
 pub const CEPSTRA: usize = 3 * COEFFICIENTS;
 
-/// What is taken from a sample of the one before it.
+/// Pre-emphasis: factor of the previous sample that is subtracted.
 const PRE_EMPHASIS: f64 = 0.97;
 /// Exponent of the Povey window over a Hann window.
 const WINDOW_POWER: f64 = 0.85;
-/// Least output of a filter: the step of single precision at 1.
+/// Smallest output of a filter: the precision of single precision at 1.
 const FLOOR: f64 = f32::EPSILON as f64;
 /// Parameter of the lifter.
 const LIFTER: f64 = 22.0;
-/// Tokens on either side that a difference looks at.
+/// Tokens on either side that a difference uses.
 const REACH: usize = 2;
 
 /// Band of an ECG after decimation, in hertz: its upper end is at most [`EDGE`] of half the rate.
@@ -97,7 +97,7 @@ impl Cepstra {
     pub(super) fn write_row(&mut self, piece: &[f64], row: &mut [f32]) {
         let mean = piece.iter().sum::<f64>() / piece.len() as f64;
         self.frame.fill(0.0);
-        // The first sample stands for the one before it.
+        // The first sample is used as its own predecessor.
         let mut last = piece.first().map_or(0.0, |x| x - mean);
         for ((place, x), w) in self.frame.iter_mut().zip(piece).zip(&self.window) {
             let x = x - mean;

@@ -1,8 +1,9 @@
-//! Hand-made descriptors of HuBERT-ECG's first iteration: one row for each of the 93 tokens of a recording.
+//! Hand-crafted descriptors (features) of HuBERT-ECG's first iteration: one row for each of the 93 tokens of a
+//! recording.
 //!
-//! Source: the published program of HuBERT-ECG. Rows are what clustering makes code indices of. The published
-//! program computes some of them in ways nobody would choose; [`Choices`] names each of these ways beside what is
-//! meant, [`Choices::paper`] and [`Choices::released`] are the two sets.
+//! Source: the published program of HuBERT-ECG. Rows are clustered to cluster indices. The released program computes
+//! some of them in unintended ways; [`Choices`] lists these with their corrections, [`Choices::paper`] and
+//! [`Choices::released`] are the two sets.
 
 mod cepstra;
 mod pieces;
@@ -25,7 +26,7 @@ pub const TOKENS: usize = 93;
 /// Leads of a recording.
 pub const LEADS: usize = 12;
 
-/// Which numbers a row holds.
+/// The kind of descriptors in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -38,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Numbers of a row.
+    /// Width of a row.
     pub fn width(self) -> usize {
         match self {
             Kind::TimeFrequency => TIME_FREQUENCY,
@@ -64,7 +65,7 @@ pub enum AnalysisRate {
 }
 
 impl AnalysisRate {
-    /// The rate of so many hertz; `None` for others than 50, 100 and 500.
+    /// The rate in hertz; `None` for others than 50, 100 and 500.
     pub fn from_hz(rate_hz: u32) -> Option<Self> {
         match rate_hz {
             50 => Some(AnalysisRate::Hz50),
@@ -93,43 +94,43 @@ impl AnalysisRate {
     }
 }
 
-/// Where the published program does not do what is meant, one field for each place.
+/// The departures of the released program from the paper, one field for each (docs/differences.md, 13.3 to 13.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Choices {
-    /// Where pieces begin.
+    /// Start of pieces.
     pub layout: Layout,
-    /// What becomes of missing samples.
+    /// Treatment of missing samples.
     pub missing: Missing,
-    /// What stands for a number that is not defined.
+    /// The value of undefined descriptors.
     pub undefined: Undefined,
     /// The band of the cepstra's filters.
     pub band: Band,
-    /// What the cepstra's differences are taken over.
+    /// The frames over which differences of cepstra are computed.
     pub differences: Differences,
 }
 
-/// Where pieces begin.
+/// Start of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// Where the tokens begin.
+    /// At the start of the tokens.
     Tokens,
-    /// Leads are trimmed first, so that pieces begin 20 to 460 ms behind their tokens (released).
+    /// Leads are trimmed first, so that pieces begin 20 to 460 ms after their tokens (released).
     Trimmed,
 }
 
-/// What becomes of missing samples.
+/// Treatment of missing samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// They become the mean of all others before anything is filtered, as in the network's input.
+    /// Replaced by the mean of all others before filtering, as in the network's input.
     Mended,
-    /// They are filtered, which makes their whole lead missing, and replaced then (released).
+    /// Filtered, which makes their whole lead missing, and replaced afterwards (released).
     Spread,
 }
 
-/// What stands for skewness, kurtosis and crest factor of a constant piece.
+/// The value of skewness, kurtosis and crest factor of a constant piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undefined {
@@ -143,25 +144,25 @@ pub enum Undefined {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Band {
-    /// From 0.5 Hz to 40 Hz, or to 0.8 of half the rate where that is less: what decimation leaves.
+    /// From 0.5 Hz to 40 Hz, or to 0.8 of half the rate where that is less: the band that decimation leaves.
     Signal,
-    /// From 20 Hz, the preset for speech, to half the rate, where nothing is left of an ECG; filters, transform
-    /// and lifter in single precision (released).
+    /// From 20 Hz, the preset for speech, to half the rate, where an ECG has no energy; filters, transform and lifter
+    /// in single precision (released).
     Speech,
 }
 
-/// What the cepstra's differences are taken over.
+/// The frames over which differences of cepstra are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Differences {
     /// Neighbouring tokens.
     Neighbours,
-    /// The one frame of the piece itself: they are all zero (released).
+    /// Only the frame of the piece itself, so that they are all zero (released).
     OneFrame,
 }
 
 impl Choices {
-    /// What is meant.
+    /// The paper's intention.
     pub fn paper() -> Self {
         Choices {
             layout: Layout::Tokens,
@@ -172,7 +173,7 @@ impl Choices {
         }
     }
 
-    /// What the published program computes.
+    /// The released program.
     pub fn released() -> Self {
         Choices {
             layout: Layout::Trimmed,
@@ -190,30 +191,30 @@ impl Default for Choices {
     }
 }
 
-/// Why a recording has no descriptors.
+/// Why descriptors cannot be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorError {
-    /// The samples are no twelve leads of at least five seconds.
+    /// The samples are not twelve leads of at least five seconds.
     #[error(
-        "{samples} samples are no {LEADS} leads of at least {CROP_SAMPLES} samples each (five seconds at 500 Hz): leave the recording out"
+        "found {samples} samples, expected {LEADS} leads of at least {CROP_SAMPLES} samples each (five seconds at 500 Hz); leave the recording out"
     )]
     Shape {
         /// Samples found.
         samples: usize,
     },
-    /// Nothing but missing samples.
+    /// All samples are missing.
     #[error("all samples of the first five seconds are missing: leave the recording out")]
     AllMissing,
-    /// A sample that is no number of reasonable size.
-    #[error("the first five seconds hold an infinite sample: check how the recording was scaled")]
+    /// An infinite sample.
+    #[error("the first five seconds have an infinite sample; check how the recording was scaled")]
     Infinite,
     /// The leads cannot be decimated.
     #[error(transparent)]
     Filter(#[from] FilterError),
 }
 
-/// Makes descriptors; keep one for many recordings: transforms are planned once, buffers reused.
+/// Computes descriptors; reuse it for many recordings, since transforms are planned once and buffers reused.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
     kind: Kind,
@@ -224,10 +225,10 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Descriptors of a kind, at a rate, in one of the ways there are.
+    /// Descriptors of a kind, at a rate, with these choices.
     ///
     /// # Errors
-    /// [`FilterError`] if the leads could not be decimated to the rate; that of all three rates exists.
+    /// [`FilterError`] if the leads cannot be decimated to the rate, which is possible for all three rates.
     pub fn new(kind: Kind, rate: AnalysisRate, choices: Choices) -> Result<Self, FilterError> {
         Ok(Descriptors {
             kind,
@@ -238,14 +239,14 @@ impl Descriptors {
         })
     }
 
-    /// Numbers of a row.
+    /// Width of a row.
     pub fn width(&self) -> usize {
         self.kind.width()
     }
 
     /// The descriptors of a recording: `[93, width]`.
     ///
-    /// `rows` is `[lead, time]` at 500 Hz in the form of the `hubert` contract; the first five seconds count.
+    /// `rows` is `[lead, time]` at 500 Hz in the form of the `hubert` contract; the first five seconds are used.
     ///
     /// # Errors
     /// See [`DescriptorError`].
@@ -255,7 +256,7 @@ impl Descriptors {
         Ok(out)
     }
 
-    /// As [`Descriptors::of`], behind what `out` holds already; an error leaves it as it was.
+    /// As [`Descriptors::of`], appended to `out`; on an error `out` is unchanged.
     ///
     /// # Errors
     /// See [`DescriptorError`].
@@ -287,7 +288,7 @@ impl Descriptors {
         Ok(())
     }
 
-    /// The pieces themselves, `[93, piece]`: what the rows of [`Descriptors::of`] describe.
+    /// The pieces that the rows of [`Descriptors::of`] describe, `[93, piece]`.
     ///
     /// # Errors
     /// See [`DescriptorError`].
@@ -329,7 +330,7 @@ impl Descriptors {
 pub struct CepstralConstants<'a> {
     /// Weights of the filters over the bins below half the rate, `[23, bins]`.
     pub filters: &'a [f64],
-    /// Window, one value a sample.
+    /// Window, one value per sample.
     pub window: &'a [f64],
     /// Cosine transform from filters to coefficients, `[23, 13]`, without the lifter.
     pub transform: &'a [f64],

@@ -1,4 +1,4 @@
-//! From a recording to the pieces that are described: decimate, lay end to end, cut.
+//! From a recording to the pieces that are described: decimate, concatenate the leads, cut.
 
 use crate::beats::Sample;
 use crate::filter::{Decimator, FilterError};
@@ -39,7 +39,8 @@ impl Pieces {
         self.rate.piece_samples()
     }
 
-    /// Leads end to end, where in them each of the 93 pieces begins, and the length of a piece. Every piece lies inside.
+    /// The concatenated leads, the start of each of the 93 pieces in them, and the length of a piece. Every piece is
+    /// inside.
     pub(super) fn of<S: Sample>(
         &mut self,
         rows: &[S],
@@ -68,7 +69,7 @@ impl Pieces {
         let decimated = self.decimator.apply_rows(&self.crop, LEADS)?;
         let lead_samples = decimated.len() / LEADS;
         let (piece, step) = match self.layout {
-            // A token is 64 samples of 100 Hz behind the one before it.
+            // Tokens are 64 samples apart at 100 Hz.
             Layout::Tokens => {
                 self.flat = decimated;
                 let step = 64 * self.rate.hz() as usize / AnalysisRate::Hz100.hz() as usize;

@@ -31,9 +31,9 @@ pub const NAMES: [&str; TIME_FREQUENCY] = [
     "spectrum_variance",
 ];
 
-/// A piece whose standard deviation is this small a share of its mean is constant for the published program.
+/// Fraction of the mean up to which a standard deviation counts as constant in the released program.
 const CONSTANT: f64 = f64::EPSILON;
-/// The same as a share of the largest magnitude, for what a filter leaves of a flat lead: its rounding has no shape.
+/// The same as a fraction of the largest magnitude, for filtered flat leads, of which only rounding errors are left.
 const FLAT: f64 = 1e-9;
 
 /// Describes pieces of one length.
@@ -72,7 +72,7 @@ impl TimeFrequency {
             sum += x;
             squares += x * x;
         }
-        // Rounding of the sum must not make a constant piece look otherwise.
+        // Rounding of the sum must not make a constant piece appear to vary.
         let mean = if min == max { min } else { sum / n };
         let power = squares / n;
         let (mut m2, mut m3, mut m4) = (0.0, 0.0, 0.0);
@@ -127,7 +127,7 @@ impl TimeFrequency {
             &mut self.scratch,
         );
         debug_assert!(transformed.is_ok());
-        // Bins above the middle repeat those below it; the first has no twin, nor has the middle of an even length.
+        // Bins above the middle mirror those below it; the first has no mirror, nor has the middle of an even length.
         let weight = |k: usize| if k == 0 || 2 * k == len { 1.0 } else { 2.0 };
         let (mut max, mut sum) = (0.0, 0.0);
         for (k, bin) in self.spectrum.iter().enumerate() {

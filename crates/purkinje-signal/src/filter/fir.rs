@@ -20,14 +20,14 @@ pub struct FirBandPass {
     pub span_s: f64,
 }
 
-/// Most taps of a filter: a longer one is a typing error, or belongs to a signal that should be resampled first.
+/// Largest number of taps: a longer filter is an error, or for a signal that should be resampled first.
 pub const MAX_TAPS: usize = 8191;
 
 impl FirBandPass {
     /// The impulse response at this rate: its gain is 1 in the middle of the band.
     ///
     /// # Errors
-    /// [`FilterError::Band`], and [`FilterError::Taps`] when the length is no time or too long.
+    /// [`FilterError::Band`], and [`FilterError::Taps`] when the length is invalid or too long.
     pub fn taps(&self, rate_hz: f64) -> Result<Vec<f64>, FilterError> {
         let &FirBandPass {
             low_hz,

@@ -28,7 +28,7 @@ pub struct BandPass {
     pub high_hz: f64,
 }
 
-/// Highest accepted order: beyond it the transfer-function form loses all its digits.
+/// Highest accepted order: beyond it the transfer-function form loses its precision.
 pub const MAX_ORDER: usize = 8;
 
 /// Why a filter cannot be designed or applied.
@@ -36,12 +36,12 @@ pub const MAX_ORDER: usize = 8;
 #[non_exhaustive]
 pub enum FilterError {
     /// The order is zero or too high.
-    #[error("band-pass order {found}: expected 1 to {MAX_ORDER}")]
+    #[error("the band-pass order is {found}, expected 1 to {MAX_ORDER}")]
     Order {
-        /// The order asked for.
+        /// The requested order.
         found: usize,
     },
-    /// The band does not lie between 0 and half the sampling rate.
+    /// The band is not between 0 and half the sampling rate.
     #[error(
         "band-pass {low_hz} to {high_hz} Hz at {rate_hz} Hz: expected 0 < low < high < {} Hz, half the sampling rate; lower the band or raise the rate",
         rate_hz / 2.0
@@ -54,7 +54,7 @@ pub enum FilterError {
         /// Sampling rate in hertz.
         rate_hz: f64,
     },
-    /// The filter has no length, or far too great a one.
+    /// The length of the filter is zero or far too large.
     #[error(
         "a filter of {span_s} s at {rate_hz} Hz: expected 1 to {MAX_TAPS} samples; correct its length or lower the rate"
     )]
@@ -64,24 +64,22 @@ pub enum FilterError {
         /// Sampling rate in hertz.
         rate_hz: f64,
     },
-    /// A factor of decimation that is none.
-    #[error("decimation by {found}: expected 1 to {MAX_DECIMATION}")]
+    /// An invalid decimation factor.
+    #[error("the decimation factor is {found}, expected 1 to {MAX_DECIMATION}")]
     Decimation {
-        /// The factor asked for.
+        /// The requested factor.
         found: usize,
     },
     /// The signal is not longer than the extension that zero-phase filtering needs.
-    #[error("{found} samples are too few for zero-phase filtering: expected more than {needed}")]
+    #[error("found {found} samples, expected more than {needed} for zero-phase filtering")]
     TooShort {
         /// Samples per lead.
         found: usize,
         /// Samples per lead that must be exceeded.
         needed: usize,
     },
-    /// The samples cannot be shared by the leads.
-    #[error(
-        "{samples} samples cannot be shared by {leads} leads: expected leads x time, row by row"
-    )]
+    /// The number of samples is not a multiple of the leads.
+    #[error("found {samples} samples for {leads} leads, expected leads x time, row by row")]
     Shape {
         /// Samples of all leads.
         samples: usize,
@@ -95,7 +93,7 @@ pub enum FilterError {
 pub struct Coefficients {
     /// Numerator, from the power 0 of the delay upwards.
     pub b: Vec<f64>,
-    /// Denominator, likewise.
+    /// Denominator, in the same order.
     pub a: Vec<f64>,
 }
 

@@ -13,13 +13,13 @@ use super::zero_phase::odd_extension_into;
 const ORDER: usize = 8;
 /// Its ripple in the pass-band in decibels.
 const RIPPLE_DB: f64 = 0.05;
-/// Its edge, as a share of half the new rate.
+/// Its edge, as a fraction of half the new rate.
 const EDGE: f64 = 0.8;
 
-/// Largest factor of decimation: beyond it the filter's poles lie too near to each other.
+/// Largest factor of decimation: beyond it the filter's poles are too close to each other.
 pub const MAX_DECIMATION: usize = 100;
 
-/// A low-pass filter as a chain of second-order sections, and the factor by which samples become fewer after it.
+/// A low-pass filter as a cascade of second-order sections, and the decimation factor after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decimator {
     factor: usize,
@@ -51,7 +51,7 @@ impl Decimator {
         self.factor
     }
 
-    /// The sections in their order: three coefficients of the numerator, three of the denominator.
+    /// The sections in order: three coefficients of the numerator, three of the denominator.
     pub fn sections(&self) -> &[[f64; 6]] {
         &self.sections
     }
@@ -61,7 +61,7 @@ impl Decimator {
         &self.starts
     }
 
-    /// Samples that `len` samples become.
+    /// Number of samples after decimation of `len` samples.
     pub fn decimated_len(&self, len: usize) -> usize {
         len.div_ceil(self.factor)
     }
@@ -96,8 +96,8 @@ impl Decimator {
 
     /// [`Decimator::apply`] on every row of `rows` (`[lead, time]`, row-major, `leads` rows): `[lead, decimated time]`.
     ///
-    /// Four rows travel side by side, because one alone waits for its own last sample most of the time; the
-    /// result has the same bits as row by row.
+    /// Four rows are filtered in parallel, because a single one is limited by the latency of the recursion; the result
+    /// has the same bits as row by row.
     ///
     /// # Errors
     /// [`FilterError::Shape`] and [`FilterError::TooShort`].
@@ -139,7 +139,7 @@ impl Decimator {
     }
 }
 
-/// Rows filtered side by side.
+/// Rows filtered in parallel.
 const LANES: usize = 4;
 
 /// [`run`] for several signals at once, each with the arithmetic of one alone.
@@ -186,7 +186,7 @@ fn run<'a>(
     }
 }
 
-/// The digital filter for an edge given as a share of half the sampling rate.
+/// The digital filter for an edge given as a fraction of half the sampling rate.
 fn chebyshev(edge: f64) -> Vec<[f64; 6]> {
     // Analogue prototype: poles on an ellipse, no zeros.
     let ripple = (10f64.powf(0.1 * RIPPLE_DB) - 1.0).sqrt();

@@ -5,10 +5,9 @@ use crate::simd::{self, Lanes};
 
 /// A recursive filter applied forwards and backwards, so that it does not shift anything in time.
 ///
-/// The signal is extended oddly by three filter lengths at both ends and the filter starts from its
-/// steady state, as SciPy's `filtfilt` does. Several leads are filtered side by side, one per vector
-/// lane; each lane does the arithmetic of the scalar definition in its order, so that the result does
-/// not depend on how many leads travel together.
+/// The signal is extended oddly by three filter lengths at both ends and the filter starts from its steady state, as
+/// SciPy's `filtfilt` does. Several leads are filtered in parallel, one per vector lane; each lane does the arithmetic
+/// of the scalar definition in order, so that the result does not depend on the number of leads.
 #[derive(Clone, Debug)]
 pub struct ZeroPhase {
     kernel: Kernel,
@@ -100,7 +99,7 @@ impl ZeroPhase {
         Ok(())
     }
 
-    /// Filters up to eight rows of `len` samples side by side; `len` exceeds the extension.
+    /// Filters up to eight rows of `len` samples in parallel; `len` exceeds the extension.
     fn filter_together(&self, rows: &mut [f64], len: usize, extended: &mut Vec<f64>) {
         let pad = self.pad_samples;
         let lanes = Lanes::for_leads(rows.len() / len);

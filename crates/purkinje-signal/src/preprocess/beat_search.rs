@@ -1,15 +1,16 @@
-//! Where R-peaks are looked for, as a part of the contract.
+//! The lead in which R-peaks are detected, as part of the contract.
 
 use purkinje_record::{Lead, LeadSet};
 use serde::{Deserialize, Serialize};
 
-/// How the R-peaks that all leads share are looked for. Leads are searched one after another until one shows R-peaks.
+/// How the R-peaks of a recording, common to all leads, are detected. Leads are searched in order until one has
+/// R-peaks.
 ///
-/// A contract without it has the default: lead II first, wherever it stands.
+/// A contract without it has the default: lead II first, at any position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BeatSearch {
-    /// The row that is searched first; the others follow in their order.
+    /// The row that is searched first; the others follow in order.
     pub first: FirstRow,
 }
 
@@ -21,7 +22,7 @@ pub enum FirstRow {
     #[default]
     LeadIi,
     /// The second of the chosen leads in the order in which they were chosen, whichever lead it is: CLEAR-HUG's
-    /// program (`docs/differences.md`, 3.1). The only one where there is one.
+    /// program (`docs/differences.md`, 3.1). The only one if there is only one.
     #[serde(rename = "second_row")]
     Second,
 }
@@ -32,7 +33,7 @@ impl BeatSearch {
         first: FirstRow::Second,
     };
 
-    /// The index of the row that is searched first; without a lead II that is looked for by name, the second row, or the
+    /// The index of the row that is searched first; if lead II is selected by name but missing, the second row, or the
     /// only one.
     pub fn first_row(self, leads: &LeadSet) -> usize {
         let second = usize::from(leads.len() > 1);

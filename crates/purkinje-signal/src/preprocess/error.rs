@@ -1,15 +1,15 @@
-//! What can go wrong when a contract is applied.
+//! Errors of applying a preprocessing contract.
 
 use purkinje_record::{Lead, LeadSet};
 
 use crate::filter::FilterError;
 use crate::resample::RATES_HZ;
 
-/// Why a recording cannot be prepared, or a contract not be applied.
+/// Why a recording cannot be prepared or a contract cannot be applied.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PreprocessError {
-    /// The contract itself is impossible.
+    /// The contract is invalid.
     #[error("preprocessing contract, field `{field}`: {problem}")]
     Contract {
         /// The field, with its step.
@@ -17,7 +17,7 @@ pub enum PreprocessError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A lead the contract names is not there.
+    /// A lead of the contract is missing.
     #[error(
         "record `{record}` has no lead {lead}: found {found}; choose leads it has, or a contract for them"
     )]
@@ -26,12 +26,12 @@ pub enum PreprocessError {
         record: String,
         /// The first lead that is missing.
         lead: Lead,
-        /// The leads that are there.
+        /// The leads present.
         found: LeadSet,
     },
     /// The rate is not that of an ECG.
     #[error(
-        "record `{record}` has a sampling rate of {rate_hz} Hz: expected {} to {} Hz; correct its header or name the rate",
+        "record `{record}` has a sampling rate of {rate_hz} Hz: expected {} to {} Hz; correct its header or give the rate with `--input-rate`",
         RATES_HZ.start(), RATES_HZ.end()
     )]
     Rate {
@@ -73,7 +73,7 @@ pub enum PreprocessError {
         record: String,
         /// The lead.
         lead: Lead,
-        /// How many.
+        /// Number of missing samples.
         count: usize,
     },
     /// An infinite sample.
@@ -88,7 +88,7 @@ pub enum PreprocessError {
         /// Its index.
         sample: usize,
     },
-    /// A constant has no range to map.
+    /// A constant signal cannot be scaled to a range.
     #[error(
         "record `{record}` is constant at {value_mv} mV in {}: expected a range to scale; leave the record out",
         lead.as_ref().map_or("all chosen leads".to_owned(), |lead| format!("lead {lead}"))
@@ -103,7 +103,7 @@ pub enum PreprocessError {
     },
     /// The record has another rate, and the contract has no step that changes it.
     #[error(
-        "record `{record}` has a sampling rate of {found_hz} Hz: the contract ends at {expected_hz} Hz and has no step that resamples; add one, or leave the record out"
+        "record `{record}` has a sampling rate of {found_hz} Hz, expected {expected_hz} Hz, since the contract has no step that resamples; add one, or leave the record out"
     )]
     OtherRate {
         /// The record.
@@ -113,17 +113,17 @@ pub enum PreprocessError {
         /// The rate the contract promises.
         expected_hz: f64,
     },
-    /// A filter that cannot be at the record's rate.
+    /// A filter that is not possible at the record's rate.
     #[error("record `{record}`: {problem}")]
     Filter {
         /// The record.
         record: String,
-        /// Why not.
+        /// The error of the filter.
         problem: FilterError,
     },
-    /// Samples that the leads cannot share.
+    /// The number of samples is not a multiple of the leads.
     #[error(
-        "record `{record}`: {samples} samples cannot be shared by {leads} leads: expected leads x time, row by row"
+        "record `{record}`: found {samples} samples for {leads} leads, expected leads x time, row by row"
     )]
     Shape {
         /// The record.

@@ -1,9 +1,9 @@
-//! The preprocessing contract: what was, or must be, done to samples before a model sees them.
+//! The preprocessing contract: the processing of samples before a model.
 //!
-//! One serialisable value travels in every store and checkpoint: the leads chosen, then [steps](Step) in
-//! the order in which they run. It can be applied to a recording ([`Preprocess::apply`], or [`Preparer`]
-//! for many), compared with another ([`Preprocess::check`]), and asked whether rows that were stored under
-//! another contract can still become what it wants ([`Preprocess::serve`]).
+//! One serialisable value is part of every store and checkpoint: the selected leads, then [steps](Step) in the order in
+//! which they run. It can be applied to a recording ([`Preprocess::apply`], or [`Preparer`] for many), compared with
+//! another ([`Preprocess::check`]), and asked whether it can be reached from rows stored under another contract
+//! ([`Preprocess::serve`]).
 
 mod beat_search;
 mod error;
@@ -26,7 +26,7 @@ pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, Preparer, Repair};
 pub use presets::{PRESETS, UnknownPreset};
 pub use serve::Remaining;
 
-/// Everything that is done to samples, as one value.
+/// The preprocessing contract.
 ///
 /// As JSON (unknown fields are refused; contracts of version 1, with its fixed order of steps, are still read):
 /// ```
@@ -43,38 +43,38 @@ pub struct Preprocess {
     pub version: Version,
     /// Sampling rate after preprocessing, in hertz.
     pub rate_hz: f64,
-    /// The rows after preprocessing; they are chosen first.
+    /// The leads after preprocessing; they are selected first.
     pub leads: LeadSet,
-    /// What happens to the chosen rows, in this order.
+    /// The steps on the selected leads, in order.
     pub steps: Vec<Step>,
-    /// How R-peaks are looked for in the rows that result. Not written where it is the default.
+    /// How R-peaks are detected in the result. Not written if it is the default.
     #[serde(skip_serializing_if = "BeatSearch::is_default")]
     pub beats: BeatSearch,
 }
 
-/// One thing done to samples.
+/// A preprocessing step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Samples without a value. Every contract has this step once, with nothing but a window before it.
+    /// Treatment of missing samples. Every contract has this step once, with at most a window before it.
     Missing {
-        /// What happens to them.
+        /// How they are treated.
         policy: MissingPolicy,
-        /// What happens to a lead without any value.
+        /// How a lead without any value is treated.
         empty_lead: EmptyLead,
     },
-    /// Only a part of the recording is used.
+    /// A window of the recording.
     Window(Window),
-    /// Another unit or range.
+    /// Scaling to another unit or range.
     Scale(Scale),
-    /// Another sampling rate.
+    /// Resampling.
     Resample {
-        /// How.
+        /// The method.
         method: Resample,
-        /// The rate afterwards, in hertz; at this rate already, nothing happens.
+        /// The new rate in hertz; no effect on samples that already have it.
         to_hz: f64,
     },
-    /// A zero-phase filter at the rate the samples have by then.
+    /// A zero-phase filter at the current rate of the samples.
     Filter(Filter),
 }
 
@@ -83,7 +83,7 @@ pub enum Step {
 #[serde(transparent)]
 pub struct Version(u32);
 
-/// What happens to a lead all of whose samples are missing.
+/// How a lead is treated whose samples are all missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmptyLead {
@@ -93,17 +93,17 @@ pub enum EmptyLead {
     Zero,
 }
 
-/// The part of a recording that is used.
+/// A window of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// Seconds kept from the start; a shorter recording is kept whole.
     pub keep_s: f64,
-    /// Seconds to which zeros (in the unit the samples have by then) are appended; none when absent.
+    /// Length in seconds to which zeros (in the current unit) are appended; no padding if absent.
     pub pad_to_s: Option<f64>,
 }
 
-/// How the sampling rate is changed.
+/// The method of resampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resample {
@@ -121,7 +121,7 @@ pub enum Filter {
     Fir(FirBandPass),
 }
 
-/// Unit or range of the values.
+/// Scaling of the values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Scale {
@@ -131,11 +131,11 @@ pub enum Scale {
         low: f64,
         /// Image of the largest value.
         high: f64,
-        /// Where smallest and largest are looked for.
+        /// The samples whose minimum and maximum are used.
         over: Extent,
         /// Added to the range, so that a constant does not divide by zero: it becomes `low`.
         epsilon: f64,
-        /// What happens to a constant when `epsilon` is 0.
+        /// How a constant signal is treated when `epsilon` is 0.
         constant: Constant,
         /// Arithmetic of the reference.
         arithmetic: Arithmetic,
@@ -147,24 +147,25 @@ pub enum Scale {
         /// Standard deviation in millivolts.
         deviation_mv: f64,
     },
-    /// Steps of `1 / per_unit` towards zero, within 16 bits: what is left after storing integers and dividing again.
+    /// Truncation to steps of `1 / per_unit` towards zero, within 16 bits, as after storing integers and dividing
+    /// again.
     Truncate {
         /// Steps of one unit.
         per_unit: f64,
     },
 }
 
-/// What shares one range.
+/// The samples that have a common range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Extent {
     /// All chosen leads together, so that they keep their proportions.
     Recording,
-    /// Every lead has its own.
+    /// Every lead separately.
     Lead,
 }
 
-/// What happens to a constant, which has no range.
+/// How a constant signal is treated, which has no range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constant {

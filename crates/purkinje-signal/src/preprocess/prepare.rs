@@ -40,7 +40,7 @@ pub struct Repair {
     pub samples: usize,
 }
 
-/// A contract made ready: validated, its filters designed.
+/// A contract that was validated, with its filters designed.
 #[derive(Clone, Debug)]
 pub struct Preparer {
     contract: Preprocess,
@@ -52,14 +52,14 @@ impl Preparer {
     /// Validates the contract and designs its filters.
     ///
     /// # Errors
-    /// [`PreprocessError::Contract`] with the field that is impossible.
+    /// [`PreprocessError::Contract`] with the invalid field.
     pub fn new(contract: &Preprocess) -> Result<Self, PreprocessError> {
         validate(contract)?;
         missing_comes_first(contract)?;
         Self::of_steps(contract)
     }
 
-    /// For rows that were prepared in part: without a step for missing samples.
+    /// For partly preprocessed rows: without a step for missing samples.
     pub(super) fn for_the_rest(contract: &Preprocess) -> Result<Self, PreprocessError> {
         validate(contract)?;
         Self::of_steps(contract)
@@ -203,7 +203,7 @@ impl Preparer {
     }
 }
 
-/// A recording on its way through the steps.
+/// The state of a recording between steps.
 struct State<'a> {
     record: &'a str,
     leads: &'a LeadSet,
@@ -288,7 +288,7 @@ impl State<'_> {
         policy: MissingPolicy,
         empty_lead: EmptyLead,
     ) -> Result<(), PreprocessError> {
-        // One sweep over everything settles the usual case: zero times anything finite is zero.
+        // One pass decides the usual case: zero times a finite value is zero.
         if rows.iter().fold(0.0, |sum, value| sum + value * 0.0) == 0.0 {
             return Ok(());
         }
@@ -339,7 +339,7 @@ impl State<'_> {
     }
 }
 
-/// What is wrong with a step: `steps[2].filter`, or a field within.
+/// The error of a step: `steps[2].filter`, or a field within.
 fn impossible(
     contract: &Preprocess,
     step: usize,
@@ -402,7 +402,7 @@ fn validate(contract: &Preprocess) -> Result<(), PreprocessError> {
     Ok(())
 }
 
-/// Every other step needs a value in every sample.
+/// Checks that the step for missing samples comes first: every other step needs a value in every sample.
 fn missing_comes_first(contract: &Preprocess) -> Result<(), PreprocessError> {
     let is_missing = |step: &&Step| matches!(step, Step::Missing { .. });
     let found = contract.steps.iter().filter(is_missing).count();

@@ -1,4 +1,4 @@
-//! Contracts with names: how published data sets were prepared.
+//! Presets: named contracts, with the preprocessing of published data sets.
 
 use purkinje_record::{Lead, LeadSet};
 
@@ -7,11 +7,11 @@ use super::{
     Preprocess, Resample, Scale, Step, Window,
 };
 
-/// Names of all presets, with one line on each.
+/// Names of all presets, with a description of each.
 pub const PRESETS: [(&str, &str); 16] = [
     (
         "clear",
-        "first 10 s at 100 Hz in mV, 0.67-40 Hz: what CLEAR was pre-trained on, for recordings of any source",
+        "first 10 s at 100 Hz in mV, 0.67-40 Hz: as CLEAR's pre-training data, for recordings of any source",
     ),
     ("clear-raw", "first 10 s at 100 Hz in mV, not filtered"),
     (
@@ -36,7 +36,7 @@ pub const PRESETS: [(&str, &str); 16] = [
     ),
     (
         "raw-500",
-        "all of a recording at 500 Hz in mV, not filtered: one store for every system, see `Preprocess::serve`",
+        "the whole recording at 500 Hz in mV, not filtered: one store for all systems",
     ),
     ("raw-100", "the same at 100 Hz"),
     (
@@ -49,7 +49,7 @@ pub const PRESETS: [(&str, &str); 16] = [
     ),
     (
         "d-beta-code",
-        "the CODE test set as D-BETA reads it: 500 Hz, then the first 10 s, aVL before aVF",
+        "the CODE test set as in D-BETA: 500 Hz, then the first 10 s, aVL before aVF",
     ),
     (
         "deri",
@@ -74,10 +74,10 @@ pub const PRESETS: [(&str, &str); 16] = [
 #[error("unknown preprocessing `{0}`: expected one of {names}", names = PRESETS.map(|(name, _)| name).join(", "))]
 pub struct UnknownPreset(pub String);
 
-/// Converter units per millivolt of the CPSC2018 and Chapman-Shaoxing-Ningbo files.
+/// Digital units per millivolt of the CPSC2018 and Chapman-Shaoxing-Ningbo files.
 const UNITS_PER_MV: f64 = 1000.0;
 
-/// What CLEAR-HUG filters at 100 Hz.
+/// The pass-band of CLEAR-HUG at 100 Hz.
 const CLEAR_BAND: BandPass = BandPass {
     order: 5,
     low_hz: 0.67,
@@ -88,7 +88,7 @@ const CLEAR_BAND: BandPass = BandPass {
 const REPAIR: MissingPolicy = MissingPolicy::LocalMean { half_window: 6 };
 
 impl Preprocess {
-    /// The contract of this name, see [`PRESETS`]; blanks around it, case, and `_` for `-` do not matter.
+    /// The preset of this name, see [`PRESETS`]; surrounding blanks, case, and `_` for `-` are ignored.
     ///
     /// # Errors
     /// [`UnknownPreset`] lists the names.
@@ -138,13 +138,13 @@ impl Preprocess {
             .then([Step::Filter(Filter::Butterworth(CLEAR_BAND))])
     }
 
-    /// PTB-XL (section 2.3), as read: the mean and deviation of the training part are
-    /// [`Scale::Standard`], known after the split.
+    /// PTB-XL, unscaled: the mean and standard deviation of the training split, known after the split, are for
+    /// [`Scale::Standard`].
     pub fn clear_ptbxl() -> Self {
         standard(100.0).then([complete(), resample(100.0)])
     }
 
-    /// Chapman-Shaoxing-Ningbo (section 2.5).
+    /// Chapman-Shaoxing-Ningbo.
     pub fn clear_csn() -> Self {
         let scale = clear_range(Arithmetic::Float32 {
             units_per_mv: UNITS_PER_MV,
@@ -154,26 +154,26 @@ impl Preprocess {
             .then([Step::Filter(Filter::Butterworth(CLEAR_BAND))])
     }
 
-    /// CPSC2018 (section 2.4) without integer overflow.
+    /// CPSC2018 without integer overflow.
     pub fn clear_cpsc2018() -> Self {
         clear_cpsc2018(Arithmetic::Float64)
     }
 
-    /// CPSC2018 with the overflow of the published program (section 9.15).
+    /// CPSC2018 with the overflow of the released program (docs/differences.md, 9.15).
     pub fn clear_cpsc2018_int16() -> Self {
         clear_cpsc2018(Arithmetic::Int16 {
             units_per_mv: UNITS_PER_MV,
         })
     }
 
-    /// All of a recording in millivolts at this rate, not filtered, in the standard order. Missing samples are repaired
-    /// as CLEAR-HUG does; a store tells how many of a row were.
+    /// The whole recording in millivolts at this rate, not filtered, with the leads in standard order. Missing samples
+    /// are repaired as in CLEAR-HUG; a store records their number for every row.
     pub fn raw(rate_hz: f64) -> Self {
         standard(rate_hz).then([missing(REPAIR, EmptyLead::Zero), resample(rate_hz)])
     }
 
-    /// What HuBERT-ECG stores. The original says nothing of missing samples, which
-    /// would spread over their lead: they are repaired here before they can.
+    /// The preprocessing of HuBERT-ECG. The original does not treat missing samples, which the filter would spread over
+    /// their lead: here they are repaired first.
     pub fn hubert() -> Self {
         let band = FirBandPass {
             low_hz: 0.05,
@@ -196,19 +196,19 @@ impl Preprocess {
         ])
     }
 
-    /// MIMIC-IV-ECG as D-BETA reads it, its order of leads included. The original takes
+    /// MIMIC-IV-ECG as in D-BETA, including the order of leads. The original takes
     /// 500 Hz only; here other rates are resampled.
     pub fn d_beta() -> Self {
         mimic_order().then([complete(), resample(500.0), first(10.0)])
     }
 
-    /// The CODE test set as D-BETA reads it (section 2.6): 4096 samples at 400 Hz become 5120, of which 5000 stay. The data set's own
-    /// order of leads.
+    /// The CODE test set as in D-BETA: 4096 samples at 400 Hz become 5120, of which 5000 are kept. The leads are in the
+    /// data set's order.
     pub fn d_beta_code() -> Self {
         standard(500.0).then([complete(), resample(500.0), first(10.0)])
     }
 
-    /// MIMIC-IV-ECG as DERI stores it. The original takes 500 Hz only; here other rates are
+    /// MIMIC-IV-ECG as in DERI. The original takes 500 Hz only; here other rates are
     /// resampled.
     pub fn deri() -> Self {
         mimic_order().then([
@@ -220,13 +220,13 @@ impl Preprocess {
         ])
     }
 
-    /// PTB-XL (section 2.3).
+    /// PTB-XL as in DERI.
     pub fn deri_ptbxl() -> Self {
         let range = unit_range(1e-8, Arithmetic::Float64);
         mimic_order().then([complete(), resample(500.0), first(10.0), range])
     }
 
-    /// CPSC2018: the zeros take part in the range.
+    /// CPSC2018: the range includes the zeros.
     pub fn deri_cpsc2018() -> Self {
         let window = Step::Window(Window {
             keep_s: 5.0,
@@ -258,7 +258,7 @@ fn standard(rate_hz: f64) -> Preprocess {
     Preprocess::new(rate_hz, LeadSet::standard_12(), Vec::new())
 }
 
-/// The twelve leads as MIMIC-IV-ECG has them, at its rate: aVF before aVL.
+/// The twelve leads in the order of MIMIC-IV-ECG, at its rate: aVF before aVL.
 fn mimic_order() -> Preprocess {
     let mut leads = Lead::STANDARD_12;
     leads.swap(4, 5);

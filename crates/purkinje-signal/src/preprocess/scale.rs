@@ -1,8 +1,8 @@
-//! Mapping values to another unit or range, in the arithmetic of the reference.
+//! Scaling to another unit or range, in the arithmetic of the reference.
 
 use super::{Arithmetic, Constant, Extent, Scale, Window};
 
-/// Samples `[lead, time]` in the precision they have by then.
+/// Samples `[lead, time]` in their current precision.
 pub(super) enum Rows {
     Double(Vec<f64>),
     Single(Vec<f32>),
@@ -41,7 +41,7 @@ impl Rows {
         }
     }
 
-    /// `len` samples a row, at least one.
+    /// Rows of `len` samples, at least one.
     pub(super) fn scale(self, len: usize, scale: Scale) -> Result<Rows, NoRange> {
         let mut rows = self.into_double();
         match scale {

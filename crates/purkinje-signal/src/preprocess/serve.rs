@@ -1,4 +1,4 @@
-//! Whether rows stored under one contract can become what another one wants, and what is left to do.
+//! Whether one contract can be reached from rows stored under another, and the remaining steps.
 
 use purkinje_record::LeadSet;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::beats::Sample;
 
-/// What is left to do to stored rows.
+/// The remaining steps for stored rows.
 #[derive(Clone, Debug)]
 pub struct Remaining {
     preparer: Preparer,
@@ -16,30 +16,31 @@ pub struct Remaining {
     served: Served,
 }
 
-/// Which stored rows are what they would be under the contract wanted.
+/// The stored rows that equal those under the requested contract.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Served {
     /// All.
     All,
     /// Those without repaired samples.
     Complete,
-    /// Those without repaired samples, and repaired ones of at most this length without an empty lead.
+    /// Those without repaired samples, and those with repaired samples of at most this length and without an empty
+    /// lead.
     Repaired {
-        /// Seconds within which both contracts repair alike.
+        /// Length in seconds up to which both contracts repair in the same way.
         within_s: f64,
-        /// Whether leads without any value are among what both treat alike.
+        /// Whether both contracts treat leads without any value in the same way.
         empty_leads: bool,
     },
 }
 
 impl Preprocess {
-    /// What is left to do to rows `stored` under another contract, so that they become what this one gives.
+    /// The remaining steps for rows `stored` under another contract, to get the result of this one.
     ///
-    /// That is possible when the steps done so far are the first ones of this contract, and the leads it wants are among
-    /// the stored ones. `source_rate_hz` is the rate all stored recordings came with, if they came with one: resampling to the rate that
-    /// samples have already is no step. Missing samples may have been treated in another way: then rows that had some are not
-    /// [served](Remaining::serves_row). R-peaks are no part of it: where the contracts differ in `beats`, they are looked for again in the
-    /// rows that result.
+    /// This is possible if the steps of the stored contract are the first ones of this contract, and its leads are
+    /// among the stored ones. `source_rate_hz` is the sampling rate of all source recordings, if it is the same:
+    /// resampling to the same rate is no step. Missing samples may have been treated differently: then rows with
+    /// missing samples are not [served](Remaining::serves_row). R-peaks are not compared: where the contracts differ in
+    /// `beats`, they are detected again in the result.
     ///
     /// # Errors
     /// [`Mismatch`] with the first difference and what to do.
@@ -49,10 +50,10 @@ impl Preprocess {
         source_rate_hz: Option<f64>,
     ) -> Result<Remaining, Mismatch> {
         let advice = || {
-            let mut advice = "prepare the recordings again with the contract expected".to_owned();
+            let mut advice = "prepare the recordings again with the expected contract".to_owned();
             if let (Some(rate_hz), true) = (source_rate_hz, stored.rate_hz != self.rate_hz) {
                 advice += &format!(
-                    " (they came at {rate_hz} Hz, the store has {} Hz)",
+                    " (their sampling rate was {rate_hz} Hz, that of the store is {} Hz)",
                     stored.rate_hz
                 );
             }
@@ -68,13 +69,13 @@ impl Preprocess {
                 found: show(&stored.leads),
                 expected: show(&self.leads),
                 advice: format!(
-                    "the store lacks lead {lead}; choose leads it has, or prepare again"
+                    "the store has no lead {lead}; choose other leads, or prepare the data again"
                 ),
             });
         }
         let done = Significant::of(stored, source_rate_hz);
         let wanted = Significant::of(self, source_rate_hz);
-        // A part of the leads has another range than all of them.
+        // A subset of the leads has another range than all of them.
         let shares_range = |step: &&Step| {
             matches!(
                 step,
@@ -95,7 +96,7 @@ impl Preprocess {
             });
         }
         let rest = wanted.after(&done).map_err(|difference| {
-            // What a lower rate cannot carry is gone, whatever else differs.
+            // Frequencies above the limit of a lower rate are lost, whatever else differs.
             if stored.rate_hz < self.rate_hz {
                 return Mismatch {
                     field: "rate_hz",
@@ -131,13 +132,13 @@ impl Preprocess {
 }
 
 impl Remaining {
-    /// The steps that are left.
+    /// The remaining steps.
     pub fn steps(&self) -> &[Step] {
         &self.preparer.contract().steps
     }
 
-    /// Whether a stored row is what it would be under the contract wanted: `len` samples a lead, of which `missing_samples`
-    /// over all leads had been repaired.
+    /// Whether a stored row equals the one under the requested contract: it has `len` samples per lead, and
+    /// `missing_samples` over all leads were repaired.
     pub fn serves_row(&self, len: usize, missing_samples: usize) -> bool {
         match self.served {
             _ if missing_samples == 0 => true,
@@ -153,8 +154,8 @@ impl Remaining {
         }
     }
 
-    /// Does what is left to a stored row: `rows` is `[lead, time]`, row-major, with the meaning `leads`, in the unit of the
-    /// stored contract; `record` names it in errors.
+    /// Applies the remaining steps to a stored row: `rows` is `[lead, time]`, row-major, with the meaning `leads`, in
+    /// the unit of the stored contract; `record` names it in errors.
     ///
     /// # Errors
     /// See [`PreprocessError`].
@@ -169,7 +170,7 @@ impl Remaining {
     }
 }
 
-/// The steps that change samples which all have a value.
+/// The steps that change samples, without missing ones.
 struct Significant {
     steps: Vec<Step>,
 }
@@ -185,14 +186,14 @@ impl Significant {
         }
     }
 
-    /// What is left when `done` is done.
+    /// The remaining steps after `done`.
     fn after(self, done: &Significant) -> Result<Vec<Step>, Mismatch> {
         let count = done.steps.len();
         let first = &self.steps[..count.min(self.steps.len())];
         if first == done.steps {
             return Ok(self.steps[count..].to_vec());
         }
-        // A window within a window that came last is cut now.
+        // A window within a last window is cut now.
         if let (Some((Step::Window(wide), before)), Some(Step::Window(narrow))) =
             (done.steps.split_last(), self.steps.get(count - 1))
             && wide.pad_to_s.is_none()
@@ -211,7 +212,7 @@ impl Significant {
     }
 }
 
-/// Without resampling to the rate that samples have already; and the rate in the end, if it is known.
+/// The steps without resampling that has no effect, and the final rate, if it is known.
 fn without_idle_resampling(steps: Vec<Step>, mut rate_hz: Option<f64>) -> (Vec<Step>, Option<f64>) {
     let mut kept = Vec::with_capacity(steps.len());
     for step in steps {
@@ -235,7 +236,7 @@ fn served(stored: &Preprocess, wanted: &Preprocess, source_rate_hz: Option<f64>)
     let (Some(stored_so), Some(wanted_so)) = (missing(stored), missing(wanted)) else {
         return Served::Complete;
     };
-    // What is done to a recording as a whole depends on which leads there are.
+    // Steps on the whole recording depend on the leads present.
     let whole = |(policy, _)| policy == MissingPolicy::ZeroRecording;
     if stored_so.0 == MissingPolicy::Reject {
         return Served::All;
@@ -244,7 +245,7 @@ fn served(stored: &Preprocess, wanted: &Preprocess, source_rate_hz: Option<f64>)
     {
         return Served::Complete;
     }
-    // Within every window of both, repairing before or after the cut is the same.
+    // Within all windows of both contracts, repairing before or after the cut gives the same result.
     let windows = [stored, wanted].map(Preprocess::window);
     let same_place = windows[0] == windows[1];
     if !same_place
@@ -263,7 +264,7 @@ fn served(stored: &Preprocess, wanted: &Preprocess, source_rate_hz: Option<f64>)
             .fold(f64::INFINITY, |s, window| s.min(window.keep_s)),
     };
     let empty_leads = (stored_so.1, wanted_so.1) != (EmptyLead::Zero, EmptyLead::Reject);
-    // Whether a lead was empty is known from the count of repaired samples, which is one at the source's rate.
+    // Whether a lead was empty is known from the number of repaired samples, which is counted at the source's rate.
     if !empty_leads && source_rate_hz.is_none_or(|source_hz| source_hz < stored.rate_hz) {
         return Served::Complete;
     }

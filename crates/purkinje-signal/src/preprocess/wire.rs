@@ -1,4 +1,4 @@
-//! How contracts are read: the present layout, and version 1 with its steps in one fixed order.
+//! Reading of contracts: the current layout, and version 1 with its fixed order of steps.
 
 use purkinje_record::LeadSet;
 use serde::Deserialize;
@@ -55,7 +55,7 @@ impl TryFrom<Wire> for Preprocess {
                 ));
             }
         };
-        // Contracts written before there was a choice looked for lead II by name, as the default does.
+        // Contracts written before this field existed used lead II by name, as the default does.
         let beats = wire.beats.unwrap_or_default();
         Ok(Preprocess::new(wire.rate_hz, wire.leads, steps).with_beats(beats))
     }
