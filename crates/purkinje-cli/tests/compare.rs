@@ -38,16 +38,16 @@ fn both_systems_are_compared_on_the_same_recordings() {
     assert!(rows.iter().any(|row| row.contains("CLEAR, random weights")));
     assert!(rows.iter().any(|row| row.contains("from scratch")));
 
-    // All rows were judged on the same records.
-    let judged = |folder: &str| {
+    // All rows were evaluated on the same records.
+    let evaluated = |folder: &str| {
         let text = std::fs::read_to_string(dir.path().join(folder).join("results.json")).unwrap();
         let metrics = &json(&text)[0][0]["trained"]["metrics"];
         (metrics["records"].clone(), metrics["patients"].clone())
     };
-    assert_eq!(judged("probe-clear-1-0"), judged("probe-hubert-2-0"));
+    assert_eq!(evaluated("probe-clear-1-0"), evaluated("probe-hubert-2-0"));
     assert_eq!(
-        judged("probe-clear-1-0"),
-        judged("scratch-superdiagnostic-1-0")
+        evaluated("probe-clear-1-0"),
+        evaluated("scratch-superdiagnostic-1-0")
     );
     // What is there is kept.
     assert_eq!(compare(), table);

@@ -174,7 +174,7 @@ fn recordings_in_two_stores_are_found() {
     let report = ptb_xl.path().join("shared.json");
     let alone = ok(run!("store", "leakage", ptb_xl.path().join("store")));
     assert!(
-        alone.contains("identical recordings across parts or stores: 0"),
+        alone.contains("identical recordings across splits or stores: 0"),
         "{alone}"
     );
     let itself = run!(
@@ -186,7 +186,7 @@ fn recordings_in_two_stores_are_found() {
         &report
     );
     let error = failed(itself);
-    assert!(error.contains("seen in training"), "{error}");
+    assert!(error.contains("used in training"), "{error}");
     let found: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     assert_eq!(found["identical"]["count"], 56, "{found}");
     ok(run!(

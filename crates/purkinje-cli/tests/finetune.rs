@@ -129,7 +129,7 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         .concat(),
     ));
     assert!(
-        said.contains("resamples of records by their labels"),
+        said.contains("resamples of records stratified by labels"),
         "{said}"
     );
     let config = made.config("released");
@@ -149,8 +149,8 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
     );
     assert_eq!(config["half"].as_bool(), Some(true));
 
-    // The same model on the same records has the same figures when it is judged again.
-    let figures = made.at("again.json");
+    // The same model on the same records has the same metrics when it is evaluated again.
+    let metrics = made.at("again.json");
     let said = ok(run!(
         "evaluate",
         "--model",
@@ -166,15 +166,15 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         "--resamples",
         "20",
         "--out",
-        &figures
+        &metrics
     ));
     assert!(said.starts_with("superdiagnostic, test: "), "{said}");
-    let again = json(&std::fs::read_to_string(&figures).unwrap());
+    let again = json(&std::fs::read_to_string(&metrics).unwrap());
     assert_eq!(
         again["metrics"]["macro_mean"],
         json(&results)[0][0]["trained"]["metrics"]["macro_mean"]
     );
-    // A recording alone has the probabilities that were judged: over crops, the largest is no smaller than the mean.
+    // A recording alone has the probabilities that were evaluated: over crops, the largest is no smaller than the mean.
     let predicted = |aggregation: &str| -> Vec<f64> {
         let said = ok(run!(
             "predict",
@@ -208,7 +208,7 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         "0"
     );
     let notes = String::from_utf8(other.stderr.clone()).unwrap();
-    assert!(notes.contains("are no labels of the model"), "{notes}");
+    assert!(notes.contains("have no label in the model"), "{notes}");
     assert!(ok(other).contains("NORM"));
     let error = failed(run!(
         "evaluate",
@@ -219,7 +219,10 @@ fn a_recipe_is_followed_and_its_rest_can_be_said() {
         "--task",
         "rhythm"
     ));
-    assert!(error.contains("no class of task `rhythm`"), "{error}");
+    assert!(
+        error.contains("no label for any class of task `rhythm`"),
+        "{error}"
+    );
 
     let error = failed(made.finetune("again", &["--task", "superdiagnostic", "--recipe", "ptbxl"]));
     assert!(
@@ -271,7 +274,7 @@ fn what_a_system_does_not_have_is_refused() {
         ));
         assert!(error.contains(named), "{error}");
         assert!(
-            error.contains("CLEAR cannot do this; systems that can: HuBERT-ECG"),
+            error.contains("not supported by CLEAR; supported by HuBERT-ECG"),
             "{error}"
         );
     }
@@ -322,10 +325,7 @@ fn frozen_blocks_wait_and_patience_ends_a_run() {
         ],
     );
     let notes = String::from_utf8(said.stderr.clone()).unwrap();
-    assert!(
-        notes.contains("validation did not improve any more"),
-        "{notes}"
-    );
+    assert!(notes.contains("validation no longer improved"), "{notes}");
     let said = ok(said);
     assert!(
         said.contains("linear fine-tuned") && !said.contains("from scratch"),

@@ -114,7 +114,7 @@ fn a_file_and_its_row_in_a_store_give_one_vector_and_tokens_average_to_it() {
         made.at("b.npy"),
         record()
     ));
-    assert!(error.contains("systems that can: CLEAR"), "{error}");
+    assert!(error.contains("supported by CLEAR"), "{error}");
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn heads_are_fitted_evaluated_saved_and_exported() {
         "hug"
     ));
     assert!(
-        error.contains("`--head hug`") && error.contains("systems that can: CLEAR"),
+        error.contains("`--head hug`") && error.contains("supported by CLEAR"),
         "{error}"
     );
     let error = failed(run!(

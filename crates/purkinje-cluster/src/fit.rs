@@ -161,7 +161,7 @@ struct Progress {
 /// Batches between two saves.
 pub const SAVE_EVERY: usize = 100;
 
-/// Fits a code book to features on disk; memory holds one batch and the centres, whatever the number of recordings.
+/// Fits a code book to features on disk; memory holds only one batch and the centres.
 ///
 /// Initial centres are chosen from the first batch ([`plus_plus`]). With `save` the code book is written every
 /// `SAVE_EVERY` batches and at the end, and a later call continues from it, with bit-identical results. A finished code
@@ -172,7 +172,7 @@ pub const SAVE_EVERY: usize = 100;
 /// another configuration.
 #[expect(
     clippy::too_many_lines,
-    reason = "one loop over batches with what it keeps"
+    reason = "one loop over batches with its state"
 )]
 pub fn fit(
     features: &Features,

@@ -159,7 +159,7 @@ fn over_batches(
         });
     }
     let width = book.width();
-    let (mut rows, mut figures) = (Vec::new(), Vec::new());
+    let (mut rows, mut metrics) = (Vec::new(), Vec::new());
     let (mut sse, mut all, mut used) = (0.0, 0, Moments::new(book.clusters(), width));
     for batch in features.order(seed).chunks_exact(records) {
         rows.clear();
@@ -168,7 +168,7 @@ fn over_batches(
         sse = crate::fit::sse(&rows, width, book.centers(), &labels);
         all += labels.len();
         used.add(&rows, &labels);
-        figures.push((
+        metrics.push((
             davies_bouldin(&rows, width, &labels)?,
             calinski_harabasz(&rows, width, &labels)?,
         ));
@@ -180,8 +180,8 @@ fn over_batches(
         rows: all,
         used_clusters: used.used(),
         sse,
-        davies_bouldin: mean(figures.iter().filter_map(|f| f.0).collect()),
-        calinski_harabasz: mean(figures.iter().filter_map(|f| f.1).collect()),
+        davies_bouldin: mean(metrics.iter().filter_map(|f| f.0).collect()),
+        calinski_harabasz: mean(metrics.iter().filter_map(|f| f.1).collect()),
         silhouette: None,
     })
 }
@@ -489,8 +489,8 @@ mod tests {
         let mut go = |_: usize, _: usize, _: f64| ControlFlow::Continue(());
         let fitted = fit(&features, &config, None, &mut go).unwrap();
         let book = &fitted.book;
-        let mut judge = QualityConfig::default();
-        let all = Quality::of(&features, book, &judge).unwrap();
+        let mut config = QualityConfig::default();
+        let all = Quality::of(&features, book, &config).unwrap();
         let labels = book.assign_on(&rows, Rows::Raw).unwrap();
         assert_eq!((all.rows, all.used_clusters), (200, 4));
         let same = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs() < 1e-9;
@@ -504,14 +504,14 @@ mod tests {
         ));
         assert!(same(all.silhouette, silhouette(&rows, 3, &labels).unwrap()));
 
-        judge.scope = Scope::Batches(15);
-        let released = Quality::of(&features, book, &judge).unwrap();
+        config.scope = Scope::Batches(15);
+        let released = Quality::of(&features, book, &config).unwrap();
         // Two whole batches; the SSE is that of the second.
         assert_eq!(released.rows, 150);
         assert!((released.sse - fitted.last_batch_sse).abs() < 1e-9);
         assert!(released.sse < all.sse);
         assert_ne!(released.davies_bouldin, all.davies_bouldin);
-        judge.scope = Scope::Batches(41);
-        assert!(Quality::of(&features, book, &judge).is_err());
+        config.scope = Scope::Batches(41);
+        assert!(Quality::of(&features, book, &config).is_err());
     }
 }

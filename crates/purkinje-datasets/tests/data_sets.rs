@@ -545,7 +545,7 @@ fn code_test_is_named_by_its_samples_and_labelled_by_titles() {
         "{remarks}"
     );
     assert!(
-        remarks.contains("3 tracings instead of the published 827"),
+        remarks.contains("found 3 tracings, published are 827"),
         "{remarks}"
     );
     let sets: Vec<&str> = catalogue
@@ -643,7 +643,10 @@ fn sami_trop_goes_by_the_order_of_its_rows_and_takes_the_folds_of_hubert() {
         .catalogue()
         .unwrap_err()
         .to_string();
-    assert!(error.contains("3 tracings for the 2 rows"), "{error}");
+    assert!(
+        error.contains("3 tracings, expected one for each of the 2 rows"),
+        "{error}"
+    );
 }
 
 #[test]

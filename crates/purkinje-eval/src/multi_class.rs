@@ -115,15 +115,15 @@ mod tests {
     fn a_small_example_by_hand() {
         // Calls: 0, 1, 0; the third class occurs nowhere.
         let scores = [0.8, 0.1, 0.1, 0.2, 0.7, 0.1, 0.5, 0.4, 0.1];
-        let judge =
+        let evaluate =
             |policy| multi_class(&scores, &[0, 1, 1], 3, policy, SingleClass::Skip).unwrap();
-        let found = judge(SingleClass::Skip);
+        let found = evaluate(SingleClass::Skip);
         assert_eq!((found.accuracy, &found.absent[..]), (2.0 / 3.0, &[2][..]));
         assert_eq!((found.recall.value, found.recall.skipped), (Some(0.75), 1));
         assert_eq!(found.specificity.value, Some(0.75));
         assert_eq!((found.auroc.value, found.auroc.skipped), (Some(1.0), 1));
-        assert_eq!(judge(SingleClass::Zero).auroc.value, Some(2.0 / 3.0));
-        assert_eq!(judge(SingleClass::Half).auroc.value, Some(2.5 / 3.0));
+        assert_eq!(evaluate(SingleClass::Zero).auroc.value, Some(2.0 / 3.0));
+        assert_eq!(evaluate(SingleClass::Half).auroc.value, Some(2.5 / 3.0));
         let rows = softmax(&[1000.0, 1000.0, 0.0, 2f32.ln()], 2);
         assert!(
             rows.iter()

@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn what_is_no_limit_is_named() {
         for (text, word) in [
-            ("colour=1", "no such measure"),
+            ("colour=1", "unknown measure"),
             ("flat=-1", "number of leads"),
             ("flat=0.5", "number of leads"),
             ("missing=1.1", "share"),

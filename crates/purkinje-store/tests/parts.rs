@@ -124,7 +124,10 @@ fn missing_and_foreign_parts_are_named() {
     // Another division, or none, has no place in this folder.
     for shard in [Some((1, 4)), None] {
         let error = prepare(&source, &contract(), &shared, &options(shard), &()).unwrap_err();
-        assert!(error.to_string().contains("divided otherwise"), "{error}");
+        assert!(
+            error.to_string().contains("another number of parts"),
+            "{error}"
+        );
     }
     let other = dir.path().join("other");
     let one_lead = contract().with_leads("II".parse().unwrap());

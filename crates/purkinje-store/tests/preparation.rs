@@ -367,6 +367,6 @@ fn repeated_ids_of_any_source_are_refused() {
     assert!(
         outcomes[1]
             .reason
-            .contains("the id `same` is already that of")
+            .contains("the id `same` is already used by")
     );
 }

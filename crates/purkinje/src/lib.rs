@@ -152,7 +152,7 @@ pub use purkinje_train as train;
 
 pub use purkinje_record::Recording;
 
-/// Reads a recording in any format, its voltage leads in millivolts; [`record::open`] takes options for bare arrays.
+/// Reads a recording in any format, its voltage leads in millivolts; [`record::open`] takes options for plain arrays.
 ///
 /// # Errors
 /// When it cannot be read; the message names the file and what was expected.

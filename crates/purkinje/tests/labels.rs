@@ -167,7 +167,7 @@ fn a_fine_tuned_model_is_saved_read_and_evaluated_as_it_was() {
         let error = finetune(&model, &store, &options, &Silent).unwrap_err();
         let error = error.to_string();
         assert!(
-            error.contains("CLEAR cannot") && error.contains("HuBERT-ECG"),
+            error.contains("not supported by CLEAR") && error.contains("HuBERT-ECG"),
             "{error}"
         );
     }

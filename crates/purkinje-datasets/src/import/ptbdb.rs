@@ -308,7 +308,7 @@ mod tests {
             "{remarks:?}"
         );
         let remarks = unlike_published(&items[1..], &set);
-        assert_eq!(remarks, ["548 of the 549 published records are here"]);
+        assert_eq!(remarks, ["548 of the 549 published records were found"]);
     }
 
     #[test]

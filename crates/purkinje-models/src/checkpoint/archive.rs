@@ -116,7 +116,7 @@ impl Archive {
         self.read(path, &mut BufReader::new(file), &name, from, length)
     }
 
-    /// The name of what lies beside `data.pkl`.
+    /// The name of an entry in the folder of `data.pkl`.
     fn sibling(&self, name: &str) -> Vec<u8> {
         let folder = self.pickle.len() - b"data.pkl".len();
         [&self.pickle[..folder], name.as_bytes()].concat()

@@ -211,7 +211,7 @@ mod tests {
                 "git lfs pull",
             ),
             (b"\n<!DOCTYPE html><html>", "web page"),
-            (b"\x93NUMPY", "neither like a zip archive nor like a pickle"),
+            (b"\x93NUMPY", "neither a zip archive nor a pickle"),
             (&tar, "before version 0.1.10"),
             (
                 &zip(&[("word/document.xml", b"<w/>")]),

@@ -483,11 +483,11 @@ mod tests {
             ),
             (
                 json!({"task": "t", "classes": [{"name": "a", "code": 3}]}),
-                "`classes[0].code` is no text",
+                "`classes[0].code` is not a text",
             ),
             (
                 json!({"task": "t", "classes": [{"name": "a", "threshold": "x"}]}),
-                "`classes[0].threshold` is no number",
+                "`classes[0].threshold` is not a number",
             ),
         ] {
             fs::write(dir.join("labels.json"), labels.to_string()).unwrap();

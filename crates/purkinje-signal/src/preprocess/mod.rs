@@ -238,7 +238,7 @@ impl Step {
 }
 
 impl fmt::Display for Step {
-    /// In a few words: `0.67-40 Hz band-pass`.
+    /// A short description: `0.67-40 Hz band-pass`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Missing { policy, .. } => match policy {
@@ -288,23 +288,24 @@ impl Preprocess {
         }
     }
 
-    /// The same contract for other leads (a subset for a recording that lacks some).
+    /// The same contract with other leads (a subset, for a recording that lacks some).
     pub fn with_leads(self, leads: LeadSet) -> Self {
         Preprocess { leads, ..self }
     }
 
-    /// The same contract with another search for R-peaks.
+    /// The same contract with another choice of the lead for R-peaks.
     pub fn with_beats(self, beats: BeatSearch) -> Self {
         Preprocess { beats, ..self }
     }
 
-    /// The same contract without the steps of one [kind](Step::kind): to look at samples before the filter, for instance.
+    /// The same contract without the steps of one [kind](Step::kind): for instance to inspect samples before the
+    /// filter.
     pub fn without(mut self, kind: &str) -> Self {
         self.steps.retain(|step| step.kind() != kind);
         self
     }
 
-    /// The same contract at another rate: what it resamples to, and the rate it ends at.
+    /// The same contract with another final sampling rate.
     pub fn at_rate(mut self, rate_hz: f64) -> Self {
         for step in &mut self.steps {
             if let Step::Resample { to_hz, .. } = step {
@@ -315,7 +316,7 @@ impl Preprocess {
         self
     }
 
-    /// What happens to missing samples; refused without such a step (which no contract that is applied lacks).
+    /// The treatment of missing samples; `Reject` without such a step (which every valid contract has).
     pub fn missing(&self) -> MissingPolicy {
         let policy = self.steps.iter().find_map(|step| match step {
             Step::Missing { policy, .. } => Some(*policy),
@@ -346,7 +347,7 @@ impl Preprocess {
         if scaled { "1" } else { "mV" }
     }
 
-    /// What the contract does, in a few words: window, filter and scale.
+    /// A short description: window, filter and scale.
     pub fn in_words(&self) -> String {
         let mut words: Vec<String> = self
             .steps
@@ -360,15 +361,15 @@ impl Preprocess {
         words.join(", ")
     }
 
-    /// Applies the contract to one recording. For many, keep a [`Preparer`].
+    /// Applies the contract to one recording. For many, use a [`Preparer`].
     ///
     /// # Errors
-    /// See [`PreprocessError`]; each names the record and what is wrong with it.
+    /// See [`PreprocessError`]; the message names the record and the problem.
     pub fn apply(&self, recording: &Recording) -> Result<Prepared, PreprocessError> {
         Preparer::new(self)?.apply(recording)
     }
 
-    /// Whether both contracts give the same samples, wherever they look for R-peaks.
+    /// Whether both contracts give the same samples; R-peaks may differ.
     pub fn same_samples(&self, other: &Preprocess) -> bool {
         self.check(&other.clone().with_beats(self.beats)).is_ok()
     }
@@ -380,8 +381,8 @@ impl Preprocess {
             && self.beats.first_row(&self.leads) == other.beats.first_row(&other.leads)
     }
 
-    /// Compares with the contract a model or store expects. Whether rows of this contract can *become* what the other one
-    /// wants is another question, see [`serve`](Self::serve).
+    /// Compares with the contract that a model or store expects. For whether the other contract can be reached from
+    /// rows of this one, see [`serve`](Self::serve).
     ///
     /// # Errors
     /// [`Mismatch`] with the first field or step that differs.

@@ -84,7 +84,7 @@ fn cut<T: Copy + Default>(rows: &[T], len: usize, kept: usize, padded: usize) ->
     out
 }
 
-/// Every row by itself.
+/// Scales every row separately.
 fn each_lead(rows: Vec<f64>, len: usize, scale: Scale) -> Result<Rows, NoRange> {
     let (mut double, mut single) = (Vec::new(), Vec::new());
     for (k, row) in rows.chunks_exact(len).enumerate() {

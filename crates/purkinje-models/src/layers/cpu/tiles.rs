@@ -51,7 +51,7 @@ pub(super) fn linear(
     let full = columns_of(TILE_ROWS);
     let rest = columns_of((rows % TILE_ROWS).next_multiple_of(LANES));
     let most = most_tiles(k);
-    shares(1, rows, m, most)
+    tasks(1, rows, m, most)
         .into_par_iter()
         .for_each_init(Memory::default, |memory, share| {
             let panels = turn(&mut memory.panels, &x[share.first_row * k..], share.rows, k);
@@ -94,7 +94,7 @@ pub(super) fn convolve(
     });
     let places = Columns::new(places.collect());
     let output = Output::new(shape.batch * t, m, finish);
-    shares(shape.batch * shape.groups, t, co, most_tiles(ci * stride))
+    tasks(shape.batch * shape.groups, t, co, most_tiles(ci * stride))
         .into_par_iter()
         .for_each_init(Memory::default, |memory, share| {
             let (sequence, group) = (share.sequence / shape.groups, share.sequence % shape.groups);
@@ -152,7 +152,7 @@ impl Default for Tile {
 
 /// A task: some rows of one sequence and some of the outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Share {
+struct Task {
     sequence: usize,
     first_row: usize,
     rows: usize,
@@ -160,7 +160,7 @@ struct Share {
     columns: usize,
 }
 
-impl Share {
+impl Task {
     /// First output and number of outputs of each block.
     fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
         let end = self.first_column + self.columns;
@@ -175,7 +175,7 @@ fn most_tiles(k: usize) -> usize {
 }
 
 /// Divides the work into tasks of at most `most` tiles, evenly among the threads where there is enough.
-fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
+fn tasks(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Task> {
     let threads = rayon::current_num_threads();
     let tiles = rows.div_ceil(TILE_ROWS);
     let mut groups = tiles.div_ceil(most);
@@ -194,7 +194,7 @@ fn shares(sequences: usize, rows: usize, m: usize, most: usize) -> Vec<Share> {
     for sequence in 0..sequences {
         for first_row in (0..rows).step_by(tall) {
             for first_column in (0..m).step_by(wide) {
-                all.push(Share {
+                all.push(Task {
                     sequence,
                     first_row,
                     rows: tall.min(rows - first_row),
