@@ -103,7 +103,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Footer, Fault> {
             })?,
             (4, LIST) => t.list(STRUCT, &mut |t| {
                 // A group costs memory as a piece does.
-                chunks += 1;
+                count(&mut chunks)?;
                 footer.groups.push(group(t, &mut chunks)?);
                 Ok(())
             })?,
@@ -254,12 +254,7 @@ fn group(t: &mut Thrift<'_>, chunks: &mut usize) -> Result<Group, Fault> {
     t.structure(&mut |t, id, kind| {
         match (id, kind) {
             (1, LIST) => t.list(STRUCT, &mut |t| {
-                *chunks += 1;
-                if *chunks > MAX_CHUNKS {
-                    return Err(format!(
-                        "more than {MAX_CHUNKS} pieces of columns; write larger groups of rows"
-                    ));
-                }
+                count(chunks)?;
                 out.chunks.push(chunk(t)?);
                 Ok(())
             })?,
@@ -269,6 +264,16 @@ fn group(t: &mut Thrift<'_>, chunks: &mut usize) -> Result<Group, Fault> {
         Ok(true)
     })?;
     Ok(out)
+}
+
+fn count(chunks: &mut usize) -> Result<(), Fault> {
+    *chunks += 1;
+    if *chunks > MAX_CHUNKS {
+        return Err(format!(
+            "more than {MAX_CHUNKS} pieces of columns; write larger groups of rows"
+        ));
+    }
+    Ok(())
 }
 
 fn chunk(t: &mut Thrift<'_>) -> Result<Chunk, Fault> {
@@ -328,4 +333,22 @@ fn note(t: &mut Thrift<'_>) -> Result<(String, String), Fault> {
 fn small(t: &mut Thrift<'_>) -> Result<u8, Fault> {
     let value = t.integer()?;
     u8::try_from(value).map_err(|_| format!("the code {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_rows_without_columns_are_counted_as_well() {
+        // Field 4, a list of structures; how many, in groups of seven bits; each of them empty.
+        let footer = |groups: usize| {
+            let digits = [14, 7, 0].map(|shift| (groups >> shift & 127) as u8);
+            let head = [0x49, 0xfc, digits[2] | 128, digits[1] | 128, digits[0]];
+            [&head[..], &vec![0; groups + 1]].concat()
+        };
+        let fault = |groups| read(&footer(groups)).unwrap_err();
+        assert_eq!(fault(MAX_CHUNKS), "no schema");
+        assert!(fault(MAX_CHUNKS + 1).contains("pieces of columns"));
+    }
 }
