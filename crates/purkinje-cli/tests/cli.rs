@@ -318,7 +318,7 @@ fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
         assert!(!store.join("store.json").exists());
         if signal == "INT" {
             let error = failed(stopped);
-            assert!(error.contains("stopped on request"), "{error}");
+            assert!(error.contains("stopped after"), "{error}");
         }
         let error = failed(run!("store", "info", &store));
         assert!(error.contains("is not finished"), "{error}");
@@ -423,7 +423,7 @@ fn sources_that_are_none_are_refused_before_anything_is_written() {
                 "--out",
                 &out
             ),
-            &["labels.csv` has no column for", "colour, size"],
+            &["labels.csv` has the columns colour, size, expected one for the record"],
         ),
         (
             run!(
@@ -435,7 +435,7 @@ fn sources_that_are_none_are_refused_before_anything_is_written() {
                 "--out",
                 &out
             ),
-            &["labels.csv` is not a preprocessing contract"],
+            &["labels.csv` does not describe preprocessing"],
         ),
     ];
     for (output, expected) in cases {
@@ -568,7 +568,7 @@ fn quiet_says_nothing_but_results() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
-    assert!(text(&output.stdout).contains("1 vector of 192 numbers from 1 recording, 1 left out"));
+    assert!(text(&output.stdout).contains("1 vector of length 192 from 1 recording, 1 left out"));
 }
 
 /// What a table says about itself, its columns but the vector as text, and the vectors.
@@ -901,7 +901,7 @@ fn what_is_no_model_is_refused() {
         "{error}"
     );
     let error = predict(&made.encoder());
-    assert!(error.contains("without a head"), "{error}");
+    assert!(error.contains("without a classification head"), "{error}");
     let error = failed(run!(
         "predict",
         record(),

@@ -36,7 +36,7 @@ pub struct Args {
     /// Write pictures to this folder that show which leads and beats speak for and against a label
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
-    /// Explain this label; may be repeated [default: the most probable]
+    /// Explain this label; may be repeated [default: the most probable ones, see --top]
     #[arg(long, value_name = "LABEL", requires = "explain")]
     class: Vec<String>,
     /// Explain this many of the most probable labels
