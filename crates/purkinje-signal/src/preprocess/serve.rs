@@ -349,13 +349,13 @@ mod tests {
         // 100 Hz cannot become 500 Hz.
         let (field, words) = refused("d-beta", &preset("raw-100"), Some(500.0));
         assert_eq!(field, "rate_hz");
-        assert!(words.contains("came at 500 Hz"), "{words}");
+        assert!(words.contains("their sampling rate was 500 Hz"), "{words}");
         let (field, words) = refused("raw-500", &preset("deri-ptbxl"), Some(500.0));
         assert_eq!(field, "window", "{words}");
         let limb = preset("raw-500").with_leads("limb".parse().unwrap());
         let (field, words) = refused("deri", &limb, Some(500.0));
         assert_eq!(field, "leads");
-        assert!(words.contains("lacks lead V1"), "{words}");
+        assert!(words.contains("no lead V1"), "{words}");
         // All leads share one range.
         let two = preset("deri-ptbxl").with_leads("I,II".parse().unwrap());
         assert_eq!(
