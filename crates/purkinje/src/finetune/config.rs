@@ -8,7 +8,6 @@ use purkinje_models::compat::Compat;
 use purkinje_record::LeadSet;
 use purkinje_store::Store;
 use purkinje_train::optimizer::OptimizerConfig;
-use purkinje_train::recipes::{Start, ValidatedOn};
 use purkinje_train::{TrainConfig, ValidationConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -39,6 +38,26 @@ const NESTED: [&str; 7] = [
     "train.validation",
     "train.validation.stopping",
 ];
+
+/// Where a run starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// From pre-trained weights.
+    Finetune,
+    /// From random ones.
+    Scratch,
+}
+
+/// What early stopping looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValidatedOn {
+    /// Records kept for that.
+    Validation,
+    /// The records trained on, as published where no validation part exists; keep some of them instead.
+    Training,
+}
 
 /// Everything that decides the outcome of a fine-tuning run; written beside it as `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,13 +3,12 @@
 use purkinje_models::compat::Compat;
 use purkinje_store::Store;
 use purkinje_train::early_stopping::Behaviour;
-use purkinje_train::recipes::Start;
 use purkinje_train::{Decay, Span};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::FinetuneOptions;
-use super::config::{FinetuneConfig, upgrade};
+use super::config::{FinetuneConfig, Start, upgrade};
 use crate::learns::Learns;
 use crate::model::Model;
 use crate::settings::Settings;

@@ -10,14 +10,13 @@ use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::{Start, ValidatedOn};
 use purkinje_train::{
     Classification, Kept, Next, Observer, RunFolder, StepReport, Targets, TrainError, Trained,
     Validated, train,
 };
 
 use super::validate::{SourceOf, Validation, loss, one_column, scores, targets};
-use super::{FinetuneConfig, Finetunes, Sources};
+use super::{FinetuneConfig, Finetunes, Sources, Start, ValidatedOn};
 use crate::network::{Loaded, Network, head_named};
 use crate::registry::Complete;
 use crate::reporter::{Progress, Reporter};

@@ -9,11 +9,10 @@ use purkinje_models::encoder::Encoder;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::Start;
 use purkinje_train::{Learning, LearningOf, TrainError};
 use toml::Table;
 
-use super::FinetuneConfig;
+use super::{FinetuneConfig, Start};
 use crate::settings::{Setting, Settings};
 use crate::system::{Rows, System};
 use crate::{Error, Result};

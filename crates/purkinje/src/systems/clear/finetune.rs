@@ -4,10 +4,10 @@ use burn::tensor::Device;
 use purkinje_models::clear;
 use purkinje_models::clear::ClearConfig;
 use purkinje_models::layers::Weights;
-use purkinje_train::clear::Trainable;
 use purkinje_train::{Learning, LearningOf};
 
 use super::Clear;
+use super::trainable::Trainable;
 use crate::finetune::{FinetuneConfig, Finetunes};
 use crate::{Error, Result};
 

@@ -9,16 +9,18 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use purkinje_train::early_stopping::StoppingConfig;
-use purkinje_train::hubert::{Freezing, HubertCutter, StoreCrops, layer_wise_rate};
 use purkinje_train::optimizer::OptimizerConfig;
-use purkinje_train::recipes::{self, Recipe, Size, Start, TaskType, Trained, ValidatedOn};
-use purkinje_train::{
-    Keep, Learning, LearningOf, Schedule, Span, TrainConfig, TrainError, one_of_two,
-};
+use purkinje_train::{Keep, Learning, LearningOf, Schedule, Span, TrainConfig, TrainError};
 use toml::{Table, Value};
 
+use super::cutter::{HubertCutter, StoreCrops};
+use super::recipes::{self, Recipe, Size, TaskType, Trained};
+use super::trainable::{Freezing, layer_wise_rate};
+use super::two_classes::one_of_two;
 use super::{Hubert, crop};
-use crate::finetune::{FinetuneConfig, Finetunes, INTERVALS, Sources, ValidationRules, behaviour};
+use crate::finetune::{
+    FinetuneConfig, Finetunes, INTERVALS, Sources, Start, ValidatedOn, ValidationRules, behaviour,
+};
 use crate::settings::{Kind, Setting, Settings};
 use crate::{Error, Result};
 
