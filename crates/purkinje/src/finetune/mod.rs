@@ -4,6 +4,7 @@ mod config;
 mod plan;
 mod run;
 mod system;
+pub(crate) mod tuning;
 mod validate;
 
 use std::path::{Path, PathBuf};

@@ -9,8 +9,8 @@ use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
 use super::Clear;
 use super::objective::Pretraining;
 use crate::Result;
-use crate::keys::{Key, fraction, parsed, word, word_of};
-use crate::pretrain::{Learned, NoSettings, Own, Pretrains, Stage};
+use crate::keys::{Key, NoSettings, fraction, parsed, word, word_of};
+use crate::pretrain::{Learned, Own, Pretrains, Stage};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;

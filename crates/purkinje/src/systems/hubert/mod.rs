@@ -10,6 +10,7 @@ mod places;
 mod pretrain;
 pub mod recipes;
 pub mod trainable;
+pub mod tuning;
 mod two_classes;
 
 use burn::Tensor;
