@@ -1,6 +1,7 @@
 //! Many recordings through a model: read side by side, batched, in bounded memory, results in the order of the inputs.
 
 use std::collections::VecDeque;
+use std::iter::Fuse;
 
 use rayon::prelude::*;
 
@@ -10,15 +11,16 @@ use crate::{Error, Result};
 
 /// Recordings of one pass through the network.
 const BATCH: usize = 32;
-/// Recordings read at a time.
-const CHUNK: usize = 4 * BATCH;
+/// Recordings read at a time: as many inputs may have been taken beyond those whose results were given.
+pub const READ_AHEAD: usize = 4 * BATCH;
 
 /// An iterator of results: one item for each input, in their order. A recording that cannot be used is an error of its
-/// own and ends nothing. Dropping the iterator ends the work within one batch.
+/// own and ends nothing. Work is done within calls of `next` and at no other time, so dropping the iterator ends it; inputs
+/// that have ended are not asked again.
 pub struct Stream<'m, I, T, F> {
     model: &'m Model,
     options: ReadOptions,
-    inputs: I,
+    inputs: Fuse<I>,
     work: F,
     ready: VecDeque<Result<Ready>>,
     done: VecDeque<Result<T>>,
@@ -34,7 +36,7 @@ where
         Stream {
             model,
             options,
-            inputs,
+            inputs: inputs.fuse(),
             work,
             ready: VecDeque::new(),
             done: VecDeque::new(),
@@ -42,7 +44,7 @@ where
     }
 
     fn read_more(&mut self) {
-        let chunk: Vec<Input<'a>> = self.inputs.by_ref().take(CHUNK).collect();
+        let chunk: Vec<Input<'a>> = self.inputs.by_ref().take(READ_AHEAD).collect();
         let (model, options) = (self.model, &self.options);
         let read: Vec<Result<Ready>> = chunk
             .into_par_iter()

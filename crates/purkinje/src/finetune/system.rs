@@ -9,12 +9,12 @@ use purkinje_models::encoder::Encoder;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::Start;
 use purkinje_train::{Learning, LearningOf, TrainError};
+use serde::Serialize;
 use toml::Table;
 
-use super::FinetuneConfig;
-use crate::settings::{Setting, Settings};
+use super::{FinetuneConfig, Start};
+use crate::keys::Key;
 use crate::system::{Rows, System};
 use crate::{Error, Result};
 
@@ -44,10 +44,15 @@ pub struct ValidationRules {
 /// A system whose classifiers can be trained whole, from pre-trained or random weights.
 ///
 /// Everything has a default: the weights of the encoder that a classifier keeps and those of the head learn, from the
-/// records as [`System::rows`] gives them, without settings of its own and published runs.
+/// records as [`System::rows`] gives them, without published runs.
 pub trait Finetunes: System {
-    /// Settings that no other system has.
-    const SETTINGS: &'static [Setting] = &[];
+    /// What only its fine-tuning has; [`NoSettings`](crate::keys::NoSettings) if nothing. It is written as
+    /// a table of plain values by their keys, and read back through [`FINETUNE_KEYS`](Finetunes::FINETUNE_KEYS); what the
+    /// table lacks is as by default.
+    type Tuning: Default + Serialize;
+
+    /// What `--set` takes.
+    const FINETUNE_KEYS: &'static [Key<Self::Tuning>] = &[];
 
     /// Published runs by name.
     fn recipes() -> Vec<String> {
@@ -67,12 +72,13 @@ pub trait Finetunes: System {
     /// When there is none of this name, size and start, or it is for another kind of task.
     fn follow(
         config: &mut FinetuneConfig,
+        tuning: &mut Self::Tuning,
         network: &Self::Config,
         recipe: &str,
         size: Option<&str>,
         classes: usize,
     ) -> Result<()> {
-        let _ = (config, network, size, classes);
+        let _ = (config, tuning, network, size, classes);
         Err(Error::invalid(format!(
             "there is no recipe `{recipe}`: no runs of {} were published",
             Self::ABOUT.title
@@ -80,7 +86,8 @@ pub trait Finetunes: System {
     }
 
     /// What a run from random weights does otherwise, where one from pre-trained weights follows a published run.
-    fn from_scratch(config: &mut FinetuneConfig) {
+    fn from_scratch(config: &mut FinetuneConfig, tuning: &mut Self::Tuning) {
+        let _ = tuning;
         config.start = Start::Scratch;
         config.trainable = "all".into();
     }
@@ -91,14 +98,14 @@ pub trait Finetunes: System {
     }
 
     /// Fills in what follows from other fields, after everything that was asked for.
-    fn settle(config: &mut FinetuneConfig) {
-        let _ = config;
+    fn settle(config: &mut FinetuneConfig, tuning: &Self::Tuning) {
+        let _ = (config, tuning);
     }
 
-    /// Settings in `config.toml` of runs before settings were a table of their own.
-    fn settings_of_old(fields: &Table) -> Settings {
+    /// Settings, by their keys, in `config.toml` of runs before settings were a table of their own.
+    fn settings_of_old(fields: &Table) -> Table {
         let _ = fields;
-        Settings::default()
+        Table::new()
     }
 
     /// Checks a configuration, beyond what holds for all systems.
@@ -118,8 +125,8 @@ pub trait Finetunes: System {
     }
 
     /// The network as it is trained: dropout and the like as the settings say.
-    fn for_training(encoder: Self::Encoder, config: &FinetuneConfig) -> Self::Encoder {
-        let _ = config;
+    fn for_training(encoder: Self::Encoder, tuning: &Self::Tuning) -> Self::Encoder {
+        let _ = tuning;
         encoder
     }
 
@@ -130,10 +137,11 @@ pub trait Finetunes: System {
     /// When it says nothing the system knows.
     fn learning(
         config: &FinetuneConfig,
+        tuning: &Self::Tuning,
         network: &Self::Config,
         head: &[String],
     ) -> Result<Box<LearningOf<'static>>> {
-        let _ = network;
+        let _ = (tuning, network);
         let text = config.trainable.as_str();
         if text.is_empty() {
             return Err(Error::invalid(
@@ -158,7 +166,9 @@ pub trait Finetunes: System {
         store: &'a Store,
         contract: &Preprocess,
         config: &FinetuneConfig,
+        tuning: &Self::Tuning,
     ) -> Result<Sources<'a, Self::Encoder>, TrainError> {
+        let _ = tuning;
         let (seed, all) = (config.train.seed, (0..store.len()).collect::<Vec<_>>());
         let rows = |rows| Self::rows(encoder, store, rows, contract, Compat::Paper, seed);
         Ok(Sources {

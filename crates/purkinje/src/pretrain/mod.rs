@@ -41,11 +41,6 @@ pub struct Own<C, X> {
 /// The same of a system.
 pub type OwnOf<S> = Own<<S as System>::Config, <S as Pretrains>::Settings>;
 
-/// The settings of a pre-training that has none beside its network's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoSettings {}
-
 /// How a pre-training is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stages {
