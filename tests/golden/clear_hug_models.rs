@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
+use purkinje::systems::clear::trainable::Trainable;
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, EncoderMask, Masking};
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_signal::beats::{BeatTokens, TOKEN_SAMPLES};
 use purkinje_train::Learning;
-use purkinje_train::clear::Trainable;
 use purkinje_train::losses::bce_with_logits;
 use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 use purkinje_train::schedule::CosineSchedule;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Tensor};
+use purkinje::systems::hubert::trainable::Freezing;
 use purkinje_models::checkpoint::{self, HubertLayout};
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::hubert::{
@@ -11,7 +12,6 @@ use purkinje_models::hubert::{
 };
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_train::Learning;
-use purkinje_train::hubert::Freezing;
 use purkinje_train::losses::{bce_with_logits_weighted, cross_entropy};
 use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 use purkinje_train::schedule::LinearSchedule;

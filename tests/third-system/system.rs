@@ -6,6 +6,7 @@ use std::fmt;
 use burn::tensor::Device;
 use purkinje::finetune::Finetunes;
 use purkinje::import::Imports;
+use purkinje::keys::NoSettings;
 use purkinje::models::checkpoint::{CheckpointError, Facts, Published, StateDict};
 use purkinje::models::compat::Compat;
 use purkinje::models::layers::{Context, WeightError, Weights};
@@ -215,20 +216,17 @@ fn cutter(random: Option<u64>) -> Result<SignalCutter, TrainError> {
     SignalCutter::new(window, None)
 }
 
-impl Finetunes for Ripple {}
-
-/// It has no settings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
+impl Finetunes for Ripple {
+    type Tuning = NoSettings;
+}
 
 impl Pretrains for Ripple {
-    type Settings = Settings;
+    type Settings = NoSettings;
 
     const BATCH: usize = 8;
 
-    fn settings(_: &Config) -> Settings {
-        Settings {}
+    fn settings(_: &Config) -> NoSettings {
+        NoSettings {}
     }
 
     fn training(_: &str) -> TrainConfig {

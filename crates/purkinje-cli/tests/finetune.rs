@@ -399,12 +399,15 @@ fn a_file_configures_a_run_and_an_older_one_is_read() {
     for (set, expected) in [
         ("layerdop=0.1", "layerdrop     "),
         ("layerdrop=2", "from 0 to below 1"),
-        ("layerdrop", "key=value"),
     ] {
         let more = ["--set", set];
         let error = failed(made.finetune("never", &[&args[..2], &more].concat()));
         assert!(error.contains(expected), "{error}");
     }
+    let refused = made.finetune("never", &[&args[..2], &["--set", "layerdrop"]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("expected KEY=VALUE"), "{said}");
     assert!(!made.at("never").exists());
 }
 

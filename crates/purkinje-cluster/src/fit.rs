@@ -170,107 +170,35 @@ pub const SAVE_EVERY: usize = 100;
 /// # Errors
 /// Fewer recordings than a batch, fewer rows in a batch than clusters, features that cannot be read, or a file of
 /// another configuration.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one loop over batches with its state"
-)]
 pub fn fit(
     features: &Features,
     config: &FitConfig,
     save: Option<&Path>,
     observer: Observer<'_>,
 ) -> Result<Fitted, ClusterError> {
-    let (records, width) = (features.records(), features.width());
-    for (setting, found, most) in [
-        ("batch_records", config.batch_records, records),
-        ("passes", config.passes, 10_000),
-    ] {
-        if found == 0 || found > most {
-            return Err(ClusterError::Setting {
-                setting,
-                found: found.to_string(),
-                expected: format!("1 to {most}; the features have {records} recordings"),
-            });
-        }
-    }
-    let a_pass = records / config.batch_records;
-    let mut progress = Progress {
-        fit: config.clone(),
-        features: features.made_of().clone(),
-        records,
-        batches_done: 0,
-        batches: a_pass * config.passes,
-        last_batch_sse: 0.0,
-    };
+    let mut progress = begin(features, config)?;
     let mut state = None;
     if let Some(path) = save.filter(|path| path.exists()) {
         let book = CodeBook::load(path)?;
-        let saved: Progress = serde_json::from_value(book.made_of.clone()).map_err(|e| {
-            ClusterError::damaged(path, format!("its metadata of the fit is invalid: {e}"))
-        })?;
-        let differing = [
-            ("fit", json!(saved.fit), json!(config)),
-            (
-                "table of features",
-                saved.features.clone(),
-                progress.features.clone(),
-            ),
-            ("number of recordings", json!(saved.records), json!(records)),
-        ]
-        .into_iter()
-        .find(|(_, found, expected)| found != expected);
-        if let Some((what, found, expected)) = differing {
-            return Err(ClusterError::Other {
-                path: path.to_owned(),
-                what,
-                found: found.to_string(),
-                expected: expected.to_string(),
-            });
-        }
-        progress = saved;
+        progress = resumed(path, &book, &progress)?;
         state = Some(MiniBatch::resume(&book));
     }
 
-    let finished = |state: &MiniBatch, progress: &Progress| -> CodeBook {
-        CodeBook {
-            fitted_on: config.fitted_on,
-            assigned_on: config.assigned_on,
-            made_of: json!(progress),
-            ..state.book.clone()
-        }
-    };
-    let mut rows = Vec::new();
-    let (mut order, mut of_pass) = (Vec::new(), None);
+    let mut batches = Batches::new(features, config);
     while progress.batches_done < progress.batches {
-        let batch = progress.batches_done;
-        let pass = batch / a_pass;
-        if of_pass != Some(pass) {
-            order = features.order(config.seed.wrapping_add(pass as u32));
-            of_pass = Some(pass);
-        }
-        rows.clear();
-        let from = (batch % a_pass) * config.batch_records;
-        features.read(&order[from..from + config.batch_records], &mut rows)?;
-        check_finite("a batch of features", &rows, width)?;
-        if config.fitted_on == Rows::UnitNorm {
-            normalise(&mut rows, width);
-        }
+        let rows = batches.read(progress.batches_done)?;
         let mut now = match state.take() {
             Some(state) => state,
-            None => {
-                let chosen = plus_plus(&rows, width, config.clusters, config.seed)?;
-                let centers = chosen.iter().flat_map(|k| &rows[k * width..][..width]);
-                MiniBatch::new(centers.copied().collect(), width)?
-            }
+            None => first_centers(rows, features.width(), config)?,
         };
-        progress.last_batch_sse = now.update(&rows)?.sse;
+        progress.last_batch_sse = now.update(rows)?.sse;
         progress.batches_done += 1;
         let done = progress.batches_done;
         let stop = observer(done, progress.batches, progress.last_batch_sse).is_break();
         if let Some(path) = save
             && (stop || done == progress.batches || done.is_multiple_of(SAVE_EVERY))
         {
-            finished(&now, &progress).save(path)?;
+            progress.book(&now).save(path)?;
         }
         if stop && done < progress.batches {
             return Err(ClusterError::Stopped { batch: done });
@@ -287,8 +215,128 @@ pub fn fit(
     };
     Ok(Fitted {
         last_batch_sse: progress.last_batch_sse,
-        book: finished(&state, &progress),
+        book: progress.book(&state),
     })
+}
+
+/// A fit of which nothing is done yet.
+fn begin(features: &Features, config: &FitConfig) -> Result<Progress, ClusterError> {
+    let records = features.records();
+    for (setting, found, most) in [
+        ("batch_records", config.batch_records, records),
+        ("passes", config.passes, 10_000),
+    ] {
+        if found == 0 || found > most {
+            return Err(ClusterError::Setting {
+                setting,
+                found: found.to_string(),
+                expected: format!("1 to {most}; the features have {records} recordings"),
+            });
+        }
+    }
+    Ok(Progress {
+        fit: config.clone(),
+        features: features.made_of().clone(),
+        records,
+        batches_done: 0,
+        batches: records / config.batch_records * config.passes,
+        last_batch_sse: 0.0,
+    })
+}
+
+/// How far a saved fit came, which must be the one that `begun` begins.
+fn resumed(path: &Path, book: &CodeBook, begun: &Progress) -> Result<Progress, ClusterError> {
+    let saved: Progress = serde_json::from_value(book.made_of.clone()).map_err(|e| {
+        ClusterError::damaged(path, format!("its metadata of the fit is invalid: {e}"))
+    })?;
+    let differing = [
+        ("fit", json!(saved.fit), json!(begun.fit)),
+        (
+            "table of features",
+            saved.features.clone(),
+            begun.features.clone(),
+        ),
+        (
+            "number of recordings",
+            json!(saved.records),
+            json!(begun.records),
+        ),
+    ]
+    .into_iter()
+    .find(|(_, found, expected)| found != expected);
+    match differing {
+        None => Ok(saved),
+        Some((what, found, expected)) => Err(ClusterError::Other {
+            path: path.to_owned(),
+            what,
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }),
+    }
+}
+
+impl Progress {
+    /// The code book as it is now.
+    fn book(&self, state: &MiniBatch) -> CodeBook {
+        CodeBook {
+            fitted_on: self.fit.fitted_on,
+            assigned_on: self.fit.assigned_on,
+            made_of: json!(self),
+            ..state.book.clone()
+        }
+    }
+}
+
+/// Centres drawn from the first batch.
+fn first_centers(
+    rows: &[f32],
+    width: usize,
+    config: &FitConfig,
+) -> Result<MiniBatch, ClusterError> {
+    let chosen = plus_plus(rows, width, config.clusters, config.seed)?;
+    let centers = chosen.iter().flat_map(|k| &rows[k * width..][..width]);
+    MiniBatch::new(centers.copied().collect(), width)
+}
+
+/// The batches of a fit, read one at a time; every pass has an order of its own.
+struct Batches<'a> {
+    features: &'a Features,
+    config: &'a FitConfig,
+    order: Vec<u32>,
+    of_pass: Option<usize>,
+    rows: Vec<f32>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(features: &'a Features, config: &'a FitConfig) -> Self {
+        Batches {
+            features,
+            config,
+            order: Vec::new(),
+            of_pass: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The rows of a batch by its number over all passes.
+    fn read(&mut self, batch: usize) -> Result<&[f32], ClusterError> {
+        let (size, width) = (self.config.batch_records, self.features.width());
+        let a_pass = self.features.records() / size;
+        let pass = batch / a_pass;
+        if self.of_pass != Some(pass) {
+            let seed = self.config.seed.wrapping_add(pass as u32);
+            self.order = self.features.order(seed);
+            self.of_pass = Some(pass);
+        }
+        self.rows.clear();
+        let records = &self.order[batch % a_pass * size..][..size];
+        self.features.read(records, &mut self.rows)?;
+        check_finite("a batch of features", &self.rows, width)?;
+        if self.config.fitted_on == Rows::UnitNorm {
+            normalise(&mut self.rows, width);
+        }
+        Ok(&self.rows)
+    }
 }
 
 /// A point of a curve: the results for one number of clusters.

@@ -1,6 +1,6 @@
 //! Training of classifiers on labels, whatever the system.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::{Context, Weights};
 
@@ -23,7 +23,8 @@ pub struct Targets {
 }
 
 impl Targets {
-    pub(crate) fn row(&self, row: usize) -> &[f32] {
+    /// The labels of a row, `[classes]`.
+    pub fn row(&self, row: usize) -> &[f32] {
         &self.labels[row * self.classes..(row + 1) * self.classes]
     }
 }
@@ -52,37 +53,6 @@ impl Loss {
             }
         }
     }
-}
-
-/// The weights of a HuBERT-ECG classifier of two classes that exclude each other as those of one with a single label, of the
-/// same probability.
-///
-/// # Errors
-/// When its head is not linear in the end.
-pub fn one_of_two(weights: &Weights, device: &Device) -> Result<Weights, TrainError> {
-    let mut out = Weights::default();
-    let last = ["classifier.2.", "classifier."]
-        .into_iter()
-        .find(|prefix| weights.parameter(&format!("{prefix}weight")).is_some());
-    let last = last.ok_or_else(|| {
-        TrainError::Data(
-            "two classes that exclude each other need a linear head or one of two layers".into(),
-        )
-    })?;
-    for parameter in weights.iter() {
-        if !parameter.name.starts_with(last) {
-            out.put(parameter.clone());
-            continue;
-        }
-        let values = parameter.value.to_data().try_to_vec::<f32>();
-        let values = values.map_err(|e| TrainError::Data(format!("{}: {e:?}", parameter.name)))?;
-        let (no, yes) = values.split_at(values.len() / 2);
-        let difference = yes.iter().zip(no).map(|(yes, no)| yes - no).collect();
-        let mut shape = parameter.shape.clone();
-        shape[0] = 1;
-        out.insert(parameter.name.clone(), &shape, difference, device);
-    }
-    Ok(out)
 }
 
 /// How the parameter of a name learns, if it does.
@@ -179,29 +149,9 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use burn::tensor::Device;
 
-    #[test]
-    fn one_label_has_the_probability_of_the_second_class() {
-        let device = Device::flex();
-        let mut weights = Weights::default();
-        weights.insert("encoder.x", &[1], vec![7.0], &device);
-        weights.insert(
-            "classifier.weight",
-            &[2, 2],
-            vec![1.0, 2.0, 4.0, 8.0],
-            &device,
-        );
-        weights.insert("classifier.bias", &[2], vec![0.5, 0.25], &device);
-        let one = one_of_two(&weights, &device).unwrap().to_host();
-        assert_eq!(one[0].2, [7.0]);
-        assert_eq!(
-            (&one[1].1[..], &one[1].2[..]),
-            (&[1, 2][..], &[3.0, 6.0][..])
-        );
-        assert_eq!((&one[2].1[..], &one[2].2[..]), (&[1][..], &[-0.25][..]));
-        assert!(one_of_two(&Weights::default(), &device).is_err());
-    }
+    use super::*;
 
     #[test]
     fn classes_that_exclude_each_other_are_given_by_their_one() {

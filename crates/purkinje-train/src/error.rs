@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use purkinje_models::clear::BatchError;
+use purkinje_models::batch::BatchError;
 use purkinje_models::layers::WeightError;
 
 /// Why training could not start or go on.
@@ -93,7 +93,8 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+    /// The error of a file that cannot be read or written.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
         TrainError::Io {
             path: path.to_owned(),
             source,

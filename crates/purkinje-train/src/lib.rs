@@ -5,16 +5,13 @@
 mod checkpoint;
 pub mod class_weights;
 pub mod classification;
-pub mod clear;
 pub mod early_stopping;
 mod error;
-pub mod hubert;
 pub mod losses;
 mod named_losses;
 mod objective;
 pub mod optimizer;
 mod order;
-pub mod recipes;
 pub mod run_log;
 pub mod schedule;
 pub mod source;
@@ -22,7 +19,7 @@ pub mod tensorboard;
 mod training;
 mod validation;
 
-pub use classification::{Classification, LearningOf, Loss, Targets, one_of_two};
+pub use classification::{Classification, LearningOf, Loss, Targets};
 pub use error::TrainError;
 pub use named_losses::Losses;
 pub use objective::{Learning, Objective};

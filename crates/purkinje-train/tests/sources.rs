@@ -6,7 +6,6 @@ use purkinje_datasets::import::PtbXl;
 use purkinje_record::{Digital, OpenOptions, Recording};
 use purkinje_signal::{Prepared, Preparer, Preprocess};
 use purkinje_store::{PrepareOptions, Store, prepare};
-use purkinje_train::hubert::{HubertCutter, StoreCrops};
 use purkinje_train::source::{Cut, Look, SignalCutter, Source, StoreSignals, Window, as_stored};
 
 /// As stores are prepared: from the file's own integers.
@@ -42,14 +41,16 @@ fn a_recording_and_its_stored_row_give_the_same_input() {
     )
     .unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let rows = || (0..store.len()).collect();
 
     let signals = SignalCutter::new(Window::of(2000).random(3), Some(5)).unwrap();
     let signals = signals.marked();
-    let crops = HubertCutter::new(2500, Some(5)).unwrap().random(4);
-    let crops = crops.from_long_pieces(5).marked();
-    let stored_signals = StoreSignals::new(&store, rows(), &contract, signals.clone()).unwrap();
-    let stored_crops = StoreCrops::new(&store, rows(), &contract, crops.clone()).unwrap();
+    let stored_signals = StoreSignals::new(
+        &store,
+        (0..store.len()).collect(),
+        &contract,
+        signals.clone(),
+    )
+    .unwrap();
     let looks = [
         Look::Whole,
         Look::Step(17),
@@ -73,10 +74,8 @@ fn a_recording_and_its_stored_row_give_the_same_input() {
             let found = signals.cut(&samples, leads, index, look).unwrap();
             assert_eq!(found, stored_signals.see(index, look).unwrap(), "{look:?}");
             assert_eq!(found.samples.len(), leads * 400);
-            let found = crops.cut(&samples, leads, index, look).unwrap();
-            assert_eq!(found, stored_crops.see(index, look).unwrap(), "{look:?}");
         }
-        let (id, signal) = stored_crops.signal(index).unwrap();
+        let (id, signal) = stored_signals.signal(index).unwrap();
         assert_eq!((id.as_str(), signal), (row.id(), samples));
     }
     let first = |look| stored_signals.see(0, look).unwrap();

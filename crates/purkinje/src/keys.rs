@@ -1,16 +1,23 @@
-//! Keys of what belongs to one system alone: parts of a configuration that are given as text.
+//! Keys of what belongs to one system alone: parts of a configuration that are given as text, on the command line
+//! (`--set key=value`) or in a table of a file.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use crate::{Error, Result};
 
 /// Keys with their values as a user gives them.
 pub type Given = BTreeMap<String, String>;
+
+/// The settings of what has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
 
 /// A key of one system: a part of `T` that can be read and written as text.
 pub struct Key<T: 'static> {
@@ -18,7 +25,7 @@ pub struct Key<T: 'static> {
     pub key: &'static str,
     /// What it says, and which values it takes.
     pub help: &'static str,
-    /// Its value as text.
+    /// Its value as text; in words where it is left to something else (`that of the model`).
     pub get: fn(&T) -> String,
     /// Takes a value; the error says what was expected.
     pub set: fn(&mut T, &str) -> Result<(), String>,
@@ -45,7 +52,35 @@ pub fn describe<T>(keys: &[Key<T>], defaults: &T) -> Vec<Described> {
     described.collect()
 }
 
-/// Writes what was given into `into`. Underscores in keys are read as hyphens.
+/// One line for each key: its name, what it says, its default.
+pub fn listed(keys: &[Described]) -> String {
+    let width = keys.iter().map(|own| own.key.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Described { key, default, help } in keys {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {key:<width$}  {help} [default: {default}]");
+    }
+    text
+}
+
+/// A key as it is spelt: words joined by hyphens, for which underscores are taken too.
+pub fn spelt(key: &str) -> String {
+    key.replace('_', "-")
+}
+
+/// The values of a table in a file of configuration.
+pub fn given(table: &Table) -> Given {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let values = table.iter();
+    values
+        .map(|(key, value)| (spelt(key), text(value)))
+        .collect()
+}
+
+/// Writes what was given into `into`, in the order of the keys.
 ///
 /// # Errors
 /// For a key that `title` does not have, with those it has, and for a value that makes no sense.
@@ -57,29 +92,25 @@ pub fn apply<T>(
     title: &str,
 ) -> Result<()> {
     for (key, value) in given {
-        let name = key.replace('_', "-");
+        let name = spelt(key);
         let Some(found) = keys.iter().find(|key| key.key == name) else {
             return Err(unknown(key, &describe(keys, defaults), title));
         };
-        (found.set)(into, value.trim())
-            .map_err(|problem| Error::invalid(format!("`--set {key}={value}`: {problem}")))?;
+        (found.set)(into, value.trim()).map_err(|problem| {
+            Error::invalid(format!("the setting `{key}` is `{value}`: {problem}"))
+        })?;
     }
     Ok(())
 }
 
-fn unknown(key: &str, settings: &[Described], title: &str) -> Error {
-    if settings.is_empty() {
-        return Error::invalid(format!(
-            "`--set {key}`: {title} has no settings of its own here"
-        ));
-    }
-    let known = settings
-        .iter()
-        .map(|setting| format!("{} = {}", setting.key, setting.default));
-    let known: Vec<String> = known.collect();
+fn unknown(key: &str, keys: &[Described], title: &str) -> Error {
+    let there_are = match keys {
+        [] => format!("{title} has none here"),
+        keys => format!("those of {title} are\n{}", listed(keys)),
+    };
     Error::invalid(format!(
-        "`--set {key}`: {title} has no such setting; it has, with defaults: {}",
-        known.join(", ")
+        "there is no setting `{key}`; {}",
+        there_are.trim_end()
     ))
 }
 
@@ -100,6 +131,19 @@ pub fn fraction(text: &str) -> Result<f64, String> {
     match (0.0..=1.0).contains(&found) {
         true => Ok(found),
         false => Err("expected a fraction from 0 to 1".to_owned()),
+    }
+}
+
+/// A number from 0 to below 1.
+///
+/// # Errors
+/// Says so for any other.
+pub fn probability(text: &str) -> Result<f64, String> {
+    const EXPECTED: &str = "a number from 0 to below 1";
+    let found: f64 = parsed(text, EXPECTED)?;
+    match (0.0..1.0).contains(&found) {
+        true => Ok(found),
+        false => Err(format!("expected {EXPECTED}")),
     }
 }
 
@@ -130,37 +174,93 @@ pub fn joined(values: impl IntoIterator<Item = impl Display>, between: &str) -> 
 mod tests {
     use super::*;
 
-    #[derive(Default)]
+    #[derive(Debug, Default, PartialEq)]
     struct Own {
         share: f64,
+        waits: usize,
+        drops: Option<f64>,
     }
 
-    const SETTINGS: [Key<Own>; 1] = [Key {
-        key: "hidden-share",
-        help: "what is hidden",
-        get: |own| own.share.to_string(),
-        set: |own, text| {
-            own.share = fraction(text)?;
-            Ok(())
+    const KEYS: [Key<Own>; 3] = [
+        Key {
+            key: "hidden-share",
+            help: "what is hidden",
+            get: |own| own.share.to_string(),
+            set: |own, text| {
+                own.share = fraction(text)?;
+                Ok(())
+            },
         },
-    }];
+        Key {
+            key: "waits",
+            help: "how long it waits",
+            get: |own| own.waits.to_string(),
+            set: |own, text| {
+                own.waits = parsed(text, "a whole number of at least 0")?;
+                Ok(())
+            },
+        },
+        Key {
+            key: "p",
+            help: "drops",
+            get: |own| match own.drops {
+                Some(p) => p.to_string(),
+                None => "that of the model".to_owned(),
+            },
+            set: |own, text| {
+                own.drops = Some(probability(text)?);
+                Ok(())
+            },
+        },
+    ];
+
+    fn read(given: &Given) -> Result<Own> {
+        let mut own = Own::default();
+        apply(&KEYS, given, &mut own, &Own::default(), "Some system")?;
+        Ok(own)
+    }
+
+    #[test]
+    fn values_are_read_from_the_command_line_and_from_files() {
+        let of = |key: &str, value: &str| Given::from([(key.to_owned(), value.to_owned())]);
+        assert_eq!(read(&of("hidden_share", " 0.25 ")).unwrap().share, 0.25);
+        let table = "hidden_share = 0.5\nwaits = 3\np = \"0.125\"";
+        let expected = Own {
+            share: 0.5,
+            waits: 3,
+            drops: Some(0.125),
+        };
+        assert_eq!(read(&given(&table.parse().unwrap())).unwrap(), expected);
+        for (key, wrong, expected) in [
+            ("hidden-share", "2", "from 0 to 1"),
+            ("p", "1.0", "below 1"),
+            ("p", "many", "below 1"),
+            ("p", "nan", "below 1"),
+            ("waits", "-1", "at least 0"),
+            ("waits", "[3]", "at least 0"),
+        ] {
+            let error = read(&of(key, wrong)).unwrap_err().to_string();
+            assert!(
+                error.contains(expected) && error.contains(&format!("`{key}` is `{wrong}`")),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn keys_are_listed_where_one_is_unknown() {
-        let mut own = Own::default();
-        let give = |key: &str, value: &str, own: &mut Own| {
-            let given = Given::from([(key.to_owned(), value.to_owned())]);
-            apply(&SETTINGS, &given, own, &Own::default(), "Some system")
-        };
-        give("hidden_share", "0.25", &mut own).unwrap();
-        assert_eq!(own.share, 0.25);
-        let error = give("share", "1", &mut own).unwrap_err().to_string();
-        assert!(error.contains("hidden-share = 0"), "{error}");
-        let error = give("hidden-share", "2", &mut own).unwrap_err().to_string();
-        assert!(error.contains("from 0 to 1"), "{error}");
+        let one = Given::from([("share".to_owned(), "1".to_owned())]);
+        let error = read(&one).unwrap_err().to_string();
+        for line in [
+            "no setting `share`; those of Some system are",
+            "  hidden-share  what is hidden [default: 0]",
+            "  p             drops [default: that of the model]",
+        ] {
+            assert!(error.contains(line), "{error}");
+        }
         let none: [Key<Own>; 0] = [];
-        let given = Given::from([("a".to_owned(), String::new())]);
-        let error = apply(&none, &given, &mut own, &Own::default(), "Some system");
-        assert!(error.unwrap_err().to_string().contains("no settings"));
+        let mut own = Own::default();
+        let error = apply(&none, &one, &mut own, &Own::default(), "Some system");
+        assert!(error.unwrap_err().to_string().contains("has none here"));
     }
 }

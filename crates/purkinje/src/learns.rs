@@ -7,11 +7,11 @@ use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Context;
 use toml::Table;
 
-use crate::finetune::{self, FinetuneConfig, Job, Tuned};
+use crate::finetune::{self, FinetuneConfig, Job, Tuned, tuning};
+use crate::keys::{Described, describe};
 use crate::network::{Loaded, Network, Seen, head_named, values};
 use crate::probe::FrozenHead;
 use crate::registry::{Complete, Entry, Registry, sized};
-use crate::settings::{Setting, Settings};
 use crate::system::EvaluationRules;
 use crate::{Device, Error, Result};
 
@@ -38,8 +38,14 @@ pub trait Learns {
     /// Rules for computing metrics that follow the paper or the released program.
     fn evaluation(&self, compat: Compat) -> EvaluationRules;
 
-    /// Settings of fine-tuning that are specific to this system.
-    fn settings(&self) -> &'static [Setting];
+    /// The settings of fine-tuning that only this system has, with their defaults.
+    fn finetune_keys(&self) -> Vec<Described>;
+
+    /// Settings of fine-tuning as this system writes them.
+    ///
+    /// # Errors
+    /// Names a key that it does not have, with those there are, or a value that makes no sense.
+    fn settings(&self, given: &Table) -> Result<Table>;
 
     /// Names of published fine-tuning recipes.
     fn recipes(&self) -> Vec<String>;
@@ -60,13 +66,19 @@ pub trait Learns {
     ) -> Result<()>;
 
     /// Changes a recipe for pre-trained weights to one for random weights.
-    fn start_from_scratch(&self, config: &mut FinetuneConfig);
+    ///
+    /// # Errors
+    /// For settings that the system does not have.
+    fn start_from_scratch(&self, config: &mut FinetuneConfig) -> Result<()>;
 
-    /// Fills in fields that follow from others.
-    fn settle(&self, config: &mut FinetuneConfig);
+    /// Fills in what follows from other fields.
+    ///
+    /// # Errors
+    /// For settings that the system does not have.
+    fn settle(&self, config: &mut FinetuneConfig) -> Result<()>;
 
-    /// Reads settings from the fields of older configurations.
-    fn settings_of_old(&self, fields: &Table) -> Settings;
+    /// Settings in fields of older configurations.
+    fn settings_of_old(&self, fields: &Table) -> Table;
 
     /// Checks the head, the trainable parameters and the system's settings of a configuration.
     ///
@@ -112,8 +124,12 @@ impl<S: Complete> Learns for Loaded<S> {
         S::evaluation(compat)
     }
 
-    fn settings(&self) -> &'static [Setting] {
-        S::SETTINGS
+    fn finetune_keys(&self) -> Vec<Described> {
+        describe(S::FINETUNE_KEYS, &S::Tuning::default())
+    }
+
+    fn settings(&self, given: &Table) -> Result<Table> {
+        tuning::written::<S>(&tuning::read::<S>(given)?)
     }
 
     fn recipes(&self) -> Vec<String> {
@@ -131,18 +147,25 @@ impl<S: Complete> Learns for Loaded<S> {
         size: Option<&str>,
         classes: usize,
     ) -> Result<()> {
-        S::follow(config, S::config(&self.encoder), recipe, size, classes)
+        let network = S::config(&self.encoder);
+        config.tune::<S>(|config, tuning| S::follow(config, tuning, network, recipe, size, classes))
     }
 
-    fn start_from_scratch(&self, config: &mut FinetuneConfig) {
-        S::from_scratch(config);
+    fn start_from_scratch(&self, config: &mut FinetuneConfig) -> Result<()> {
+        config.tune::<S>(|config, tuning| {
+            S::from_scratch(config, tuning);
+            Ok(())
+        })
     }
 
-    fn settle(&self, config: &mut FinetuneConfig) {
-        S::settle(config);
+    fn settle(&self, config: &mut FinetuneConfig) -> Result<()> {
+        config.tune::<S>(|config, tuning| {
+            S::settle(config, tuning);
+            Ok(())
+        })
     }
 
-    fn settings_of_old(&self, fields: &Table) -> Settings {
+    fn settings_of_old(&self, fields: &Table) -> Table {
         S::settings_of_old(fields)
     }
 
@@ -150,7 +173,8 @@ impl<S: Complete> Learns for Loaded<S> {
         let head = head_named::<S>(&config.head)?;
         S::check_finetuning(config)?;
         let names = finetune::head_names::<S>(head, self.encoder.width(), 1);
-        S::learning(config, S::config(&self.encoder), &names).map(|_| ())
+        let tuning = config.tuning::<S>()?;
+        S::learning(config, &tuning, S::config(&self.encoder), &names).map(|_| ())
     }
 
     fn finetune(&self, job: &Job<'_>) -> Result<Tuned> {
@@ -160,8 +184,8 @@ impl<S: Complete> Learns for Loaded<S> {
 
 /// The part of [`AnySystem`](crate::registry::AnySystem) that fine-tuning needs.
 pub trait LearnsAny {
-    /// Settings of fine-tuning that are specific to this system.
-    fn settings(&self) -> &'static [Setting];
+    /// The settings of fine-tuning that only this system has, with their defaults.
+    fn finetune_keys(&self) -> Vec<Described>;
 
     /// Names of published fine-tuning recipes.
     fn recipes(&self) -> Vec<String>;
@@ -180,8 +204,8 @@ pub trait LearnsAny {
 }
 
 impl<S: Complete> LearnsAny for Entry<S> {
-    fn settings(&self) -> &'static [Setting] {
-        S::SETTINGS
+    fn finetune_keys(&self) -> Vec<Described> {
+        describe(S::FINETUNE_KEYS, &S::Tuning::default())
     }
 
     fn recipes(&self) -> Vec<String> {
@@ -212,8 +236,8 @@ impl Registry {
 
     /// The names of the systems that have a fine-tuning setting of this name.
     pub fn with_setting(&self, key: &str) -> Vec<&'static str> {
-        let has = |settings: &[Setting]| settings.iter().any(|setting| setting.key == key);
-        let able = self.systems().filter(|system| has(system.settings()));
+        let has = |keys: &[Described]| keys.iter().any(|own| own.key == key);
+        let able = self.systems().filter(|system| has(&system.finetune_keys()));
         able.map(|system| system.about().name).collect()
     }
 }

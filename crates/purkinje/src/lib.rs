@@ -116,7 +116,6 @@ pub mod report;
 pub mod reporter;
 pub mod results;
 pub mod run_folder;
-pub mod settings;
 pub mod stream;
 pub mod system;
 pub mod systems;

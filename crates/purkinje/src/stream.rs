@@ -2,6 +2,7 @@
 //! the inputs.
 
 use std::collections::VecDeque;
+use std::iter::Fuse;
 
 use rayon::prelude::*;
 
@@ -11,15 +12,16 @@ use crate::{Error, Result};
 
 /// Recordings per batch.
 const BATCH: usize = 32;
-/// Recordings read at a time.
-const CHUNK: usize = 4 * BATCH;
+/// Recordings read at a time: as many inputs may have been taken beyond those whose results were given.
+pub const READ_AHEAD: usize = 4 * BATCH;
 
 /// An iterator of results: one item for each input, in order. A recording that cannot be used gives an error item; the
-/// iterator continues. Dropping the iterator ends the work within one batch.
+/// iterator continues. Work happens only within calls of `next`, so dropping the iterator ends it; inputs that have ended
+/// are not asked again.
 pub struct Stream<'m, I, T, F> {
     model: &'m Model,
     options: ReadOptions,
-    inputs: I,
+    inputs: Fuse<I>,
     work: F,
     ready: VecDeque<Result<Ready>>,
     done: VecDeque<Result<T>>,
@@ -35,7 +37,7 @@ where
         Stream {
             model,
             options,
-            inputs,
+            inputs: inputs.fuse(),
             work,
             ready: VecDeque::new(),
             done: VecDeque::new(),
@@ -43,7 +45,7 @@ where
     }
 
     fn read_more(&mut self) {
-        let chunk: Vec<Input<'a>> = self.inputs.by_ref().take(CHUNK).collect();
+        let chunk: Vec<Input<'a>> = self.inputs.by_ref().take(READ_AHEAD).collect();
         let (model, options) = (self.model, &self.options);
         let read: Vec<Result<Ready>> = chunk
             .into_par_iter()

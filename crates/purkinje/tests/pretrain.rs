@@ -179,7 +179,10 @@ fn what_makes_no_sense_is_said() {
     let error = fails(&|options| options.system = "lead".to_owned());
     assert!(error.contains("clear, hubert"), "{error}");
     let error = fails(&|options| options.set = set("clusters", "5"));
-    assert!(error.contains("mask-ratio = 0.8"), "{error}");
+    assert!(
+        error.contains("fraction of tokens hidden [default: 0.8]"),
+        "{error}"
+    );
     let error = fails(&|options| options.set = set("mask-ratio", "2"));
     assert!(error.contains("from 0 to 1"), "{error}");
     let error = fails(&|options| options.patience = Some(2));

@@ -8,14 +8,15 @@ use purkinje::eval::crops::Aggregation;
 use purkinje::eval::fraction::FractionMethod;
 use purkinje::eval::report::class_table;
 use purkinje::finetune::{Baseline, FinetuneOptions, finetune, put, read_table, untrained};
+use purkinje::keys::{listed, spelt};
 use purkinje::models::compat::Compat;
 use purkinje::record::LeadSet;
-use purkinje::settings::{Settings, listed};
 use purkinje::store::{QualityFilter, Store};
 use purkinje::{Device, Model, Registry};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::Assignment;
 use crate::output::{self, Show as _};
 use crate::progress::Bars;
 
@@ -49,9 +50,9 @@ pub struct Args {
     config: Option<PathBuf>,
     /// A setting of the system (listed below); may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Follow a published recipe: ptbxl-super, ptbxl-sub, ptbxl-form, ptbxl-rhythm, cpsc, georgia, sami-trop, ... of
-    /// HuBERT-ECG (an unknown name lists all). With --scratch: its variant for random weights.
+    set: Vec<Assignment>,
+    /// Follow a published recipe: ptbxl-super, ptbxl-sub, ptbxl-form, ptbxl-rhythm, cpsc, georgia, sami-trop, ... of HuBERT-ECG
+    /// (an unknown name lists all). With --scratch: its variant for random weights.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
     /// Model size the recipe was published for: small, base or large [default: that of the model].
@@ -143,10 +144,10 @@ pub struct Args {
 pub fn settings_help(registry: &Registry) -> String {
     let mut text = String::new();
     for system in registry.systems() {
-        let (about, settings) = (system.about(), system.settings());
-        let lines = match settings {
+        let (about, keys) = (system.about(), system.finetune_keys());
+        let lines = match keys.as_slice() {
             [] => "  none\n".to_owned(),
-            settings => listed(settings),
+            keys => listed(keys),
         };
         text += &format!("Settings of {} (--set KEY=VALUE):\n{lines}\n", about.title);
     }
@@ -232,11 +233,12 @@ impl Args {
                 put(changes, path, value);
             }
         }
-        let settings = Settings::parse(&self.set).shown()?;
-        if let Some(Value::Table(settings)) = field(Some(settings))? {
-            for (key, value) in settings {
-                put(changes, &format!("settings.{key}"), value);
-            }
+        for Assignment(key, value) in &self.set {
+            put(
+                changes,
+                &format!("settings.{}", spelt(key)),
+                value.trim().into(),
+            );
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ pub fn with_systems(command: clap::Command, registry: &Registry) -> clap::Comman
 
 /// A setting of a system with its value: `KEY=VALUE`.
 #[derive(Clone, Debug)]
-pub struct Assignment(String, String);
+pub struct Assignment(pub String, pub String);
 
 impl std::str::FromStr for Assignment {
     type Err = String;

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use purkinje_record::mat::{NewValue, write_mat};
-use purkinje_store::Split;
+use purkinje_store::{Split, Store};
 
 use super::{ExportError, Job, SPLITS, TEN_SECONDS_SAMPLES, file_name};
 
@@ -15,7 +16,6 @@ const FOLDER: &str = "processed_data";
 /// The texts with reports as the original's data preparation writes them; its loader cleans them.
 const TEXTS: [&str; 2] = ["d-beta-released", "d-beta"];
 
-#[expect(clippy::too_many_lines, reason = "one file after another")]
 pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
     job.leave_out_unplaced();
     job.place.folder(FOLDER)?;
@@ -29,25 +29,14 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
         if rows.is_empty() && split == Split::Test {
             continue;
         }
-        // The framework of the original program calls validation `valid`.
-        let manifest = format!(
-            "{}.tsv",
-            if split == Split::Val {
-                "valid"
-            } else {
-                split.name()
-            }
-        );
+        // The framework behind the original calls validation so.
+        let part = match split {
+            Split::Val => "valid",
+            split => split.name(),
+        };
+        let manifest = format!("{part}.tsv");
         let mut lines = job.place.text(&manifest)?;
-        let mut names = Vec::with_capacity(rows.len());
-        for &index in &rows {
-            let mut name = format!("{}.mat", file_name(store.row(index)?.id()));
-            if !taken.insert(name.clone()) {
-                name = format!("{index}-{name}");
-                taken.insert(name.clone());
-            }
-            names.push(name);
-        }
+        let names = names(store, &rows, &mut taken)?;
         let each = |index: usize, samples: Vec<f64>| {
             if samples.len() != 12 * TEN_SECONDS_SAMPLES {
                 return Ok(Some("not 10 s long".to_owned()));
@@ -61,40 +50,12 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
             let Some(name) = rows.binary_search(&index).ok().and_then(|at| names.get(at)) else {
                 return Ok(Some("no id".to_owned()));
             };
-            let path = folder.join(name);
-            let variables = [
-                (
-                    "feats",
-                    NewValue::Doubles {
-                        rows: 12,
-                        columns: TEN_SECONDS_SAMPLES,
-                        values: &samples,
-                    },
-                ),
-                (
-                    "curr_sample_rate",
-                    NewValue::Doubles {
-                        rows: 1,
-                        columns: 1,
-                        values: &[500.0],
-                    },
-                ),
-                ("text", NewValue::Text(report)),
-            ];
-            File::create(&path)
-                .and_then(|file| {
-                    let mut out = BufWriter::new(file);
-                    write_mat(&mut out, &variables)?;
-                    out.flush()?;
-                    out.get_ref().sync_all()
-                })
-                .map_err(ExportError::write(&path))?;
-            Ok(None)
+            write_recording(&folder.join(name), &samples, report).map(|()| None)
         };
         let mut left_out = Vec::new();
         let (mut at, mut kept) = (0, 0);
         let (watch, before) = (job.watch, job.done);
-        job.rows.for_each(&rows, each, |indices, results| {
+        job.rows.for_each(&rows, each, |_, results| {
             for result in results {
                 let name = &names[at];
                 at += 1;
@@ -106,7 +67,6 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
                     Err(reason) | Ok(Some(reason)) => left_out.push(reason),
                 }
             }
-            let _ = indices;
             match watch(before + at, total) {
                 true => Ok(()),
                 false => Err(ExportError::Stopped),
@@ -120,4 +80,53 @@ pub(super) fn write(job: &mut Job<'_>) -> Result<(), ExportError> {
         job.exported.rows.insert(manifest, kept);
     }
     Ok(())
+}
+
+/// The files of the recordings at `rows`, none of which is in `taken`.
+fn names(
+    store: &Store,
+    rows: &[usize],
+    taken: &mut HashSet<String>,
+) -> Result<Vec<String>, ExportError> {
+    let mut names = Vec::with_capacity(rows.len());
+    for &index in rows {
+        let mut name = format!("{}.mat", file_name(store.row(index)?.id()));
+        if !taken.insert(name.clone()) {
+            name = format!("{index}-{name}");
+            taken.insert(name.clone());
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// Writes samples `[12, time]` with their rate and report.
+fn write_recording(path: &Path, samples: &[f64], report: &str) -> Result<(), ExportError> {
+    let variables = [
+        (
+            "feats",
+            NewValue::Doubles {
+                rows: 12,
+                columns: TEN_SECONDS_SAMPLES,
+                values: samples,
+            },
+        ),
+        (
+            "curr_sample_rate",
+            NewValue::Doubles {
+                rows: 1,
+                columns: 1,
+                values: &[500.0],
+            },
+        ),
+        ("text", NewValue::Text(report)),
+    ];
+    File::create(path)
+        .and_then(|file| {
+            let mut out = BufWriter::new(file);
+            write_mat(&mut out, &variables)?;
+            out.flush()?;
+            out.get_ref().sync_all()
+        })
+        .map_err(ExportError::write(path))
 }

@@ -95,14 +95,126 @@ impl Code15 {
     }
 }
 
-/// Where a tracing is.
-struct Place {
-    file: usize,
-    row: u64,
+/// Where a tracing is: the number of its file, and its row there.
+type Place = (usize, u64);
+
+/// The tracings in the HDF5 files of a folder.
+#[derive(Default)]
+struct Tracings {
+    files: Vec<PathBuf>,
+    /// By the numbers of their exams.
+    places: HashMap<i64, Place>,
+    /// Why a file cannot be read, by its name.
+    broken: HashMap<String, String>,
+    rows: usize,
+    /// Tracings of zeros that belong to no exam.
+    fillers: usize,
+    /// Tracings with the number of an earlier one.
+    twice: usize,
+}
+
+impl Tracings {
+    /// Every part ends with a tracing of zeros that belongs to no exam, number 0.
+    fn add(&mut self, file: usize, exams: Vec<i64>) {
+        self.rows += exams.len();
+        for (row, exam) in (0..).zip(exams) {
+            if exam == 0 {
+                self.fillers += 1;
+                continue;
+            }
+            match self.places.entry(exam) {
+                Entry::Occupied(_) => self.twice += 1,
+                Entry::Vacant(place) => {
+                    place.insert((file, row));
+                }
+            }
+        }
+    }
+
+    /// What is said of tracings that are left out, where the table names `named`.
+    fn remarks(&self, named: usize) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let rows = self.rows;
+        let unnamed = rows.saturating_sub(self.fillers + self.twice + named);
+        if unnamed > 0 {
+            remarks.push(format!(
+                "{unnamed} of {rows} tracings have no row in exams.csv and were left out"
+            ));
+        }
+        if self.twice > 0 {
+            remarks.push(format!(
+                "{} tracings bear the number of an earlier one and were left out",
+                self.twice
+            ));
+        }
+        remarks
+    }
+}
+
+impl Code15 {
+    /// What the HDF5 files hold; what is unusual about them goes to `remarks`.
+    fn tracings(&self, remarks: &mut Vec<String>) -> Result<Tracings, ImportError> {
+        let mut found = Tracings {
+            files: hdf5_files(&self.root)?,
+            ..Tracings::default()
+        };
+        for file in 0..found.files.len() {
+            let path = found.files[file].clone();
+            match self.exams_of(&path, remarks) {
+                Ok(exams) => found.add(file, exams),
+                Err(error) => {
+                    remarks.push(format!("{error}; its exams fail"));
+                    found.broken.insert(file_name(&path), error.to_string());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn exams_of(&self, path: &Path, remarks: &mut Vec<String>) -> Result<Vec<i64>, RecordError> {
+        let tracings = self.files.open(&self.root.join(path))?;
+        remarks.extend(unusual_order(path, &tracings));
+        tracings.ids()?.ok_or_else(|| RecordError::Content {
+            path: path.to_owned(),
+            field: "exam_id".to_owned(),
+            found: "missing".to_owned(),
+            expected: "the numbers of the exams; use the files that Zenodo publishes".to_owned(),
+        })
+    }
+
+    /// Says where the tracing of an exam is, which should be in `file`; its place, if that is in an HDF5 file.
+    fn locate(
+        &self,
+        item: &mut Item,
+        exam: i64,
+        file: Option<&str>,
+        tracings: &Tracings,
+    ) -> Option<Place> {
+        if let Some(&place) = tracings.places.get(&exam) {
+            item.path.clone_from(&tracings.files[place.0]);
+            item.entry = Some(place.1);
+            return Some(place);
+        }
+        let mat = ["tracings", ""]
+            .map(|folder| PathBuf::from(folder).join(format!("code_15_{exam}.mat")));
+        if let Some(path) = mat.into_iter().find(|path| self.root.join(path).is_file()) {
+            item.path = path;
+            return None;
+        }
+        let file = file.unwrap_or("exams_partN.hdf5");
+        item.path = PathBuf::from(file);
+        item.fault = Some(match tracings.broken.get(file) {
+            Some(reason) => Fault::Invalid(reason.clone()),
+            None => Fault::Missing(format!(
+                "exams.csv names this exam, but none of the {} HDF5 files here holds it (it belongs into {file})",
+                tracings.files.len()
+            )),
+        });
+        None
+    }
 }
 
 impl Importer for Code15 {
-    #[expect(clippy::too_many_lines, reason = "one catalogue, column by column")]
     fn catalogue(&self) -> Result<Catalogue, ImportError> {
         const ADVICE: &str = "Use the exams.csv that Zenodo publishes with CODE-15%.";
         check_root(&self.root)?;
@@ -111,52 +223,8 @@ impl Importer for Code15 {
         let patient = table.column("patient_id", ADVICE)?;
         let trace_file = table.find(&["trace_file"]);
         let mut remarks = Vec::new();
-        let files = hdf5_files(&self.root)?;
-        let mut places = HashMap::<i64, Place>::new();
-        let mut broken = HashMap::<String, String>::new();
-        let (mut rows, mut fillers, mut twice) = (0usize, 0usize, 0usize);
-        for (file, path) in files.iter().enumerate() {
-            let ids = self
-                .files
-                .open(&self.root.join(path))
-                .and_then(|tracings| {
-                    remarks.extend(unusual_order(path, &tracings));
-                    tracings.ids()
-                })
-                .and_then(|ids| {
-                    ids.ok_or_else(|| RecordError::Content {
-                        path: path.clone(),
-                        field: "exam_id".to_owned(),
-                        found: "missing".to_owned(),
-                        expected: "the numbers of the exams; use the files that Zenodo publishes"
-                            .to_owned(),
-                    })
-                });
-            match ids {
-                Ok(ids) => {
-                    for (row, id) in (0..).zip(ids) {
-                        rows += 1;
-                        // Every part ends with a tracing of zeros that belongs to no exam.
-                        if id == 0 {
-                            fillers += 1;
-                        } else {
-                            match places.entry(id) {
-                                Entry::Occupied(_) => twice += 1,
-                                Entry::Vacant(place) => {
-                                    place.insert(Place { file, row });
-                                }
-                            }
-                        }
-                    }
-                }
-                Err(error) => {
-                    let name = file_name(path);
-                    remarks.push(format!("{error}; its exams fail"));
-                    broken.insert(name, error.to_string());
-                }
-            }
-        }
-        let mut items: Vec<((usize, u64), Item)> = Vec::with_capacity(table.rows.len());
+        let tracings = self.tracings(&mut remarks)?;
+        let mut items: Vec<(Place, Item)> = Vec::with_capacity(table.rows.len());
         let mut named = 0;
         for row in &table.rows {
             let exam = columns.exam(&table, row)?;
@@ -171,50 +239,15 @@ impl Importer for Code15 {
                 ],
                 ..columns.item(&table, row)?
             };
-            let mat = ["tracings", ""]
-                .map(|folder| PathBuf::from(folder).join(format!("code_15_{exam}.mat")));
-            let place = match places.get(&exam) {
-                Some(place) => {
-                    named += 1;
-                    item.path.clone_from(&files[place.file]);
-                    item.entry = Some(place.row);
-                    (place.file, place.row)
-                }
-                None => {
-                    if let Some(path) = mat.into_iter().find(|path| self.root.join(path).is_file())
-                    {
-                        item.path = path;
-                    } else {
-                        let file = row.value(trace_file).unwrap_or("exams_partN.hdf5");
-                        item.path = PathBuf::from(file);
-                        item.fault = Some(match broken.get(file) {
-                            Some(reason) => Fault::Invalid(reason.clone()),
-                            None => Fault::Missing(format!(
-                                "exams.csv lists this exam, but it is in none of the {} HDF5 files found (expected in {file})",
-                                files.len()
-                            )),
-                        });
-                    }
-                    (usize::MAX, 0)
-                }
-            };
-            items.push((place, item));
+            let place = self.locate(&mut item, exam, row.value(trace_file), &tracings);
+            named += usize::from(place.is_some());
+            items.push((place.unwrap_or((usize::MAX, 0)), item));
         }
         // In the order of the files, so that they are read sequentially; the rest in the order of the table.
         items.sort_by_key(|(place, _)| *place);
         let mut items: Vec<Item> = items.into_iter().map(|(_, item)| item).collect();
         mark_repeated_ids(&mut items);
-        let unnamed = rows.saturating_sub(fillers + twice + named);
-        if unnamed > 0 {
-            remarks.push(format!(
-                "{unnamed} of {rows} tracings have no row in exams.csv and were left out"
-            ));
-        }
-        if twice > 0 {
-            remarks.push(format!(
-                "{twice} tracings have the number of an earlier one and were left out"
-            ));
-        }
+        remarks.extend(tracings.remarks(named));
         let mut label_sets = vec![
             LabelSet::from_names("abnormalities", ABNORMALITIES),
             LabelSet::from_names("normal_ecg", ["normal_ecg"]),

@@ -347,82 +347,22 @@ fn unlike_published(items: &[Item], set: &LabelSet) -> Vec<String> {
         .remarks()
 }
 
+/// The leads that are stored, in the order of [`LeadSet::standard_12`].
+const STORED: [Lead; 8] = [
+    Lead::I,
+    Lead::II,
+    Lead::V1,
+    Lead::V2,
+    Lead::V3,
+    Lead::V4,
+    Lead::V5,
+    Lead::V6,
+];
+
 /// Reads a table of eight leads, whole numbers separated by blanks, and computes the other four leads.
-#[expect(clippy::too_many_lines, reason = "one table, cell by cell")]
 fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
-    let content = |field: String, found: String, expected: &str| RecordError::Content {
-        path: path.to_owned(),
-        field,
-        found,
-        expected: expected.to_owned(),
-    };
-    let io = |source| RecordError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let size = fs::metadata(path).map_err(io)?.len();
-    if size > MAX_TABLE_BYTES {
-        return Err(content(
-            "its size".to_owned(),
-            format!("{size} bytes"),
-            "at most 64 MiB; a record of 10 s has about 130 kB",
-        ));
-    }
-    let bytes = fs::read(path).map_err(io)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines = (1usize..).zip(text.lines());
-    let title = lines.next().map_or("", |(_, line)| line);
-    let stored: Vec<Lead> = title.split_ascii_whitespace().map(Lead::parse).collect();
-    let positions: Vec<usize> = [
-        Lead::I,
-        Lead::II,
-        Lead::V1,
-        Lead::V2,
-        Lead::V3,
-        Lead::V4,
-        Lead::V5,
-        Lead::V6,
-    ]
-    .iter()
-    .filter_map(|lead| stored.iter().position(|own| own == lead))
-    .collect();
-    if positions.len() != 8 || stored.len() != 8 {
-        return Err(content(
-            "the first line".to_owned(),
-            format!("`{}`", title.chars().take(80).collect::<String>()),
-            "the names I II V1 V2 V3 V4 V5 V6, each once",
-        ));
-    }
-    let mut columns: [Vec<f64>; 8] = Default::default();
-    for (number, line) in lines {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let mut values = [0f64; 8];
-        let mut cells = 0;
-        for cell in line.split_ascii_whitespace() {
-            let value: Option<f64> = cell.parse().ok().filter(|value: &f64| value.is_finite());
-            match (value, values.get_mut(cells)) {
-                (Some(value), Some(place)) => *place = value,
-                _ => {
-                    cells = usize::MAX;
-                    break;
-                }
-            }
-            cells += 1;
-        }
-        if cells != 8 {
-            return Err(content(
-                format!("line {number}"),
-                format!("`{}`", line.chars().take(80).collect::<String>()),
-                "eight numbers; copy the file again",
-            ));
-        }
-        for (column, &position) in columns.iter_mut().zip(&positions) {
-            column.push(values[position] * MV_PER_UNIT);
-        }
-    }
-    let [i, ii, chest @ ..] = columns;
+    let text = table_text(path)?;
+    let [i, ii, chest @ ..] = columns(path, &text)?;
     if i.is_empty() {
         return Err(RecordError::NoSamples {
             path: path.to_owned(),
@@ -455,6 +395,78 @@ fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
         comments: Vec::new(),
     };
     Ok(recording)
+}
+
+fn content(path: &Path, field: String, found: String, expected: &str) -> RecordError {
+    RecordError::Content {
+        path: path.to_owned(),
+        field,
+        found,
+        expected: expected.to_owned(),
+    }
+}
+
+/// The text of a table that is not too large.
+fn table_text(path: &Path) -> Result<String, RecordError> {
+    let io = |source| RecordError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let size = fs::metadata(path).map_err(io)?.len();
+    if size > MAX_TABLE_BYTES {
+        return Err(content(
+            path,
+            "its size".to_owned(),
+            format!("{size} bytes"),
+            "at most 64 MiB; a record of 10 s has about 130 kB",
+        ));
+    }
+    let bytes = fs::read(path).map_err(io)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The leads of a table in the order of [`STORED`], in millivolts.
+fn columns(path: &Path, text: &str) -> Result<[Vec<f64>; 8], RecordError> {
+    let quoted = |line: &str| format!("`{}`", line.chars().take(80).collect::<String>());
+    let mut lines = (1usize..).zip(text.lines());
+    let title = lines.next().map_or("", |(_, line)| line);
+    let found: Vec<Lead> = title.split_ascii_whitespace().map(Lead::parse).collect();
+    let positions: Vec<usize> = STORED
+        .iter()
+        .filter_map(|lead| found.iter().position(|own| own == lead))
+        .collect();
+    if positions.len() != 8 || found.len() != 8 {
+        return Err(content(
+            path,
+            "the first line".to_owned(),
+            quoted(title),
+            "the names I II V1 V2 V3 V4 V5 V6, each once",
+        ));
+    }
+    let mut columns: [Vec<f64>; 8] = Default::default();
+    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let values = eight_numbers(line).ok_or_else(|| {
+            let field = format!("line {number}");
+            let expected = "eight numbers; copy the file again";
+            content(path, field, quoted(line), expected)
+        })?;
+        for (column, &position) in columns.iter_mut().zip(&positions) {
+            column.push(values[position] * MV_PER_UNIT);
+        }
+    }
+    Ok(columns)
+}
+
+/// The numbers of a line, if it has eight and nothing else.
+fn eight_numbers(line: &str) -> Option<[f64; 8]> {
+    let mut values = [0f64; 8];
+    let mut cells = 0;
+    for cell in line.split_ascii_whitespace() {
+        let value = cell.parse().ok().filter(|value: &f64| value.is_finite())?;
+        *values.get_mut(cells)? = value;
+        cells += 1;
+    }
+    (cells == 8).then_some(values)
 }
 
 #[cfg(test)]

@@ -374,67 +374,60 @@ mod tests {
         assert!(!found.contains("secret"), "{found}");
     }
 
+    /// Records for training, validation and test in each fold, as published with HuBERT-ECG. Chapman and Hefei (folds 0 to 2)
+    /// have one record in train and test; it is a test record here, so that one part has one fewer.
+    fn hubert_ecgs_sizes(set: &str) -> [[usize; 3]; 4] {
+        match set {
+            "chapman" => [[8281, 929, 1034]; 4],
+            "cpsc2018" => [
+                [5583, 607, 687],
+                [5576, 614, 687],
+                [5560, 630, 687],
+                [5565, 625, 687],
+            ],
+            "cpsc-extra" => [
+                [2735, 0, 702],
+                [2753, 0, 684],
+                [2742, 0, 695],
+                [2753, 0, 684],
+            ],
+            "georgia" => [
+                [8350, 944, 1047],
+                [8377, 917, 1047],
+                [8353, 941, 1047],
+                [8351, 943, 1047],
+            ],
+            "hefei" => [
+                [16414, 1814, 1807],
+                [16407, 1821, 1807],
+                [16407, 1821, 1807],
+                [16227, 2002, 1807],
+            ],
+            "ningbo" => [
+                [0, 3142, 3492],
+                [0, 3139, 3492],
+                [0, 3142, 3492],
+                [0, 3138, 3492],
+            ],
+            "ptb" => [[406, 0, 107], [408, 0, 105], [405, 0, 108], [405, 0, 108]],
+            "sami-trop" => [[1467, 0, 164]; 4],
+            "sph" => [[18565, 2051, 5154]; 4],
+            other => panic!("{other}"),
+        }
+    }
+
     /// Every division of HuBERT-ECG's that a data set offers, given to records that are called as its importer calls them, has the
     /// published numbers of records for training, validation and test.
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table of published numbers")]
     fn hubert_ecgs_divisions_have_their_published_sizes() {
         use super::super::{
             Item, csn::hubert_parts, hubert, physionet2021::HUBERT_SETS, published_splits,
         };
         use purkinje_store::Split;
 
-        // As published with HuBERT-ECG. Chapman and Hefei (folds 0 to 2) have one record in train and test; it
-        // is a test record here, so that one part has one fewer.
-        let chapman = [[8281, 929, 1034]; 4];
-        let cpsc = [
-            [5583, 607, 687],
-            [5576, 614, 687],
-            [5560, 630, 687],
-            [5565, 625, 687],
-        ];
-        let extra = [
-            [2735, 0, 702],
-            [2753, 0, 684],
-            [2742, 0, 695],
-            [2753, 0, 684],
-        ];
-        let georgia = [
-            [8350, 944, 1047],
-            [8377, 917, 1047],
-            [8353, 941, 1047],
-            [8351, 943, 1047],
-        ];
-        let hefei = [
-            [16414, 1814, 1807],
-            [16407, 1821, 1807],
-            [16407, 1821, 1807],
-            [16227, 2002, 1807],
-        ];
-        let ningbo = [
-            [0, 3142, 3492],
-            [0, 3139, 3492],
-            [0, 3142, 3492],
-            [0, 3138, 3492],
-        ];
-        let ptb = [[406, 0, 107], [408, 0, 105], [405, 0, 108], [405, 0, 108]];
-        let sami_trop = [[1467, 0, 164]; 4];
-        let sph = [[18565, 2051, 5154]; 4];
-        let of_set = |set: &str| match set {
-            "chapman" => chapman,
-            "cpsc2018" => cpsc,
-            "cpsc-extra" => extra,
-            "georgia" => georgia,
-            "hefei" => hefei,
-            "ningbo" => ningbo,
-            "ptb" => ptb,
-            "sami-trop" => sami_trop,
-            "sph" => sph,
-            other => panic!("{other}"),
-        };
         let sum = |sets: &[&str], fold: usize| {
             sets.iter().fold([0; 3], |all, set| {
-                let one = of_set(set)[fold];
+                let one = hubert_ecgs_sizes(set)[fold];
                 [all[0] + one[0], all[1] + one[1], all[2] + one[2]]
             })
         };
@@ -450,7 +443,8 @@ mod tests {
             let offered = super::data_set(data_set).unwrap().splits();
             for fold in 0..4 {
                 let joined = (format!("hubert-{fold}"), sum(sets, fold));
-                let alone = |set: &&str| (format!("hubert-{set}-{fold}"), of_set(set)[fold]);
+                let alone =
+                    |set: &&str| (format!("hubert-{set}-{fold}"), hubert_ecgs_sizes(set)[fold]);
                 let mut expected = vec![joined];
                 if sets.len() > 1 {
                     expected.extend(sets.iter().map(alone));

@@ -10,7 +10,7 @@ use purkinje_store::{LabelClass, LabelSet};
 use super::hubert;
 use super::published::Whole;
 use super::registry::{DataSet, of_preset, owned};
-use super::table::{Table, identifier};
+use super::table::{Table, TableRow, identifier};
 use super::{
     Catalogue, Fault, ImportError, Importer, Item, check_root, mark_repeated_ids, read_sex,
 };
@@ -116,104 +116,20 @@ impl Sph {
 }
 
 impl Importer for Sph {
-    #[expect(clippy::too_many_lines, reason = "one catalogue, column by column")]
     fn catalogue(&self) -> Result<Catalogue, ImportError> {
-        const ADVICE: &str = "Use the metadata.csv that figshare publishes with SPH.";
         check_root(&self.root)?;
         let table = Table::read(&self.root.join("metadata.csv"))?;
-        let id = table.column("ECG_ID", ADVICE)?;
-        let codes = table.column("AHA_Code", ADVICE)?;
-        let patient = table.column("Patient_ID", ADVICE)?;
-        let age = table.column("Age", ADVICE)?;
-        let sex = table.column("Sex", ADVICE)?;
+        let columns = Columns::find(&table)?;
         let names = code_names(&self.root.join("code.csv"))?;
-        let mut rows = Vec::with_capacity(table.rows.len());
-        let mut modifiers: BTreeSet<u16> = names
-            .keys()
-            .copied()
-            .filter(|code| *code >= FIRST_MODIFIER)
-            .collect();
-        let mut unknown = BTreeSet::new();
-        for row in &table.rows {
-            let codes = parse_codes(row.cell(codes)).map_err(|reason| table.error(row, reason))?;
-            for &code in &codes {
-                if code >= FIRST_MODIFIER {
-                    modifiers.insert(code);
-                } else if index_of(code).is_none() {
-                    unknown.insert(code);
-                }
-            }
-            rows.push(codes);
-        }
-        let modifiers: Vec<u16> = modifiers.into_iter().collect();
-        let label_sets = vec![
-            LabelSet {
-                name: "statements".to_owned(),
-                classes: STATEMENTS
-                    .iter()
-                    .map(|(code, name)| coded(*code, (*name).to_owned(), names.get(code)))
-                    .collect(),
-            },
-            LabelSet {
-                name: "modifiers".to_owned(),
-                classes: modifiers
-                    .iter()
-                    .map(|code| {
-                        let name = names.get(code).cloned().unwrap_or_else(|| code.to_string());
-                        coded(*code, name, None)
-                    })
-                    .collect(),
-            },
-            LabelSet {
-                name: "hubert".to_owned(),
-                classes: STATEMENTS
-                    .iter()
-                    .zip(hubert::SPH)
-                    .map(|((code, name), (own, _))| {
-                        coded(*code, own.to_owned(), Some(&(*name).to_owned()))
-                    })
-                    .collect(),
-            },
-        ];
+        let Coded {
+            rows,
+            modifiers,
+            unknown,
+        } = Coded::read(&table, &columns, &names)?;
+        let label_sets = label_sets(&names, &modifiers);
         let mut items = Vec::with_capacity(rows.len());
         for (row, codes) in table.rows.iter().zip(rows) {
-            let id = row.cell(id).to_owned();
-            if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-                return Err(table.error(
-                    row,
-                    format!("ECG_ID is `{id}`, expected a name like A00001"),
-                ));
-            }
-            let path = PathBuf::from("records").join(format!("{id}.h5"));
-            let primary: BTreeSet<i16> = codes.iter().copied().filter_map(index_of).collect();
-            let primary: Vec<i16> = primary.into_iter().collect();
-            let modifying: BTreeSet<i16> = codes
-                .iter()
-                .filter_map(|code| {
-                    i16::try_from(modifiers.iter().position(|own| own == code)?).ok()
-                })
-                .collect();
-            items.push(Item {
-                fault: (!self.root.join(&path).is_file()).then(|| {
-                    Fault::Missing(format!(
-                        "metadata.csv lists this record, but `{}` does not exist",
-                        self.root.join(&path).display()
-                    ))
-                }),
-                patient: row
-                    .value(Some(patient))
-                    .map(|cell| identifier(cell).to_owned()),
-                age: row.cell(age).parse().ok(),
-                sex: read_sex(row.cell(sex)),
-                labels: vec![
-                    Some(primary.clone()),
-                    Some(modifying.into_iter().collect()),
-                    Some(primary),
-                ],
-                id,
-                path,
-                ..Item::default()
-            });
+            items.push(self.item(&table, &columns, row, &codes, &modifiers)?);
         }
         mark_repeated_ids(&mut items);
         let mut remarks = Vec::new();
@@ -246,6 +162,145 @@ impl Importer for Sph {
     ) -> Result<Recording, RecordError> {
         read_record(&catalogue.root.join(&item.path), &item.id, leads)
     }
+}
+
+impl Sph {
+    /// A record with its codes.
+    fn item(
+        &self,
+        table: &Table,
+        columns: &Columns,
+        row: &TableRow,
+        codes: &[u16],
+        modifiers: &[u16],
+    ) -> Result<Item, ImportError> {
+        let id = row.cell(columns.id).to_owned();
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(table.error(
+                row,
+                format!("ECG_ID is `{id}`, expected a name like A00001"),
+            ));
+        }
+        let path = PathBuf::from("records").join(format!("{id}.h5"));
+        let primary: BTreeSet<i16> = codes.iter().copied().filter_map(index_of).collect();
+        let primary: Vec<i16> = primary.into_iter().collect();
+        let modifying: BTreeSet<i16> = codes
+            .iter()
+            .filter_map(|code| i16::try_from(modifiers.iter().position(|own| own == code)?).ok())
+            .collect();
+        Ok(Item {
+            fault: (!self.root.join(&path).is_file()).then(|| {
+                Fault::Missing(format!(
+                    "metadata.csv names this record, but `{}` is not there",
+                    self.root.join(&path).display()
+                ))
+            }),
+            patient: row
+                .value(Some(columns.patient))
+                .map(|cell| identifier(cell).to_owned()),
+            age: row.cell(columns.age).parse().ok(),
+            sex: read_sex(row.cell(columns.sex)),
+            labels: vec![
+                Some(primary.clone()),
+                Some(modifying.into_iter().collect()),
+                Some(primary),
+            ],
+            id,
+            path,
+            ..Item::default()
+        })
+    }
+}
+
+/// Where the columns of `metadata.csv` stand.
+struct Columns {
+    id: usize,
+    codes: usize,
+    patient: usize,
+    age: usize,
+    sex: usize,
+}
+
+impl Columns {
+    fn find(table: &Table) -> Result<Self, ImportError> {
+        let column = |name| {
+            table.column(
+                name,
+                "Use the metadata.csv that figshare publishes with SPH.",
+            )
+        };
+        Ok(Columns {
+            id: column("ECG_ID")?,
+            codes: column("AHA_Code")?,
+            patient: column("Patient_ID")?,
+            age: column("Age")?,
+            sex: column("Sex")?,
+        })
+    }
+}
+
+/// The codes of all records.
+struct Coded {
+    /// Those of each row.
+    rows: Vec<Vec<u16>>,
+    /// The modifiers there are, named or used.
+    modifiers: Vec<u16>,
+    /// Primary codes that the published set does not use.
+    unknown: BTreeSet<u16>,
+}
+
+impl Coded {
+    fn read(
+        table: &Table,
+        columns: &Columns,
+        names: &BTreeMap<u16, String>,
+    ) -> Result<Self, ImportError> {
+        let mut rows = Vec::with_capacity(table.rows.len());
+        let named = names.keys().copied();
+        let mut modifiers: BTreeSet<u16> = named.filter(|code| *code >= FIRST_MODIFIER).collect();
+        let mut unknown = BTreeSet::new();
+        for row in &table.rows {
+            let codes = parse_codes(row.cell(columns.codes));
+            let codes = codes.map_err(|reason| table.error(row, reason))?;
+            for &code in &codes {
+                if code >= FIRST_MODIFIER {
+                    modifiers.insert(code);
+                } else if index_of(code).is_none() {
+                    unknown.insert(code);
+                }
+            }
+            rows.push(codes);
+        }
+        Ok(Coded {
+            rows,
+            modifiers: modifiers.into_iter().collect(),
+            unknown,
+        })
+    }
+}
+
+/// Primary statements, modifiers, and the statements as HuBERT-ECG calls them.
+fn label_sets(names: &BTreeMap<u16, String>, modifiers: &[u16]) -> Vec<LabelSet> {
+    let set = |name: &str, classes| LabelSet {
+        name: name.to_owned(),
+        classes,
+    };
+    let statements = STATEMENTS
+        .iter()
+        .map(|(code, name)| coded(*code, (*name).to_owned(), names.get(code)));
+    let modifiers = modifiers.iter().map(|code| {
+        let name = names.get(code).cloned().unwrap_or_else(|| code.to_string());
+        coded(*code, name, None)
+    });
+    let of_hubert = STATEMENTS
+        .iter()
+        .zip(hubert::SPH)
+        .map(|((code, name), (own, _))| coded(*code, own.to_owned(), Some(&(*name).to_owned())));
+    vec![
+        set("statements", statements.collect()),
+        set("modifiers", modifiers.collect()),
+        set("hubert", of_hubert.collect()),
+    ]
 }
 
 fn coded(code: u16, name: String, description: Option<&String>) -> LabelClass {

@@ -1,7 +1,7 @@
 //! The published names of HuBERT-ECG: the parameters of a model, and detection of the model in a file.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -119,90 +119,33 @@ impl HubertLayout {
         Value::Object(fields)
     }
 
-    #[expect(clippy::too_many_lines, reason = "one layout, name by name")]
     pub(super) fn detect(found: &StateDict, facts: &Facts) -> Result<Self, CheckpointError> {
-        let unknown = |problem: String| CheckpointError::UnknownLayout {
-            system: SYSTEM,
-            tensors: found.len(),
-            problem,
-        };
-        let shapes: std::collections::HashMap<Cow<'_, str>, &[usize]> = found
-            .iter()
-            .map(|(name, tensor)| (canonical_name(name), tensor.shape.as_slice()))
-            .collect();
-        let shape = |name: &str, rank: usize| match shapes.get(name) {
-            None => Err(unknown(format!("`{name}` is missing"))),
-            Some(shape) if shape.len() == rank && !shape.contains(&0) => Ok(*shape),
-            Some(shape) => Err(unknown(format!(
-                "`{name}` has shape {shape:?}, expected {rank} dimensions"
-            ))),
-        };
-        let numbered = |prefix: &str| -> Result<usize, CheckpointError> {
-            let numbers: HashSet<usize> = shapes
-                .keys()
-                .filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok())
-                .collect();
-            match (0..numbers.len()).find(|i| !numbers.contains(i)) {
-                Some(missing) => Err(unknown(format!("`{prefix}{missing}` is missing"))),
-                None => Ok(numbers.len()),
-            }
-        };
-
+        let shapes = Shapes::of(found);
+        let unknown = |problem| shapes.unknown(problem);
         let stated = HubertConfig::from_published(&facts.config).map_err(unknown)?;
-        let (mut conv_dim, mut conv_kernel) = (Vec::new(), Vec::new());
-        for i in 0..numbered("feature_extractor.conv_layers.")? {
-            let kernel = shape(&format!("feature_extractor.conv_layers.{i}.conv.weight"), 3)?;
-            conv_dim.push(kernel[0]);
-            conv_kernel.push(kernel[2]);
-        }
-        let conv_stride = match (
-            facts.config.get("conv_stride"),
-            FrontEnd::of_kernels(&conv_kernel),
-        ) {
-            (Some(_), _) if stated.conv_stride.len() == conv_kernel.len() => {
-                stated.conv_stride.clone()
-            }
-            (_, Some(front)) => front.convolutions().1.to_vec(),
-            _ => {
-                return Err(unknown(format!(
-                    "the kernels {conv_kernel:?} of its front end are not published ones, and no configuration states their strides"
-                )));
-            }
-        };
-        let hidden_size = shape("feature_projection.projection.weight", 2)?[0];
-        let num_hidden_layers = numbered("encoder.layers.")?;
+        let (conv_dim, conv_kernel) = shapes.convolutions()?;
+        let conv_stride = shapes.strides(&conv_kernel, &stated, facts)?;
+        let hidden_size = shapes.shape("feature_projection.projection.weight", 2)?[0];
+        let num_hidden_layers = shapes.numbered("encoder.layers.")?;
         if num_hidden_layers == 0 {
             return Err(unknown("`encoder.layers.` has no layer".to_owned()));
         }
-        let position = shape(crate::hubert::POSITION_DIRECTION, 3)?;
+        let position = shapes.shape(crate::hubert::POSITION_DIRECTION, 3)?;
         let (of_group, num_conv_pos_embeddings) = (position[1], position[2]);
         if hidden_size % of_group != 0 {
             return Err(unknown(format!(
                 "groups of {of_group} channels do not divide the width {hidden_size}"
             )));
         }
-        let stated_heads = facts.config.contains_key("num_attention_heads");
-        let num_attention_heads = facts
-            .heads
-            .or_else(|| stated_heads.then_some(stated.num_attention_heads))
-            .or_else(|| {
-                HEADS
-                    .iter()
-                    .find(|(d, _)| *d == hidden_size)
-                    .map(|(_, h)| *h)
-            })
-            .ok_or(CheckpointError::UnknownHeads {
-                part: "encoder",
-                width: hidden_size,
-            })?;
-        let classifier = classifier(&shapes, facts, &shape)?;
-        let has_mask = shapes.contains_key(MASK);
+        let num_attention_heads = heads(hidden_size, &stated, facts)?;
+        let classifier = shapes.classifier(facts)?;
+        let has_mask = shapes.shapes.contains_key(MASK);
+        let intermediate = "encoder.layers.0.feed_forward.intermediate_dense.weight";
         let mut config = HubertConfig {
             hidden_size,
             num_hidden_layers,
             num_attention_heads,
-            intermediate_size: shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)?
-                [0],
+            intermediate_size: shapes.shape(intermediate, 2)?[0],
             conv_dim,
             conv_kernel,
             conv_stride,
@@ -214,13 +157,7 @@ impl HubertLayout {
             // Whatever the field says, a classifier has no masked tokens.
             config.mask_time_prob = 0.0;
         } else {
-            let books = numbered("label_embedding.")?;
-            config.vocab_sizes = (0..books)
-                .map(|e| Ok(shape(&format!("label_embedding.{e}.weight"), 2)?[0]))
-                .collect::<Result<_, CheckpointError>>()?;
-            if books > 0 {
-                config.classifier_proj_size = shape("final_proj.0.weight", 2)?[0];
-            }
+            shapes.add_code_books(&mut config)?;
             if has_mask && config.mask_time_prob == 0.0 {
                 config.mask_time_prob = HubertConfig::base().mask_time_prob;
             } else if !has_mask {
@@ -236,30 +173,130 @@ impl HubertLayout {
     }
 }
 
-/// Head and outputs, from the shapes of the head; its activation from the configuration.
-fn classifier<'s>(
-    shapes: &std::collections::HashMap<Cow<'_, str>, &[usize]>,
-    facts: &Facts,
-    shape: &impl Fn(&str, usize) -> Result<&'s [usize], CheckpointError>,
-) -> Result<Option<(Head, usize)>, CheckpointError> {
-    if shapes.contains_key("classifier.weight") {
-        return Ok(Some((Head::Linear, shape("classifier.weight", 2)?[0])));
+/// Attention heads: as asked for, as stated, or those of the published size of this width.
+fn heads(width: usize, stated: &HubertConfig, facts: &Facts) -> Result<usize, CheckpointError> {
+    let is_stated = facts.config.contains_key("num_attention_heads");
+    let published = || HEADS.iter().find(|(d, _)| *d == width).map(|(_, h)| *h);
+    facts
+        .heads
+        .or_else(|| is_stated.then_some(stated.num_attention_heads))
+        .or_else(published)
+        .ok_or(CheckpointError::UnknownHeads {
+            part: "encoder",
+            width,
+        })
+}
+
+/// The shapes of the tensors of a file by their canonical names.
+struct Shapes<'a> {
+    shapes: HashMap<Cow<'a, str>, &'a [usize]>,
+    tensors: usize,
+}
+
+impl<'a> Shapes<'a> {
+    fn of(found: &'a StateDict) -> Self {
+        let shapes = found.iter();
+        let shapes = shapes.map(|(name, own)| (canonical_name(name), own.shape.as_slice()));
+        Shapes {
+            shapes: shapes.collect(),
+            tensors: found.len(),
+        }
     }
-    if shapes.contains_key("classifier.2.weight") {
-        let last = shape("classifier.2.weight", 2)?;
-        let activation = facts.config.get("activation").cloned();
-        let activation = activation.and_then(|name| serde_json::from_value(name).ok());
-        let head = Head::Mlp {
-            hidden: last[1],
-            activation: activation.unwrap_or_default(),
-        };
-        return Ok(Some((head, last[0])));
+
+    fn unknown(&self, problem: String) -> CheckpointError {
+        CheckpointError::UnknownLayout {
+            system: SYSTEM,
+            tensors: self.tensors,
+            problem,
+        }
     }
-    if shapes.contains_key("label_embedding.weight") {
-        let outputs = shape("label_embedding.weight", 2)?[0];
-        return Ok(Some((Head::LabelEmbedding, outputs)));
+
+    /// The shape of a tensor of `rank` dimensions, none of which is 0.
+    fn shape(&self, name: &str, rank: usize) -> Result<&'a [usize], CheckpointError> {
+        match self.shapes.get(name) {
+            None => Err(self.unknown(format!("`{name}` is missing"))),
+            Some(shape) if shape.len() == rank && !shape.contains(&0) => Ok(*shape),
+            Some(shape) => Err(self.unknown(format!(
+                "`{name}` has shape {shape:?}, expected {rank} dimensions"
+            ))),
+        }
     }
-    Ok(None)
+
+    /// How many parts are numbered from 0 after `prefix`.
+    fn numbered(&self, prefix: &str) -> Result<usize, CheckpointError> {
+        let names = self.shapes.keys();
+        let numbers: HashSet<usize> = names
+            .filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok())
+            .collect();
+        match (0..numbers.len()).find(|i| !numbers.contains(i)) {
+            Some(missing) => Err(self.unknown(format!("`{prefix}{missing}` is missing"))),
+            None => Ok(numbers.len()),
+        }
+    }
+
+    /// Channels and kernels of the front end.
+    fn convolutions(&self) -> Result<(Vec<usize>, Vec<usize>), CheckpointError> {
+        let all = 0..self.numbered("feature_extractor.conv_layers.")?;
+        all.map(|i| {
+            let name = format!("feature_extractor.conv_layers.{i}.conv.weight");
+            let kernel = self.shape(&name, 3)?;
+            Ok((kernel[0], kernel[2]))
+        })
+        .collect()
+    }
+
+    /// The strides of the front end: as stated, or those of the published one with these kernels.
+    fn strides(
+        &self,
+        kernels: &[usize],
+        stated: &HubertConfig,
+        facts: &Facts,
+    ) -> Result<Vec<usize>, CheckpointError> {
+        let is_stated = facts.config.contains_key("conv_stride");
+        if is_stated && stated.conv_stride.len() == kernels.len() {
+            return Ok(stated.conv_stride.clone());
+        }
+        match FrontEnd::of_kernels(kernels) {
+            Some(front) => Ok(front.convolutions().1.to_vec()),
+            None => Err(self.unknown(format!(
+                "the kernels {kernels:?} of its front end are none of the published ones, and no configuration names their strides"
+            ))),
+        }
+    }
+
+    /// The sizes of the code books, and the width in which words are compared.
+    fn add_code_books(&self, config: &mut HubertConfig) -> Result<(), CheckpointError> {
+        let books = self.numbered("label_embedding.")?;
+        config.vocab_sizes = (0..books)
+            .map(|e| Ok(self.shape(&format!("label_embedding.{e}.weight"), 2)?[0]))
+            .collect::<Result<_, CheckpointError>>()?;
+        if books > 0 {
+            config.classifier_proj_size = self.shape("final_proj.0.weight", 2)?[0];
+        }
+        Ok(())
+    }
+
+    /// Head and outputs, from the shapes of the head; what lies between its layers from the configuration.
+    fn classifier(&self, facts: &Facts) -> Result<Option<(Head, usize)>, CheckpointError> {
+        if self.shapes.contains_key("classifier.weight") {
+            return Ok(Some((Head::Linear, self.shape("classifier.weight", 2)?[0])));
+        }
+        if self.shapes.contains_key("classifier.2.weight") {
+            let last = self.shape("classifier.2.weight", 2)?;
+            let activation = facts.config.get("activation").cloned();
+            let activation = activation.and_then(|name| serde_json::from_value(name).ok());
+            let head = Head::Mlp {
+                hidden: last[1],
+                activation: activation.unwrap_or_default(),
+            };
+            return Ok(Some((head, last[0])));
+        }
+        if self.shapes.contains_key("label_embedding.weight") {
+            let outputs = self.shape("label_embedding.weight", 2)?[0];
+            return Ok(Some((Head::LabelEmbedding, outputs)));
+        }
+        Ok(None)
+    }
 }
 
 /// Whether only encoders of this system have this name.

@@ -125,10 +125,6 @@ struct Parser<'a, R: Read> {
 }
 
 impl<R: Read> Parser<'_, R> {
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one match over the codes of the machine"
-    )]
     fn run(mut self) -> Result<Pickle> {
         loop {
             if self.nodes.len() + self.stack.len() + self.marks.len() > MOST_NODES {
@@ -137,114 +133,135 @@ impl<R: Read> Parser<'_, R> {
             }
             let [code] = self.take()?;
             match code {
+                b'.' => break,
                 // PROTO, FRAME: how it is written, not what.
                 0x80 => drop(self.take::<1>()?),
                 0x95 => drop(self.take::<8>()?),
-                b'N' => self.push(Node::None),
-                0x88 => self.push(Node::Bool(true)),
-                0x89 => self.push(Node::Bool(false)),
-                b'K' => {
-                    let value = u8::from_le_bytes(self.take()?);
-                    self.push(Node::Int(value.into()));
-                }
-                b'M' => {
-                    let value = u16::from_le_bytes(self.take()?);
-                    self.push(Node::Int(value.into()));
-                }
-                b'J' => {
-                    let value = i32::from_le_bytes(self.take()?);
-                    self.push(Node::Int(value.into()));
-                }
-                0x8a => self.long(1)?,
-                0x8b => self.long(4)?,
-                b'G' => {
-                    let value = f64::from_be_bytes(self.take()?);
-                    self.push(Node::Float(value));
-                }
-                // Text with a length of 1, 4 or 8 bytes; the first two of Python 2.
-                b'U' | 0x8c => self.string(1)?,
-                b'T' | b'X' => self.string(4)?,
-                0x8d => self.string(8)?,
-                b'C' => self.byte_string(1)?,
-                b'B' => self.byte_string(4)?,
-                0x8e => self.byte_string(8)?,
-                b')' | b']' | 0x8f => self.push(Node::Sequence(Vec::new())),
-                b'}' => self.push(Node::Dict(Vec::new())),
                 b'(' => self.marks.push(self.stack.len()),
-                b't' | b'l' | 0x91 => {
-                    let items = self.since_mark()?;
-                    self.push(Node::Sequence(items));
-                }
-                b'd' => {
-                    let items = self.since_mark()?;
-                    self.push(Node::Dict(pairs(&items)));
-                }
-                0x85..=0x87 => {
-                    let items = self.pop_many(usize::from(code - 0x84))?;
-                    self.push(Node::Sequence(items));
-                }
-                b'a' => {
-                    let items = self.pop_many(1)?;
-                    self.extend(&items)?;
-                }
-                b'e' | 0x90 => {
-                    let items = self.since_mark()?;
-                    self.extend(&items)?;
-                }
-                b's' => {
-                    let items = self.pop_many(2)?;
-                    self.extend(&items)?;
-                }
-                b'u' => {
-                    let items = self.since_mark()?;
-                    self.extend(&items)?;
-                }
-                b'q' => {
-                    let [place] = self.take()?;
-                    self.remember(place.into())?;
-                }
-                b'r' => {
-                    let place = u32::from_le_bytes(self.take()?);
-                    self.remember(place as usize)?;
-                }
-                0x94 => self.remember(self.memo.len())?,
-                b'h' => {
-                    let [place] = self.take()?;
-                    self.recall(place.into())?;
-                }
-                b'j' => {
-                    let place = u32::from_le_bytes(self.take()?);
-                    self.recall(place as usize)?;
-                }
                 b'0' => drop(self.pop()?),
                 b'2' => self.stack.push(self.top()?),
-                b'c' => {
-                    let (module, name) = (self.line()?, self.line()?);
-                    self.global(&module, &name)?;
-                }
-                0x93 => self.stack_global()?,
-                b'R' | 0x81 => self.call()?,
-                b'b' => self.build()?,
-                b'Q' => {
-                    let which = self.pop()?;
-                    self.push(Node::Storage(which));
-                }
-                b'.' => {
-                    let root = self.pop()?;
-                    let pickle = Pickle {
-                        nodes: self.nodes,
-                        root,
-                    };
-                    pickle.check_extent()?;
-                    return Ok(pickle);
-                }
-                other => {
-                    return Err(PickleProblem::Damaged(format!(
-                        "its pickle has the instruction {other:#04x}, which `torch.save` does not write"
-                    )));
+                code => {
+                    if !(self.plain(code)? || self.collection(code)? || self.named(code)?) {
+                        return Err(PickleProblem::Damaged(format!(
+                            "its pickle has the instruction {code:#04x}, which `torch.save` does not write"
+                        )));
+                    }
                 }
             }
         }
+        let root = self.pop()?;
+        let pickle = Pickle {
+            nodes: self.nodes,
+            root,
+        };
+        pickle.check_extent()?;
+        Ok(pickle)
+    }
+
+    /// A number, a text or the like that follows its code; false for another code.
+    fn plain(&mut self, code: u8) -> Result<bool> {
+        match code {
+            b'N' => self.push(Node::None),
+            0x88 => self.push(Node::Bool(true)),
+            0x89 => self.push(Node::Bool(false)),
+            b'K' => {
+                let value = u8::from_le_bytes(self.take()?);
+                self.push(Node::Int(value.into()));
+            }
+            b'M' => {
+                let value = u16::from_le_bytes(self.take()?);
+                self.push(Node::Int(value.into()));
+            }
+            b'J' => {
+                let value = i32::from_le_bytes(self.take()?);
+                self.push(Node::Int(value.into()));
+            }
+            0x8a => self.long(1)?,
+            0x8b => self.long(4)?,
+            b'G' => {
+                let value = f64::from_be_bytes(self.take()?);
+                self.push(Node::Float(value));
+            }
+            // Text with a length of 1, 4 or 8 bytes; the first two of Python 2.
+            b'U' | 0x8c => self.string(1)?,
+            b'T' | b'X' => self.string(4)?,
+            0x8d => self.string(8)?,
+            b'C' => self.byte_string(1)?,
+            b'B' => self.byte_string(4)?,
+            0x8e => self.byte_string(8)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// A sequence or a dictionary, made or filled with what is on the stack; false for another code.
+    fn collection(&mut self, code: u8) -> Result<bool> {
+        match code {
+            b')' | b']' | 0x8f => self.push(Node::Sequence(Vec::new())),
+            b'}' => self.push(Node::Dict(Vec::new())),
+            b't' | b'l' | 0x91 => {
+                let items = self.since_mark()?;
+                self.push(Node::Sequence(items));
+            }
+            b'd' => {
+                let items = self.since_mark()?;
+                self.push(Node::Dict(pairs(&items)));
+            }
+            0x85..=0x87 => {
+                let items = self.pop_many(usize::from(code - 0x84))?;
+                self.push(Node::Sequence(items));
+            }
+            b'a' => {
+                let items = self.pop_many(1)?;
+                self.extend(&items)?;
+            }
+            b's' => {
+                let items = self.pop_many(2)?;
+                self.extend(&items)?;
+            }
+            b'e' | b'u' | 0x90 => {
+                let items = self.since_mark()?;
+                self.extend(&items)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// A value by its number or name: remembered, recalled, or what a type or function would make; false for another code.
+    fn named(&mut self, code: u8) -> Result<bool> {
+        match code {
+            b'q' => {
+                let [place] = self.take()?;
+                self.remember(place.into())?;
+            }
+            b'r' => {
+                let place = u32::from_le_bytes(self.take()?);
+                self.remember(place as usize)?;
+            }
+            0x94 => self.remember(self.memo.len())?,
+            b'h' => {
+                let [place] = self.take()?;
+                self.recall(place.into())?;
+            }
+            b'j' => {
+                let place = u32::from_le_bytes(self.take()?);
+                self.recall(place as usize)?;
+            }
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.global(&module, &name)?;
+            }
+            0x93 => self.stack_global()?,
+            b'R' | 0x81 => self.call()?,
+            b'b' => self.build()?,
+            b'Q' => {
+                let which = self.pop()?;
+                self.push(Node::Storage(which));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {

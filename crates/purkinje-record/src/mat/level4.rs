@@ -32,66 +32,107 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
     })
 }
 
-/// The variable that starts at `at`, and where it ends.
-#[expect(clippy::too_many_lines, reason = "one header, field by field")]
+/// What the 20 bytes before a matrix say.
+struct Head {
+    stored: Class,
+    /// 0: numbers, 1: text, 2: sparse.
+    kind: u32,
+    big_endian: bool,
+    rows: usize,
+    columns: usize,
+    complex: bool,
+    name_bytes: usize,
+}
+
+impl Head {
+    fn read(path: &Path, bytes: &[u8], at: usize) -> Result<Head, RecordError> {
+        let Some(head) = bytes[at..].first_chunk::<20>() else {
+            return Err(truncated(
+                path,
+                bytes,
+                at as u64 + 20,
+                "the head of a matrix",
+            ));
+        };
+        let words = head.as_chunks::<4>().0;
+        let word = |i: usize, big_endian: bool| match big_endian {
+            true => u32::from_be_bytes(words[i]),
+            false => u32::from_le_bytes(words[i]),
+        };
+        // The type is a number of four digits, MOPT, below 5000 in the right byte order; M tells the byte order again.
+        let kind = [false, true].into_iter().find_map(|big_endian| {
+            let kind = word(0, big_endian);
+            let fits = kind / 1000 == u32::from(big_endian)
+                && (kind / 100).is_multiple_of(10)
+                && kind / 10 % 10 <= 5
+                && kind % 10 <= 2;
+            fits.then_some((kind, big_endian))
+        });
+        let Some((kind, big_endian)) = kind else {
+            return Err(content(
+                path,
+                &format!("the head of a matrix at byte {at}"),
+                &format!("{:02x?}", words[0]),
+                "the start of a MATLAB file of level 4 or 5; copy the file again",
+            ));
+        };
+        let [rows, columns, complex, name_bytes] =
+            [1, 2, 3, 4].map(|i| word(i, big_endian) as usize);
+        Ok(Head {
+            stored: match kind / 10 % 10 {
+                0 => Class::Double,
+                1 => Class::Single,
+                2 => Class::Int32,
+                3 => Class::Int16,
+                4 => Class::Uint16,
+                _ => Class::Uint8,
+            },
+            kind: kind % 10,
+            big_endian,
+            rows,
+            columns,
+            complex: complex == 1,
+            name_bytes,
+        })
+    }
+
+    /// The matrix of these bytes.
+    fn numbers(&self, bytes: &[u8]) -> Numeric {
+        let (shape, stored) = (vec![self.rows, self.columns], self.stored);
+        Numeric::new(shape, stored, stored, self.big_endian, bytes.to_vec())
+    }
+
+    /// The matrix of these bytes as text, a line for each row.
+    fn text(&self, bytes: &[u8]) -> String {
+        let numbers = self.numbers(bytes);
+        let mut text = String::new();
+        for row in 0..self.rows {
+            if row > 0 {
+                text.push('\n');
+            }
+            for column in 0..self.columns {
+                let code = numbers.get(column * self.rows + row).unwrap_or(0.0) as u32;
+                text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+        }
+        text
+    }
+}
+
+/// The variable that starts at `at`, and where it ends. `chars` counts those of all texts.
 fn variable(
     path: &Path,
     bytes: &[u8],
     at: usize,
     chars: &mut usize,
 ) -> Result<((String, Value), usize), RecordError> {
-    let Some(head) = bytes[at..].first_chunk::<20>() else {
-        return Err(truncated(
-            path,
-            bytes,
-            at as u64 + 20,
-            "the head of a matrix",
-        ));
-    };
-    let word = |i: usize, big_endian: bool| {
-        let word = [
-            head[4 * i],
-            head[4 * i + 1],
-            head[4 * i + 2],
-            head[4 * i + 3],
-        ];
-        if big_endian {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
-    };
-    // The type is a number of four digits, MOPT, below 5000 in the right byte order; M tells the byte order again.
-    let kind = [false, true].into_iter().find_map(|big_endian| {
-        let kind = word(0, big_endian);
-        let fits = kind / 1000 == u32::from(big_endian)
-            && (kind / 100).is_multiple_of(10)
-            && kind / 10 % 10 <= 5
-            && kind % 10 <= 2;
-        fits.then_some((kind, big_endian))
-    });
-    let Some((kind, big_endian)) = kind else {
-        return Err(content(
-            path,
-            &format!("the head of a matrix at byte {at}"),
-            &format!("{:02x?}", &head[..4]),
-            "the start of a MATLAB file of level 4 or 5; copy the file again",
-        ));
-    };
-    let stored = match kind / 10 % 10 {
-        0 => Class::Double,
-        1 => Class::Single,
-        2 => Class::Int32,
-        3 => Class::Int16,
-        4 => Class::Uint16,
-        _ => Class::Uint8,
-    };
-    let [rows, columns, complex, name_bytes] = [1, 2, 3, 4].map(|i| word(i, big_endian) as usize);
+    let head = Head::read(path, bytes, at)?;
+    let (rows, columns) = (head.rows, head.columns);
     let count = rows.checked_mul(columns);
-    let size = count.and_then(|count| count.checked_mul(stored.bytes()));
-    let start = (at + 20).checked_add(name_bytes);
+    let size = count.and_then(|count| count.checked_mul(head.stored.bytes()));
+    let start = (at + 20).checked_add(head.name_bytes);
     let end = start.zip(size).and_then(|(start, size)| {
-        let imaginary = if complex == 1 { size } else { 0 };
+        let imaginary = if head.complex { size } else { 0 };
         start.checked_add(size)?.checked_add(imaginary)
     });
     let (Some(start), Some(size), Some(end)) = (start, size, end.filter(|&end| end <= bytes.len()))
@@ -106,15 +147,9 @@ fn variable(
     let name = String::from_utf8_lossy(&bytes[at + 20..start]);
     let name: String = name.trim_end_matches('\0').chars().take(256).collect();
     let real = &bytes[start..start + size];
-    let value = match kind % 10 {
-        _ if complex == 1 => Value::Other("complex array"),
-        0 => Value::Numeric(Numeric::new(
-            vec![rows, columns],
-            stored,
-            stored,
-            big_endian,
-            real.to_vec(),
-        )),
+    let value = match head.kind {
+        _ if head.complex => Value::Other("complex array"),
+        0 => Value::Numeric(head.numbers(real)),
         1 => {
             *chars = chars.saturating_add(rows.saturating_mul(columns.max(1)));
             if *chars > MAX_TEXT_CHARS {
@@ -125,24 +160,7 @@ fn variable(
                     limit: MAX_TEXT_CHARS as u64,
                 });
             }
-            let numbers = Numeric::new(
-                vec![rows, columns],
-                stored,
-                stored,
-                big_endian,
-                real.to_vec(),
-            );
-            let mut text = String::new();
-            for row in 0..rows {
-                if row > 0 {
-                    text.push('\n');
-                }
-                for column in 0..columns {
-                    let code = numbers.get(column * rows + row).unwrap_or(0.0) as u32;
-                    text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-                }
-            }
-            Value::Text(text)
+            Value::Text(head.text(real))
         }
         _ => Value::Other("sparse array"),
     };

@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::{Look, Source};
 use crate::TrainError;
 
-/// The records of a store as CLEAR's tokens, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that
+/// The records of a store as tokens of heartbeats, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that
 /// are still to be preprocessed, at the R-peaks these show.
 pub struct StoreTokens<'a> {
     rows: Rows<'a>,

@@ -8,16 +8,15 @@ use purkinje_models::compat::Compat;
 use purkinje_record::LeadSet;
 use purkinje_store::Store;
 use purkinje_train::optimizer::OptimizerConfig;
-use purkinje_train::recipes::{Start, ValidatedOn};
 use purkinje_train::{TrainConfig, ValidationConfig};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::keys::spelt;
 use crate::learns::Learns;
 use crate::model::Model;
 use crate::network::Network;
 use crate::run_folder::CONFIG;
-use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Fields of older configurations that are now in `[settings]`.
@@ -40,7 +39,27 @@ const NESTED: [&str; 7] = [
     "train.validation.stopping",
 ];
 
-/// Everything that determines the result of a fine-tuning run; written to its folder as `config.toml`.
+/// Where a run starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// From pre-trained weights.
+    Finetune,
+    /// From random ones.
+    Scratch,
+}
+
+/// What early stopping looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValidatedOn {
+    /// Records kept for that.
+    Validation,
+    /// The records trained on, as published where no validation part exists; keep some of them instead.
+    Training,
+}
+
+/// Everything that decides the outcome of a fine-tuning run; written beside it as `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
@@ -89,7 +108,7 @@ pub struct FinetuneConfig {
     pub quality: String,
     /// Settings that are specific to the system.
     #[serde(default)]
-    pub settings: Settings,
+    pub settings: Table,
     /// Schedule, optimizer, validation.
     pub train: TrainConfig,
 }
@@ -124,7 +143,7 @@ impl FinetuneConfig {
             fraction: LabelFraction::ALL,
             leads: None,
             quality: String::new(),
-            settings: Settings::default(),
+            settings: Table::new(),
             train: TrainConfig {
                 epochs: 20,
                 optimizer: OptimizerConfig {
@@ -153,10 +172,14 @@ impl FinetuneConfig {
             table.insert("system".into(), network.about().name.into());
             table.entry("size").or_insert_with(|| "small".into());
         }
-        let config = from_table(table);
-        Ok(Some(config.map_err(|error| {
-            error.during(format!("cannot read `{}`", path.display()))
-        })?))
+        let read = || {
+            let mut config = from_table(table)?;
+            config.settings = network.settings(&config.settings)?;
+            Ok(config)
+        };
+        let config = read()
+            .map_err(|error: Error| error.during(format!("cannot read `{}`", path.display())))?;
+        Ok(Some(config))
     }
 
     /// The configuration with the fields in `changes` replaced.
@@ -190,10 +213,15 @@ pub(super) fn upgrade(table: &mut Table, network: &dyn Learns) {
         }
     }
     if !old.is_empty() && !table.contains_key("settings") {
-        let settings = network.settings_of_old(&old);
-        // Cannot fail: settings are a table of plain values.
-        if let Ok(settings) = Value::try_from(settings) {
-            table.insert("settings".into(), settings);
+        table.insert("settings".into(), network.settings_of_old(&old).into());
+    }
+    if let Some(Value::Table(settings)) = table.get_mut("settings") {
+        for (key, value) in std::mem::take(settings) {
+            let spelt = spelt(&key);
+            // Where both spellings are given, the right one holds.
+            if spelt == key || !settings.contains_key(&spelt) {
+                settings.insert(spelt, value);
+            }
         }
     }
 }

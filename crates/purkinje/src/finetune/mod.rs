@@ -4,6 +4,7 @@ mod config;
 mod plan;
 mod run;
 mod system;
+pub(crate) mod tuning;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,6 @@ use purkinje_eval::report::{EncoderRows, ResultTable};
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::Start;
 use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
@@ -25,7 +25,7 @@ use crate::run_folder::begin;
 use crate::task::Task;
 use crate::{Device, Error, Registry, Result};
 
-pub use self::config::{FinetuneConfig, read_table};
+pub use self::config::{FinetuneConfig, Start, ValidatedOn, read_table};
 pub use self::run::{Job, Tuned};
 pub use self::system::{Finetunes, Sources, ValidationRules};
 

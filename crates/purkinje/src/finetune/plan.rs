@@ -4,16 +4,14 @@
 use purkinje_models::compat::Compat;
 use purkinje_store::Store;
 use purkinje_train::early_stopping::Behaviour;
-use purkinje_train::recipes::Start;
 use purkinje_train::{Decay, Span};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::FinetuneOptions;
-use super::config::{FinetuneConfig, upgrade};
+use super::config::{FinetuneConfig, Start, upgrade};
 use crate::learns::Learns;
 use crate::model::Model;
-use crate::settings::Settings;
 use crate::{Error, Result};
 
 /// Number of intervals, each ending in a penalty of the weight decay, that the patience is divided into (HuBERT-ECG
@@ -39,7 +37,7 @@ pub(super) fn plan(
     let mut changes = options.changes.clone();
     changes.insert("task".into(), Value::String(options.task.clone()));
     upgrade(&mut changes, network);
-    check_settings(model, &changes)?;
+    check_keys(model, &changes)?;
     let base = match stored {
         Some(stored) => stored.clone(),
         None => {
@@ -61,7 +59,7 @@ pub(super) fn plan(
         None => run.clone(),
         Some(recipe) => {
             let mut twin = run.clone();
-            network.start_from_scratch(&mut twin);
+            network.start_from_scratch(&mut twin)?;
             let mut published = twin.clone();
             match follow(model, store, options, &mut published, recipe) {
                 Ok(()) => {
@@ -124,7 +122,7 @@ fn resolve(
         schedule.warmup = Span::Epochs(config.train.epochs / 10);
         config = config.with(&changes)?;
     }
-    network.settle(&mut config);
+    network.settle(&mut config)?;
     Ok(config)
 }
 
@@ -170,14 +168,12 @@ pub(crate) fn behaviour(compat: Compat) -> Behaviour {
     }
 }
 
-/// Checks the system's settings; the error for one of another system names the systems that have it.
-fn check_settings(model: &Model, changes: &Table) -> Result<()> {
-    let Some(settings) = asked::<Settings>(changes, "settings")? else {
-        return Ok(());
-    };
-    let known = model.network().settings();
-    for key in settings.keys() {
-        if known.iter().any(|setting| setting.key == key) {
+/// Settings that the system does not have name those that have them.
+fn check_keys(model: &Model, changes: &Table) -> Result<()> {
+    let settings: Option<Table> = asked(changes, "settings")?;
+    let known = model.network().finetune_keys();
+    for key in settings.iter().flat_map(Table::keys) {
+        if known.iter().any(|own| own.key == *key) {
             continue;
         }
         let able = model.registry().with_setting(key);
@@ -189,7 +185,7 @@ fn check_settings(model: &Model, changes: &Table) -> Result<()> {
             ));
         }
     }
-    settings.check(known, model.about())
+    Ok(())
 }
 
 fn check(model: &Model, config: &FinetuneConfig) -> Result<()> {
@@ -204,8 +200,5 @@ fn check(model: &Model, config: &FinetuneConfig) -> Result<()> {
             "`--warmup {fraction}`: expected a fraction from 0 to 1"
         )));
     }
-    config
-        .settings
-        .check(model.network().settings(), model.about())?;
     model.network().check_finetuning(config)
 }

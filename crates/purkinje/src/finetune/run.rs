@@ -10,14 +10,13 @@ use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::{Start, ValidatedOn};
 use purkinje_train::{
     Classification, Kept, Next, Observer, RunFolder, StepReport, Targets, TrainError, Trained,
     Validated, train,
 };
 
 use super::validate::{SourceOf, Validation, loss, one_column, scores, targets};
-use super::{FinetuneConfig, Finetunes, Sources};
+use super::{FinetuneConfig, Finetunes, Sources, Start, ValidatedOn};
 use crate::network::{Loaded, Network, head_named};
 use crate::registry::Complete;
 use crate::reporter::{Progress, Reporter};
@@ -65,6 +64,7 @@ pub struct Tuned {
 /// Trains one classifier, selects its weights on validation, evaluates the test split once.
 pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned> {
     let (config, task) = (job.config, job.task);
+    let tuning = config.tuning::<S>()?;
     let head = head_named::<S>(&config.head)?;
     let classes = task.classes.len();
     let outputs = match config.two_classes {
@@ -75,13 +75,13 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
     let mut weights = S::trained_weights(own);
     let (width, seed) = (own.width(), config.train.seed);
     S::initialise_head(head, &mut weights, width, outputs, seed, device);
-    let encoder = S::for_training(own.with_weights(weights), config);
+    let encoder = S::for_training(own.with_weights(weights), &tuning);
     let Sources {
         training,
         evaluation,
-    } = S::sources(&encoder, job.store, job.contract, config)?;
+    } = S::sources(&encoder, job.store, job.contract, config, &tuning)?;
     let names = head_names::<S>(head, width, outputs);
-    let learning = S::learning(config, S::config(&encoder), &names)?;
+    let learning = S::learning(config, &tuning, S::config(&encoder), &names)?;
     let classifier = S::classifier(encoder, head, outputs)?;
 
     let part = task.fraction(&config.fraction)?;

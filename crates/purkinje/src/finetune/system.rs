@@ -9,12 +9,12 @@ use purkinje_models::encoder::Encoder;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use purkinje_train::recipes::Start;
 use purkinje_train::{Learning, LearningOf, TrainError};
+use serde::Serialize;
 use toml::Table;
 
-use super::FinetuneConfig;
-use crate::settings::{Setting, Settings};
+use super::{FinetuneConfig, Start};
+use crate::keys::Key;
 use crate::system::{Rows, System};
 use crate::{Error, Result};
 
@@ -46,8 +46,13 @@ pub struct ValidationRules {
 /// Everything has a default: the head and the encoder weights that a classifier keeps are trained on the records as
 /// [`System::rows`] gives them; there are no settings and no published recipes.
 pub trait Finetunes: System {
-    /// Settings that are specific to this system.
-    const SETTINGS: &'static [Setting] = &[];
+    /// Settings that are specific to its fine-tuning; [`NoSettings`](crate::keys::NoSettings) if nothing. It is written as
+    /// a table of plain values by their keys, and read back through [`FINETUNE_KEYS`](Finetunes::FINETUNE_KEYS); what the
+    /// table lacks is as by default.
+    type Tuning: Default + Serialize;
+
+    /// What `--set` takes.
+    const FINETUNE_KEYS: &'static [Key<Self::Tuning>] = &[];
 
     /// Names of published recipes.
     fn recipes() -> Vec<String> {
@@ -67,12 +72,13 @@ pub trait Finetunes: System {
     /// When no recipe has this name, size and start, or it is for another kind of task.
     fn follow(
         config: &mut FinetuneConfig,
+        tuning: &mut Self::Tuning,
         network: &Self::Config,
         recipe: &str,
         size: Option<&str>,
         classes: usize,
     ) -> Result<()> {
-        let _ = (config, network, size, classes);
+        let _ = (config, tuning, network, size, classes);
         Err(Error::invalid(format!(
             "unknown recipe `{recipe}`: {} has no published recipes; leave out `--recipe`",
             Self::ABOUT.title
@@ -80,7 +86,8 @@ pub trait Finetunes: System {
     }
 
     /// Changes a recipe for pre-trained weights to one for random weights.
-    fn from_scratch(config: &mut FinetuneConfig) {
+    fn from_scratch(config: &mut FinetuneConfig, tuning: &mut Self::Tuning) {
+        let _ = tuning;
         config.start = Start::Scratch;
         config.trainable = "all".into();
     }
@@ -90,15 +97,15 @@ pub trait Finetunes: System {
         config
     }
 
-    /// Fills in fields that follow from others, after the caller's fields were applied.
-    fn settle(config: &mut FinetuneConfig) {
-        let _ = config;
+    /// Fills in what follows from other fields, after everything that was asked for.
+    fn settle(config: &mut FinetuneConfig, tuning: &Self::Tuning) {
+        let _ = (config, tuning);
     }
 
-    /// Reads settings from the fields of a `config.toml` written before `[settings]` existed.
-    fn settings_of_old(fields: &Table) -> Settings {
+    /// Settings, by their keys, in `config.toml` of runs before settings were a table of their own.
+    fn settings_of_old(fields: &Table) -> Table {
         let _ = fields;
-        Settings::default()
+        Table::new()
     }
 
     /// Checks what is specific to the system in a configuration.
@@ -117,9 +124,9 @@ pub trait Finetunes: System {
         encoder.weights().subset(names)
     }
 
-    /// The network with the dropout and similar settings of training.
-    fn for_training(encoder: Self::Encoder, config: &FinetuneConfig) -> Self::Encoder {
-        let _ = config;
+    /// The network as it is trained: dropout and the like as the settings say.
+    fn for_training(encoder: Self::Encoder, tuning: &Self::Tuning) -> Self::Encoder {
+        let _ = tuning;
         encoder
     }
 
@@ -131,10 +138,11 @@ pub trait Finetunes: System {
     /// When the value means nothing to the system.
     fn learning(
         config: &FinetuneConfig,
+        tuning: &Self::Tuning,
         network: &Self::Config,
         head: &[String],
     ) -> Result<Box<LearningOf<'static>>> {
-        let _ = network;
+        let _ = (tuning, network);
         let text = config.trainable.as_str();
         if text.is_empty() {
             return Err(Error::invalid(
@@ -159,7 +167,9 @@ pub trait Finetunes: System {
         store: &'a Store,
         contract: &Preprocess,
         config: &FinetuneConfig,
+        tuning: &Self::Tuning,
     ) -> Result<Sources<'a, Self::Encoder>, TrainError> {
+        let _ = tuning;
         let (seed, all) = (config.train.seed, (0..store.len()).collect::<Vec<_>>());
         let rows = |rows| Self::rows(encoder, store, rows, contract, Compat::Paper, seed);
         Ok(Sources {

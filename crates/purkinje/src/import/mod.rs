@@ -245,7 +245,7 @@ impl<S: Complete> AnyImports for Entry<S> {
         let order = S::held_order(&config, head);
         let mut weights = tensors(read.state, order, device);
         if let Some((labels, true)) = &mut labels {
-            weights = purkinje_train::one_of_two(&weights, device.inner())?;
+            weights = S::one_of_two(&weights, device.inner())?;
             labels.classes.remove(0);
             head = head.map(|(head, _)| (head, 1));
             notes.push(format!(

@@ -41,12 +41,7 @@ pub struct Own<C, X> {
 /// [`Own`] for a system.
 pub type OwnOf<S> = Own<<S as System>::Config, <S as Pretrains>::Settings>;
 
-/// For systems whose pre-training has no settings beside the network's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoSettings {}
-
-/// How pre-training is divided into stages.
+/// How a pre-training is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stages {
     /// One stage, in the run's folder.

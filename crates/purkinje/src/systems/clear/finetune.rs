@@ -4,14 +4,17 @@ use burn::tensor::Device;
 use purkinje_models::clear;
 use purkinje_models::clear::ClearConfig;
 use purkinje_models::layers::Weights;
-use purkinje_train::clear::Trainable;
 use purkinje_train::{Learning, LearningOf};
 
 use super::Clear;
+use super::trainable::Trainable;
 use crate::finetune::{FinetuneConfig, Finetunes};
+use crate::keys::NoSettings;
 use crate::{Error, Result};
 
 impl Finetunes for Clear {
+    type Tuning = NoSettings;
+
     /// With the decoder: it takes no part, but what was trained before stays with the weights.
     fn trained_weights(encoder: &clear::Clear) -> Weights {
         encoder.weights().clone()
@@ -20,6 +23,7 @@ impl Finetunes for Clear {
     /// `all`, `linear` (the last layer), `moe` (HUG and the last layer), or parts of names; never the decoder.
     fn learning(
         config: &FinetuneConfig,
+        _: &NoSettings,
         _: &ClearConfig,
         _: &[String],
     ) -> Result<Box<LearningOf<'static>>> {

@@ -6,7 +6,6 @@ use purkinje_eval::metrics::{SingleClass, macro_auroc};
 use purkinje_eval::report::Selection;
 use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
-use purkinje_train::clear::HeadTraining;
 use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::{
     Observer, RunFolder, Schedule, Span, Targets, TrainConfig, TrainError, Validated,
@@ -14,6 +13,7 @@ use purkinje_train::{
 };
 
 use super::Clear;
+use super::objective::HeadTraining;
 use crate::Result;
 use crate::network::values;
 use crate::probe::{FittedHead, Fitting, FrozenHead, HeadStart, LinearHead, logits_of, tensor};

@@ -4,7 +4,9 @@ mod finetune;
 mod groups;
 mod hug;
 mod import;
+pub mod objective;
 mod pretrain;
+pub mod trainable;
 
 use burn::tensor::Device;
 use purkinje_models::clear::{self, BEATS, ClearBatch, ClearConfig, Encoded, Masking};

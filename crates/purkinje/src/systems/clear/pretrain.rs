@@ -3,14 +3,14 @@
 use purkinje_models::clear::{self, ClearBatch, ClearConfig, EncoderMask, Masking, TokenContext};
 use purkinje_models::layers::Context;
 use purkinje_models::random::Stream;
-use purkinje_train::clear::Pretraining;
 use purkinje_train::source::{Look, Source as _, StoreTokens};
 use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
 
 use super::Clear;
+use super::objective::Pretraining;
 use crate::Result;
-use crate::keys::{Key, fraction, parsed, word, word_of};
-use crate::pretrain::{Learned, NoSettings, Own, Pretrains, Stage};
+use crate::keys::{Key, NoSettings, fraction, parsed, word, word_of};
+use crate::pretrain::{Learned, Own, Pretrains, Stage};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;

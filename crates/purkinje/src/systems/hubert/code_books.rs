@@ -14,11 +14,12 @@ use purkinje_models::compat::Compat;
 use purkinje_models::hubert::{self, HubertBatch};
 use purkinje_models::layers::Context;
 use purkinje_signal::descriptors::{AnalysisRate, Choices, Descriptors};
-use purkinje_train::hubert::{Codes, HubertCutter, StoreCrops};
 use purkinje_train::source::{Look, Source as _};
 use rayon::prelude::*;
 use serde_json::json;
 
+use super::codes::Codes;
+use super::cutter::{HubertCutter, StoreCrops};
 use super::{Hubert, crop};
 use crate::files::{NewFile, write_file};
 use crate::network::values;

@@ -9,65 +9,26 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use purkinje_train::early_stopping::StoppingConfig;
-use purkinje_train::hubert::{Freezing, HubertCutter, StoreCrops, layer_wise_rate};
 use purkinje_train::optimizer::OptimizerConfig;
-use purkinje_train::recipes::{self, Recipe, Size, Start, TaskType, Trained, ValidatedOn};
-use purkinje_train::{
-    Keep, Learning, LearningOf, Schedule, Span, TrainConfig, TrainError, one_of_two,
-};
-use toml::{Table, Value};
+use purkinje_train::{Keep, Learning, LearningOf, Schedule, Span, TrainConfig, TrainError};
+use toml::Table;
 
+use super::cutter::{HubertCutter, StoreCrops};
+use super::recipes::{self, Recipe, Size, TaskType, Trained};
+use super::trainable::{Freezing, layer_wise_rate};
+use super::tuning::{self, Tuning};
+use super::two_classes::one_of_two;
 use super::{Hubert, crop};
-use crate::finetune::{FinetuneConfig, Finetunes, INTERVALS, Sources, ValidationRules, behaviour};
-use crate::settings::{Kind, Setting, Settings};
+use crate::finetune::{
+    FinetuneConfig, Finetunes, INTERVALS, Sources, Start, ValidatedOn, ValidationRules, behaviour,
+};
+use crate::keys::Key;
 use crate::{Error, Result};
 
-const FREEZE_UNTIL: &str = "freeze-until";
-const LAYER_WISE: &str = "layer-wise";
-const LAYERDROP: &str = "layerdrop";
-const DROPOUT: &str = "dropout";
-const MULTIPLIER: &str = "dropout-multiplier";
-const FIXED_CROP: &str = "fixed-crop";
-
 impl Finetunes for Hubert {
-    const SETTINGS: &'static [Setting] = &[
-        Setting {
-            key: FREEZE_UNTIL,
-            kind: Kind::Count,
-            default: "0",
-            help: "transformer and convolutions are frozen for so many updates",
-        },
-        Setting {
-            key: LAYER_WISE,
-            kind: Kind::Flag,
-            default: "false",
-            help: "the published rates by layer: 1e-7 below the last four layers, 1e-5 for the head",
-        },
-        Setting {
-            key: LAYERDROP,
-            kind: Kind::Probability,
-            default: "that of the model",
-            help: "probability of leaving out a layer",
-        },
-        Setting {
-            key: DROPOUT,
-            kind: Kind::Probability,
-            default: "those of the model",
-            help: "every dropout of the encoder but that on attention",
-        },
-        Setting {
-            key: MULTIPLIER,
-            kind: Kind::Integer,
-            default: "none",
-            help: "K for a dropout of max(0, 0.1 + 0.05 K), as published runs say it",
-        },
-        Setting {
-            key: FIXED_CROP,
-            kind: Kind::Flag,
-            default: "false",
-            help: "train on the first five seconds and not on a random crop",
-        },
-    ];
+    type Tuning = Tuning;
+
+    const FINETUNE_KEYS: &'static [Key<Tuning>] = tuning::KEYS;
 
     fn recipes() -> Vec<String> {
         // Cannot fail: the tables are part of the program, and tests read them.
@@ -91,6 +52,7 @@ impl Finetunes for Hubert {
 
     fn follow(
         config: &mut FinetuneConfig,
+        tuning: &mut Tuning,
         network: &HubertConfig,
         recipe: &str,
         size: Option<&str>,
@@ -102,14 +64,14 @@ impl Finetunes for Hubert {
         };
         let found = recipes::recipe(recipe, size, config.start);
         let found = found.map_err(|error| Error::invalid(error.to_string()))?;
-        follow(config, found, network, classes)
+        follow(config, tuning, found, network, classes)
     }
 
     /// Frozen parts would keep their random weights.
-    fn from_scratch(config: &mut FinetuneConfig) {
+    fn from_scratch(config: &mut FinetuneConfig, tuning: &mut Tuning) {
         config.start = Start::Scratch;
         config.trainable = "all".into();
-        config.settings.put(FREEZE_UNTIL, None);
+        tuning.freeze_until = None;
     }
 
     /// Nothing is ever hidden from a network that is not pre-trained.
@@ -120,34 +82,13 @@ impl Finetunes for Hubert {
         }
     }
 
-    fn settle(config: &mut FinetuneConfig) {
-        if let Some(k) = config.settings.integer(MULTIPLIER) {
-            let dropout = (0.1 + 0.05 * k as f64).max(0.0);
-            config.settings.put(MULTIPLIER, None);
-            config.settings.put(DROPOUT, Some(Value::Float(dropout)));
-        }
+    fn settle(config: &mut FinetuneConfig, tuning: &Tuning) {
         let released = config.compat == Compat::Released;
-        let frozen_until = config.settings.count(FREEZE_UNTIL);
-        config.train.restarts_from = frozen_until.filter(|_| released);
+        config.train.restarts_from = tuning.freeze_until.filter(|_| released);
     }
 
-    fn settings_of_old(fields: &Table) -> Settings {
-        let mut settings = Settings::default();
-        for (field, key) in [
-            ("frozen_until", FREEZE_UNTIL),
-            ("layerdrop", LAYERDROP),
-            ("dropout", DROPOUT),
-        ] {
-            settings.put(key, fields.get(field).cloned());
-        }
-        let flag = |field: &str| fields.get(field).and_then(Value::as_bool);
-        if flag("layer_wise") == Some(true) {
-            settings.put(LAYER_WISE, Some(Value::Boolean(true)));
-        }
-        if flag("random_crop") == Some(false) {
-            settings.put(FIXED_CROP, Some(Value::Boolean(true)));
-        }
-        settings
+    fn settings_of_old(fields: &Table) -> Table {
+        tuning::of_old(fields)
     }
 
     fn check_finetuning(config: &FinetuneConfig) -> Result<()> {
@@ -160,11 +101,11 @@ impl Finetunes for Hubert {
         Ok(())
     }
 
-    fn for_training(mut encoder: hubert::Hubert, config: &FinetuneConfig) -> hubert::Hubert {
-        if let Some(p) = config.settings.number(LAYERDROP) {
+    fn for_training(mut encoder: hubert::Hubert, tuning: &Tuning) -> hubert::Hubert {
+        if let Some(p) = tuning.layerdrop {
             encoder.config_mut().layerdrop = p as f32;
         }
-        match config.settings.number(DROPOUT) {
+        match tuning.dropout {
             Some(p) => encoder.with_regulated(&[p; 3]),
             None => encoder,
         }
@@ -173,10 +114,11 @@ impl Finetunes for Hubert {
     /// `all`, `linear` (the head), `last-N` (N layers, feature projection and head), or parts of names.
     fn learning(
         config: &FinetuneConfig,
+        tuning: &Tuning,
         network: &HubertConfig,
         _: &[String],
     ) -> Result<Box<LearningOf<'static>>> {
-        learning(config, network)
+        learning(config, tuning, network)
     }
 
     fn sources<'a>(
@@ -184,11 +126,12 @@ impl Finetunes for Hubert {
         store: &'a Store,
         contract: &Preprocess,
         config: &FinetuneConfig,
+        tuning: &Tuning,
     ) -> Result<Sources<'a, hubert::Hubert>, TrainError> {
         let (samples, decimation) = crop(encoder.config());
         let cutter = HubertCutter::new(samples, decimation)?;
         let seed = config.train.seed;
-        let random_crop = !config.settings.flag(FIXED_CROP);
+        let random_crop = !tuning.fixed_crop;
         let (mut training, mut evaluation) = (cutter.clone(), cutter);
         if random_crop {
             training = training.random(seed);
@@ -232,6 +175,7 @@ impl Finetunes for Hubert {
 /// with.
 fn follow(
     config: &mut FinetuneConfig,
+    tuning: &mut Tuning,
     recipe: &Recipe,
     network: &HubertConfig,
     classes: usize,
@@ -244,14 +188,9 @@ fn follow(
             recipe.name, config.task
         )));
     }
-    let dropout = (recipe.start == Start::Finetune).then(|| Value::Float(recipe.dropout()));
-    let settings = &mut config.settings;
-    settings.put(LAYERDROP, Some(Value::Float(recipe.layerdrop)));
-    settings.put(DROPOUT, dropout);
-    settings.put(
-        FIXED_CROP,
-        (!recipe.random_crop).then_some(Value::Boolean(true)),
-    );
+    tuning.layerdrop = Some(recipe.layerdrop);
+    tuning.dropout = (recipe.start == Start::Finetune).then(|| recipe.dropout());
+    tuning.fixed_crop = !recipe.random_crop;
     config.class_weights = recipe.class_weights;
     config.validated_on = match config.compat {
         Compat::Paper => ValidatedOn::Validation,
@@ -286,7 +225,11 @@ fn follow(
 }
 
 /// How the parameters of a classifier learn.
-fn learning(config: &FinetuneConfig, network: &HubertConfig) -> Result<Box<LearningOf<'static>>> {
+fn learning(
+    config: &FinetuneConfig,
+    tuning: &Tuning,
+    network: &HubertConfig,
+) -> Result<Box<LearningOf<'static>>> {
     // What is frozen follows the behaviour of the run, not that of the network it starts from.
     let network = HubertConfig {
         compat: config.compat,
@@ -315,9 +258,9 @@ fn learning(config: &FinetuneConfig, network: &HubertConfig) -> Result<Box<Learn
     }
     let (all, linear) = (text == "all", text == "linear");
     let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
-    let first = config.settings.count(FREEZE_UNTIL).unwrap_or(0);
+    let first = tuning.freeze_until.unwrap_or(0);
     let lr = config.train.schedule.lr;
-    let layer_wise = config.settings.flag(LAYER_WISE);
+    let layer_wise = tuning.layer_wise;
     Ok(Box::new(move |name| {
         let trains = match freezing {
             Some(freezing) => freezing.trains(name, &network),

@@ -2,10 +2,10 @@
 
 use purkinje_models::checkpoint::HubertLayout;
 use purkinje_models::hubert::{Head, HubertConfig};
-use purkinje_train::recipes::{self, RecipeError};
 use serde_json::{Map, Value};
 
 use super::Hubert;
+use super::recipes::{self, RecipeError};
 use crate::import::{Imports, Outputs};
 use crate::{Error, Result};
 

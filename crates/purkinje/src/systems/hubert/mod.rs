@@ -1,10 +1,17 @@
 //! HuBERT-ECG: the leads end to end in, one vector for each token out; their mean stands for the recording.
 
 mod code_books;
+pub mod codes;
+pub mod cutter;
 mod finetune;
 mod import;
+pub mod objective;
 mod places;
 mod pretrain;
+pub mod recipes;
+pub mod trainable;
+pub mod tuning;
+mod two_classes;
 
 use burn::Tensor;
 use burn::tensor::Device;
@@ -20,9 +27,9 @@ use purkinje_signal::hubert_input::{CROP_SAMPLES, DECIMATION};
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::TrainError;
-use purkinje_train::hubert::{HubertCutter, StoreCrops};
 use purkinje_train::source::{Cut as _, Look};
 
+use self::cutter::{HubertCutter, StoreCrops};
 use crate::Result;
 use crate::network::values;
 use crate::system::{

@@ -10,7 +10,6 @@ use purkinje_signal::Preprocess;
 use purkinje_signal::descriptors::Kind;
 use purkinje_signal::hubert_input::CROP_SAMPLES;
 use purkinje_train::early_stopping::Behaviour;
-use purkinje_train::hubert::{CodeTraining, CodedCrops};
 use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::schedule::epochs_for;
 use purkinje_train::source::{Look, Source as _};
@@ -19,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Hubert;
 use super::code_books::{BATCH, BOOKS, Part, fit};
+use super::codes::CodedCrops;
+use super::objective::CodeTraining;
 use crate::keys::{Key, fraction, joined, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, OwnOf, Pretrains, RunOf, Stage, Stages};
 use crate::{Device, Error, Result};

@@ -1,11 +1,11 @@
 //! A run that was interrupted anywhere ends with the weights of one that was not.
 
 use burn::tensor::Device;
+use purkinje::systems::clear::objective::Pretraining;
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Masking};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use purkinje_signal::beats::{BEATS_PER_LEAD, BeatTokens, TOKEN_SAMPLES};
-use purkinje_train::clear::Pretraining;
 use purkinje_train::early_stopping::{Behaviour, StoppingConfig};
 use purkinje_train::run_log::read_run_log;
 use purkinje_train::{

@@ -4,9 +4,8 @@ use purkinje_models::hubert::HubertInput;
 use purkinje_models::random::Stream;
 use purkinje_signal::beats::Sample;
 use purkinje_signal::hubert_input::{self, CropError, HubertInputs, LONG_CROP_SAMPLES, last_start};
-
-use crate::TrainError;
-use crate::source::{Cut, Look, StoreSignals, Window};
+use purkinje_train::TrainError;
+use purkinje_train::source::{Cut, Look, StoreSignals, Window};
 
 /// The records of a store as HuBERT-ECG sees them.
 pub type StoreCrops<'a> = StoreSignals<'a, HubertCutter>;

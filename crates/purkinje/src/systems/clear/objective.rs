@@ -6,15 +6,9 @@ use purkinje_models::hug::Head;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 use purkinje_signal::BeatTokens;
-use serde::{Deserialize, Serialize};
-
-use crate::TrainError;
-use crate::classification::Targets;
-use crate::losses::bce_with_logits;
-use crate::named_losses::Losses;
-use crate::objective::Objective;
-use crate::order::EpochOrder;
-use crate::source::{Look, Source};
+use purkinje_train::losses::bce_with_logits;
+use purkinje_train::source::{Look, Source};
+use purkinje_train::{EpochOrder, Losses, Objective, Targets, TrainError};
 
 /// Masked reconstruction of heartbeats.
 pub struct Pretraining<'a, S: ?Sized> {
@@ -72,37 +66,6 @@ impl<S: Source<Input = BeatTokens> + ?Sized> Objective for Pretraining<'_, S> {
 
     fn dropout(&self) -> f32 {
         self.model.config().dropout
-    }
-}
-
-/// Which parameters of a classifier train.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trainable {
-    /// Everything.
-    All,
-    /// The last linear layer.
-    Linear,
-    /// HUG and the last linear layer.
-    Moe,
-    /// Parameters whose names contain one of these.
-    Parts(Vec<String>),
-}
-
-impl Trainable {
-    /// Whether the parameter of that name trains. The decoder never does: no classifier uses it.
-    pub fn accepts(&self, name: &str) -> bool {
-        if name.starts_with("decoder_") || name == "mask_token" {
-            return false;
-        }
-        match self {
-            Trainable::All => true,
-            Trainable::Linear => name.starts_with("mlp_head"),
-            Trainable::Moe => ["moe", "mlp_head", "weight_sum"]
-                .iter()
-                .any(|part| name.contains(part)),
-            Trainable::Parts(parts) => parts.iter().any(|part| name.contains(part)),
-        }
     }
 }
 
@@ -200,19 +163,5 @@ impl HeadTraining<'_> {
         let shape = Shape::new([records, self.leads.len(), self.width]);
         let cls = Tensor::<3>::from_data(TensorData::new(vectors.to_vec(), shape), ctx.device());
         self.head.logits(cls, &self.leads, weights, ctx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frozen_parts_follow_the_published_rules() {
-        let hug = "moe.level1_experts.0.net.0.weight";
-        let encoder = "encoder_transformer.layers.0.ff.0.weight";
-        assert!(Trainable::Moe.accepts(hug) && Trainable::Moe.accepts("mlp_head.bias"));
-        assert!(!Trainable::Moe.accepts(encoder) && !Trainable::Linear.accepts(hug));
-        assert!(Trainable::All.accepts(encoder) && !Trainable::All.accepts("mask_token"));
     }
 }

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finetune::{Start, ValidatedOn};
+
 /// Size of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,16 +22,6 @@ pub enum Size {
     Large,
 }
 
-/// Where a run starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// From pre-trained weights.
-    Finetune,
-    /// From random ones.
-    Scratch,
-}
-
 /// What outputs mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,16 +30,6 @@ pub enum TaskType {
     MultiLabel,
     /// Classes that exclude each other.
     MultiClass,
-}
-
-/// What early stopping looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ValidatedOn {
-    /// Records kept for that.
-    Validation,
-    /// The records trained on, as published where no validation part exists; keep some of them instead.
-    Training,
 }
 
 /// Which blocks of the transformer are trained.
