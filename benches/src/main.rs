@@ -2,9 +2,11 @@
 //!
 //! - `purkinje-bench worker DATA EXCHANGE` answers requests on standard input, see [`worker`],
 //! - `purkinje-bench prepare FOLDER STORE PRESET` prepares a folder, `purkinje-bench show STORE FILE` shows the result,
+//! - `purkinje-bench beats` finds the R-peaks of the signals that `benches/beats` names on standard input,
 //! - `purkinje-bench epoch STORE` reads a store in shuffled order, as training does, and cuts tokens.
 
 mod allocator;
+mod beats;
 mod clear;
 mod cluster;
 mod descriptors;
@@ -30,8 +32,9 @@ fn main() -> ExitCode {
         ["worker", data, exchange] => worker::serve(Path::new(data), Path::new(exchange)),
         ["prepare", folder, store, preset] => prepare::run(Path::new(folder), Path::new(store), preset),
         ["epoch", store] => epoch::run(Path::new(store)),
+        ["beats"] => beats::serve(),
         ["show", store, file] => prepare::show(Path::new(store), Path::new(file)),
-        _ => Err("usage: purkinje-bench worker DATA EXCHANGE | prepare FOLDER STORE PRESET | show STORE FILE | epoch STORE (benches/run calls it)".into()),
+        _ => Err("usage: purkinje-bench worker DATA EXCHANGE | prepare FOLDER STORE PRESET | show STORE FILE | epoch STORE | beats (benches/run calls it)".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use purkinje_record::{Lead, OpenOptions, Recording, find_records, open};
-use purkinje_signal::Tokenizer;
 use purkinje_signal::beats::{BeatTokens, Tokenized};
+use purkinje_signal::preprocess::BeatSearch;
 use purkinje_signal::r_peaks::Xqrs;
+use purkinje_signal::{Preprocess, Tokenizer};
 
 use crate::Result;
 use crate::exchange::Answer;
@@ -84,7 +85,11 @@ impl Tokenise {
     pub fn new(data: &Path) -> Result<Self> {
         let recording = open_first(data, 100)?;
         Ok(Tokenise {
-            tokenizer: Tokenizer::new(&recording.leads)?,
+            tokenizer: Tokenizer::for_contract(
+                &Preprocess::clear_raw()
+                    .with_leads(recording.leads.clone())
+                    .with_beats(BeatSearch::RELEASED),
+            )?,
             recording,
         })
     }

@@ -5,8 +5,8 @@
 
 use purkinje_record::{Lead, LeadSet};
 
-use crate::preprocess::{BeatSearch, Preprocess};
-use crate::r_peaks::Xqrs;
+use crate::preprocess::{BeatSearch, Prepared, PreparedBeats, Preprocess};
+use crate::r_peaks::{FoundBeats, Xqrs, find_beats};
 
 /// Sampling rate that tokens are cut at.
 pub const RATE_HZ: f64 = 100.0;
@@ -40,12 +40,12 @@ pub struct BeatTokens {
 /// What the search for R-peaks gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detection {
-    /// R-peaks found in a lead.
+    /// R-peaks found.
     Found {
         /// Increasing sample indices.
         r_peaks: Vec<usize>,
-        /// The lead they were found in.
-        lead: Lead,
+        /// The leads they were found in.
+        leads: Vec<Lead>,
     },
     /// No lead shows any; 15 evenly spaced positions stand in.
     EvenlySpaced {
@@ -54,6 +54,18 @@ pub enum Detection {
     },
     /// The largest sample is exactly 0: the reference writes no tokens for such a recording.
     Silent,
+}
+
+impl Detection {
+    /// R-peaks found in a row of `len` samples, or evenly spaced positions for none.
+    fn of(r_peaks: Vec<usize>, leads: Vec<Lead>, len: usize) -> Self {
+        match r_peaks.is_empty() {
+            false => Detection::Found { r_peaks, leads },
+            true => Detection::EvenlySpaced {
+                r_peaks: evenly_spaced(len),
+            },
+        }
+    }
 }
 
 /// What became of a recording.
@@ -133,8 +145,14 @@ pub trait Sample: Copy + sealed::Sealed {
 pub struct Tokenizer {
     leads: LeadSet,
     lead_index: Vec<u8>,
-    /// Rows in the order in which they are searched for R-peaks.
-    search_order: Vec<usize>,
+    /// Absent where all leads are looked at together.
+    xqrs: Option<RowSearch>,
+}
+
+/// Rows searched one after another.
+#[derive(Clone, Debug)]
+struct RowSearch {
+    order: Vec<usize>,
     detector: Xqrs,
     row: Vec<f64>,
 }
@@ -142,8 +160,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// A tokenizer for rows that mean `leads`: any of the standard twelve, in any order.
     ///
-    /// R-peaks are looked for in lead II, in the second row where II is missing, in the only row
-    /// where there is one; then in all rows in order. [`for_contract`](Self::for_contract) has the other search.
+    /// R-peaks are looked for in all leads together; [`for_contract`](Self::for_contract) has the other search.
     ///
     /// # Errors
     /// [`BeatsError::NoLeads`], [`BeatsError::UnknownLead`], [`BeatsError::DuplicateLead`].
@@ -162,15 +179,17 @@ impl Tokenizer {
     fn searching(leads: &LeadSet, search: BeatSearch) -> Result<Self, BeatsError> {
         let lead_index = lead_indices(leads)?;
         let rows = leads.len();
-        let preferred = search.first_row(leads);
-        Ok(Tokenizer {
-            leads: leads.clone(),
-            lead_index,
-            search_order: std::iter::once(preferred)
+        let xqrs = search.first_row(leads).map(|preferred| RowSearch {
+            order: std::iter::once(preferred)
                 .chain((0..rows).filter(|row| *row != preferred))
                 .collect(),
             detector: Xqrs::new(RATE_HZ).expect("100 Hz is above the detector's lowest rate"),
             row: Vec::new(),
+        });
+        Ok(Tokenizer {
+            leads: leads.clone(),
+            lead_index,
+            xqrs,
         })
     }
 
@@ -193,21 +212,38 @@ impl Tokenizer {
         if max_is_zero(rows) {
             return Ok(Detection::Silent);
         }
-        for &row in &self.search_order {
-            self.row.clear();
-            self.row
-                .extend(rows[row * len..(row + 1) * len].iter().map(|v| v.to_f64()));
-            let r_peaks = self.detector.detect(&self.row);
+        let Some(search) = &mut self.xqrs else {
+            let rows: Vec<&[S]> = rows.chunks_exact(len).collect();
+            let FoundBeats { beats, leads } = find_beats(&self.leads, RATE_HZ, &rows);
+            let r_peaks = beats.at_rate(RATE_HZ, RATE_HZ, len);
+            return Ok(Detection::of(r_peaks, leads, len));
+        };
+        for &row in &search.order {
+            let samples = &rows[row * len..(row + 1) * len];
+            search.row.clear();
+            search.row.extend(samples.iter().map(|v| v.to_f64()));
+            let r_peaks = search.detector.detect(&search.row);
             if !r_peaks.is_empty() {
-                return Ok(Detection::Found {
-                    r_peaks,
-                    lead: self.leads.leads()[row].clone(),
-                });
+                let lead = self.leads.leads()[row].clone();
+                return Ok(Detection::of(r_peaks, vec![lead], len));
             }
         }
-        Ok(Detection::EvenlySpaced {
-            r_peaks: evenly_spaced(len),
-        })
+        Ok(Detection::of(Vec::new(), Vec::new(), len))
+    }
+
+    /// The R-peaks of a prepared recording: those found before it was prepared, or those its rows show.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn detect_in(&mut self, prepared: &Prepared) -> Result<Detection, BeatsError> {
+        let Some(PreparedBeats { r_peaks, leads }) = &prepared.beats else {
+            return self.detect(&prepared.rows);
+        };
+        let len = row_len(prepared.rows.len(), self.leads.len())?;
+        if max_is_zero(&prepared.rows) {
+            return Ok(Detection::Silent);
+        }
+        Ok(Detection::of(r_peaks.clone(), leads.clone(), len))
     }
 
     /// Finds R-peaks and cuts.
@@ -380,8 +416,9 @@ fn time_block(peak: usize) -> u8 {
     }
 }
 
-/// Step 4 of section 3.1: the step is rounded before it is multiplied, the last position is exact.
-fn evenly_spaced(len: usize) -> Vec<usize> {
+/// The 15 positions that stand in where no beat is found: the step is rounded before it is multiplied, the last position
+/// is exact. `len` samples, at least one.
+pub fn evenly_spaced(len: usize) -> Vec<usize> {
     let last = len - 1;
     let step = last as f64 / (BEATS_PER_LEAD - 1) as f64;
     (0..BEATS_PER_LEAD - 1)
@@ -527,11 +564,11 @@ mod tests {
                 .with_beats(beats);
             let mut tokenizer = Tokenizer::for_contract(&contract).unwrap();
             match tokenizer.detect(&rows(leads.len())).unwrap() {
-                Detection::Found { lead, r_peaks } => (lead.to_string(), r_peaks),
+                Detection::Found { leads, r_peaks } => (leads[0].to_string(), r_peaks),
                 other => panic!("no R-peaks: {other:?}"),
             }
         };
-        let (paper, released) = (BeatSearch::default(), BeatSearch::RELEASED);
+        let (unsaid, released) = (BeatSearch::UNSAID, BeatSearch::RELEASED);
         for (leads, by_name, second) in [
             ("12", "II", "II"),
             ("II,V1", "II", "V1"),
@@ -539,9 +576,9 @@ mod tests {
             ("V6,V1,I", "V1", "V1"),
             ("aVR", "aVR", "aVR"),
         ] {
-            let [paper, released] = [paper, released].map(|beats| found(leads, beats));
-            assert_eq!((paper.0.as_str(), released.0.as_str()), (by_name, second));
-            assert_eq!(paper.1 == released.1, by_name == second, "{leads}");
+            let [unsaid, released] = [unsaid, released].map(|beats| found(leads, beats));
+            assert_eq!((unsaid.0.as_str(), released.0.as_str()), (by_name, second));
+            assert_eq!(unsaid.1 == released.1, by_name == second, "{leads}");
         }
         let contract = Preprocess::clear_raw().with_leads("V6,V5,II,I".parse().unwrap());
         let by_name = Tokenizer::for_contract(&contract).unwrap().detect(&rows(4));

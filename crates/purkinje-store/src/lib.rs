@@ -44,6 +44,7 @@ mod parts;
 mod prepare;
 mod quality_filter;
 mod quantise;
+mod redetect;
 mod schema;
 mod shard;
 mod signal_hash;
@@ -60,10 +61,11 @@ pub use parts::{MAX_PARTS, Part, merge};
 pub use prepare::{FailureLimit, PrepareOptions, Progress, Summary, prepare};
 pub use quality_filter::{BelowQuality, LimbLimit, QualityFilter, WrongQualityFilter};
 pub use quantise::{Quantised, quantise};
+pub use redetect::{RedetectOptions, Redetected, redetect};
 pub use schema::{
     DESCRIPTION_FILE, LABEL_PREFIX, LabelClass, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts,
-    SCHEMA_VERSION, SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, TEXT_PREFIX, UnknownSplit,
-    VALUE_PREFIX, arrow_schema,
+    RedetectedBeats, SCHEMA_VERSION, SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, TEXT_PREFIX,
+    UnknownSplit, VALUE_PREFIX, arrow_schema,
 };
 pub use signal_hash::signal_hash;
 pub use split::{PatientSplit, SplitRule};

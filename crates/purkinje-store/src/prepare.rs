@@ -4,7 +4,7 @@ use std::path::Path;
 
 use purkinje_record::{Lead, LeadSet, RecordError, Recording};
 use purkinje_signal::beats::{Detection, RATE_HZ};
-use purkinje_signal::preprocess::FirstRow;
+use purkinje_signal::preprocess::PreparedBeats;
 use purkinje_signal::quality::{Measures, measure};
 use purkinje_signal::r_peaks::Xqrs;
 use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
@@ -196,6 +196,9 @@ pub fn prepare(
     })
 }
 
+/// What is noted of a record without beats.
+pub(crate) const NO_BEATS: &str = "no beats detected";
+
 /// A processed record.
 type Done = (Outcome, Option<NewRow>);
 
@@ -341,10 +344,10 @@ struct Worker {
 enum Beats {
     /// At 100 Hz with standard leads: as the tokens of CLEAR-HUG need them (docs/differences.md, 3.1).
     Tokens(Box<Tokenizer>),
-    /// At any other rate: the same detector, this row first; no beats where it finds none.
+    /// At any other rate: XQRS, this row first; no beats where it finds none.
     Detector(Box<Xqrs>, usize),
-    /// Too slow for the detector.
-    None,
+    /// Where they were found before the recording was prepared; none where none was, or at a rate too low for XQRS.
+    Prepared,
 }
 
 impl Worker {
@@ -357,15 +360,13 @@ impl Worker {
             .flatten();
         let beats = match tokenizer {
             Some(tokenizer) => Beats::Tokens(Box::new(tokenizer)),
-            None => Xqrs::new(preprocess.rate_hz).map_or(Beats::None, |xqrs| {
-                let leads = &preprocess.leads;
-                let first = match preprocess.beats.first {
-                    // Unlike tokens, this begins with the first row if there is no lead II.
-                    FirstRow::LeadIi => leads.position(&Lead::II).unwrap_or(0),
-                    FirstRow::Second => preprocess.beats.first_row(leads),
-                };
-                Beats::Detector(Box::new(xqrs), first)
-            }),
+            None => {
+                let first = preprocess.beats.first_row(&preprocess.leads);
+                match first.zip(Xqrs::new(preprocess.rate_hz).ok()) {
+                    Some((first, xqrs)) => Beats::Detector(Box::new(xqrs), first),
+                    None => Beats::Prepared,
+                }
+            }
         };
         Ok(Worker { preparer, beats })
     }
@@ -533,7 +534,7 @@ impl Beats {
     fn find(&mut self, prepared: &Prepared) -> Result<Detection, String> {
         if let Beats::Tokens(tokenizer) = self {
             return tokenizer
-                .detect(&prepared.rows)
+                .detect_in(prepared)
                 .map_err(|error| error.to_string());
         }
         if prepared
@@ -550,12 +551,18 @@ impl Beats {
             for row in std::iter::once(*first).chain(others) {
                 let r_peaks = detector.detect(&prepared.rows[row * len..(row + 1) * len]);
                 if !r_peaks.is_empty() {
-                    return Ok(Detection::Found {
-                        r_peaks,
-                        lead: prepared.leads.leads()[row].clone(),
-                    });
+                    let leads = vec![prepared.leads.leads()[row].clone()];
+                    return Ok(Detection::Found { r_peaks, leads });
                 }
             }
+        }
+        if let Some(PreparedBeats { r_peaks, leads }) = &prepared.beats
+            && !r_peaks.is_empty()
+        {
+            return Ok(Detection::Found {
+                r_peaks: r_peaks.clone(),
+                leads: leads.clone(),
+            });
         }
         Ok(Detection::EvenlySpaced {
             r_peaks: Vec::new(),
@@ -573,7 +580,7 @@ fn remark(flat: &[&Lead], missing: usize, beats_detected: bool) -> String {
         parts.push(format!("{missing} missing samples replaced"));
     }
     if !beats_detected {
-        parts.push("no beats detected".to_owned());
+        parts.push(NO_BEATS.to_owned());
     }
     parts.join("; ")
 }
@@ -615,6 +622,7 @@ fn spec(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: options.command.clone(),
             source: options.source.clone(),
+            redetected: None,
         },
         fingerprint: hasher.finalize().to_hex().to_string(),
         rows_per_shard: options.rows_per_shard,

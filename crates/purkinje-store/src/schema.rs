@@ -109,6 +109,18 @@ pub struct MadeBy {
     pub command: String,
     /// The source as the user named it.
     pub source: String,
+    /// Where R-peaks were found again later, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redetected: Option<RedetectedBeats>,
+}
+
+/// What R-peaks were found in that were found again after a store was made, in records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedetectedBeats {
+    /// In the recording as it came.
+    pub in_recordings: usize,
+    /// In the samples of the store.
+    pub in_stored_signal: usize,
 }
 
 /// The number of records of the source by outcome.

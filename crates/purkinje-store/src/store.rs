@@ -11,7 +11,7 @@ use arrow_array::{Array, Float32Array};
 
 use purkinje_signal::quality::{LimbLeads, Measures};
 
-use crate::columns::{Batch, Described, Mark};
+use crate::columns::{Batch, Described, Mark, NewRow};
 use crate::error::StoreError;
 use crate::files;
 use crate::labels::Labels;
@@ -328,6 +328,40 @@ impl<'a> Row<'a> {
         out.clear();
         // A quotient, not a product with 1/gain: 1000 per mV then gives the file's own millivolts.
         out.extend(self.signal().iter().map(|&unit| f32::from(unit) / gain));
+    }
+
+    /// The row as it was written, to be written to another store with the columns of `store`.
+    pub fn to_new(&self, store: &Store) -> NewRow {
+        let info = store.info();
+        NewRow {
+            id: self.id().to_owned(),
+            patient: self.patient().map(str::to_owned),
+            source: self.source().to_owned(),
+            split: self.split(),
+            fold: self.fold(),
+            gain_per_mv: self.gain_per_mv(),
+            signal: self.signal().to_vec(),
+            r_peaks: self.r_peaks().to_vec(),
+            beats_detected: self.beats_detected(),
+            report: self.report().map(str::to_owned),
+            age: self.age(),
+            sex: self.sex().map(str::to_owned),
+            flat_leads: i16::try_from(self.flat_leads()).unwrap_or(i16::MAX),
+            missing_samples: i32::try_from(self.missing_samples()).unwrap_or(i32::MAX),
+            entry: self.entry(),
+            source_rate_hz: self.source_rate_hz(),
+            source_samples: self.source_samples().and_then(|n| i32::try_from(n).ok()),
+            signal_hash: self.signal_hash().map(str::to_owned),
+            annotations: self.annotations().collect(),
+            quality: self.quality(),
+            texts: (0..info.texts.len())
+                .map(|k| self.text(k).map(str::to_owned))
+                .collect(),
+            values: (0..info.values.len()).map(|k| self.value(k)).collect(),
+            labels: (0..info.label_sets.len())
+                .map(|set| self.labels(set).map(<[i16]>::to_vec))
+                .collect(),
+        }
     }
 
     /// R-peaks as samples, increasing.

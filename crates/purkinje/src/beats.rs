@@ -11,7 +11,8 @@ pub struct Cut {
     /// R-peaks, as sample indices after preprocessing; empty for a silent recording.
     pub r_peaks: Vec<usize>,
     /// The lead they were detected in; `None` where none were and evenly spaced positions replace them.
-    pub found_in: Option<Lead>,
+    /// The leads they were found in; none where evenly spaced positions stand in.
+    pub found_in: Vec<Lead>,
     /// The tokens; `None` where the largest sample is exactly 0.
     pub tokens: Option<BeatTokens>,
 }
@@ -30,15 +31,15 @@ pub fn cut(prepared: &Prepared, contract: &Preprocess) -> Result<Cut, String> {
     }
     let mut tokenizer = Tokenizer::for_contract(contract).map_err(|error| error.to_string())?;
     let rows = &prepared.rows;
-    let (r_peaks, found_in) = match tokenizer.detect(rows).map_err(|e| e.to_string())? {
-        Detection::Found { r_peaks, lead } => (r_peaks, Some(lead)),
-        Detection::EvenlySpaced { r_peaks } => (r_peaks, None),
-        Detection::Silent => (Vec::new(), None),
+    let (r_peaks, found_in) = match tokenizer.detect_in(prepared).map_err(|e| e.to_string())? {
+        Detection::Found { r_peaks, leads } => (r_peaks, leads),
+        Detection::EvenlySpaced { r_peaks } => (r_peaks, Vec::new()),
+        Detection::Silent => (Vec::new(), Vec::new()),
     };
     let cut = tokenizer.cut(rows, &r_peaks).map_err(|e| e.to_string())?;
     Ok(Cut {
         tokens: (!r_peaks.is_empty()).then_some(BeatTokens {
-            detected: found_in.is_some(),
+            detected: !found_in.is_empty(),
             ..cut
         }),
         r_peaks,
@@ -59,7 +60,7 @@ pub struct View {
     /// Heartbeats, in order of time.
     pub beats: Vec<BeatSpan>,
     /// The lead the R-peaks were detected in; `None` where none were and evenly spaced positions replace them.
-    pub found_in: Option<Lead>,
+    pub found_in: Vec<Lead>,
 }
 
 /// One heartbeat in seconds of the recording.

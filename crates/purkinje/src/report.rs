@@ -8,7 +8,7 @@ use purkinje_figures::chart::{BarChart, BarRow, Heatmap, Histogram};
 use purkinje_figures::page::{Page, Table};
 use purkinje_figures::paper::{self, Marks, PaperOptions};
 use purkinje_record::Recording;
-use purkinje_signal::quality::{LimbLeads, heart_rate_bpm};
+use purkinje_signal::quality::{HeartRate, LimbLeads};
 use purkinje_store::{Row, Split, Status, Store, read_outcomes};
 
 use crate::Result;
@@ -132,8 +132,9 @@ impl Statistics {
     fn add(&mut self, store: &Store, at: usize, row: &Row<'_>) {
         let rate_hz = store.info().rate_hz;
         if row.beats_detected() {
-            let peaks: Vec<usize> = row.r_peaks().iter().map(|&p| p.max(0) as usize).collect();
-            self.heart_rate_bpm.extend(heart_rate_bpm(&peaks, rate_hz));
+            let seconds = row.r_peaks().iter().map(|&peak| f64::from(peak) / rate_hz);
+            let rate = HeartRate::of(&seconds.collect::<Vec<_>>());
+            self.heart_rate_bpm.extend(rate.map(|rate| rate.bpm));
         } else {
             self.without_beats += 1;
         }

@@ -6,9 +6,9 @@ use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje::figures::paper::{Marks, PaperOptions};
 use purkinje::figures::terminal::TerminalOptions;
 use purkinje::figures::{Svg, paper, raster, terminal};
-use purkinje::record::{LeadChoice, LeadSet, Recording};
+use purkinje::record::{Lead, LeadChoice, LeadSet, Recording};
 use purkinje::signal::Preprocess;
-use purkinje::signal::quality::{self, LimbLeads, Measures, Quality};
+use purkinje::signal::quality::{self, HeartRate, LimbLeads, Measures, Quality};
 use serde_json::{Value, json};
 
 use super::ReadArgs;
@@ -233,14 +233,17 @@ fn words(
         recording.duration_s(),
         recording.len()
     );
-    match (quality.heart_rate_bpm, &quality.heart_rate_lead) {
-        (Some(bpm), Some(lead)) => {
+    match quality.heart_rate {
+        Some(HeartRate { bpm, range_bpm }) => {
+            let range = range_bpm.map_or(String::new(), |[slowest, fastest]| {
+                format!(", irregular: {slowest:.0} to {fastest:.0} from beat to beat")
+            });
             text += &format!(
-                "heart rate: {bpm:.0} per minute (lead {})\n",
-                printable(lead.name())
+                "heart rate: {bpm:.0} per minute{range} ({})\n",
+                in_leads(&quality.heart_rate_leads)
             );
         }
-        _ => text += "heart rate: not measured (no lead without gaps has two R-peaks)\n",
+        None => text += "heart rate: not measured (fewer than two heartbeats found)\n",
     }
     text += &known(recording);
     if let Some(residual) = quality.einthoven_residual_mv {
@@ -343,9 +346,9 @@ fn view_in_words(view: &View) -> String {
     if view.tokens.is_none() {
         return text + "  no heartbeats: the largest sample is exactly 0\n";
     }
-    let how = match &view.found_in {
-        Some(lead) => format!("detected in lead {lead}"),
-        None => "none detected, evenly spaced positions instead".to_owned(),
+    let how = match view.found_in.as_slice() {
+        [] => "none detected, evenly spaced positions instead".to_owned(),
+        leads => format!("detected in {}", in_leads(leads)),
     };
     text += &format!(
         "  {} ({how}): {} s\n",
@@ -370,6 +373,15 @@ fn view_in_words(view: &View) -> String {
         );
     }
     text
+}
+
+/// `lead II` or `8 leads: I II V1 ...`.
+fn in_leads(leads: &[Lead]) -> String {
+    let names: Vec<String> = leads.iter().map(|lead| printable(lead.name())).collect();
+    match names.as_slice() {
+        [name] => format!("lead {name}"),
+        names => format!("{} leads: {}", names.len(), names.join(" ")),
+    }
 }
 
 fn facts(
@@ -399,8 +411,9 @@ fn facts(
                 "flat": lead.flat,
             })).collect::<Vec<_>>(),
             "einthoven_residual_mv": quality.einthoven_residual_mv,
-            "heart_rate_bpm": quality.heart_rate_bpm,
-            "heart_rate_lead": quality.heart_rate_lead,
+            "heart_rate_bpm": quality.heart_rate.map(|rate| rate.bpm),
+            "heart_rate_range_bpm": quality.heart_rate.and_then(|rate| rate.range_bpm),
+            "heart_rate_leads": quality.heart_rate_leads,
             "limb_leads": measures.limb_leads,
             "noise_mv": measures.noise_mv,
             "baseline_mv": measures.baseline_mv,
@@ -416,7 +429,7 @@ fn facts(
                     "samples": repair.samples,
                 })).collect::<Vec<_>>(),
                 "r_peaks_s": view.beats.iter().map(|beat| beat.peak_s).collect::<Vec<_>>(),
-                "r_peaks_lead": view.found_in,
+                "r_peaks_leads": view.found_in,
                 "token_borders_s": view.beats.iter().filter_map(|beat| beat.token_s).collect::<Vec<_>>(),
                 "tokens": view.places(),
                 "padding": view.padding(),

@@ -266,7 +266,7 @@ fn make(
         source: source.display().to_string(),
         ..PrepareOptions::default()
     };
-    let watch = Watch::default();
+    let watch = Watch::new("prepare");
     let result = prepare(importer, &contract, &common.out, &options, &watch);
     watch.finish();
     match result {
@@ -309,14 +309,21 @@ fn read_contract(path: &Path) -> miette::Result<Preprocess> {
         .wrap_err_with(|| format!("`{}` does not describe preprocessing", path.display()))
 }
 
-/// Shows the progress of preparation.
-#[derive(Default)]
-struct Watch {
+/// Shows the progress of what goes over the records of a source or store.
+pub(super) struct Watch {
+    name: &'static str,
     progress: OnceLock<Progress>,
 }
 
 impl Watch {
-    fn finish(&self) {
+    pub(super) fn new(name: &'static str) -> Self {
+        Watch {
+            name,
+            progress: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn finish(&self) {
         if let Some(progress) = self.progress.get() {
             progress.finish();
         }
@@ -327,7 +334,7 @@ impl purkinje::store::Progress for Watch {
     fn begin(&self, total: usize, done: usize) {
         let progress = self
             .progress
-            .get_or_init(|| Progress::new("prepare", total, "records"));
+            .get_or_init(|| Progress::new(self.name, total, "records"));
         if done > 0 {
             progress::note(format_args!(
                 "continuing: {done} of {total} records are already done"

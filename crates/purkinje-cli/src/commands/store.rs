@@ -6,10 +6,13 @@ use std::time::Instant;
 
 use clap::Subcommand;
 use miette::{IntoDiagnostic, miette};
+use purkinje::signal::preprocess::BeatSearch;
 use purkinje::store::leakage::{RecordRef, SignalPair, leakage};
-use purkinje::store::{QualityFilter, Split, Store, merge};
+use purkinje::store::{
+    QualityFilter, RedetectOptions, Redetected, Split, Store, StoreInfo, merge, redetect,
+};
 
-use super::prepare::split_table;
+use super::prepare::{Watch, split_table};
 use super::store_export;
 use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress;
@@ -65,6 +68,19 @@ enum Action {
     },
     /// Export a store in the layout of one of the original programs, so that it can run on the same data
     Export(store_export::Args),
+    /// Detect the R-peaks of a store again, on all leads together, and write the store with them to another folder;
+    /// samples and labels stay as they are
+    Redetect {
+        /// The store
+        store: PathBuf,
+        /// Folder of the store to write
+        #[arg(short, long, value_name = "STORE")]
+        out: PathBuf,
+        /// Folder that the recordings were prepared from: R-peaks are detected in the recordings that can be read there,
+        /// and in the stored signal of all others
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
+    },
     /// Merge the parts made by `prepare --shard`; the store is byte for byte the one that a single process makes
     Merge {
         /// The folders with the parts
@@ -99,6 +115,26 @@ pub fn run(args: Args) -> miette::Result<()> {
             let page = purkinje::report::of_store(&Store::open(store).into_diagnostic()?);
             output::write_file(&out, page.shown()?.as_bytes())?;
             output::print(&format!("{}\n", out.display()))
+        }
+        Action::Redetect { store, out, from } => {
+            let store = Store::open(store).into_diagnostic()?;
+            let watch = Watch::new("redetect");
+            let done = redetect(&store, &out, &RedetectOptions { from }, &watch);
+            watch.finish();
+            let Redetected {
+                records,
+                beats,
+                before,
+                now,
+                kept,
+            } = done.into_diagnostic()?;
+            output::print(&format!(
+                "{}: {}, R-peaks detected in {} and in the stored signal of {}\n{now} R-peaks; before {before}, {kept} of them within 50 ms\n",
+                out.display(),
+                count(records, "record"),
+                count(beats.in_recordings, "recording"),
+                count(beats.in_stored_signal, "record"),
+            ))
         }
         Action::Merge { parts, out } => {
             let info = merge(&parts, &out).into_diagnostic()?;
@@ -222,6 +258,7 @@ fn info(store: &Store) -> miette::Result<String> {
         bytes as f64 / 1e6,
         count(info.shards.len(), "shard"),
     );
+    text += &format!("R-peaks: {}\n", beats_in_words(info));
     text += &format!(
         "made by {} {} from `{}`\n  {}\n\n",
         printable(&info.made_by.program),
@@ -231,6 +268,33 @@ fn info(store: &Store) -> miette::Result<String> {
     );
     text += &split_table(store)?.to_string();
     Ok(text)
+}
+
+/// What the R-peaks of a store were detected in, at which rate, in which leads, and how.
+fn beats_in_words(info: &StoreInfo) -> String {
+    let contract = &info.preprocess;
+    match (contract.beats, info.made_by.redetected) {
+        (BeatSearch::MultiLead, None) => format!(
+            "detected in the recordings as they came, in {} together",
+            count(contract.leads.len(), "lead")
+        ),
+        (BeatSearch::MultiLead, Some(beats)) => format!(
+            "detected again in {} together: in {} as they came, in the stored signal at {} Hz of {}",
+            count(contract.leads.len(), "lead"),
+            count(beats.in_recordings, "recording"),
+            info.rate_hz,
+            count(beats.in_stored_signal, "record")
+        ),
+        (BeatSearch::Xqrs { .. }, _) => {
+            let first = contract.beats.first_row(&contract.leads);
+            let lead = first.and_then(|row| contract.leads.leads().get(row));
+            format!(
+                "detected by XQRS in the stored signal at {} Hz, lead {} first",
+                info.rate_hz,
+                lead.map_or("-", |lead| lead.name())
+            )
+        }
+    }
 }
 
 /// Number of records in every split that keep the limits, and the reasons of the others.

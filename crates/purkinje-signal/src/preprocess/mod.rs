@@ -22,7 +22,7 @@ pub use crate::filter::{BandPass, FirBandPass};
 pub use crate::repair::MissingPolicy;
 pub use beat_search::{BeatSearch, FirstRow};
 pub use error::PreprocessError;
-pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, Preparer, Repair};
+pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, PreparedBeats, Preparer, Repair};
 pub use presets::{PRESETS, UnknownPreset};
 pub use serve::Remaining;
 
@@ -47,8 +47,8 @@ pub struct Preprocess {
     pub leads: LeadSet,
     /// The steps on the selected leads, in order.
     pub steps: Vec<Step>,
-    /// How R-peaks are detected in the result. Not written if it is the default.
-    #[serde(skip_serializing_if = "BeatSearch::is_default")]
+    /// How R-peaks are looked for. A contract without it has [`BeatSearch::UNSAID`].
+    #[serde(skip_serializing_if = "BeatSearch::is_unsaid")]
     pub beats: BeatSearch,
 }
 

@@ -4,11 +4,12 @@ use purkinje_record::{Lead, LeadSet, Recording};
 
 use super::scale::{NoRange, Rows};
 use super::{
-    Arithmetic, EmptyLead, Filter, MissingPolicy, Preprocess, PreprocessError, Resample, Scale,
-    Step, Window,
+    Arithmetic, BeatSearch, EmptyLead, Filter, MissingPolicy, Preprocess, PreprocessError,
+    Resample, Scale, Step, Window,
 };
 use crate::beats::Sample;
 use crate::filter::{FilterError, ZeroPhase};
+use crate::r_peaks::{FoundBeats, find_beats};
 use crate::resample::RATES_HZ;
 use crate::{repair, resample};
 
@@ -29,6 +30,17 @@ pub struct Prepared {
     pub rate_hz: f64,
     /// What was repaired, one entry for each lead with missing samples.
     pub repairs: Vec<Repair>,
+    /// The R-peaks of the recording as it came, where the contract looks for them there.
+    pub beats: Option<PreparedBeats>,
+}
+
+/// R-peaks that were found before the samples were prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedBeats {
+    /// Increasing sample indices after preprocessing; none where none was found.
+    pub r_peaks: Vec<usize>,
+    /// The leads that showed them.
+    pub leads: Vec<Lead>,
 }
 
 /// Missing samples of one lead that were replaced.
@@ -156,12 +168,38 @@ impl Preparer {
                 expected_hz: self.contract.rate_hz,
             });
         }
+        let beats = match self.contract.beats {
+            BeatSearch::MultiLead => Some(self.beats(leads, rate_hz, samples_mv, state.len())),
+            BeatSearch::Xqrs { .. } => None,
+        };
         Ok(Prepared {
             rows: state.rows.into_double(),
             leads: self.contract.leads.clone(),
             rate_hz: self.contract.rate_hz,
             repairs: state.repairs,
+            beats,
         })
+    }
+
+    /// R-peaks of the samples as they came, at the rate of the contract, among the `len` samples that it leaves.
+    fn beats<S: Sample>(
+        &self,
+        leads: &LeadSet,
+        rate_hz: f64,
+        samples: &[S],
+        len: usize,
+    ) -> PreparedBeats {
+        let time = samples.len() / leads.len();
+        let rows = leads.rows_of(&self.contract.leads).unwrap_or_default();
+        let rows: Vec<&[S]> = rows
+            .into_iter()
+            .map(|row| &samples[row * time..(row + 1) * time])
+            .collect();
+        let FoundBeats { beats, leads } = find_beats(&self.contract.leads, rate_hz, &rows);
+        PreparedBeats {
+            r_peaks: beats.at_rate(rate_hz, self.contract.rate_hz, len),
+            leads,
+        }
     }
 
     /// The contract's leads in its order, cut to a window.

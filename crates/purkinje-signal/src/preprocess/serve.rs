@@ -116,7 +116,7 @@ impl Preprocess {
                 advice: advice(),
             });
         }
-        let rest = Preprocess::new(self.rate_hz, self.leads.clone(), steps);
+        let rest = Preprocess::new(self.rate_hz, self.leads.clone(), steps).with_beats(self.beats);
         let preparer = Preparer::for_the_rest(&rest).map_err(|problem| Mismatch {
             field: "steps",
             found: show(&stored.steps),

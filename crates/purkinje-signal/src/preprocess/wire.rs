@@ -55,8 +55,7 @@ impl TryFrom<Wire> for Preprocess {
                 ));
             }
         };
-        // Contracts written before this field existed used lead II by name, as the default does.
-        let beats = wire.beats.unwrap_or_default();
+        let beats = wire.beats.unwrap_or(BeatSearch::UNSAID);
         Ok(Preprocess::new(wire.rate_hz, wire.leads, steps).with_beats(beats))
     }
 }

@@ -6,11 +6,9 @@
 mod limb;
 mod measure;
 
-use purkinje_record::{Lead, Recording};
+use purkinje_record::{Lead, LeadSet, Recording};
 
-use crate::beats::RATE_HZ;
-use crate::r_peaks::Xqrs;
-use crate::resample;
+use crate::r_peaks::find_beats;
 
 pub use limb::{LimbLeads, augmented_order};
 pub use measure::{CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure};
@@ -24,11 +22,23 @@ pub struct Quality {
     /// law makes it 0 up to rounding; about the size of the signal itself when leads are swapped or
     /// mislabelled. `None` without these leads.
     pub einthoven_residual_mv: Option<f64>,
-    /// Beats per minute from the median interval between R-peaks. `None` with fewer than two of them.
-    pub heart_rate_bpm: Option<f64>,
-    /// The lead the heart rate was measured in.
-    pub heart_rate_lead: Option<Lead>,
+    /// Heart rate over the whole recording. `None` with fewer than two beats.
+    pub heart_rate: Option<HeartRate>,
+    /// The leads the beats were found in.
+    pub heart_rate_leads: Vec<Lead>,
 }
+
+/// How fast the heart beats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeartRate {
+    /// Beats per minute, from the median interval between R-peaks.
+    pub bpm: f64,
+    /// Beats per minute over the longest and the shortest interval, where one of them is more than 15 % from the median.
+    pub range_bpm: Option<[f64; 2]>,
+}
+
+/// Intervals further than this from their median make a rhythm irregular; respiration alone stays below.
+const IRREGULAR: f64 = 0.15;
 
 /// Findings about one lead.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,26 +72,31 @@ pub fn assess(recording: &Recording) -> Quality {
         .zip(rows(recording))
         .map(|(lead, row)| assess_lead(lead, row))
         .collect();
-    let (heart_rate_lead, heart_rate_bpm) = measure_heart_rate(recording, &leads).unzip();
+    let (heart_rate, heart_rate_leads) = measure_heart_rate(recording, &leads).unzip();
     Quality {
         leads,
         einthoven_residual_mv: einthoven_residual_mv(recording),
-        heart_rate_bpm,
-        heart_rate_lead,
+        heart_rate,
+        heart_rate_leads: heart_rate_leads.unwrap_or_default(),
     }
 }
 
-/// Beats per minute from the median interval of increasing R-peaks; `None` with fewer than two.
-pub fn heart_rate_bpm(r_peaks: &[usize], rate_hz: f64) -> Option<f64> {
-    let mut intervals: Vec<usize> = r_peaks
-        .windows(2)
-        .map(|pair| pair[1].saturating_sub(pair[0]))
-        .collect();
-    intervals.sort_unstable();
-    let upper = *intervals.get(intervals.len() / 2)?;
-    let lower = intervals[(intervals.len() - 1) / 2];
-    let median = (lower + upper) as f64 / 2.0;
-    (median > 0.0).then(|| 60.0 * rate_hz / median)
+impl HeartRate {
+    /// From R-peaks in seconds, increasing; `None` with fewer than two.
+    pub fn of(r_peaks_s: &[f64]) -> Option<HeartRate> {
+        let mut intervals: Vec<f64> = r_peaks_s.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        intervals.sort_unstable_by(f64::total_cmp);
+        let upper = *intervals.get(intervals.len() / 2)?;
+        let lower = intervals[(intervals.len() - 1) / 2];
+        let median = (lower + upper) / 2.0;
+        let (shortest, longest) = (intervals[0], intervals[intervals.len() - 1]);
+        let irregular =
+            shortest < median * (1.0 - IRREGULAR) || longest > median * (1.0 + IRREGULAR);
+        (shortest > 0.0).then(|| HeartRate {
+            bpm: 60.0 / median,
+            range_bpm: irregular.then_some([60.0 / longest, 60.0 / shortest]),
+        })
+    }
 }
 
 fn rows(recording: &Recording) -> impl Iterator<Item = &[f32]> {
@@ -140,29 +155,28 @@ fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
     (count > 0).then(|| (sum / count as f64).sqrt())
 }
 
-/// Lead II first, then the others, until one shows two R-peaks. At 100 Hz, where the detector learns well.
-fn measure_heart_rate(recording: &Recording, leads: &[LeadQuality]) -> Option<(Lead, f64)> {
-    let rate_hz = recording.rate_hz;
-    if !resample::RATES_HZ.contains(&rate_hz) {
-        return None;
-    }
-    let mut detector = Xqrs::new(RATE_HZ).ok()?;
-    let len = resample::resampled_len(recording.len(), rate_hz, RATE_HZ);
-    let by_preference = |lead: &&LeadQuality| lead.lead != Lead::II;
-    let mut usable: Vec<&LeadQuality> = leads
+/// From the leads without missing samples, together.
+fn measure_heart_rate(
+    recording: &Recording,
+    leads: &[LeadQuality],
+) -> Option<(HeartRate, Vec<Lead>)> {
+    let usable = |lead: &LeadQuality| {
+        !lead.flat && lead.missing_samples < recording.len() && lead.infinite_samples == 0
+    };
+    let (names, rows): (Vec<Lead>, Vec<&[f32]>) = leads
         .iter()
-        .filter(|lead| !lead.flat && lead.missing_samples + lead.infinite_samples == 0)
-        .collect();
-    usable.sort_by_key(by_preference);
-    usable.into_iter().find_map(|quality| {
-        let row: Vec<f64> = recording
-            .lead_mv(&quality.lead)?
-            .iter()
-            .map(|value| f64::from(*value))
-            .collect();
-        let r_peaks = detector.detect(&resample::fourier(&row, 1, len));
-        Some((quality.lead.clone(), heart_rate_bpm(&r_peaks, RATE_HZ)?))
-    })
+        .zip(rows(recording))
+        .filter(|(lead, _)| usable(lead))
+        .map(|(lead, row)| (lead.lead.clone(), row))
+        .unzip();
+    let found = find_beats(&LeadSet::new(names), recording.rate_hz, &rows);
+    let seconds = found
+        .beats
+        .r_peaks
+        .iter()
+        .map(|peak| peak / recording.rate_hz);
+    let rate = HeartRate::of(&seconds.collect::<Vec<_>>())?;
+    Some((rate, found.leads))
 }
 
 #[cfg(test)]
@@ -187,8 +201,12 @@ mod tests {
         let r = Recording::new("r", "I,II,III".parse().unwrap(), 100.0, samples).unwrap();
         let q = assess(&r);
         assert!(q.einthoven_residual_mv.unwrap() < 1e-6);
-        assert_eq!(q.heart_rate_bpm, Some(60.0));
-        assert_eq!(q.heart_rate_lead, Some(Lead::II));
+        let rate = q.heart_rate.unwrap();
+        assert!(
+            (rate.bpm - 60.0).abs() < 0.1 && rate.range_bpm.is_none(),
+            "{rate:?}"
+        );
+        assert_eq!(q.heart_rate_leads, [Lead::I, Lead::II]);
         assert!(
             q.leads
                 .iter()
@@ -211,15 +229,19 @@ mod tests {
         assert_eq!(q.leads[1].infinite_samples, 1);
         assert!(q.leads[2].flat);
         assert_eq!(q.einthoven_residual_mv, None);
-        assert_eq!(q.heart_rate_lead, Some(Lead::I));
+        assert_eq!(q.heart_rate_leads, [Lead::I]);
     }
 
     #[test]
     fn nothing_to_measure() {
         let r = Recording::new("r", "I".parse().unwrap(), f64::NAN, vec![]).unwrap();
         let q = assess(&r);
-        assert!(q.leads[0].flat && q.heart_rate_bpm.is_none());
-        assert_eq!(heart_rate_bpm(&[5], 100.0), None);
-        assert_eq!(heart_rate_bpm(&[0, 100, 200, 250], 100.0), Some(60.0));
+        assert!(q.leads[0].flat && q.heart_rate.is_none());
+        assert_eq!(HeartRate::of(&[0.05]), None);
+        let skipped = HeartRate::of(&[0.0, 1.0, 2.0, 2.5]).unwrap();
+        assert_eq!(
+            (skipped.bpm, skipped.range_bpm),
+            (60.0, Some([60.0, 120.0]))
+        );
     }
 }

@@ -1,11 +1,15 @@
 //! R-peak detection.
 //!
-//! One detector so far, [`Xqrs`], the XQRS algorithm of the WFDB Python package 4.3.0 in its default
-//! configuration. Source: the published program of CLEAR-HUG. It expects millivolts: when its learning
-//! phase fails, an absolute threshold decides.
+//! [`MultiLead`] looks at several leads of a recording as it came and is what everything uses by default.
+//!
+//! [`Xqrs`] is the XQRS algorithm of the WFDB Python package 4.3.0 in its default configuration, on one lead. Source: the
+//! published program of CLEAR-HUG. It expects millivolts: when its learning phase fails, an absolute threshold decides.
 
 mod local_peaks;
+mod multi_lead;
 mod xqrs;
+
+pub use multi_lead::{Beats, FoundBeats, LOWEST_RATE_HZ, MultiLead, find_beats};
 
 pub use xqrs::{Analysis, Constants, Running, Xqrs};
 
@@ -15,11 +19,13 @@ pub const MIN_RATE_HZ: f64 = 40.0;
 /// A sampling rate the detector cannot work at.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
-    "R-peak detection at {rate_hz} Hz: expected a sampling rate above {MIN_RATE_HZ} Hz, because the detector looks at 5 to 20 Hz; resample the signal first"
+    "R-peak detection at {rate_hz} Hz: expected a sampling rate above {lowest_hz} Hz, because QRS complexes have their energy at 5 to 20 Hz; resample the signal first"
 )]
 pub struct UnsupportedRate {
     /// The rate asked for.
     pub rate_hz: f64,
+    /// The detector's lowest rate.
+    pub lowest_hz: f64,
 }
 
 /// R-peaks of one lead in millivolts: increasing sample indices, possibly none.

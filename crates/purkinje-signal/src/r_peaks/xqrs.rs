@@ -111,7 +111,10 @@ impl Xqrs {
     /// # Errors
     /// [`UnsupportedRate`] at or below [`MIN_RATE_HZ`], above 1 MHz, or not a number.
     pub fn new(rate_hz: f64) -> Result<Self, UnsupportedRate> {
-        let unsupported = UnsupportedRate { rate_hz };
+        let unsupported = UnsupportedRate {
+            rate_hz,
+            lowest_hz: MIN_RATE_HZ,
+        };
         if !(rate_hz > MIN_RATE_HZ && rate_hz <= 1e6) {
             return Err(unsupported);
         }

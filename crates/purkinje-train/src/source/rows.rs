@@ -1,7 +1,7 @@
 //! Rows of a store as a contract wants them.
 
-use purkinje_signal::Preprocess;
 use purkinje_signal::preprocess::Remaining;
+use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::{Row, Store};
 
 use crate::TrainError;
@@ -52,7 +52,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The samples after `left`, `[lead, time]`.
-    pub(super) fn finished(&self, row: &Row<'_>, left: &Remaining) -> Result<Vec<f64>, TrainError> {
+    pub(super) fn finished(&self, row: &Row<'_>, left: &Remaining) -> Result<Prepared, TrainError> {
         if !left.serves_row(row.samples(), row.missing_samples()) {
             return Err(self.error(
                 row,
@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
         }
         let signal = Self::stored(row);
         let prepared = left.apply(row.id(), &self.store.info().leads, &signal);
-        Ok(prepared.map_err(|e| self.error(row, &e))?.rows)
+        prepared.map_err(|e| self.error(row, &e))
     }
 }
 

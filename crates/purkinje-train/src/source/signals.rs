@@ -43,7 +43,7 @@ impl<'a, C: Cut> StoreSignals<'a, C> {
         let signal = match &self.rows.left {
             None => Rows::stored(&row),
             Some(left) => {
-                let signal = self.rows.finished(&row, left)?;
+                let signal = self.rows.finished(&row, left)?.rows;
                 signal.into_iter().map(|v| v as f32).collect()
             }
         };
@@ -65,7 +65,7 @@ impl<C: Cut> Source for StoreSignals<'_, C> {
                 .cutter
                 .cut(&Rows::stored(&row), self.leads, index, look),
             Some(left) => {
-                let signal = self.rows.finished(&row, left)?;
+                let signal = self.rows.finished(&row, left)?.rows;
                 self.cutter.cut(&signal, self.leads, index, look)
             }
         };

@@ -54,11 +54,11 @@ impl Source for StoreTokens<'_> {
                 ..tokens
             });
         };
-        let signal = self.rows.finished(&row, left)?;
+        let prepared = self.rows.finished(&row, left)?;
         let (r_peaks, detected) = match self
             .tokenizer
             .clone()
-            .detect(&signal)
+            .detect_in(&prepared)
             .map_err(|e| self.rows.error(&row, &e))?
         {
             Detection::Found { r_peaks, .. } => (r_peaks, true),
@@ -72,7 +72,7 @@ impl Source for StoreTokens<'_> {
         };
         let tokens = self
             .tokenizer
-            .cut(&signal, &r_peaks)
+            .cut(&prepared.rows, &r_peaks)
             .map_err(|e| self.rows.error(&row, &e))?;
         Ok(BeatTokens { detected, ..tokens })
     }
