@@ -93,7 +93,7 @@ fn inspect_says_what_is_there_and_what_a_model_sees() {
     for expected in [
         "12 leads: I II III aVR aVL aVF V1 V2 V3 V4 V5 V6",
         "100 Hz, mV, 10.000 s (1000 samples per lead)",
-        "heart rate: 82 per minute (lead II)",
+        "heart rate: 82 per minute (8 leads: I II V1 V2 V3 V4 V5 V6)",
         "180 tokens of 96 samples: 156 hold a heartbeat, 24 are padding",
     ] {
         assert!(out.contains(expected), "{expected}\n{out}");

@@ -243,7 +243,7 @@ fn mit_bih_has_its_beats_and_rhythms() {
         divided
             .remarks
             .iter()
-            .any(|remark| remark.contains("one patient"))
+            .any(|remark| remark.contains("of the same patient"))
     );
 }
 
@@ -589,7 +589,10 @@ fn code_test_is_named_by_its_samples_and_labelled_by_titles() {
         .catalogue()
         .unwrap_err()
         .to_string();
-    assert!(error.contains("1 rows for 3 tracings"), "{error}");
+    assert!(
+        error.contains("it has 1 rows, expected one for each of the 3 tracings"),
+        "{error}"
+    );
 }
 
 #[test]

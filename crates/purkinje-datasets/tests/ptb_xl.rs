@@ -273,8 +273,10 @@ fn a_contract_of_some_leads_keeps_just_those_in_its_order() {
     for (some, all) in some.rows().zip(all.rows()) {
         let lead = |index: usize| &all.signal()[index * 1000..(index + 1) * 1000];
         assert_eq!(some.signal(), [lead(10), lead(1), lead(0)].concat());
-        // Peaks come from lead II, which both have.
-        assert_eq!(some.r_peaks(), all.r_peaks());
+        // Other leads see the same beats, each from where it stands.
+        assert_eq!(some.r_peaks().len(), all.r_peaks().len());
+        let mut peaks = some.r_peaks().iter().zip(all.r_peaks());
+        assert!(peaks.all(|(a, b)| a.abs_diff(*b) <= 3), "{}", all.id());
     }
 }
 
@@ -313,22 +315,20 @@ fn records_at_500_hz_become_the_published_ones_at_100_hz() {
                 row.id()
             );
         }
-        // T waves may count as beats and not in both; the peaks are those of the resampled rows.
+        // Beats are found in the recording at 500 Hz; its copy at 100 Hz shows the same, and so do the prepared rows.
         let recording = purkinje_record::open(ptb_xl().join(row.source()), &options).unwrap();
         let prepared = preparer.apply(&recording).unwrap();
         let Detection::Found { r_peaks, .. } = tokenizer.detect(&prepared.rows).unwrap() else {
             panic!("{} has no beats", row.id());
         };
         let stored: Vec<usize> = row.r_peaks().iter().map(|&p| p as usize).collect();
-        assert_eq!(stored, r_peaks, "{}", row.id());
-        let beats = stored.len();
-        assert!(row.beats_detected() && (5..=30).contains(&beats), "{beats}");
-        let shared = row
-            .r_peaks()
-            .iter()
-            .filter(|&&p| published.r_peaks().iter().any(|&q| p.abs_diff(q) <= 2))
-            .count();
-        assert!(2 * shared > beats, "{}: {shared} of {beats}", row.id());
+        assert!(row.beats_detected() && (5..=30).contains(&stored.len()));
+        let published: Vec<usize> = published.r_peaks().iter().map(|&p| p as usize).collect();
+        for other in [r_peaks, published] {
+            assert_eq!(stored.len(), other.len(), "{}", row.id());
+            let mut peaks = stored.iter().zip(&other);
+            assert!(peaks.all(|(a, b)| a.abs_diff(*b) <= 1), "{}", row.id());
+        }
     }
 }
 

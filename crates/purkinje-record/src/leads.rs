@@ -132,12 +132,12 @@ impl<'de> Deserialize<'de> for Lead {
 #[serde(transparent)]
 pub struct LeadSet(Vec<Lead>);
 
-/// A name in a list of leads that is none of the twelve standard leads.
+/// A list of leads without a name in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown lead `{0}`: expected one of I, II, III, aVR, aVL, aVF, V1..V6, or a named set (12, limb)"
+    "no lead in `{0}`: expected names such as I,II,V2 or MLII, as the recordings have them, or a named set (12, limb)"
 )]
-pub struct UnknownLead(pub String);
+pub struct NoLead(pub String);
 
 impl LeadSet {
     /// A set from leads in their order. Duplicates are kept as they are.
@@ -165,9 +165,15 @@ impl LeadSet {
         self.0.is_empty()
     }
 
-    /// The row of `lead`, if present.
+    /// The row of `lead`, if present; of a lead that is not among the standard ones, whatever the case of its letters.
     pub fn position(&self, lead: &Lead) -> Option<usize> {
-        self.0.iter().position(|own| own == lead)
+        let exact = self.0.iter().position(|own| own == lead);
+        exact.or_else(|| {
+            let Lead::Other(name) = lead else { return None };
+            let same =
+                |own: &Lead| matches!(own, Lead::Other(own) if own.eq_ignore_ascii_case(name));
+            self.0.iter().position(same)
+        })
     }
 
     /// For every lead of `wanted`, its row here; or the first lead that is missing.
@@ -181,27 +187,30 @@ impl LeadSet {
 }
 
 impl FromStr for LeadSet {
-    type Err = UnknownLead;
+    type Err = NoLead;
 
-    /// Reads `"I,II,V2"` or `"I II V2"`, or a named set: `12` (standard order), `limb` (I II III aVR aVL aVF).
-    fn from_str(text: &str) -> Result<Self, UnknownLead> {
+    /// Reads `"I,II,V2"` or `"I II V2"`, or a named set: `12` (standard order), `limb` (I II III aVR aVL aVF). Any name is a
+    /// lead (`MLII`, `CM5`); between commas it may have blanks (`Frank X,Frank Y`).
+    fn from_str(text: &str) -> Result<Self, NoLead> {
         match text.trim().to_ascii_lowercase().as_str() {
             "12" | "all" => return Ok(Self::standard_12()),
             "limb" => return Ok(LeadSet(Lead::STANDARD_12[..6].to_vec())),
             _ => {}
         }
-        let leads = text
-            .split([',', ' ', '+'])
+        let separators: &[char] = if text.contains(',') {
+            &[',']
+        } else {
+            &[' ', '+']
+        };
+        let names = text.split(separators).map(str::trim);
+        let leads: Vec<Lead> = names
             .filter(|name| !name.is_empty())
-            .map(|name| match Lead::parse(name) {
-                Lead::Other(name) => Err(UnknownLead(name)),
-                lead => Ok(lead),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if leads.is_empty() {
-            return Err(UnknownLead(text.to_owned()));
+            .map(Lead::parse)
+            .collect();
+        match leads.is_empty() {
+            false => Ok(LeadSet(leads)),
+            true => Err(NoLead(text.to_owned())),
         }
-        Ok(LeadSet(leads))
     }
 }
 
@@ -243,8 +252,13 @@ mod tests {
         let set: LeadSet = "I, II,V2".parse().unwrap();
         assert_eq!(set.to_string(), "I II V2");
         assert_eq!("limb".parse::<LeadSet>().unwrap().len(), 6);
-        assert!("I,V9".parse::<LeadSet>().is_err());
-        assert!("".parse::<LeadSet>().is_err());
+        assert_eq!("mlii V5".parse::<LeadSet>().unwrap().to_string(), "mlii V5");
+        let frank: LeadSet = "Frank X, Frank Y,II".parse().unwrap();
+        assert_eq!(frank.leads()[1], Lead::Other("Frank Y".into()));
+        assert_eq!(frank.position(&Lead::parse("frank y")), Some(1));
+        for nothing in ["", " , "] {
+            assert!(nothing.parse::<LeadSet>().is_err());
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod xml;
 
 pub use error::RecordError;
 pub use find::{MAX_FOLDER_DEPTH, find_records};
-pub use leads::{Lead, LeadSet, UnknownLead};
+pub use leads::{Lead, LeadSet, NoLead};
 pub use open::{FramePolicy, LeadChoice, OpenOptions, open};
 pub use recording::{Annotation, Digital, Recording, ShapeError, Source};
 pub use units::{Unit, UnknownUnit};

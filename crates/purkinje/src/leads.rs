@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use purkinje_record::{LeadSet, UnknownLead};
+use purkinje_record::{LeadSet, NoLead};
 
 /// Which leads a model is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum WantedLeads {
 }
 
 impl FromStr for WantedLeads {
-    type Err = UnknownLead;
+    type Err = NoLead;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {

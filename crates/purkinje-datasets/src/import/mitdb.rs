@@ -352,7 +352,7 @@ mod tests {
         items[7].values[2] = Some(1.0);
         let remarks = unlike_published(&items);
         assert!(
-            remarks.len() == 1 && remarks[0].ends_with("published: V 7237 instead of 7236"),
+            remarks.len() == 1 && remarks[0].ends_with("published ones: V 7237 instead of 7236"),
             "{remarks:?}"
         );
         assert_eq!(unlike_published(&items[1..]), Vec::<String>::new());

@@ -495,7 +495,7 @@ mod tests {
                 shape[2] = 5;
             }
         }
-        assert!(read(&all).contains("not published ones"));
+        assert!(read(&all).contains("none of the published ones"));
         let twice = [
             ("encoder.pos_conv_embed.conv.weight_g".to_owned(), vec![1]),
             (

@@ -648,7 +648,7 @@ mod tests {
         assert_eq!(contract.apply(&r(100.0)).unwrap().rows.len(), 200);
         let error = contract.apply(&r(500.0)).unwrap_err().to_string();
         assert!(
-            error.contains("500 Hz") && error.contains("ends at 100 Hz"),
+            error.contains("500 Hz") && error.contains("expected 100 Hz"),
             "{error}"
         );
     }

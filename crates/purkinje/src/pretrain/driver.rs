@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use purkinje_models::compat::Compat;
 use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
+use purkinje_signal::preprocess::BeatSearch;
 use purkinje_store::Store;
 
 use super::config::{begin, resolve};
@@ -15,6 +17,7 @@ use super::{PretrainOptions, Pretrained, RunOf, StageResult, Stages};
 use crate::network::{Loaded, loaded};
 use crate::registry::Complete;
 use crate::reporter::go_on;
+use crate::system::Level;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
 /// Folder of the finished model within that of its stage or run.
@@ -35,6 +38,7 @@ pub(super) fn run<S: Complete>(
         None => S::contract(stored),
     };
     check_rate::<S>(&contract)?;
+    note_beats::<S>(&contract, S::compat(&config.network), &store, reporter);
     begin::<S>(options, &config, stored, &systems)?;
     let own = config.own();
     let limits = Limits {
@@ -87,17 +91,35 @@ pub(super) fn run<S: Complete>(
     })
 }
 
+/// Says when a network of heartbeats is about to learn from R-peaks that are known to be bad.
+fn note_beats<S: Complete>(
+    contract: &Preprocess,
+    compat: Compat,
+    store: &Store,
+    reporter: &dyn Reporter,
+) {
+    let of_beats = S::ABOUT.levels.contains(&Level::Beat);
+    let by_xqrs = matches!(contract.beats, BeatSearch::Xqrs { .. });
+    if of_beats && by_xqrs && compat == Compat::Paper {
+        reporter.note(&format!(
+            "the R-peaks of {} were detected by XQRS at {} Hz, which marks many P and T waves; `purkinje store redetect` writes a store with better ones",
+            store.dir().display(),
+            contract.rate_hz
+        ));
+    }
+}
+
 /// Checks the sampling rate: patterns learnt at one rate do not fit another.
 fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
     let (found, preset) = (contract.rate_hz, S::ABOUT.preset);
     match Preprocess::preset(preset) {
         Ok(own) if own.rate_hz != found => Err(Error::invalid(format!(
-            "the network's input would have {found} Hz, expected {} Hz for {}",
+            "the store, or the preset chosen for it, has {found} Hz, expected {} Hz for {}",
             own.rate_hz,
             S::ABOUT.title
         ))
         .with_help(format!(
-            "choose the preprocessing with `--preset`, for instance `--preset {preset}`"
+            "a store that was prepared with `--preset raw-500` serves it with `--preset {preset}`; otherwise prepare a store with `--preset {preset}`"
         ))),
         _ => Ok(()),
     }
