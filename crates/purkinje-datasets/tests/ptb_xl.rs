@@ -273,10 +273,16 @@ fn a_contract_of_some_leads_keeps_just_those_in_its_order() {
     for (some, all) in some.rows().zip(all.rows()) {
         let lead = |index: usize| &all.signal()[index * 1000..(index + 1) * 1000];
         assert_eq!(some.signal(), [lead(10), lead(1), lead(0)].concat());
-        // Other leads see the same beats, each from where it stands.
-        assert_eq!(some.r_peaks().len(), all.r_peaks().len());
-        let mut peaks = some.r_peaks().iter().zip(all.r_peaks());
-        assert!(peaks.all(|(a, b)| a.abs_diff(*b) <= 3), "{}", all.id());
+        // Other leads show the same beats, a wide one 0.1 s apart; one that is cut off at the end is seen or not.
+        let beats = |peaks: &[i32]| -> Vec<i32> {
+            peaks.iter().copied().filter(|peak| *peak < 990).collect()
+        };
+        let (some, all) = (beats(some.r_peaks()), beats(all.r_peaks()));
+        assert_eq!(some.len(), all.len());
+        let apart: Vec<u32> = some.iter().zip(&all).map(|(a, b)| a.abs_diff(*b)).collect();
+        assert!(apart.iter().all(|apart| *apart <= 11), "{apart:?}");
+        let far = apart.iter().filter(|apart| **apart > 3).count();
+        assert!(far <= 1, "{apart:?}");
     }
 }
 

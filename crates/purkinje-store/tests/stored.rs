@@ -12,8 +12,8 @@ use purkinje_signal::Preprocess;
 use purkinje_signal::preprocess::BeatSearch;
 use purkinje_signal::quality::{LimbLeads, Measures};
 use purkinje_store::{
-    Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, Split, Status, Store, StoreError,
-    StoreSpec, StoreWriter, prepare,
+    Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, Split, Status, Store, StoreError, StoreSpec,
+    StoreWriter, prepare,
 };
 
 use common::{copy, ptb_xl, small_shards};

@@ -245,6 +245,12 @@ fn words(
         }
         None => text += "heart rate: not measured (fewer than two heartbeats found)\n",
     }
+    if let Some(beats) = quality.annotated_beats {
+        text += &format!(
+            "beats in the file: {}, {} of them found, {} found besides\n",
+            beats.annotated, beats.found, beats.extra
+        );
+    }
     text += &known(recording);
     if let Some(residual) = quality.einthoven_residual_mv {
         text += &format!("Einthoven, II - I - III: {residual:.4} mV (root mean square)\n");
@@ -414,6 +420,11 @@ fn facts(
             "heart_rate_bpm": quality.heart_rate.map(|rate| rate.bpm),
             "heart_rate_range_bpm": quality.heart_rate.and_then(|rate| rate.range_bpm),
             "heart_rate_leads": quality.heart_rate_leads,
+            "annotated_beats": quality.annotated_beats.map(|beats| json!({
+                "annotated": beats.annotated,
+                "found": beats.found,
+                "extra": beats.extra,
+            })),
             "limb_leads": measures.limb_leads,
             "noise_mv": measures.noise_mv,
             "baseline_mv": measures.baseline_mv,

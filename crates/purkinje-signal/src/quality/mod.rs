@@ -8,7 +8,7 @@ mod measure;
 
 use purkinje_record::{Lead, LeadSet, Recording};
 
-use crate::r_peaks::find_beats;
+use crate::r_peaks::{BeatAgreement, annotated_beats, find_beats};
 
 pub use limb::{LimbLeads, augmented_order};
 pub use measure::{CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure};
@@ -26,6 +26,8 @@ pub struct Quality {
     pub heart_rate: Option<HeartRate>,
     /// The leads the beats were found in.
     pub heart_rate_leads: Vec<Lead>,
+    /// The beats that were found beside those that the file brings, within 75 ms; `None` where it brings none.
+    pub annotated_beats: Option<BeatAgreement>,
 }
 
 /// How fast the heart beats.
@@ -36,6 +38,9 @@ pub struct HeartRate {
     /// Beats per minute over the longest and the shortest interval, where one of them is more than 15 % from the median.
     pub range_bpm: Option<[f64; 2]>,
 }
+
+/// A found beat this close to an annotated one is the same.
+const SAME_BEAT_S: f64 = 0.075;
 
 /// Intervals further than this from their median make a rhythm irregular; respiration alone stays below.
 const IRREGULAR: f64 = 0.15;
@@ -72,12 +77,15 @@ pub fn assess(recording: &Recording) -> Quality {
         .zip(rows(recording))
         .map(|(lead, row)| assess_lead(lead, row))
         .collect();
-    let (heart_rate, heart_rate_leads) = measure_heart_rate(recording, &leads).unzip();
+    let (r_peaks_s, heart_rate_leads) = find_r_peaks(recording, &leads);
+    let annotated = annotated_beats(recording);
     Quality {
         leads,
         einthoven_residual_mv: einthoven_residual_mv(recording),
-        heart_rate,
-        heart_rate_leads: heart_rate_leads.unwrap_or_default(),
+        heart_rate: HeartRate::of(&r_peaks_s),
+        heart_rate_leads,
+        annotated_beats: (!annotated.is_empty())
+            .then(|| BeatAgreement::of(&annotated, &r_peaks_s, SAME_BEAT_S)),
     }
 }
 
@@ -155,11 +163,8 @@ fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
     (count > 0).then(|| (sum / count as f64).sqrt())
 }
 
-/// From the leads without missing samples, together.
-fn measure_heart_rate(
-    recording: &Recording,
-    leads: &[LeadQuality],
-) -> Option<(HeartRate, Vec<Lead>)> {
+/// R-peaks in seconds, from the usable leads together.
+fn find_r_peaks(recording: &Recording, leads: &[LeadQuality]) -> (Vec<f64>, Vec<Lead>) {
     let usable = |lead: &LeadQuality| {
         !lead.flat && lead.missing_samples < recording.len() && lead.infinite_samples == 0
     };
@@ -170,13 +175,9 @@ fn measure_heart_rate(
         .map(|(lead, row)| (lead.lead.clone(), row))
         .unzip();
     let found = find_beats(&LeadSet::new(names), recording.rate_hz, &rows);
-    let seconds = found
-        .beats
-        .r_peaks
-        .iter()
-        .map(|peak| peak / recording.rate_hz);
-    let rate = HeartRate::of(&seconds.collect::<Vec<_>>())?;
-    Some((rate, found.leads))
+    let peaks = found.beats.r_peaks.iter();
+    let seconds = peaks.map(|peak| peak / recording.rate_hz).collect();
+    (seconds, found.leads)
 }
 
 #[cfg(test)]

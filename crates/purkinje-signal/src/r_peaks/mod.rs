@@ -5,10 +5,12 @@
 //! [`Xqrs`] is the XQRS algorithm of the WFDB Python package 4.3.0 in its default configuration, on one lead. Source: the
 //! published program of CLEAR-HUG. It expects millivolts: when its learning phase fails, an absolute threshold decides.
 
+mod annotated;
 mod local_peaks;
 mod multi_lead;
 mod xqrs;
 
+pub use annotated::{BeatAgreement, annotated_beats};
 pub use multi_lead::{Beats, FoundBeats, LOWEST_RATE_HZ, MultiLead, find_beats};
 
 pub use xqrs::{Analysis, Constants, Running, Xqrs};
