@@ -444,7 +444,7 @@ mod tests {
             ("noise=inf", "millivolts"),
             ("noise_mv=", "millivolts"),
             ("limb=twisted", "arms_reversed"),
-            ("flat=0,flat_leads=1", "already"),
+            ("flat=0,flat_leads=1", "two limits"),
         ] {
             let error = text.parse::<QualityFilter>().unwrap_err().to_string();
             assert!(
