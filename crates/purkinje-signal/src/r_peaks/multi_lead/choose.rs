@@ -102,7 +102,7 @@ impl Chooser {
             let level = &levels[candidate.frame];
             let noise = level.between / typical;
             let noisy = level.floor > NOISE[0] * level.between && noise > NOISE[1];
-            if !(typical > 0.0) || noisy {
+            if typical <= 0.0 || typical.is_nan() || noisy {
                 continue;
             }
             self.scored.push(Scored {
@@ -111,8 +111,8 @@ impl Chooser {
                 frame: candidate.frame,
                 height: candidate.height,
                 ratio: candidate.height / typical,
-                beat: (OVER_NOISE * noise).min(BEAT_IN_NOISE).max(BEAT),
-                missed: (MISSED_OVER_NOISE * noise).min(MISSED_IN_NOISE).max(MISSED),
+                beat: (OVER_NOISE * noise).clamp(BEAT, BEAT_IN_NOISE),
+                missed: (MISSED_OVER_NOISE * noise).clamp(MISSED, MISSED_IN_NOISE),
             });
         }
     }
@@ -188,7 +188,7 @@ impl Chooser {
         self.work
             .extend(self.certain[first..end].iter().map(|(_, wave)| wave));
         let usual = quantile(&self.work, 0.5, &mut self.sorted);
-        (OVER_T_WAVES * usual).max(T_WAVE[0]).min(T_WAVE[1])
+        (OVER_T_WAVES * usual).clamp(T_WAVE[0], T_WAVE[1])
     }
 
     /// Looks again where an interval is far longer than those around it.

@@ -215,7 +215,7 @@ impl Frames {
             work.blocks.extend(self.largest_of_blocks(&work.maxima));
             let beat = quantile(&work.blocks, TYPICAL, &mut work.sorted);
             // Beats of less than a microvolt are arithmetic.
-            if !(beat > 1e-6) {
+            if beat <= 1e-6 || beat.is_nan() {
                 continue;
             }
             let weight = (between / beat + CLEAN).powi(-2);
