@@ -107,6 +107,30 @@ fn inspect_says_what_is_there_and_what_a_model_sees() {
 }
 
 #[test]
+fn inspect_compares_beats_with_those_beside_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = record();
+    let to = |extension: &str| dir.path().join("00006_lr").with_extension(extension);
+    for extension in ["hea", "dat"] {
+        fs::copy(source.with_extension(extension), to(extension)).unwrap();
+    }
+    // Two beats by code and distance in samples, R-peaks at 0.64 s and 1.31 s, and an end.
+    let marks: Vec<u8> = [(1u16 << 10) | 64, (1 << 10) | 67, 0]
+        .into_iter()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(to("atr"), marks).unwrap();
+    let out = ok(run!("inspect", to("hea"), "--no-plot"));
+    assert!(
+        out.contains("beats in the file: 2, 2 of them found, 0 found besides"),
+        "{out}"
+    );
+    fs::write(to("atr"), [1, 2, 3]).unwrap();
+    let out = ok(run!("inspect", to("hea"), "--no-plot"));
+    assert!(!out.contains("beats in the file"), "{out}");
+}
+
+#[test]
 fn inspect_and_the_store_see_the_same_heartbeats() {
     let out = ok(run!(
         "inspect",

@@ -1,6 +1,6 @@
 //! `purkinje inspect`: shows what is in a recording, and what a model would be given of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje::figures::paper::{Marks, PaperOptions};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::ReadArgs;
 use crate::output::{self, Table, printable};
+use crate::progress;
 use purkinje::beats::{BeatSpan, View};
 use purkinje::leads::WantedLeads;
 
@@ -55,18 +56,29 @@ pub fn run(args: Args) -> miette::Result<()> {
         Some(leads) => LeadChoice::Named(leads.clone()),
         None => LeadChoice::Voltages,
     };
-    let recording =
-        purkinje::record::open(&args.record, &args.read.options(leads)).map_err(|error| {
-            let message = error.to_string();
-            if message.contains("from the caller") {
-                miette::miette!(
-                    help = "give it with `--input-rate`, `--input-leads` or `--input-unit`",
-                    "{message}"
-                )
-            } else {
-                miette::Report::msg(message)
-            }
-        })?;
+    let mut options = args.read.options(leads);
+    options.annotators = annotators_beside(&args.record);
+    let mut opened = purkinje::record::open(&args.record, &options);
+    if let (Err(problem), false) = (&opened, options.annotators.is_empty()) {
+        // Damaged annotations do not keep anybody from the signal.
+        let problem = problem.to_string();
+        options.annotators.clear();
+        opened = purkinje::record::open(&args.record, &options);
+        if opened.is_ok() {
+            progress::note(format_args!("annotations left out: {problem}"));
+        }
+    }
+    let recording = opened.map_err(|error| {
+        let message = error.to_string();
+        if message.contains("from the caller") {
+            miette::miette!(
+                help = "give it with `--input-rate`, `--input-leads` or `--input-unit`",
+                "{message}"
+            )
+        } else {
+            miette::Report::msg(message)
+        }
+    })?;
     if args.start >= recording.duration_s() {
         bail!(
             "`{}` ends at {:.1} s, but `--start` is {}; choose an earlier start",
@@ -108,6 +120,17 @@ pub fn run(args: Args) -> miette::Result<()> {
         text += &format!("\nwrote {}", path.display());
     }
     output::print(&(text.trim_end().to_owned() + "\n"))
+}
+
+/// Annotation files of beats beside a WFDB header: by cardiologists (`atr`) and by a detector (`qrs`).
+fn annotators_beside(record: &Path) -> Vec<String> {
+    let is_header = record
+        .extension()
+        .is_some_and(|extension| extension == "hea");
+    let there = |name: &&str| is_header && record.with_extension(name).is_file();
+    // One of them: both would mark every beat twice.
+    let first = ["atr", "qrs"].into_iter().find(there);
+    first.map(str::to_owned).into_iter().collect()
 }
 
 /// The recording to draw, with its marks in samples.
