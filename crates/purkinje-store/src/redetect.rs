@@ -113,7 +113,7 @@ pub fn redetect(
             _ => None,
         };
         if let Some((row, found)) = &row {
-            written.count(row, &found.r_peaks, near);
+            written.count(row, found, near);
         }
         let Some(writer) = &mut writer else { continue };
         if done > 0 {
@@ -142,33 +142,39 @@ struct Found {
 }
 
 impl Redetected {
-    fn count(&mut self, row: &Row<'_>, now: &[i32], near: f64) {
-        let before = row.r_peaks();
+    /// Counts detected beats only, no evenly spaced positions.
+    fn count(&mut self, row: &Row<'_>, found: &Found, near: f64) {
+        let of = |peaks: &[i32], detected: bool| if detected { peaks.to_vec() } else { Vec::new() };
+        let before = of(row.r_peaks(), row.beats_detected());
+        let now = of(&found.r_peaks, found.detected);
         let close = |a: i32, b: i32| f64::from(a.abs_diff(b)) <= near;
-        if row.beats_detected() {
-            self.before += before.len();
-            self.kept += now
-                .iter()
-                .filter(|&&now| before.iter().any(|&before| close(now, before)))
-                .count();
-        }
+        let kept = |now: &&i32| before.iter().any(|&before| close(**now, before));
+        self.before += before.len();
         self.now += now.len();
+        self.kept += now.iter().filter(kept).count();
     }
 }
 
-/// The outcome of a record with its new beats.
+/// The outcome of a record with its new beats; one that is not stored keeps its own.
 fn outcome_with(outcome: Outcome, row: Option<&NewRow>) -> Outcome {
-    match row {
-        Some(row) if row.beats_detected => Outcome {
-            beats: row.r_peaks.len(),
-            reason: outcome
-                .reason
-                .replace(NO_BEATS, "")
-                .trim_end_matches("; ")
-                .to_owned(),
-            ..outcome
-        },
-        _ => outcome,
+    let Some(row) = row else {
+        return outcome;
+    };
+    let notes = outcome.reason.split("; ");
+    let mut notes: Vec<&str> = notes
+        .filter(|note| !note.is_empty() && *note != NO_BEATS)
+        .collect();
+    let beats = match row.beats_detected {
+        true => row.r_peaks.len(),
+        false => {
+            notes.push(NO_BEATS);
+            0
+        }
+    };
+    Outcome {
+        reason: notes.join("; "),
+        beats,
+        ..outcome
     }
 }
 
@@ -242,4 +248,36 @@ fn fingerprint(before: &str, beats: RedetectedBeats) -> String {
     hasher.update(before.as_bytes());
     hasher.update(format!("r-peaks {} {}", beats.in_recordings, beats.in_stored_signal).as_bytes());
     hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_follow_the_new_beats() {
+        let outcome = |reason: &str, beats| Outcome {
+            beats,
+            ..Outcome::not_stored("r", Path::new("r.hea"), Status::Ok, reason)
+        };
+        let row = |beats_detected| NewRow {
+            r_peaks: vec![3, 9],
+            beats_detected,
+            ..NewRow::default()
+        };
+        let with = |before: Outcome, detected| {
+            let after = outcome_with(before, Some(&row(detected)));
+            (after.reason, after.beats)
+        };
+        let lost = with(outcome("without variation: V1", 12), false);
+        assert_eq!(lost, ("without variation: V1; no beats detected".into(), 0));
+        let found = with(
+            outcome("7 missing samples replaced; no beats detected", 0),
+            true,
+        );
+        assert_eq!(found, ("7 missing samples replaced".into(), 2));
+        assert_eq!(with(outcome(NO_BEATS, 0), false), (NO_BEATS.into(), 0));
+        let skipped = outcome("flat", 0);
+        assert_eq!(outcome_with(skipped.clone(), None), skipped);
+    }
 }

@@ -1,4 +1,4 @@
-//! The lead in which R-peaks are detected, as part of the contract.
+//! How R-peaks are detected, as part of the contract.
 
 use purkinje_record::{Lead, LeadSet};
 use serde::{Deserialize, Serialize};
