@@ -114,31 +114,50 @@ impl OpenOptions {
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
 pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, RecordError> {
     let path = path.as_ref();
+    match kind_of(path)? {
+        Kind::Wfdb(header) => wfdb::open(&header, options),
+        Kind::Edf => edf::open(path, options),
+        Kind::Other(open) => open(path, options),
+    }
+}
+
+/// The kind of a file.
+pub(crate) enum Kind {
+    /// WFDB, with this header.
+    Wfdb(PathBuf),
+    Edf,
+    /// Read as a whole by this function.
+    Other(fn(&Path, &OpenOptions) -> Result<Recording, RecordError>),
+}
+
+pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    match extension.as_deref() {
-        Some("hea") => wfdb::open(path, options),
-        Some("npy") => npy::open(path, options),
-        Some("npz") => npz::open(path, options),
-        Some("csv") => csv::open(path, options),
-        Some("parquet") => parquet::open(path, options),
-        Some("h5" | "hdf5") => hdf5::open(path, options),
-        Some("edf") => edf::open(path, options),
-        Some("dcm" | "dicom") => dicom::open(path, options),
-        Some("xml") => xml::open(path, options),
+    Ok(match extension.as_deref() {
+        Some("hea") => Kind::Wfdb(path.to_owned()),
+        Some("npy") => Kind::Other(npy::open),
+        Some("npz") => Kind::Other(npz::open),
+        Some("csv") => Kind::Other(csv::open),
+        Some("parquet") => Kind::Other(parquet::open),
+        Some("h5" | "hdf5") => Kind::Other(hdf5::open),
+        Some("edf") => Kind::Edf,
+        Some("dcm" | "dicom") => Kind::Other(dicom::open),
+        Some("xml") => Kind::Other(xml::open),
         extension => match header_beside(path) {
-            Ok(header) => wfdb::open(&header, options),
-            Err(_) if extension == Some("mat") => mat::open(path, options),
-            Err(_) if dicom::is_dicom(path) => dicom::open(path, options),
-            Err(_) if extension == Some("scp") || is_scp(path) => Err(RecordError::Unsupported {
-                path: path.to_owned(),
-                kind: "an SCP-ECG file",
-                instead: "DICOM, HL7 aECG or EDF with the program of the device",
-            }),
-            Err(error) => Err(error),
+            Ok(header) => Kind::Wfdb(header),
+            Err(_) if extension == Some("mat") => Kind::Other(mat::open),
+            Err(_) if dicom::is_dicom(path) => Kind::Other(dicom::open),
+            Err(_) if extension == Some("scp") || is_scp(path) => {
+                return Err(RecordError::Unsupported {
+                    path: path.to_owned(),
+                    kind: "an SCP-ECG file",
+                    instead: "DICOM, HL7 aECG or EDF with the program of the device",
+                });
+            }
+            Err(error) => return Err(error),
         },
-    }
+    })
 }
 
 /// The header of a record named without it: `record` or `record.dat` with `record.hea` in the same folder.

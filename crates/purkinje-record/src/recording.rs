@@ -1,5 +1,6 @@
 //! The in-memory recording.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::{Lead, LeadSet};
@@ -135,6 +136,23 @@ impl Recording {
         &self.samples_mv
     }
 
+    /// All samples in millivolts in double precision, from the file's integers where they are known.
+    pub fn exact_mv(&self) -> Vec<f64> {
+        let Some(digital) = &self.digital else {
+            return self.samples_mv.iter().map(|&mv| f64::from(mv)).collect();
+        };
+        let rows = digital.samples.chunks_exact(self.len().max(1));
+        let scales = digital.gain_per_mv.iter().zip(&digital.baseline);
+        rows.zip(scales)
+            .flat_map(|(row, (gain, baseline))| {
+                row.iter().map(move |&unit| match unit {
+                    Digital::MISSING => f64::NAN,
+                    unit => f64::from(i32::from(unit) - baseline) / gain,
+                })
+            })
+            .collect()
+    }
+
     /// The rows in order, each one lead in millivolts.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.samples_mv.chunks_exact(self.len().max(1))
@@ -145,6 +163,43 @@ impl Recording {
         let row = self.leads.position(lead)?;
         let len = self.len();
         Some(&self.samples_mv[row * len..(row + 1) * len])
+    }
+
+    /// The samples `stretch` of every lead with what is known about the recording; annotations outside are left out.
+    ///
+    /// # Panics
+    /// When the stretch reaches beyond the end.
+    pub fn stretch(&self, stretch: &Range<usize>) -> Recording {
+        let len = self.len();
+        let first = stretch.start as i64;
+        let inside = |sample: i64| sample >= first && sample < stretch.end as i64;
+        let marks = self.annotations.iter();
+        Recording {
+            samples_mv: take_stretch(&self.samples_mv, len, stretch),
+            annotations: marks
+                .filter(|mark| inside(mark.sample))
+                .map(|mark| Annotation {
+                    sample: mark.sample - first,
+                    ..mark.clone()
+                })
+                .collect(),
+            digital: self.digital.as_ref().map(|digital| {
+                Box::new(Digital {
+                    samples: take_stretch(&digital.samples, len, stretch),
+                    gain_per_mv: digital.gain_per_mv.clone(),
+                    baseline: digital.baseline.clone(),
+                })
+            }),
+            id: self.id.clone(),
+            leads: self.leads.clone(),
+            rate_hz: self.rate_hz,
+            patient: self.patient.clone(),
+            age: self.age,
+            sex: self.sex.clone(),
+            labels: self.labels.clone(),
+            report: self.report.clone(),
+            source: self.source.clone(),
+        }
     }
 
     /// The same recording with just the leads of `wanted`, in that order; or the first lead that is missing.
@@ -202,6 +257,13 @@ impl Digital {
     pub fn baseline(&self) -> &[i32] {
         &self.baseline
     }
+}
+
+fn take_stretch<T: Copy>(samples: &[T], len: usize, stretch: &Range<usize>) -> Vec<T> {
+    let rows = samples.chunks_exact(len.max(1));
+    rows.flat_map(|row| &row[stretch.clone()])
+        .copied()
+        .collect()
 }
 
 fn take_rows<T: Copy>(samples: &[T], len: usize, rows: &[usize]) -> Vec<T> {

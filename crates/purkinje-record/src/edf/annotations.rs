@@ -2,26 +2,27 @@
 
 use std::path::Path;
 
-use super::{Data, Header, MAX_ANNOTATIONS};
+use super::{Data, Header, MAX_ANNOTATIONS, Signal};
 use crate::error::content;
 use crate::{Annotation, Lead, RecordError};
 
 /// Symbol of a text that is no symbol itself: a comment.
 const COMMENT: &str = "\"";
 
-/// The annotations, at samples of `rate_hz`. A text such as `R-wave@@ECG II` belongs to that lead.
+/// The annotations in those of the `signals` that hold them, at samples of `rate_hz`. A text such as `R-wave@@ECG II` belongs to that lead.
 ///
 /// # Errors
 /// When there are gaps between data records, or there are more than [`MAX_ANNOTATIONS`].
 pub(super) fn read(
     path: &Path,
     header: &Header,
+    signals: &[Signal],
     data: &Data<'_>,
     rate_hz: f64,
 ) -> Result<Vec<Annotation>, RecordError> {
     let mut found = Vec::new();
     let mut first_s = None;
-    let signals = header.signals.iter().filter(|s| s.is_annotations());
+    let signals = signals.iter().filter(|s| s.is_annotations());
     for (nth, signal) in signals.take_while(|_| header.plus).enumerate() {
         for (record, part) in data.parts(signal).enumerate() {
             let mut lists = part.split(|&b| b == 0).filter(|list| !list.is_empty());

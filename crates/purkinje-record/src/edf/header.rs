@@ -30,6 +30,7 @@ pub(super) struct Header {
 }
 
 /// A signal.
+#[derive(Clone, Debug)]
 pub(super) struct Signal {
     pub label: String,
     pub unit: String,

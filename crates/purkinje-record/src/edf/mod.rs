@@ -9,10 +9,11 @@ use std::path::Path;
 use crate::error::content;
 use crate::open::{LeadChoice, OpenOptions, id_of};
 use crate::wfdb::files;
-use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
+use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 mod annotations;
 mod header;
+pub(crate) mod long;
 
 use header::{Header, Signal};
 
@@ -27,8 +28,25 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
     let bytes = files::read_small(path, MAX_EDF_BYTES, "size in bytes")?;
     let header = Header::parse(path, &bytes)?;
     let data = Data::find(path, &header, &bytes)?;
+    let rate_hz = rate_hz(choose(path, &header, options)?[0], &header);
+    let annotations = annotations::read(path, &header, &header.signals, &data, rate_hz)?;
+    recording(path, header, &data, annotations, options)
+}
+
+fn rate_hz(signal: &Signal, header: &Header) -> f64 {
+    signal.samples_per_record as f64 / header.record_s
+}
+
+/// The recording of data records.
+fn recording(
+    path: &Path,
+    header: Header,
+    data: &Data<'_>,
+    annotations: Vec<Annotation>,
+    options: &OpenOptions,
+) -> Result<Recording, RecordError> {
     let chosen = choose(path, &header, options)?;
-    let rate_hz = chosen[0].samples_per_record as f64 / header.record_s;
+    let rate_hz = rate_hz(chosen[0], &header);
     let mut samples_mv = Vec::with_capacity(
         chosen.len().saturating_mul(data.records) * chosen[0].samples_per_record,
     );
@@ -61,7 +79,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
     recording.digital = digital
         .map(|kept| Digital::new(kept.samples, kept.gains, kept.baselines))
         .map(Box::new);
-    recording.annotations = annotations::read(path, &header, &data, rate_hz)?;
+    recording.annotations = annotations;
     recording.patient = options.patient_of(header.patient.as_deref());
     recording.sex = header.sex.map(str::to_owned);
     recording.age = header.age;

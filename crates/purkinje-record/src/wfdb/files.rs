@@ -45,6 +45,16 @@ pub(crate) fn read_small(
     Ok(bytes)
 }
 
+/// The size of a plain file in bytes.
+pub(crate) fn size_of(path: &Path) -> Result<u64, RecordError> {
+    let metadata = fs::metadata(path).map_err(|source| RecordError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    plain(path, &metadata)?;
+    Ok(metadata.len())
+}
+
 /// Reads the first `bytes` bytes of a file, or all if there are fewer, to the end of `out`.
 pub(crate) fn read_start(path: &Path, bytes: u64, out: &mut Vec<u8>) -> Result<(), RecordError> {
     let io = |source| RecordError::Io {
@@ -121,7 +131,7 @@ pub(super) fn named(header: &Path, name: &str, links_outside: bool) -> Result<Na
 }
 
 /// Reads `bytes` bytes from `offset`; both must lie within the size found before.
-pub(super) fn read_range(path: &Path, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordError> {
+pub(crate) fn read_range(path: &Path, offset: u64, bytes: u64) -> Result<Vec<u8>, RecordError> {
     let mut out = vec![0; bytes as usize];
     read_into(path, offset, &mut out)?;
     Ok(out)

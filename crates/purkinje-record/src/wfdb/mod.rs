@@ -11,6 +11,7 @@ mod format;
 mod grammar;
 mod header;
 mod kernel;
+pub(crate) mod long;
 mod record;
 mod segments;
 mod to_recording;

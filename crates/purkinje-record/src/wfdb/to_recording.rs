@@ -14,32 +14,48 @@ use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let header = Header::read(path)?;
     let rate_hz = header.rate_hz;
-    let mut recording = if let Some(recording) = direct::open(path, &header, options)? {
-        recording
-    } else {
-        let read = ReadOptions {
-            verify: options.verify,
-            links_outside: options.links_outside,
-        };
-        WfdbRecord::read_with(path, header, &read)?.to_recording(options)?
+    let mut recording = open_header(path, header, options)?;
+    recording.annotations = annotations_beside(path, options, recording.rate_hz, rate_hz)?;
+    Ok(recording)
+}
+
+/// Opens the record of a header that was read from `path`, without annotations.
+pub(super) fn open_header(
+    path: &Path,
+    header: Header,
+    options: &OpenOptions,
+) -> Result<Recording, RecordError> {
+    if let Some(recording) = direct::open(path, &header, options)? {
+        return Ok(recording);
+    }
+    let read = ReadOptions {
+        verify: options.verify,
+        links_outside: options.links_outside,
     };
+    WfdbRecord::read_with(path, header, &read)?.to_recording(options)
+}
+
+/// The annotations that `options` ask for, in samples of `rate_hz`; files that state no rate count frames of `frames_hz`.
+pub(super) fn annotations_beside(
+    path: &Path,
+    options: &OpenOptions,
+    rate_hz: f64,
+    frames_hz: f64,
+) -> Result<Vec<Annotation>, RecordError> {
+    let mut all = Vec::new();
     for annotator in &options.annotators {
         let file = annotation_file(path, annotator, options)?;
         let read = annotation::read_annotations(&file)?;
-        let ratio = recording.rate_hz / read.rate_hz.unwrap_or(rate_hz);
-        recording
-            .annotations
-            .extend(read.marks.into_iter().map(|mark| Annotation {
-                sample: (mark.sample as f64 * ratio).round() as i64,
-                lead: None,
-                symbol: mark.symbol,
-                note: mark.note,
-            }));
+        let ratio = rate_hz / read.rate_hz.unwrap_or(frames_hz);
+        all.extend(read.marks.into_iter().map(|mark| Annotation {
+            sample: (mark.sample as f64 * ratio).round() as i64,
+            lead: None,
+            symbol: mark.symbol,
+            note: mark.note,
+        }));
     }
-    recording
-        .annotations
-        .sort_by_key(|annotation| annotation.sample);
-    Ok(recording)
+    all.sort_by_key(|annotation| annotation.sample);
+    Ok(all)
 }
 
 /// `record.atr` beside `record.hea`.

@@ -4,9 +4,10 @@
 //! the leads with a changing signal stands for the recording, so that one loose electrode does not
 //! make all of it noisy (the bit masks name that lead).
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
-use purkinje_record::LeadSet;
+use purkinje_record::{LeadSet, Reader, RecordError};
 use serde::{Deserialize, Serialize};
 
 use super::CLIP_RUN_SAMPLES;
@@ -60,6 +61,58 @@ pub fn measure<S: Sample>(leads: &LeadSet, rate_hz: f64, samples_mv: &[S]) -> Me
         return Measures::default();
     }
     SCRATCH.with_borrow_mut(|scratch| scratch.measure(leads, rate_hz, samples_mv, len))
+}
+
+/// Measures a recording that may be long, block by block. Of several blocks a lead is missing or flat where it is so in all, clipped
+/// where it is so in one, and the other figures are their medians; limb leads are what most blocks say.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn measure_long(reader: &Reader, leads: &LeadSet) -> Result<Measures, RecordError> {
+    let mut blocks = Vec::new();
+    for block in reader.blocks() {
+        let block = block?;
+        let chosen = match block.leads == *leads {
+            true => block,
+            // Where one is missing, all that are there are measured.
+            false => block.select(leads).map_or(block, Cow::Owned),
+        };
+        blocks.push(measure(&chosen.leads, chosen.rate_hz, chosen.samples_mv()));
+    }
+    Ok(Measures::of_blocks(&blocks))
+}
+
+impl Measures {
+    fn of_blocks(blocks: &[Measures]) -> Measures {
+        if let [one] = blocks {
+            return *one;
+        }
+        let middle = |figure: fn(&Measures) -> Option<f32>| {
+            median(&mut blocks.iter().filter_map(figure).collect::<Vec<_>>())
+        };
+        let in_all = |mask: fn(&Measures) -> u16| blocks.iter().map(mask).reduce(|a, b| a & b);
+        let missing_leads = in_all(|own| own.missing_leads).unwrap_or(0);
+        let flat_leads = in_all(|own| own.missing_leads | own.flat_leads).unwrap_or(0);
+        let votes = LimbLeads::ALL.map(|limb| {
+            let own = blocks.iter().filter(|own| own.limb_leads == limb);
+            (own.count(), limb)
+        });
+        // Blocks that say nothing count where no other does.
+        let said = votes.iter().filter(|(_, limb)| *limb != LimbLeads::Unknown);
+        let most = said
+            .filter(|(count, _)| *count > 0)
+            .max_by_key(|(count, _)| *count);
+        Measures {
+            missing_leads,
+            flat_leads: flat_leads & !missing_leads,
+            clipped_leads: blocks.iter().fold(0, |mask, own| mask | own.clipped_leads),
+            einthoven_mv: middle(|own| own.einthoven_mv),
+            limb_leads: most.map_or(LimbLeads::Unknown, |(_, limb)| *limb),
+            noise_mv: middle(|own| own.noise_mv),
+            baseline_mv: middle(|own| own.baseline_mv),
+            powerline_mv: middle(|own| own.powerline_mv),
+        }
+    }
 }
 
 /// Seconds of one block: a multiple of the periods of 50 and 60 Hz, and short enough that most blocks

@@ -6,12 +6,17 @@
 mod limb;
 mod measure;
 
-use purkinje_record::{Lead, LeadSet, Recording};
+use std::borrow::Borrow;
+use std::convert::Infallible;
 
-use crate::r_peaks::{BeatAgreement, annotated_beats, find_beats};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError, Recording};
+
+use crate::r_peaks::{BeatAgreement, BeatFinder, annotated_beats};
 
 pub use limb::{LimbLeads, augmented_order};
-pub use measure::{CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure};
+pub use measure::{
+    CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure, measure_long,
+};
 
 /// Findings about one recording.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,23 +75,75 @@ pub const CLIP_RUN_SAMPLES: usize = 5;
 
 /// Looks at a recording. Never fails: what cannot be measured is `None`.
 pub fn assess(recording: &Recording) -> Quality {
-    let leads: Vec<LeadQuality> = recording
-        .leads
-        .leads()
-        .iter()
-        .zip(rows(recording))
-        .map(|(lead, row)| assess_lead(lead, row))
+    let blocks = || std::iter::once(Ok::<_, Infallible>(recording));
+    match assess_blocks(recording, blocks) {
+        Ok(quality) => quality,
+        Err(never) => match never {},
+    }
+}
+
+/// [`assess`] for a recording that may be long: its figures need a block of samples at a time.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn assess_long(reader: &Reader) -> Result<Quality, RecordError> {
+    assess_blocks(reader.about(), || reader.blocks())
+}
+
+/// Looks at a recording that comes in consecutive blocks, twice; `about` has its annotations.
+fn assess_blocks<B: Borrow<Recording>, E, I: Iterator<Item = Result<B, E>>>(
+    about: &Recording,
+    blocks: impl Fn() -> I,
+) -> Result<Quality, E> {
+    let mut leads: Vec<LeadQuality> = about.leads.leads().iter().map(LeadQuality::new).collect();
+    let mut len = 0;
+    for block in blocks() {
+        let block = block?;
+        len += block.borrow().len();
+        for (lead, row) in leads.iter_mut().zip(rows(block.borrow())) {
+            lead.add(row);
+        }
+    }
+    for lead in &mut leads {
+        lead.flat = lead.min_mv.is_nan() || lead.min_mv == lead.max_mv;
+    }
+    let usable =
+        |lead: &LeadQuality| !lead.flat && lead.missing_samples < len && lead.infinite_samples == 0;
+    let used: Vec<usize> = (0..leads.len())
+        .filter(|&row| usable(&leads[row]))
         .collect();
-    let (r_peaks_s, heart_rate_leads) = find_r_peaks(recording, &leads);
-    let annotated = annotated_beats(recording);
-    Quality {
+    let names = used.iter().map(|&row| leads[row].lead.clone()).collect();
+    let mut finder = BeatFinder::new(&LeadSet::new(names), about.rate_hz);
+    let mut runs = vec![Run::default(); leads.len()];
+    let mut residual = (0.0, 0usize);
+    for block in blocks() {
+        let block = block?;
+        let block = block.borrow();
+        let all: Vec<&[f32]> = rows(block).collect();
+        finder.push(&used.iter().map(|&row| all[row]).collect::<Vec<_>>());
+        for ((lead, row), run) in leads.iter_mut().zip(&all).zip(&mut runs) {
+            if !lead.flat {
+                run.add(row, lead);
+            }
+        }
+        add_einthoven(block, &mut residual);
+    }
+    for (lead, run) in leads.iter_mut().zip(&mut runs) {
+        run.end(lead);
+    }
+    let found = finder.finish();
+    let peaks = found.beats.r_peaks.iter();
+    let r_peaks_s: Vec<f64> = peaks.map(|peak| peak / about.rate_hz).collect();
+    let annotated = annotated_beats(about);
+    let (sum, count) = residual;
+    Ok(Quality {
         leads,
-        einthoven_residual_mv: einthoven_residual_mv(recording),
+        einthoven_residual_mv: (count > 0).then(|| (sum / count as f64).sqrt()),
         heart_rate: HeartRate::of(&r_peaks_s),
-        heart_rate_leads,
+        heart_rate_leads: found.leads,
         annotated_beats: (!annotated.is_empty())
             .then(|| BeatAgreement::of(&annotated, &r_peaks_s, SAME_BEAT_S)),
-    }
+    })
 }
 
 impl HeartRate {
@@ -113,27 +170,56 @@ fn rows(recording: &Recording) -> impl Iterator<Item = &[f32]> {
     (0..recording.leads.len()).map(move |row| &samples[row * len..(row + 1) * len])
 }
 
-fn assess_lead(lead: &Lead, row: &[f32]) -> LeadQuality {
-    let count = |test: fn(f32) -> bool| row.iter().filter(|value| test(**value)).count();
-    // `f32::min` and `max` pass over NaN.
-    let min_mv = row.iter().copied().fold(f32::NAN, f32::min);
-    let max_mv = row.iter().copied().fold(f32::NAN, f32::max);
-    let flat = min_mv.is_nan() || min_mv == max_mv;
-    let clipped_samples = if flat {
-        0
-    } else {
-        runs_at_ends(row, min_mv, max_mv)
-            .filter(|run| *run >= CLIP_RUN_SAMPLES)
-            .sum()
-    };
-    LeadQuality {
-        lead: lead.clone(),
-        missing_samples: count(f32::is_nan),
-        infinite_samples: count(f32::is_infinite),
-        flat,
-        clipped_samples,
-        min_mv,
-        max_mv,
+impl LeadQuality {
+    /// Of a lead without samples.
+    fn new(lead: &Lead) -> Self {
+        LeadQuality {
+            lead: lead.clone(),
+            missing_samples: 0,
+            infinite_samples: 0,
+            flat: true,
+            clipped_samples: 0,
+            min_mv: f32::NAN,
+            max_mv: f32::NAN,
+        }
+    }
+
+    /// Adds the next samples to what one pass can tell.
+    fn add(&mut self, row: &[f32]) {
+        let count = |test: fn(f32) -> bool| row.iter().filter(|value| test(**value)).count();
+        self.missing_samples += count(f32::is_nan);
+        self.infinite_samples += count(f32::is_infinite);
+        // `f32::min` and `max` pass over NaN.
+        self.min_mv = row.iter().copied().fold(self.min_mv, f32::min);
+        self.max_mv = row.iter().copied().fold(self.max_mv, f32::max);
+    }
+}
+
+/// The run of one value at which the samples so far end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    value: f32,
+    len: usize,
+}
+
+impl Run {
+    fn add(&mut self, row: &[f32], lead: &mut LeadQuality) {
+        for run in row.chunk_by(|a, b| a == b) {
+            if self.len > 0 && run[0] != self.value {
+                self.end(lead);
+            }
+            self.value = run[0];
+            self.len += run.len();
+        }
+    }
+
+    /// Counts the run where it is long and at an end.
+    fn end(&mut self, lead: &mut LeadQuality) {
+        if self.len >= CLIP_RUN_SAMPLES && (self.value == lead.min_mv || self.value == lead.max_mv)
+        {
+            lead.clipped_samples += self.len;
+        }
+        self.len = 0;
     }
 }
 
@@ -149,35 +235,20 @@ fn longest_run_at_ends(row: &[f32], min: f32, max: f32) -> usize {
     runs_at_ends(row, min, max).max().unwrap_or(0)
 }
 
-fn einthoven_residual_mv(recording: &Recording) -> Option<f64> {
-    let [i, ii, iii] = [Lead::I, Lead::II, Lead::III].map(|lead| recording.lead_mv(&lead));
-    let (sum, count) = i?
-        .iter()
-        .zip(ii?)
-        .zip(iii?)
-        .map(|((i, ii), iii)| f64::from(*ii) - f64::from(*i) - f64::from(*iii))
-        .filter(|residual| residual.is_finite())
-        .fold((0.0, 0usize), |(sum, count), residual| {
-            (sum + residual * residual, count + 1)
-        });
-    (count > 0).then(|| (sum / count as f64).sqrt())
-}
-
-/// R-peaks in seconds, from the usable leads together.
-fn find_r_peaks(recording: &Recording, leads: &[LeadQuality]) -> (Vec<f64>, Vec<Lead>) {
-    let usable = |lead: &LeadQuality| {
-        !lead.flat && lead.missing_samples < recording.len() && lead.infinite_samples == 0
+/// Adds the squares of II - I - III, and how many there are.
+fn add_einthoven(recording: &Recording, (sum, count): &mut (f64, usize)) {
+    let [Some(i), Some(ii), Some(iii)] =
+        [Lead::I, Lead::II, Lead::III].map(|lead| recording.lead_mv(&lead))
+    else {
+        return;
     };
-    let (names, rows): (Vec<Lead>, Vec<&[f32]>) = leads
-        .iter()
-        .zip(rows(recording))
-        .filter(|(lead, _)| usable(lead))
-        .map(|(lead, row)| (lead.lead.clone(), row))
-        .unzip();
-    let found = find_beats(&LeadSet::new(names), recording.rate_hz, &rows);
-    let peaks = found.beats.r_peaks.iter();
-    let seconds = peaks.map(|peak| peak / recording.rate_hz).collect();
-    (seconds, found.leads)
+    let residuals = i.iter().zip(ii).zip(iii);
+    let residuals =
+        residuals.map(|((i, ii), iii)| f64::from(*ii) - f64::from(*i) - f64::from(*iii));
+    for residual in residuals.filter(|residual| residual.is_finite()) {
+        *sum += residual * residual;
+        *count += 1;
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@
 mod choose;
 mod energy;
 
+use std::ops::Range;
+
 use purkinje_record::{Lead, LeadSet};
 
 use crate::beats::Sample;
@@ -72,25 +74,77 @@ pub struct FoundBeats {
     pub leads: Vec<Lead>,
 }
 
+impl FoundBeats {
+    /// Those of a stretch of the signal, counted from its first sample.
+    pub fn within(&self, stretch: &Range<usize>) -> FoundBeats {
+        // A peak half a sample before the stretch belongs to its first sample.
+        let inside = |peak: f64| stretch.contains(&(peak.round() as usize));
+        let r_peaks = self.beats.r_peaks.iter().filter(|peak| inside(**peak));
+        FoundBeats {
+            beats: Beats {
+                r_peaks: r_peaks
+                    .map(|peak| (peak - stretch.start as f64).max(0.0))
+                    .collect(),
+                weights: self.beats.weights.clone(),
+            },
+            leads: self.leads.clone(),
+        }
+    }
+}
+
 /// R-peaks of one signal whose rows mean `leads`, from the leads that say something of their own: III, aVR, aVL and aVF follow from
 /// I and II where both are there. None at a rate below [`LOWEST_RATE_HZ`].
 pub fn find_beats<S: Sample>(leads: &LeadSet, rate_hz: f64, rows: &[&[S]]) -> FoundBeats {
-    let there = |lead: &Lead| leads.position(lead).is_some();
-    let both = there(&Lead::I) && there(&Lead::II);
-    let follows =
-        |lead: &Lead| both && matches!(lead, Lead::III | Lead::AVR | Lead::AVL | Lead::AVF);
-    let own = leads.leads().iter().zip(rows.iter().copied());
-    let (names, rows): (Vec<&Lead>, Vec<&[S]>) = own.filter(|(lead, _)| !follows(lead)).unzip();
-    let beats = match MultiLead::new(rate_hz, rows.len()) {
-        Ok(mut detector) => detector.detect(&rows),
-        Err(_) => Beats::default(),
-    };
-    let most = beats.weights.iter().copied().fold(0.0, f64::max);
-    let counted = names.into_iter().zip(&beats.weights);
-    let counted = counted.filter(|(_, weight)| **weight > LITTLE * most);
-    FoundBeats {
-        leads: counted.map(|(lead, _)| lead.clone()).collect(),
-        beats,
+    let mut finder = BeatFinder::new(leads, rate_hz);
+    finder.push(rows);
+    finder.finish()
+}
+
+/// [`find_beats`] for a signal that comes stretch by stretch.
+#[derive(Clone, Debug)]
+pub struct BeatFinder {
+    /// The leads that are looked at, and their rows.
+    names: Vec<Lead>,
+    rows: Vec<usize>,
+    /// Absent at a rate that is too low.
+    detector: Option<MultiLead>,
+}
+
+impl BeatFinder {
+    /// For signals whose rows mean `leads`.
+    pub fn new(leads: &LeadSet, rate_hz: f64) -> Self {
+        let there = |lead: &Lead| leads.position(lead).is_some();
+        let both = there(&Lead::I) && there(&Lead::II);
+        let follows =
+            |lead: &Lead| both && matches!(lead, Lead::III | Lead::AVR | Lead::AVL | Lead::AVF);
+        let own = leads.leads().iter().cloned().enumerate();
+        let (rows, names): (Vec<usize>, Vec<Lead>) = own.filter(|(_, lead)| !follows(lead)).unzip();
+        BeatFinder {
+            detector: MultiLead::new(rate_hz, rows.len()).ok(),
+            names,
+            rows,
+        }
+    }
+
+    /// Takes the next stretch, of any length: a slice of one length for each lead.
+    pub fn push<S: Sample>(&mut self, rows: &[&[S]]) {
+        let own: Vec<&[S]> = self.rows.iter().map(|&row| rows[row]).collect();
+        if let Some(detector) = &mut self.detector {
+            detector.push(&own);
+        }
+    }
+
+    /// The beats of what was pushed since the start or the last call.
+    pub fn finish(&mut self) -> FoundBeats {
+        let beats = self.detector.as_mut().map(MultiLead::finish);
+        let beats = beats.unwrap_or_default();
+        let most = beats.weights.iter().copied().fold(0.0, f64::max);
+        let counted = self.names.iter().zip(&beats.weights);
+        let counted = counted.filter(|(_, weight)| **weight > LITTLE * most);
+        FoundBeats {
+            leads: counted.map(|(lead, _)| lead.clone()).collect(),
+            beats,
+        }
     }
 }
 
