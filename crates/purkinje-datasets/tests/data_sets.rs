@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use purkinje_datasets::import::ReadWhole as _;
 use purkinje_datasets::import::{
     Catalogue, Code15, CodeTest, Fault, Hefei, ImportError, ImportOptions, Importer, Item, Ludb,
     MitBih, PtbDb, SamiTrop, data_sets, importer, usual_preprocess,

@@ -23,6 +23,8 @@ pub mod repair;
 pub mod resample;
 pub mod signal_input;
 mod simd;
+pub mod windows;
 
 pub use beats::{BeatTokens, Tokenizer};
 pub use preprocess::{Prepared, Preparer, Preprocess, PreprocessError};
+pub use windows::Windows;

@@ -1,13 +1,16 @@
 //! Preparation of a store from a source: read, preprocess, find beats, quantise, write.
 
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use purkinje_record::{Lead, LeadSet, RecordError, Recording};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError, Recording};
 use purkinje_signal::beats::{Detection, RATE_HZ};
-use purkinje_signal::preprocess::PreparedBeats;
-use purkinje_signal::quality::{Measures, measure};
-use purkinje_signal::r_peaks::Xqrs;
-use purkinje_signal::{Prepared, Preparer, Preprocess, PreprocessError, Tokenizer};
+use purkinje_signal::preprocess::{PreparedBeats, Step};
+use purkinje_signal::quality::{Measures, measure, measure_long};
+use purkinje_signal::r_peaks::{FoundBeats, Xqrs};
+use purkinje_signal::windows::{Take, WINDOW_S, Windows};
+use purkinje_signal::{Prepared, Preparer, Preprocess, Tokenizer};
 use rayon::prelude::*;
 
 use crate::columns::{Mark, NewRow};
@@ -20,7 +23,7 @@ use crate::quantise::quantise;
 use crate::schema::{
     DESCRIPTION_FILE, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION, Split, StoreInfo,
 };
-use crate::signal_hash::signal_hash;
+use crate::signal_hash::{signal_hash, signal_hash_long};
 use crate::source::{Catalogue, Fault, Importer, Item, mark_repeated_ids};
 use crate::split::SplitRule;
 use crate::writer::{Begin, JOURNAL_FILE, MAX_RECORD_VALUES, StoreSpec, StoreWriter};
@@ -40,6 +43,9 @@ pub struct PrepareOptions {
     pub max_failed: FailureLimit,
     /// Limits on signal quality; records beyond them are skipped, with the reason in their outcome.
     pub quality: QualityFilter,
+    /// Windows of the recordings that become rows: as long as the contract states, or ten seconds. `None` for one row a recording,
+    /// of what the contract takes of it.
+    pub windows: Option<Take>,
     /// Worker threads; all cores when absent. The store is the same for any number.
     pub threads: Option<usize>,
     /// Records of the source per shard; the rows are those that can be stored.
@@ -64,6 +70,7 @@ impl Default for PrepareOptions {
             split: SplitRule::default(),
             max_failed: FailureLimit::Fraction(0.05),
             quality: QualityFilter::default(),
+            windows: None,
             threads: None,
             rows_per_shard: 4096,
             rows_per_batch: 256,
@@ -141,6 +148,11 @@ pub fn prepare(
     // Here, and not when rows are written, so that the parts of a preparation agree about it.
     mark_repeated_ids(&mut catalogue.items);
     options.split.apply(&mut catalogue.items)?;
+    if let Some(take) = options.windows {
+        // After the split, so that all windows of a recording are in one part.
+        into_windows(importer, &mut catalogue, preprocess, take);
+        mark_repeated_ids(&mut catalogue.items);
+    }
     let spec = spec(&catalogue, preprocess, options)?;
     let items = match spec.part {
         Some(part) => part.first_item..part.end_item,
@@ -176,6 +188,7 @@ pub fn prepare(
                 quality: &options.quality,
                 worker,
                 progress,
+                held: Mutex::default(),
             };
             (pool.install(|| job.run(*writer))?, resumed_at)
         }
@@ -210,6 +223,17 @@ struct Job<'a> {
     quality: &'a QualityFilter,
     worker: Worker,
     progress: &'a dyn Progress,
+    /// Recordings whose windows are being prepared.
+    held: Mutex<VecDeque<(Place, Arc<Opened>)>>,
+}
+
+/// Where a recording is: its file, and its index there.
+type Place = (PathBuf, Option<u64>);
+
+/// A recording with the R-peaks that it shows as it came.
+struct Opened {
+    reader: Reader,
+    found: Option<FoundBeats>,
 }
 
 impl Job<'_> {
@@ -273,6 +297,27 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// The recording of an item; windows of one recording follow each other and share it.
+    fn open(&self, worker: &Worker, item: &Item) -> Result<Arc<Opened>, RecordError> {
+        let of = (item.path.clone(), item.entry);
+        let held = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, opened)) = held().iter().find(|(other, _)| *other == of) {
+            return Ok(Arc::clone(opened));
+        }
+        let leads = &worker.preparer.contract().leads;
+        let reader = self.importer.open(self.catalogue, item, leads)?;
+        let found = worker.search(&reader)?;
+        let opened = Arc::new(Opened { reader, found });
+        if item.window.is_some() {
+            let mut held = held();
+            held.push_back((of, Arc::clone(&opened)));
+            if held.len() > rayon::current_num_threads() {
+                held.pop_front();
+            }
+        }
+        Ok(opened)
+    }
+
     fn one(&self, worker: &mut Worker, item: &Item) -> Done {
         let end = |status, reason: String| {
             let outcome = Outcome::not_stored(&item.id, &item.path, status, reason);
@@ -283,12 +328,11 @@ impl Job<'_> {
             Some(Fault::Invalid(reason)) => return end(Status::Failed, reason.clone()),
             None => {}
         }
-        let leads = &worker.preparer.contract().leads;
-        let recording = match self.importer.read(self.catalogue, item, leads) {
-            Ok(recording) => recording,
-            Err(error) => return end(Status::Failed, sentence(&error)),
+        let opened = match self.open(worker, item) {
+            Ok(opened) => opened,
+            Err(error) => return end(Status::Failed, error.to_string()),
         };
-        match worker.row(item, recording) {
+        match worker.row(item, &opened) {
             Ok(Ready::Row(row, remark)) => {
                 let rate_hz = worker.preparer.contract().rate_hz;
                 if let Err(below) = self.quality.check_new(&row, rate_hz) {
@@ -321,10 +365,6 @@ impl Job<'_> {
 
 fn leads_of(worker: &Worker) -> usize {
     worker.preparer.contract().leads.len()
-}
-
-fn sentence(error: &RecordError) -> String {
-    error.to_string()
 }
 
 enum Ready {
@@ -371,9 +411,46 @@ impl Worker {
         Ok(Worker { preparer, beats })
     }
 
-    fn row(&mut self, item: &Item, recording: Recording) -> Result<Ready, String> {
-        let source = Source::of(&recording, &self.preparer.contract().leads);
-        let prepared = self.apply(&recording).map_err(|error| error.to_string())?;
+    /// The R-peaks of a recording, where the contract looks for them in the recording as it came.
+    fn search(&self, reader: &Reader) -> Result<Option<FoundBeats>, RecordError> {
+        let about = reader.about();
+        let Some(mut search) = self.preparer.search(&about.leads, about.rate_hz) else {
+            return Ok(None);
+        };
+        for block in reader.blocks() {
+            search.push(&block?.exact_mv());
+        }
+        Ok(Some(search.finish()))
+    }
+
+    fn row(&mut self, item: &Item, opened: &Opened) -> Result<Ready, String> {
+        let Opened { reader, found } = opened;
+        let contract = self.preparer.contract();
+        let (about, len) = (reader.about(), reader.len());
+        let stretch = match (&item.window, contract.steps.first()) {
+            (Some(window), _) => window.start.min(len)..window.end.min(len),
+            // What a window that comes first leaves out need not be read.
+            (None, Some(Step::Window(window))) => 0..window.samples(len, about.rate_hz).0,
+            (None, _) => 0..len,
+        };
+        let part = reader.read(&stretch).map_err(|error| error.to_string())?;
+        let source = match (&item.window, reader.whole()) {
+            (None, Some(whole)) => Source::of(whole, &contract.leads),
+            (None, None) => Source::of_long(reader, &contract.leads).map_err(|e| e.to_string())?,
+            (Some(_), _) => Source::of(&part, &contract.leads),
+        };
+        let found = found.as_ref().map(|found| found.within(&stretch));
+        // In double precision from the file's integers where they are known, as in the reference programs.
+        let prepared = self
+            .preparer
+            .apply_window(
+                &part.id,
+                &part.leads,
+                part.rate_hz,
+                &part.exact_mv(),
+                found.as_ref(),
+            )
+            .map_err(|error| error.to_string())?;
         let leads = prepared.leads.len();
         if prepared.rows.len() > MAX_RECORD_VALUES {
             return Err(format!(
@@ -408,11 +485,12 @@ impl Worker {
         let row = NewRow {
             id: item.id.clone(),
             annotations: marks(
-                &recording,
+                about,
+                stretch.start,
                 self.preparer.contract(),
                 stored.signal.len() / leads,
             ),
-            patient: item.patient.clone().or(recording.patient),
+            patient: item.patient.clone().or_else(|| about.patient.clone()),
             source: portable(&item.path),
             split: item.split.unwrap_or(Split::None),
             fold: item.fold,
@@ -420,11 +498,11 @@ impl Worker {
             signal: stored.signal,
             r_peaks: r_peaks.into_iter().map(|peak| peak as i32).collect(),
             beats_detected,
-            report: item.report.clone().or(recording.report),
-            age: item.age.or(recording.age),
-            sex: item.sex.clone().or(recording.sex),
+            report: item.report.clone().or_else(|| about.report.clone()),
+            age: item.age.or(about.age),
+            sex: item.sex.clone().or_else(|| about.sex.clone()),
             entry: item.entry.and_then(|entry| i64::try_from(entry).ok()),
-            source_rate_hz: Some(recording.rate_hz as f32),
+            source_rate_hz: Some(about.rate_hz as f32),
             source_samples: i32::try_from(source.samples).ok(),
             signal_hash: source.hash,
             quality: Some(source.quality),
@@ -435,32 +513,6 @@ impl Worker {
             labels: item.labels.clone(),
         };
         Ok(Ready::Row(Box::new(row), remark))
-    }
-
-    /// In double precision from the file's integers where they are known, as in the reference programs; otherwise from
-    /// the recording's single-precision samples.
-    fn apply(&self, recording: &Recording) -> Result<Prepared, PreprocessError> {
-        let Some(digital) = &recording.digital else {
-            return self.preparer.apply(recording);
-        };
-        let len = recording.len();
-        let mut samples_mv = Vec::with_capacity(digital.samples().len());
-        let rows = digital.samples().chunks_exact(len.max(1));
-        for ((row, &gain), &baseline) in rows.zip(digital.gain_per_mv()).zip(digital.baseline()) {
-            samples_mv.extend(row.iter().map(|&unit| {
-                if unit == purkinje_record::Digital::MISSING {
-                    f64::NAN
-                } else {
-                    f64::from(i32::from(unit) - baseline) / gain
-                }
-            }));
-        }
-        self.preparer.apply_samples(
-            &recording.id,
-            &recording.leads,
-            recording.rate_hz,
-            &samples_mv,
-        )
     }
 }
 
@@ -493,11 +545,77 @@ impl Source {
             quality: measure(&recording.leads, recording.rate_hz, recording.samples_mv()),
         }
     }
+
+    /// The same for a recording that is not held in memory, whose leads are those that are stored.
+    fn of_long(reader: &Reader, leads: &LeadSet) -> Result<Self, RecordError> {
+        Ok(Source {
+            samples: reader.len(),
+            hash: signal_hash_long(reader)?,
+            quality: measure_long(reader, leads)?,
+        })
+    }
 }
 
-/// The annotations of the source at the sampling rate and within the window of the store; `samples` is the length of a
-/// stored lead.
-fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Mark> {
+/// Divides the items into windows of the recordings: each an item of its own with the split and labels of its recording. The first
+/// keeps the id; later ones have their number behind it. Recordings that cannot be opened stay as they are.
+fn into_windows(
+    importer: &dyn Importer,
+    catalogue: &mut Catalogue,
+    preprocess: &Preprocess,
+    take: Take,
+) {
+    let length_s = preprocess.window().map_or(WINDOW_S, |window| window.keep_s);
+    let windows = Windows {
+        length_s,
+        stride_s: length_s,
+        take,
+    };
+    let (texts, values) = (catalogue.texts.len(), catalogue.values.len());
+    let all: Vec<Vec<Item>> = catalogue
+        .items
+        .par_iter()
+        .map(|item| {
+            let mut item = item.clone();
+            item.texts.resize(texts, None);
+            item.values.resize(values, None);
+            item.texts.push(Some(item.id.clone()));
+            let opened = match item.fault {
+                None => importer.open(catalogue, &item, &preprocess.leads).ok(),
+                Some(_) => None,
+            };
+            let Some(reader) = opened else {
+                item.values.extend([None; 2]);
+                return vec![item];
+            };
+            let rate_hz = reader.about().rate_hz;
+            let places = windows.places(reader.len(), rate_hz).into_iter();
+            let own = places.enumerate().map(|(number, place)| {
+                let mut own = item.clone();
+                let start_s = place.start as f64 / rate_hz;
+                own.values
+                    .extend([Some(number as f32), Some(start_s as f32)]);
+                own.window = Some(place);
+                if number > 0 {
+                    own.id = format!("{}#{number}", item.id);
+                }
+                own
+            });
+            own.collect()
+        })
+        .collect();
+    catalogue.items = all.into_iter().flatten().collect();
+    catalogue.texts.push("recording".to_owned());
+    catalogue
+        .values
+        .extend(["window", WINDOW_START].map(str::to_owned));
+}
+
+/// The column that says where in its recording a row begins, in seconds.
+pub(crate) const WINDOW_START: &str = "window_start_s";
+
+/// The annotations of the source at the sampling rate and within the window of the store, which begins at sample `first`;
+/// `samples` is the length of a stored lead.
+fn marks(recording: &Recording, first: usize, contract: &Preprocess, samples: usize) -> Vec<Mark> {
     if recording.annotations.is_empty() {
         return Vec::new();
     }
@@ -508,8 +626,9 @@ fn marks(recording: &Recording, contract: &Preprocess, samples: usize) -> Vec<Ma
         .annotations
         .iter()
         .filter_map(|annotation| {
-            let at_s = annotation.sample as f64 / recording.rate_hz;
-            if annotation.sample < 0 || at_s >= kept_s {
+            let sample = annotation.sample.checked_sub_unsigned(first as u64)?;
+            let at_s = sample as f64 / recording.rate_hz;
+            if sample < 0 || at_s >= kept_s {
                 return None;
             }
             let sample = (at_s * contract.rate_hz).round();

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{LeadChoice, OpenOptions};
+use purkinje_record::{LeadChoice, OpenOptions, Reader};
 use purkinje_signal::beats::{RATE_HZ, evenly_spaced};
 use purkinje_signal::preprocess::BeatSearch;
-use purkinje_signal::r_peaks::{Beats, find_beats};
+use purkinje_signal::r_peaks::{BeatFinder, Beats, find_beats};
 use rayon::prelude::*;
 
 use crate::columns::NewRow;
 use crate::error::StoreError;
 use crate::outcome::{Outcome, Status, read_outcomes};
-use crate::prepare::{NO_BEATS, Progress};
+use crate::prepare::{NO_BEATS, Progress, WINDOW_START};
 use crate::schema::{MadeBy, RedetectedBeats};
 use crate::store::{Row, Store};
 use crate::writer::{Begin, StoreSpec, StoreWriter};
@@ -226,12 +226,24 @@ fn in_recording(store: &Store, row: &Row<'_>, folder: &Path) -> Option<Vec<usize
         ..OpenOptions::default()
     };
     let info = store.info();
-    let recording = purkinje_record::open(folder.join(row.source()), &options).ok()?;
-    let chosen = recording.leads.rows_of(&info.leads).ok()?;
-    let all: Vec<&[f32]> = recording.rows().collect();
-    let rows: Vec<&[f32]> = chosen.into_iter().map(|row| all[row]).collect();
-    let beats = find_beats(&info.leads, recording.rate_hz, &rows).beats;
-    Some(beats.at_rate(recording.rate_hz, info.rate_hz, row.samples()))
+    let reader = Reader::open(folder.join(row.source()), &options).ok()?;
+    let (leads, rate_hz) = (&reader.about().leads, reader.about().rate_hz);
+    let chosen = leads.rows_of(&info.leads).ok()?;
+    let mut finder = BeatFinder::new(&info.leads, rate_hz);
+    for block in reader.blocks() {
+        let block = block.ok()?;
+        let all: Vec<&[f32]> = block.rows().collect();
+        let rows: Vec<&[f32]> = chosen.iter().map(|&row| all[row]).collect();
+        finder.push(&rows);
+    }
+    // Rows may be windows of their recordings.
+    let start_s = store
+        .value(WINDOW_START)
+        .and_then(|column| row.value(column));
+    let first = (f64::from(start_s.unwrap_or(0.0)) * rate_hz).round() as usize;
+    let found = finder.finish().within(&(first..reader.len().max(first)));
+    let beats = found.beats;
+    Some(beats.at_rate(rate_hz, info.rate_hz, row.samples()))
 }
 
 fn in_stored_signal(store: &Store, row: &Row<'_>) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! A hash that is equal for the same samples in any container.
 
-use purkinje_record::{Lead, LeadSet};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError};
 
 use crate::schema::SIGNAL_HASH_DIGITS;
 
@@ -22,29 +22,72 @@ pub fn signal_hash(leads: &LeadSet, samples_mv: &[f32]) -> Option<String> {
     if len == 0 || len * leads.len() != samples_mv.len() {
         return None;
     }
-    let rows: Vec<(usize, usize)> = Lead::STANDARD_12
-        .iter()
-        .enumerate()
-        .filter_map(|(standard, lead)| Some((standard, leads.position(lead)?)))
-        .collect();
-    if rows.is_empty() {
-        return None;
+    let mut hash = Hash::new(leads, len)?;
+    while let Some(row) = hash.next_row() {
+        hash.add(&samples_mv[row * len..(row + 1) * len]);
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"purkinje signal 1");
-    hasher.update(&(len as u64).to_le_bytes());
-    // Whole chunks of BLAKE3 at a time keep its vector units busy.
-    let mut bytes = [0; 1 << 15];
-    for (standard, row) in rows {
-        hasher.update(&[standard as u8]);
-        for block in samples_mv[row * len..(row + 1) * len].chunks(bytes.len() / 4) {
+    Some(hash.finish())
+}
+
+/// [`signal_hash`] of a recording that may be long, which is read once for each standard lead.
+pub(crate) fn signal_hash_long(reader: &Reader) -> Result<Option<String>, RecordError> {
+    let Some(mut hash) = Hash::new(&reader.about().leads, reader.len()) else {
+        return Ok(None);
+    };
+    while let Some(row) = hash.next_row() {
+        for block in reader.blocks() {
+            let block = block?;
+            let len = block.len();
+            hash.add(&block.samples_mv()[row * len..(row + 1) * len]);
+        }
+    }
+    Ok(Some(hash.finish()))
+}
+
+/// The hash being computed, lead after lead.
+struct Hash {
+    hasher: blake3::Hasher,
+    /// Standard positions and rows of the leads to come, the next one last.
+    rows: Vec<(usize, usize)>,
+}
+
+impl Hash {
+    /// Of a recording of `len` samples a lead; `None` without a standard lead or a sample.
+    fn new(leads: &LeadSet, len: usize) -> Option<Self> {
+        let standard = Lead::STANDARD_12.iter().enumerate().rev();
+        let rows: Vec<(usize, usize)> = standard
+            .filter_map(|(standard, lead)| Some((standard, leads.position(lead)?)))
+            .collect();
+        if rows.is_empty() || len == 0 {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"purkinje signal 1");
+        hasher.update(&(len as u64).to_le_bytes());
+        Some(Hash { hasher, rows })
+    }
+
+    /// The row of the lead whose samples follow.
+    fn next_row(&mut self) -> Option<usize> {
+        let (standard, row) = self.rows.pop()?;
+        self.hasher.update(&[standard as u8]);
+        Some(row)
+    }
+
+    fn add(&mut self, samples_mv: &[f32]) {
+        // Whole chunks of BLAKE3 at a time keep its vector units busy.
+        let mut bytes = [0; 1 << 15];
+        for block in samples_mv.chunks(bytes.len() / 4) {
             for (bytes, &mv) in bytes.chunks_exact_mut(4).zip(block) {
                 bytes.copy_from_slice(&microvolts(mv).to_le_bytes());
             }
-            hasher.update(&bytes[..4 * block.len()]);
+            self.hasher.update(&bytes[..4 * block.len()]);
         }
     }
-    Some(hasher.finalize().to_hex()[..SIGNAL_HASH_DIGITS].to_owned())
+
+    fn finish(self) -> String {
+        self.hasher.finalize().to_hex()[..SIGNAL_HASH_DIGITS].to_owned()
+    }
 }
 
 /// The nearest step, from the low bits of a sum in which they stand for whole microvolts: no call, no branch.

@@ -4,8 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use purkinje_datasets::import::{Catalogue, ImportError, Importer, Item, PtbXl, PtbXlRate};
-use purkinje_record::{LeadSet, RecordError, Recording};
+use purkinje_datasets::import::{
+    Catalogue, ImportError, Importer, Item, PtbXl, PtbXlRate, ReadWhole as _,
+};
+use purkinje_record::{LeadSet, Reader, RecordError, Recording};
 use purkinje_signal::Preprocess;
 use purkinje_store::leakage::{LeakageReport, leakage};
 use purkinje_store::{Split, Store, prepare};
@@ -82,16 +84,16 @@ impl Importer for Disguised {
         Ok(catalogue)
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let recording = self.0.read(catalogue, item, leads)?;
         let index: usize = item.id[1..].parse().unwrap_or(0);
         if index < 28 {
-            return Ok(recording);
+            return Ok(recording.into());
         }
         let samples = recording
             .rows()
@@ -109,7 +111,8 @@ impl Importer for Disguised {
             recording.rate_hz,
             samples,
         )
-        .unwrap())
+        .unwrap()
+        .into())
     }
 }
 
@@ -196,12 +199,12 @@ impl Importer for Drifting {
         self.0.catalogue()
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let recording = self.0.read(catalogue, item, leads)?;
         let slope = 4.0 / recording.len() as f32;
         let drifting = |row: &[f32]| -> Vec<f32> {
@@ -210,7 +213,8 @@ impl Importer for Drifting {
         };
         let samples = recording.rows().flat_map(drifting).collect();
         let (id, leads) = (&recording.id, recording.leads.clone());
-        Ok(Recording::new(id, leads, recording.rate_hz, samples).unwrap())
+        let drifting = Recording::new(id, leads, recording.rate_hz, samples);
+        Ok(drifting.unwrap().into())
     }
 }
 

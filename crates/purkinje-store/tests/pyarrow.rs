@@ -4,7 +4,7 @@
 
 mod common;
 
-use purkinje_datasets::import::{Catalogue, ImportError, Importer, Item, PtbXl};
+use purkinje_datasets::import::{Catalogue, ImportError, Importer, Item, PtbXl, ReadWhole as _};
 use purkinje_signal::Preprocess;
 use purkinje_store::{Store, prepare};
 
@@ -26,12 +26,12 @@ impl Importer for Richer {
         Ok(catalogue)
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &purkinje_record::LeadSet,
-    ) -> Result<purkinje_record::Recording, purkinje_record::RecordError> {
+    ) -> Result<purkinje_record::Reader, purkinje_record::RecordError> {
         let mut recording = self.0.read(catalogue, item, leads)?;
         for (sample, lead, symbol) in [(10, None, "N"), (999, Some(purkinje_record::Lead::V1), "+")]
         {
@@ -42,7 +42,7 @@ impl Importer for Richer {
                 note: (symbol == "+").then(|| "(AFIB".to_owned()),
             });
         }
-        Ok(recording)
+        Ok(recording.into())
     }
 }
 

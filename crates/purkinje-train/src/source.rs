@@ -5,6 +5,8 @@ mod rows;
 mod signals;
 mod tokens;
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor};
 use purkinje_models::encoder::Encoder;
 use purkinje_models::layers::Context;
@@ -35,6 +37,26 @@ pub trait Source: Sync {
     /// # Errors
     /// When the record cannot be read or cut.
     fn see(&self, index: usize, look: Look) -> Result<Self::Input, TrainError>;
+}
+
+/// Records of a store, of which a network can also see a stretch.
+pub trait Records: Source {
+    /// Samples of a lead of record `index` and their rate in hertz, as they are stored.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn samples(&self, index: usize) -> Result<(usize, f64), TrainError>;
+
+    /// What the network sees of a stretch of record `index`, in stored samples, as if it were a record of its own.
+    ///
+    /// # Errors
+    /// When the record cannot be read or cut.
+    fn see_within(
+        &self,
+        index: usize,
+        stretch: &Range<usize>,
+        look: Look,
+    ) -> Result<Self::Input, TrainError>;
 }
 
 impl<I: Clone + Sync> Source for [I] {

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{LeadSet, RecordError, Recording};
+use purkinje_record::{LeadSet, Reader, RecordError};
 use purkinje_store::{LabelSet, Split};
 
 use super::exams::{ExamColumns, VALUES};
@@ -273,20 +273,21 @@ impl Importer for Code15 {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let path = catalogue.root.join(&item.path);
-        match item.entry {
+        let recording = match item.entry {
             Some(row) => self
                 .files
                 .open(&path)?
                 .read(row, &item.id, leads, self.keep_padding),
             None => read_mat(&path, &item.id, leads),
-        }
+        };
+        recording.map(Reader::from)
     }
 }
 
@@ -429,14 +430,15 @@ impl Importer for CodeTest {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let file = self.files.open(&catalogue.root.join(&item.path))?;
         file.read(item.entry.unwrap_or(0), &item.id, leads, self.keep_padding)
+            .map(Reader::from)
     }
 }
 

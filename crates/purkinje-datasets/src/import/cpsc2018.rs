@@ -308,6 +308,7 @@ fn unlike_published(items: &[Item]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ReadWhole as _;
     use super::super::published::{label_as_published, positives};
     use super::*;
     use purkinje_store::Split;

@@ -389,6 +389,7 @@ fn challenge_count(class: &LabelClass) -> usize {
 mod tests {
     use std::path::Path;
 
+    use super::super::ReadWhole as _;
     use super::super::published::label_as_published;
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{Lead, LeadSet, RecordError, Recording, Source};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError, Recording, Source};
 use purkinje_store::LabelSet;
 
 use super::hubert;
@@ -230,16 +230,17 @@ impl Importer for Hefei {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let path = catalogue.root.join(&item.path);
         let recording = read_table(&path, &item.id)?;
         recording
             .select(leads)
+            .map(Reader::from)
             .map_err(|lead| RecordError::MissingLead {
                 present: recording.leads.to_string(),
                 path,

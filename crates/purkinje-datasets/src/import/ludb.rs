@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use purkinje_record::wfdb::{Header, read_annotations};
 use purkinje_record::{
-    Annotation, Lead, LeadChoice, LeadSet, OpenOptions, RecordError, Recording, open,
+    Annotation, Lead, LeadChoice, LeadSet, OpenOptions, Reader, RecordError, open,
 };
 use purkinje_store::LabelSet;
 
@@ -323,12 +323,12 @@ impl Importer for Ludb {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let options = OpenOptions {
             leads: LeadChoice::Named(leads.clone()),
             keep_digital: true,
@@ -359,7 +359,7 @@ impl Importer for Ludb {
         recording
             .annotations
             .sort_by_key(|annotation| annotation.sample);
-        Ok(recording)
+        Ok(recording.into())
     }
 }
 

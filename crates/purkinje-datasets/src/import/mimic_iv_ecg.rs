@@ -570,6 +570,7 @@ mod tests {
     use std::fmt::Write;
     use std::fs;
 
+    use super::super::ReadWhole as _;
     use super::*;
 
     fn data() -> PathBuf {

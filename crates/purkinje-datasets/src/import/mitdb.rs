@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use purkinje_record::wfdb::{Header, WfdbAnnotation, read_annotations};
-use purkinje_record::{Lead, LeadChoice, LeadSet, OpenOptions, RecordError, Recording, open};
+use purkinje_record::{Lead, LeadChoice, LeadSet, OpenOptions, Reader, RecordError};
 use purkinje_signal::Preprocess;
 use purkinje_store::{LabelSet, Split};
 
@@ -220,19 +220,19 @@ impl Importer for MitBih {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let options = OpenOptions {
             leads: LeadChoice::Named(leads.clone()),
             keep_digital: true,
             annotators: vec!["atr".to_owned()],
             ..OpenOptions::default()
         };
-        open(catalogue.root.join(&item.path), &options)
+        Reader::open(catalogue.root.join(&item.path), &options)
     }
 }
 

@@ -51,7 +51,7 @@ mod tracings;
 use std::path::Path;
 
 use purkinje_store::source::mark_repeated_ids;
-pub use purkinje_store::source::{Catalogue, Fault, ImportError, Importer, Item};
+pub use purkinje_store::source::{Catalogue, Fault, ImportError, Importer, Item, ReadWhole};
 
 pub use code::{Code15, CodeTest};
 pub use cpsc2018::Cpsc2018;

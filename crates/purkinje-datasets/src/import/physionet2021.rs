@@ -266,6 +266,7 @@ mod tests {
     use purkinje_base::challenge::SCORED_NAMES;
     use purkinje_record::LeadSet;
 
+    use super::super::ReadWhole as _;
     use super::super::published::label_as_published;
     use super::*;
     use purkinje_store::Split;

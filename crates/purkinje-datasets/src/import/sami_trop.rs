@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use purkinje_record::{LeadSet, RecordError, Recording};
+use purkinje_record::{LeadSet, Reader, RecordError};
 use purkinje_store::LabelSet;
 
 use super::code::unusual_order;
@@ -149,14 +149,15 @@ impl Importer for SamiTrop {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
+    ) -> Result<Reader, RecordError> {
         let file = self.files.open(&catalogue.root.join(&item.path))?;
         file.read(item.entry.unwrap_or(0), &item.id, leads, self.keep_padding)
+            .map(Reader::from)
     }
 }
 

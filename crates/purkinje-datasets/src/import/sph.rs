@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use purkinje_record::hdf5::Hdf5File;
-use purkinje_record::{LeadSet, RecordError, Recording, Source};
+use purkinje_record::{LeadSet, Reader, RecordError, Recording, Source};
 use purkinje_store::{LabelClass, LabelSet};
 
 use super::hubert;
@@ -154,13 +154,13 @@ impl Importer for Sph {
         })
     }
 
-    fn read(
+    fn open(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
-    ) -> Result<Recording, RecordError> {
-        read_record(&catalogue.root.join(&item.path), &item.id, leads)
+    ) -> Result<Reader, RecordError> {
+        read_record(&catalogue.root.join(&item.path), &item.id, leads).map(Reader::from)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::beats::Sample;
 use crate::filter::{FilterError, ZeroPhase};
-use crate::r_peaks::{FoundBeats, find_beats};
+use crate::r_peaks::{BeatFinder, FoundBeats};
 use crate::resample::RATES_HZ;
 use crate::{repair, resample};
 
@@ -58,6 +58,33 @@ pub struct Preparer {
     contract: Preprocess,
     /// For each step, its filter if the rate there does not depend on the recording.
     filters: Vec<Option<ZeroPhase>>,
+}
+
+/// The search for R-peaks in a recording that comes stretch by stretch.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// The rows of the contract's leads; `None` where one is missing: nothing is found then.
+    rows: Option<Vec<usize>>,
+    leads: usize,
+    finder: BeatFinder,
+}
+
+impl Search {
+    /// Takes the next stretch of all leads, `[lead, time]`, row-major.
+    pub fn push<S: Sample>(&mut self, samples: &[S]) {
+        let time = samples.len() / self.leads.max(1);
+        if let Some(rows) = &self.rows {
+            let rows = rows
+                .iter()
+                .map(|&row| &samples[row * time..(row + 1) * time]);
+            self.finder.push(&rows.collect::<Vec<_>>());
+        }
+    }
+
+    /// The beats of what was pushed.
+    pub fn finish(mut self) -> FoundBeats {
+        self.finder.finish()
+    }
 }
 
 impl Preparer {
@@ -135,6 +162,46 @@ impl Preparer {
         rate_hz: f64,
         samples_mv: &[S],
     ) -> Result<Prepared, PreprocessError> {
+        let found = self.find_beats(leads, rate_hz, samples_mv);
+        self.apply_window(record, leads, rate_hz, samples_mv, found.as_ref())
+    }
+
+    /// The R-peaks of samples as they came, as [`apply_samples`](Self::apply_samples) takes them; `None` where the contract looks for
+    /// them in the rows that result.
+    pub fn find_beats<S: Sample>(
+        &self,
+        leads: &LeadSet,
+        rate_hz: f64,
+        samples: &[S],
+    ) -> Option<FoundBeats> {
+        let mut search = self.search(leads, rate_hz)?;
+        search.push(samples);
+        Some(search.finish())
+    }
+
+    /// The search for R-peaks in samples as they came, stretch by stretch; `None` where the contract looks for them in the rows that
+    /// result.
+    pub fn search(&self, leads: &LeadSet, rate_hz: f64) -> Option<Search> {
+        (self.contract.beats == BeatSearch::MultiLead).then(|| Search {
+            rows: leads.rows_of(&self.contract.leads).ok(),
+            leads: leads.len(),
+            finder: BeatFinder::new(&self.contract.leads, rate_hz),
+        })
+    }
+
+    /// Prepares a stretch of a recording, as [`apply_samples`](Self::apply_samples) a whole one, whose R-peaks were
+    /// [found](Self::find_beats) before, counted from its first sample.
+    ///
+    /// # Errors
+    /// See [`PreprocessError`].
+    pub fn apply_window<S: Sample>(
+        &self,
+        record: &str,
+        leads: &LeadSet,
+        rate_hz: f64,
+        samples_mv: &[S],
+        found: Option<&FoundBeats>,
+    ) -> Result<Prepared, PreprocessError> {
         if !RATES_HZ.contains(&rate_hz) {
             return Err(PreprocessError::Rate {
                 record: record.to_owned(),
@@ -168,10 +235,10 @@ impl Preparer {
                 expected_hz: self.contract.rate_hz,
             });
         }
-        let beats = match self.contract.beats {
-            BeatSearch::MultiLead => Some(self.beats(leads, rate_hz, samples_mv, state.len())),
-            BeatSearch::Xqrs { .. } => None,
-        };
+        let beats = found.map(|FoundBeats { beats, leads }| PreparedBeats {
+            r_peaks: beats.at_rate(rate_hz, self.contract.rate_hz, state.len()),
+            leads: leads.clone(),
+        });
         Ok(Prepared {
             rows: state.rows.into_double(),
             leads: self.contract.leads.clone(),
@@ -179,27 +246,6 @@ impl Preparer {
             repairs: state.repairs,
             beats,
         })
-    }
-
-    /// R-peaks of the samples as they came, at the rate of the contract, among the `len` samples that it leaves.
-    fn beats<S: Sample>(
-        &self,
-        leads: &LeadSet,
-        rate_hz: f64,
-        samples: &[S],
-        len: usize,
-    ) -> PreparedBeats {
-        let time = samples.len() / leads.len();
-        let rows = leads.rows_of(&self.contract.leads).unwrap_or_default();
-        let rows: Vec<&[S]> = rows
-            .into_iter()
-            .map(|row| &samples[row * time..(row + 1) * time])
-            .collect();
-        let FoundBeats { beats, leads } = find_beats(&self.contract.leads, rate_hz, &rows);
-        PreparedBeats {
-            r_peaks: beats.at_rate(rate_hz, self.contract.rate_hz, len),
-            leads,
-        }
     }
 
     /// The contract's leads in its order, cut to a window.

@@ -68,7 +68,7 @@ impl Rows {
 
 impl Window {
     /// Of `len` samples at `rate_hz`: how many are kept, and how many there are after padding.
-    pub(super) fn samples(&self, len: usize, rate_hz: f64) -> (usize, usize) {
+    pub fn samples(&self, len: usize, rate_hz: f64) -> (usize, usize) {
         let samples = |seconds: f64| (seconds * rate_hz).round() as usize;
         let kept = len.min(samples(self.keep_s));
         (kept, self.pad_to_s.map_or(kept, |s| kept.max(samples(s))))

@@ -1,5 +1,7 @@
 //! Whether one contract can be reached from rows stored under another, and the remaining steps.
 
+use std::ops::Range;
+
 use purkinje_record::LeadSet;
 
 use super::{
@@ -167,6 +169,33 @@ impl Remaining {
     ) -> Result<Prepared, PreprocessError> {
         self.preparer
             .apply_samples(record, leads, self.stored_hz, rows)
+    }
+
+    /// Applies the remaining steps to a stretch of a stored row `[lead, time]`, samples `stretch` of each lead; see
+    /// [`apply`](Self::apply). R-peaks are looked for in the whole row.
+    ///
+    /// # Errors
+    /// See [`PreprocessError`].
+    pub fn apply_within<S: Sample>(
+        &self,
+        record: &str,
+        leads: &LeadSet,
+        rows: &[S],
+        stretch: &Range<usize>,
+    ) -> Result<Prepared, PreprocessError> {
+        let len = rows.len() / leads.len().max(1);
+        if *stretch == (0..len) {
+            return self.apply(record, leads, rows);
+        }
+        let found = self.preparer.find_beats(leads, self.stored_hz, rows);
+        let found = found.map(|found| found.within(stretch));
+        let rows: Vec<S> = rows
+            .chunks_exact(len.max(1))
+            .flat_map(|row| &row[stretch.clone()])
+            .copied()
+            .collect();
+        self.preparer
+            .apply_window(record, leads, self.stored_hz, &rows, found.as_ref())
     }
 }
 

@@ -5,9 +5,10 @@
 
 mod error;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{LeadChoice, LeadSet, OpenOptions, RecordError, Recording};
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording};
 use serde::Serialize;
 
 pub use crate::outcome::portable;
@@ -22,24 +23,45 @@ pub trait Importer: Sync {
     /// [`ImportError`] if the source as a whole cannot be used. Errors of a single record are in its [`Item::fault`].
     fn catalogue(&self) -> Result<Catalogue, ImportError>;
 
-    /// Reads the record of `item`, with the leads `leads` only, in that order.
+    /// Opens the record of `item`, with the leads `leads` only, in that order.
     ///
     /// # Errors
     /// [`RecordError`] with a message about the file.
+    fn open(
+        &self,
+        catalogue: &Catalogue,
+        item: &Item,
+        leads: &LeadSet,
+    ) -> Result<Reader, RecordError> {
+        let options = OpenOptions {
+            leads: LeadChoice::Named(leads.clone()),
+            keep_digital: true,
+            ..OpenOptions::default()
+        };
+        Reader::open(catalogue.root.join(&item.path), &options)
+    }
+}
+
+/// Whole records of any source.
+pub trait ReadWhole: Importer {
+    /// Reads all of the record of `item`, with the leads `leads` only, in that order.
+    ///
+    /// # Errors
+    /// As [`open`](Importer::open).
     fn read(
         &self,
         catalogue: &Catalogue,
         item: &Item,
         leads: &LeadSet,
     ) -> Result<Recording, RecordError> {
-        let options = OpenOptions {
-            leads: LeadChoice::Named(leads.clone()),
-            keep_digital: true,
-            ..OpenOptions::default()
-        };
-        purkinje_record::open(catalogue.root.join(&item.path), &options)
+        let reader = self.open(catalogue, item, leads)?;
+        reader
+            .read(&(0..reader.len()))
+            .map(std::borrow::Cow::into_owned)
     }
 }
+
+impl<T: Importer + ?Sized> ReadWhole for T {}
 
 /// All records of a source.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,6 +92,9 @@ pub struct Item {
     pub path: PathBuf,
     /// Index of the record in a file that holds many (row of an HDF5 data set).
     pub entry: Option<u64>,
+    /// The window of the recording that it is, in samples; `None` for what the contract takes of the recording.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Range<usize>>,
     /// Patient, if the source states it.
     pub patient: Option<String>,
     /// Split, if the source states it.

@@ -1,5 +1,7 @@
 //! Rows of a store as a contract wants them.
 
+use std::ops::Range;
+
 use purkinje_signal::preprocess::Remaining;
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::{Row, Store};
@@ -44,23 +46,42 @@ impl<'a> Rows<'a> {
         TrainError::Data(format!("store {place}, record `{}`: {reason}", row.id()))
     }
 
-    /// The samples as they are stored, in millivolts or what the contract makes of them `[lead, time]`.
-    pub(super) fn stored(row: &Row<'_>) -> Vec<f32> {
-        let mut signal = Vec::new();
-        row.signal_mv_into(&mut signal);
-        signal
+    /// Samples of a lead of record `index` and their rate, as stored.
+    pub(super) fn samples(&self, index: usize) -> Result<(usize, f64), TrainError> {
+        Ok((self.row(index)?.samples(), self.store.info().rate_hz))
     }
 
-    /// The samples after `left`, `[lead, time]`.
-    pub(super) fn finished(&self, row: &Row<'_>, left: &Remaining) -> Result<Prepared, TrainError> {
+    /// A stretch of the samples as they are stored, in millivolts or what the contract makes of them `[lead, time]`.
+    pub(super) fn stored(row: &Row<'_>, stretch: &Range<usize>) -> Vec<f32> {
+        let mut signal = Vec::new();
+        row.signal_mv_into(&mut signal);
+        let len = row.samples();
+        if *stretch == (0..len) {
+            return signal;
+        }
+        let leads = signal.chunks_exact(len.max(1));
+        leads
+            .flat_map(|lead| &lead[stretch.clone()])
+            .copied()
+            .collect()
+    }
+
+    /// A stretch of the samples after `left`, `[lead, time]`.
+    pub(super) fn finished(
+        &self,
+        row: &Row<'_>,
+        left: &Remaining,
+        stretch: &Range<usize>,
+    ) -> Result<Prepared, TrainError> {
         if !left.serves_row(row.samples(), row.missing_samples()) {
             return Err(self.error(
                 row,
                 &"its missing samples were replaced in another way than the model expects; prepare the recordings again as it expects them, or leave this one out",
             ));
         }
-        let signal = Self::stored(row);
-        let prepared = left.apply(row.id(), &self.store.info().leads, &signal);
+        let signal = Self::stored(row, &(0..row.samples()));
+        let leads = &self.store.info().leads;
+        let prepared = left.apply_within(row.id(), leads, &signal, stretch);
         prepared.map_err(|e| self.error(row, &e))
     }
 }

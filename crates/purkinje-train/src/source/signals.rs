@@ -1,11 +1,13 @@
 //! Signals of stored records.
 
+use std::ops::Range;
+
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::{Store, quantise};
 
-use super::Source;
 use super::cut::{Cut, Look, SignalCutter};
 use super::rows::Rows;
+use super::{Records, Source};
 use crate::TrainError;
 
 /// The records of a store as signals, preprocessed as a contract says and cut on the fly.
@@ -40,10 +42,11 @@ impl<'a, C: Cut> StoreSignals<'a, C> {
     /// When it cannot be read.
     pub fn signal(&self, index: usize) -> Result<(String, Vec<f32>), TrainError> {
         let row = self.rows.row(index)?;
+        let whole = 0..row.samples();
         let signal = match &self.rows.left {
-            None => Rows::stored(&row),
+            None => Rows::stored(&row, &whole),
             Some(left) => {
-                let signal = self.rows.finished(&row, left)?.rows;
+                let signal = self.rows.finished(&row, left, &whole)?.rows;
                 signal.into_iter().map(|v| v as f32).collect()
             }
         };
@@ -59,13 +62,29 @@ impl<C: Cut> Source for StoreSignals<'_, C> {
     }
 
     fn see(&self, index: usize, look: Look) -> Result<C::Input, TrainError> {
+        let whole = 0..self.samples(index)?.0;
+        self.see_within(index, &whole, look)
+    }
+}
+
+impl<C: Cut> Records for StoreSignals<'_, C> {
+    fn samples(&self, index: usize) -> Result<(usize, f64), TrainError> {
+        self.rows.samples(index)
+    }
+
+    fn see_within(
+        &self,
+        index: usize,
+        stretch: &Range<usize>,
+        look: Look,
+    ) -> Result<C::Input, TrainError> {
         let row = self.rows.row(index)?;
         let cut = match &self.rows.left {
             None => self
                 .cutter
-                .cut(&Rows::stored(&row), self.leads, index, look),
+                .cut(&Rows::stored(&row, stretch), self.leads, index, look),
             Some(left) => {
-                let signal = self.rows.finished(&row, left)?.rows;
+                let signal = self.rows.finished(&row, left, stretch)?.rows;
                 self.cutter.cut(&signal, self.leads, index, look)
             }
         };

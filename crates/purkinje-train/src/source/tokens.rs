@@ -1,11 +1,13 @@
 //! Heartbeat tokens of stored records.
 
+use std::ops::Range;
+
 use purkinje_signal::Preprocess;
-use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer};
+use purkinje_signal::beats::{BeatTokens, Detection, RATE_HZ, Tokenizer, evenly_spaced};
 use purkinje_store::Store;
 
 use super::rows::Rows;
-use super::{Look, Source};
+use super::{Look, Records, Source};
 use crate::TrainError;
 
 /// The records of a store as tokens of heartbeats, cut on the fly: all its leads at the stored R-peaks, or some of its leads, or samples that
@@ -41,26 +43,46 @@ impl Source for StoreTokens<'_> {
         self.rows.rows.len()
     }
 
-    fn see(&self, index: usize, _look: Look) -> Result<BeatTokens, TrainError> {
+    fn see(&self, index: usize, look: Look) -> Result<BeatTokens, TrainError> {
+        let whole = 0..self.samples(index)?.0;
+        self.see_within(index, &whole, look)
+    }
+}
+
+impl Records for StoreTokens<'_> {
+    fn samples(&self, index: usize) -> Result<(usize, f64), TrainError> {
+        self.rows.samples(index)
+    }
+
+    fn see_within(
+        &self,
+        index: usize,
+        stretch: &Range<usize>,
+        _look: Look,
+    ) -> Result<BeatTokens, TrainError> {
         let row = self.rows.row(index)?;
-        let stored_peaks: Vec<usize> = row.r_peaks().iter().map(|&i| i.max(0) as usize).collect();
+        let error = |e: &dyn std::fmt::Display| self.rows.error(&row, e);
+        let whole = *stretch == (0..row.samples());
+        let peaks = row.r_peaks().iter().map(|&i| i.max(0) as usize);
+        let peaks = peaks.filter(|peak| stretch.contains(peak));
+        let stored_peaks: Vec<usize> = peaks.map(|peak| peak - stretch.start).collect();
         let Some(left) = &self.rows.left else {
+            let signal = Rows::stored(&row, stretch);
+            // A stretch without any of the R-peaks of its record has positions of its own.
+            let (r_peaks, detected) = match row.beats_detected() && !stored_peaks.is_empty() {
+                true => (stored_peaks, true),
+                false if whole => (stored_peaks, false),
+                false => (evenly_spaced(stretch.len()), false),
+            };
             let tokens = self
                 .tokenizer
-                .cut(&Rows::stored(&row), &stored_peaks)
-                .map_err(|e| self.rows.error(&row, &e))?;
-            return Ok(BeatTokens {
-                detected: row.beats_detected(),
-                ..tokens
-            });
+                .cut(&signal, &r_peaks)
+                .map_err(|e| error(&e))?;
+            return Ok(BeatTokens { detected, ..tokens });
         };
-        let prepared = self.rows.finished(&row, left)?;
-        let (r_peaks, detected) = match self
-            .tokenizer
-            .clone()
-            .detect_in(&prepared)
-            .map_err(|e| self.rows.error(&row, &e))?
-        {
+        let prepared = self.rows.finished(&row, left, stretch)?;
+        let mut tokenizer = self.tokenizer.clone();
+        let (r_peaks, detected) = match tokenizer.detect_in(&prepared).map_err(|e| error(&e))? {
             Detection::Found { r_peaks, .. } => (r_peaks, true),
             Detection::EvenlySpaced { r_peaks } => (r_peaks, false),
             // Other leads of this record are not silent: it keeps its place with their beats.
@@ -73,7 +95,7 @@ impl Source for StoreTokens<'_> {
         let tokens = self
             .tokenizer
             .cut(&prepared.rows, &r_peaks)
-            .map_err(|e| self.rows.error(&row, &e))?;
+            .map_err(|e| error(&e))?;
         Ok(BeatTokens { detected, ..tokens })
     }
 }
