@@ -186,6 +186,7 @@ fn invented_charts() -> (Svg, Svg, Svg, Svg) {
                 points: curve(1.0, 0.09),
             },
         ],
+        marked: None,
     };
     let bar = |label: &str, value: f64, is_reference| BarRow {
         label: label.into(),

@@ -31,6 +31,9 @@ pub(crate) const SERIES: [&str; 7] = [
 /// Filled areas of charts: the first series colour, lighter.
 pub(crate) const FILL: &str = "#4a97c9";
 
+/// Shaded parts of charts.
+pub(crate) const SHADE: &str = "#fde9d9";
+
 /// The colour of the `i`-th series.
 pub(crate) fn series(i: usize) -> &'static str {
     SERIES[i % SERIES.len()]

@@ -26,5 +26,6 @@ pub mod raster;
 pub mod svg;
 pub mod terminal;
 mod text;
+pub mod timeline;
 
 pub use svg::Svg;

@@ -108,6 +108,12 @@ impl Svg {
         self.body.push_str(&other.body);
     }
 
+    /// Adds everything drawn in another picture without clips, where this one stands.
+    pub(crate) fn append_plain(&mut self, other: Svg) {
+        debug_assert!(other.clips == 0 && other.open.is_empty());
+        self.body.push_str(&other.body);
+    }
+
     /// Defines a clipping rectangle in millimetres.
     pub fn clip_rect(&mut self, x: f64, y: f64, width: f64, height: f64) -> Clip {
         let clip = Clip(self.clips);

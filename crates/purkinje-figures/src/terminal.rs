@@ -19,6 +19,8 @@ pub struct TerminalOptions {
     pub start_s: f64,
     /// Length of the window, in seconds.
     pub window_s: f64,
+    /// Where the recording is a stretch of a longer one: its start in seconds.
+    pub before_s: f64,
     /// Uses ANSI colours. The caller decides, depending on the output and `NO_COLOR`.
     pub color: bool,
 }
@@ -32,6 +34,7 @@ impl Default for TerminalOptions {
             rhythm: None,
             start_s: 0.0,
             window_s: 10.0,
+            before_s: 0.0,
             color: false,
         }
     }
@@ -96,7 +99,13 @@ pub fn draw(recording: &Recording, options: &TerminalOptions, r_peaks: &[usize])
             draw_strip(&mut out, lead, samples, canvas, &paint);
         }
     }
-    out.push_str(&time_line(first, end, rate_hz, canvas.columns));
+    out.push_str(&time_line(
+        options.before_s,
+        first,
+        end,
+        rate_hz,
+        canvas.columns,
+    ));
     out
 }
 
@@ -207,8 +216,9 @@ fn peak_line(r_peaks: &[usize], first: usize, end: usize, columns: usize) -> Str
 }
 
 /// Seconds below the strips: as many labels as fit, on whole steps.
-fn time_line(first: usize, end: usize, rate_hz: f64, columns: usize) -> String {
-    let (from_s, to_s) = (first as f64 / rate_hz, end as f64 / rate_hz);
+fn time_line(before_s: f64, first: usize, end: usize, rate_hz: f64, columns: usize) -> String {
+    let second = |sample: usize| before_s + sample as f64 / rate_hz;
+    let (from_s, to_s) = (second(first), second(end));
     let step = crate::chart::nice_step((to_s - from_s) * 9.0 / columns as f64);
     let mut line = vec![' '; GUTTER + columns + 8];
     if step.is_finite() && step > 0.0 {

@@ -30,6 +30,8 @@ pub struct LineChart {
     pub y_scale: AxisScale,
     /// The lines.
     pub series: Vec<Series>,
+    /// A part of the horizontal axis that is shaded.
+    pub marked: Option<(f64, f64)>,
 }
 
 impl LineChart {
@@ -81,6 +83,13 @@ impl LineChart {
         };
         draw_x_axis(&mut svg, plot, &x_axis, &self.x_label);
         draw_y_axis(&mut svg, plot, &y_axis, &y_label);
+        if let Some((from, to)) = self.marked {
+            let place = |x: f64| plot.x(&x_axis, x).clamp(plot.left, plot.right);
+            // Wide enough to be seen.
+            let (from, width) = (place(from), (place(to) - place(from)).max(0.6));
+            let shade = Element::rect(from, plot.top, width, plot.bottom - plot.top);
+            svg.add(shade.fill(color::SHADE));
+        }
         draw_frame(&mut svg, plot);
         if !points().any(|p| p.0.is_finite() && y_axis.holds(p.1)) {
             draw_nothing(&mut svg, plot);

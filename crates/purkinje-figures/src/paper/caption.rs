@@ -83,15 +83,17 @@ pub(crate) fn facts(recording: &Recording, view: &View, options: &PaperOptions) 
     let mut facts = Vec::new();
     if recording.rate_hz.is_finite() && recording.rate_hz > 0.0 {
         facts.push(format!("{} Hz", text::plain(recording.rate_hz, 2)));
-        let whole = view.start_s <= 0.0 && view.end_s >= view.duration_s;
+        let (before_s, all_s) = options.part_of.unwrap_or((0.0, view.duration_s));
+        let (start_s, end_s) = (before_s + view.start_s, before_s + view.end_s);
+        let whole = start_s <= 0.0 && end_s >= all_s;
         facts.push(if whole {
-            format!("{} s", text::number(view.duration_s, 1))
+            format!("{} s", text::number(all_s, 1))
         } else {
             format!(
                 "{}\u{2013}{} s of {} s",
-                text::number(view.start_s, 1),
-                text::number(view.end_s, 1),
-                text::number(view.duration_s, 1)
+                text::number(start_s, 1),
+                text::number(end_s, 1),
+                text::number(all_s, 1)
             )
         });
     }

@@ -66,6 +66,8 @@ pub struct PaperOptions {
     pub filter: Option<String>,
     /// A note in the header, such as a diagnosis or the data set.
     pub note: Option<String>,
+    /// Where the recording is a stretch of a longer one: its start and the length of that one, in seconds.
+    pub part_of: Option<(f64, f64)>,
 }
 
 impl Default for PaperOptions {
@@ -80,6 +82,7 @@ impl Default for PaperOptions {
             centred: true,
             filter: None,
             note: None,
+            part_of: None,
         }
     }
 }
