@@ -166,6 +166,10 @@ impl System for Ripple {
         )?))
     }
 
+    fn crop_samples(_: &Network) -> Option<usize> {
+        Some(CROP)
+    }
+
     fn alike(a: &SignalInput, b: &SignalInput) -> bool {
         (a.leads, a.samples.len()) == (b.leads, b.samples.len())
     }

@@ -14,7 +14,13 @@ fn main() -> Result<()> {
         return Err(Error::invalid("expected MODEL FOLDER OUT.parquet"));
     };
     let model = Model::load(model_folder, &Device::cpu())?;
-    let mut table = Table::begin(Path::new(out), &model, Path::new(model_folder), Level::Lead)?;
+    let mut table = Table::begin(
+        Path::new(out),
+        &model,
+        Path::new(model_folder),
+        Level::Lead,
+        false,
+    )?;
     let files = list(Path::new(folder))?.into_iter().map(Input::File);
     for embedded in model.embed_all(files, Level::Lead, ReadOptions::new())? {
         match embedded {

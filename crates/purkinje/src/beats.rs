@@ -1,10 +1,11 @@
 //! The heartbeats of a recording: where they are, and the tokens that a network reads of them.
 
-use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_record::{Lead, LeadSet, Reader, Recording};
 use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
+use purkinje_signal::windows::WINDOW_S;
 use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
 
-use crate::prepared::prepare;
+use crate::prepared::{beats_of, prepare};
 
 /// A prepared recording cut into heartbeat tokens at its R-peaks.
 pub struct Cut {
@@ -73,17 +74,22 @@ pub struct BeatSpan {
 }
 
 impl View {
-    /// Prepares a recording by `contract`, from `start_s` on, and cuts it.
+    /// Prepares the window of a recording that begins at `start_s` by `contract`, and cuts it.
     ///
     /// # Errors
     /// A sentence saying why the model would refuse the recording.
-    pub fn of(recording: &Recording, contract: &Preprocess, start_s: f64) -> Result<View, String> {
+    pub fn of(reader: &Reader, contract: &Preprocess, start_s: f64) -> Result<View, String> {
         let preparer = Preparer::new(contract).map_err(|error| error.to_string())?;
-        let first = (start_s * recording.rate_hz).round() as usize;
-        let prepared = prepare(&preparer, recording, first)?;
+        let rate_hz = reader.about().rate_hz;
+        let first = (start_s * rate_hz).round() as usize;
+        let length_s = contract.window().map_or(WINDOW_S, |window| window.keep_s);
+        let end = first.saturating_add((length_s * rate_hz).round() as usize);
+        let stretch = first.min(reader.len())..end.min(reader.len());
+        let found = beats_of(&preparer, reader).map_err(|error| error.to_string())?;
+        let prepared = prepare(&preparer, reader, &stretch, found.as_ref())?;
         let cut = cut(&prepared, contract)?;
         let spans = spans(prepared.rows.len() / prepared.leads.len(), &cut.r_peaks);
-        let start_s = first as f64 / recording.rate_hz;
+        let start_s = first as f64 / rate_hz;
         let seconds = |sample: usize| start_s + sample as f64 / RATE_HZ;
         let beats = cut
             .r_peaks
@@ -118,16 +124,10 @@ impl View {
         }
     }
 
-    /// The prepared samples as a recording, to be drawn; NaN before [`start_s`](Self::start_s).
+    /// The prepared samples as a recording, to be drawn: from [`start_s`](Self::start_s) on, with what is known of the original.
     pub fn recording(&self, original: &Recording) -> Recording {
         let leads = self.prepared.leads.clone();
-        let before = vec![f32::NAN; (self.start_s * RATE_HZ).round() as usize];
-        let samples = self
-            .prepared
-            .rows
-            .chunks_exact((self.prepared.rows.len() / leads.len()).max(1))
-            .flat_map(|row| before.iter().copied().chain(row.iter().map(|&v| v as f32)))
-            .collect();
+        let samples = self.prepared.rows.iter().map(|&v| v as f32).collect();
         // `prepared` holds as many samples for each of its leads, and there is at least one lead.
         let mut recording = Recording::new(original.id.clone(), leads, RATE_HZ, samples)
             .expect("prepared rows have one length");

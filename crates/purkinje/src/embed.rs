@@ -4,13 +4,17 @@ pub mod table;
 
 use std::sync::Arc;
 
+use purkinje_eval::crops::Aggregation;
+use purkinje_models::compat::Compat;
 use purkinje_record::Recording;
 use serde::Serialize;
 
-use crate::inputs::{Input, ReadOptions, Ready};
+use crate::inputs::{Input, ReadOptions};
 use crate::model::Model;
-use crate::stream::Stream;
+use crate::network::Seen;
+use crate::stream::{Stream, Whole};
 use crate::system::{Level, Place};
+use crate::windows::{Used, vectors_together};
 use crate::{Error, Result};
 
 /// The vectors of one recording at one level.
@@ -28,6 +32,9 @@ pub struct Embedded {
     pub width: usize,
     /// `[places, width]`.
     pub values: Vec<f32>,
+    /// How much of the recording was used.
+    #[serde(flatten)]
+    pub used: Used,
 }
 
 impl Embedded {
@@ -96,36 +103,138 @@ impl Model {
         options: ReadOptions,
     ) -> Result<impl Iterator<Item = Result<Embedded>>> {
         self.check_level(level)?;
-        let work = move |batch: Vec<Ready>| embedded(self, batch, level);
-        Ok(Stream::new(self, options, inputs.into_iter(), work))
+        let plan = options.windows.plan(self, Compat::Paper)?;
+        let how = plan.aggregation;
+        let each = options.windows.each;
+        let work = move |seen: &[&Seen]| window_vectors(self, seen, level, how);
+        let finish = move |whole| embedded(whole, self.width(), level, each, how);
+        let inputs = inputs.into_iter();
+        Ok(Stream::new(self, options, plan, inputs, work, finish))
     }
 }
 
-fn embedded(model: &Model, batch: Vec<Ready>, level: Level) -> Result<Vec<Embedded>> {
+/// The vectors of a window.
+struct WindowVectors {
+    /// What each stands for, in seconds from the start of the window.
+    places: Vec<Place>,
+    values: Vec<f32>,
+}
+
+/// Whether the crops and windows of a recording have places of their own at a level, which lie one after another.
+fn in_time(level: Level) -> bool {
+    matches!(level, Level::Beat | Level::Token)
+}
+
+/// The vectors of windows that fit into one batch, without padding.
+fn window_vectors(
+    model: &Model,
+    seen: &[&Seen],
+    level: Level,
+    how: Aggregation,
+) -> Result<Vec<WindowVectors>> {
     let width = model.width();
-    let seen: Vec<_> = batch.iter().map(|ready| &ready.seen).collect();
-    let found = model.network().embed(&seen, level, model.device())?;
-    let mut values = found.values.chunks_exact(width);
-    let records = batch.into_iter().zip(found.places);
-    let records = records.map(|(ready, all)| {
-        let mut record = Embedded {
-            id: ready.id,
-            source: ready.source,
-            source_blake3: ready.blake3,
-            places: Vec::new(),
-            width,
-            values: Vec::new(),
-        };
-        for place in all {
-            let vector = values
-                .next()
-                .ok_or_else(|| Error::invalid("the network gave fewer vectors than places"))?;
-            if let Some(place) = place {
-                record.places.push(place);
-                record.values.extend_from_slice(vector);
+    let crops = seen.first().map_or(0, |seen| seen.crops_s.len());
+    let mut parts: Vec<Vec<WindowVectors>> = seen.iter().map(|_| Vec::new()).collect();
+    for crop in 0..crops {
+        let found = model.network().embed(seen, crop, level, model.device())?;
+        let mut vectors = found.values.chunks_exact(width);
+        for ((all, seen), parts) in found.places.into_iter().zip(seen).zip(&mut parts) {
+            let mut part = WindowVectors {
+                places: Vec::new(),
+                values: Vec::new(),
+            };
+            for place in all {
+                let vector = vectors
+                    .next()
+                    .ok_or_else(|| Error::invalid("the network gave fewer vectors than places"))?;
+                if let Some(place) = place {
+                    part.places.push(later(place, seen.crops_s[crop], 0));
+                    part.values.extend_from_slice(vector);
+                }
+            }
+            parts.push(part);
+        }
+    }
+    let windows = parts.into_iter();
+    windows
+        .map(|parts| joined(parts.into_iter(), level, how))
+        .collect()
+}
+
+/// A place in a stretch that begins `start_s` later and follows `before` other places.
+fn later(place: Place, start_s: f64, before: usize) -> Place {
+    Place {
+        time_s: place.time_s.map(|time_s| time_s + start_s),
+        number: place.number.map(|number| number + before),
+        ..place
+    }
+}
+
+/// The vectors of crops or windows as one: aggregated place by place, or one after another at levels that lie in time.
+fn joined(
+    parts: impl Iterator<Item = WindowVectors>,
+    level: Level,
+    how: Aggregation,
+) -> Result<WindowVectors> {
+    let mut parts: Vec<WindowVectors> = parts.collect();
+    if !in_time(level) {
+        let values: Vec<&[f32]> = parts.iter().map(|part| &*part.values).collect();
+        let values = vectors_together(&values, how)?;
+        let places = parts.pop().map(|part| part.places).unwrap_or_default();
+        return Ok(WindowVectors { places, values });
+    }
+    let mut all = WindowVectors {
+        places: Vec::new(),
+        values: Vec::new(),
+    };
+    let mut before = 0;
+    for part in parts {
+        let count = part.places.iter().filter_map(|place| place.number).max();
+        let places = part.places.into_iter();
+        all.places
+            .extend(places.map(|place| later(place, 0.0, before)));
+        all.values.extend(part.values);
+        before += count.map_or(0, |last| last + 1);
+    }
+    Ok(all)
+}
+
+fn embedded(
+    whole: Whole<'_, WindowVectors>,
+    width: usize,
+    level: Level,
+    each: bool,
+    how: Aggregation,
+) -> Result<Embedded> {
+    let windows = whole.windows.into_iter().map(|window| {
+        let start_s = window.start_s;
+        let places = window.value.places.into_iter();
+        let places = places.map(|place| Place {
+            window_s: each.then_some(start_s),
+            ..later(place, start_s, 0)
+        });
+        WindowVectors {
+            places: places.collect(),
+            values: window.value.values,
+        }
+    });
+    let WindowVectors { places, values } = match each {
+        true if !in_time(level) => {
+            let all: Vec<WindowVectors> = windows.collect();
+            WindowVectors {
+                values: all.iter().flat_map(|own| &own.values).copied().collect(),
+                places: all.into_iter().flat_map(|own| own.places).collect(),
             }
         }
-        Ok(record)
-    });
-    records.collect()
+        _ => joined(windows, level, how)?,
+    };
+    Ok(Embedded {
+        id: whole.record.id,
+        source: whole.record.source,
+        source_blake3: whole.record.blake3,
+        places,
+        width,
+        values,
+        used: whole.used,
+    })
 }

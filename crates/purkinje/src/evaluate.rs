@@ -3,25 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use purkinje_eval::challenge::renamed;
-use purkinje_eval::crops::{Aggregation, aggregate};
 use purkinje_eval::{TaskMetrics, evaluate_split};
 use purkinje_models::checkpoint::Labels;
 use purkinje_models::compat::Compat;
 use purkinje_record::LeadSet;
 use purkinje_store::{Split, Store};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::inputs::{Input, ReadOptions, StoreRows};
 use crate::model::Model;
-use crate::network::Seen;
 use crate::predict::probabilities;
 use crate::probe::quality_filter;
 use crate::reporter::{Reporter, go_on};
 use crate::task::Task;
+use crate::windows::{Used, WindowOptions};
 use crate::{Error, Result};
-
-/// Records per batch.
-const BATCH: usize = 64;
 
 /// What a classifier is evaluated on, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,10 +27,8 @@ pub struct EvaluateOptions {
     pub task: String,
     /// Split of the store.
     pub split: Split,
-    /// Number of crops per recording, for systems that crop.
-    pub crops: usize,
-    /// How the probabilities of crops are aggregated.
-    pub aggregation: Aggregation,
+    /// How much of each record the model is given, and how its probabilities are aggregated.
+    pub windows: WindowOptions,
     /// Use a decision threshold of 0.5 instead of the thresholds of the model.
     pub half: bool,
     /// Follow the paper, or the released program where it differs.
@@ -58,8 +52,7 @@ impl Default for EvaluateOptions {
         EvaluateOptions {
             task: String::new(),
             split: Split::Test,
-            crops: 1,
-            aggregation: Aggregation::default(),
+            windows: WindowOptions::default(),
             half: false,
             compat: Compat::Paper,
             leads: None,
@@ -92,10 +85,10 @@ pub struct Evaluated {
     pub task: String,
     /// Split of the store.
     pub split: &'static str,
-    /// Number of crops per recording.
-    pub crops: usize,
-    /// How their probabilities were aggregated.
-    pub aggregation: Aggregation,
+    /// How much of each record was asked for, and how its probabilities were aggregated.
+    pub windows: WindowOptions,
+    /// How much of all records together was used.
+    pub used: Used,
     /// The behaviour that was followed: paper or released program.
     pub compat: Compat,
     /// Metrics of the classes that the model has labels for.
@@ -115,7 +108,6 @@ pub fn evaluate(
     options: &EvaluateOptions,
     reporter: &dyn Reporter,
 ) -> Result<Evaluated> {
-    model.check_crops(options.crops)?;
     let labels = model.labelled()?;
     let leads = options.leads.as_ref().unwrap_or(&model.preprocess().leads);
     let contract = model.check_store(store, leads, options.any_preprocessing)?;
@@ -125,30 +117,24 @@ pub fn evaluate(
     let rules = model.network().evaluation(options.compat);
     let seed = options.seed.or(rules.seed).unwrap_or(0);
 
-    // Over the whole store: random crops of a record depend on its row.
-    let all = (0..store.len()).collect();
-    let source = model
-        .network()
-        .rows(store, all, &contract, options.compat, seed)?;
-    let (rows, crops) = (&task.test.rows, options.crops);
+    let source = StoreRows::under(model, store, &contract, options.compat, seed)?;
+    let rows = &task.test.rows;
+    let inputs = rows.iter().map(|&row| Input::Row(&source, row));
+    let read = ReadOptions {
+        windows: options.windows,
+        ..ReadOptions::new()
+    };
     let progress = reporter.begin("evaluate", rows.len(), "records");
-    let mut logits: Vec<Vec<f32>> = vec![Vec::new(); crops];
-    for rows in rows.chunks(BATCH) {
+    let (mut scores, mut used) = (Vec::new(), Used::default());
+    for found in model.logits_all(inputs, read, options.compat)? {
         go_on(reporter)?;
-        let seen: Result<Vec<Seen>> = rows.par_iter().map(|&row| source.see(row, crops)).collect();
-        let seen = seen?;
-        let seen: Vec<&Seen> = seen.iter().collect();
-        for (crop, all) in logits.iter_mut().enumerate() {
-            all.extend(model.network().logits(&seen, crop, model.device())?);
-        }
-        progress.add(rows.len());
+        let (logits, own) = found?;
+        used.add(&own);
+        let found = probabilities(&logits);
+        scores.extend(columns.iter().map(|&column| found[column]));
+        progress.add(1);
     }
     progress.finish();
-    let found = aggregate(&probabilities(&logits.concat()), crops, options.aggregation)?;
-    let scores: Vec<f32> = found
-        .chunks(labels.classes.len())
-        .flat_map(|row| columns.iter().map(|&column| row[column]))
-        .collect();
     let threshold = |&column: &usize| match (options.half, labels.classes[column].threshold) {
         (false, Some(threshold)) => threshold as f32,
         _ => 0.5,
@@ -163,8 +149,8 @@ pub fn evaluate(
         other: task.other_metrics(&scores, &thresholds)?,
         task: task.name,
         split: options.split.name(),
-        crops,
-        aggregation: options.aggregation,
+        windows: options.windows,
+        used,
         compat: options.compat,
         metrics,
     })

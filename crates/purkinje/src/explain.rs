@@ -12,7 +12,7 @@ use purkinje_figures::paper::PaperOptions;
 use purkinje_figures::{Svg, raster};
 use purkinje_models::checkpoint::{Labels, Reference};
 use purkinje_models::compat::Compat;
-use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_record::{Lead, LeadSet, Reader, Recording};
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use serde::Serialize;
@@ -111,7 +111,10 @@ pub struct Explanation {
     /// The attention of the network to stretches of the leads.
     pub attention: Vec<Attended>,
     #[serde(skip)]
-    recording: Option<Arc<Recording>>,
+    reader: Option<Arc<Reader>>,
+    /// Seconds of its window.
+    #[serde(skip)]
+    window_s: f64,
 }
 
 /// A stretch of a lead, with the attention it gets.
@@ -147,7 +150,8 @@ impl Explanation {
                 .map(|(lead, part)| (lead.clone(), part))
                 .collect(),
             attention: attention.collect(),
-            recording: of.recording.clone(),
+            reader: of.reader.clone(),
+            window_s: of.windows.first().map_or(0.0, |window| window.seconds),
         }
     }
 
@@ -161,7 +165,7 @@ impl Explanation {
     /// # Errors
     /// When the samples of the recording are not available (it came from a store), or it lacks a lead.
     pub fn svg(&self) -> Result<Svg> {
-        let recording = self.recording.as_ref().ok_or_else(|| {
+        let reader = self.reader.as_ref().ok_or_else(|| {
             Error::invalid(format!(
                 "`{}` came from a store, which does not keep the original recording; explain the recording's own file to get a drawing",
                 self.id
@@ -173,7 +177,9 @@ impl Explanation {
                 .map(|(lead, _)| lead.clone())
                 .collect(),
         );
-        let recording = recording
+        let end = (self.window_s * reader.about().rate_hz).round() as usize;
+        let recording = reader
+            .read(&(0..end.min(reader.len())))?
             .select(&leads)
             .map_err(|lead| Error::invalid(format!("`{}` has no lead {lead}", self.id)))?;
         let sample = |time_s: f64| (time_s * recording.rate_hz).round() as usize;
@@ -295,7 +301,7 @@ impl Model {
             go_on(reporter)?;
             let seen: Vec<Seen> = places
                 .iter()
-                .map(|&place| all.see(place, 1))
+                .map(|&place| all.see(place, &(0..all.samples(place)?.0), Some(1)))
                 .collect::<Result<_>>()?;
             let seen: Vec<&Seen> = seen.iter().collect();
             let parts = self.network().contributions(&seen, self.device())?;

@@ -6,16 +6,17 @@ use purkinje_cluster::features as shards;
 use purkinje_models::compat::Compat;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
-use rayon::prelude::*;
 use serde_json::json;
 
+use crate::inputs::{Input, ReadOptions, StoreRows};
+use crate::learns::FrozenVectors;
 use crate::model::Model;
 use crate::network::Seen;
 use crate::reporter::{Reporter, go_on};
+use crate::stream::{Stream, Whole};
+use crate::windows::{Used, WindowOptions, vectors_together};
 use crate::{Error, Result};
 
-/// Records of one pass through the encoder.
-const BATCH: usize = 32;
 /// Records read from disk at a time.
 const CHUNK: usize = 1024;
 /// Default limit on the bytes of vectors held in memory.
@@ -24,8 +25,8 @@ pub const MEMORY_LIMIT: u64 = 2 << 30;
 /// How vectors are computed and held.
 #[derive(Clone, Debug)]
 pub struct FeatureOptions {
-    /// Number of crops of a recording whose vectors are averaged, for systems that crop.
-    pub crops: usize,
+    /// How much of each record the encoder is given.
+    pub windows: WindowOptions,
     /// Limit on the bytes of vectors held in memory; beyond it they are written to disk.
     pub memory_limit: u64,
     /// Folder in which a temporary folder is made for them; the system's temporary folder if absent.
@@ -35,7 +36,7 @@ pub struct FeatureOptions {
 impl Default for FeatureOptions {
     fn default() -> Self {
         FeatureOptions {
-            crops: 1,
+            windows: WindowOptions::default(),
             memory_limit: MEMORY_LIMIT,
             folder: None,
         }
@@ -52,6 +53,7 @@ pub struct Features {
     records: usize,
     leads: Vec<usize>,
     width: usize,
+    used: Used,
 }
 
 #[derive(Debug)]
@@ -84,23 +86,17 @@ impl Features {
         what: &str,
         reporter: &dyn Reporter,
     ) -> Result<Features> {
-        model.check_crops(options.crops)?;
-        let all: Vec<usize> = (0..store.len()).collect();
-        let rows = model
-            .network()
-            .rows(store, all.clone(), contract, Compat::Paper, 0)?;
+        let rows = StoreRows::under(model, store, contract, Compat::Paper, 0)?;
+        let inputs = (0..store.len()).map(|row| Input::Row(&rows, row));
         let progress = reporter.begin(what, store.len(), "records");
         let mut found: Option<(Sink, Vec<usize>)> = None;
+        let mut used = Used::default();
         let width = model.width();
-        for chunk in all.chunks(BATCH) {
+        let all = model.vectors_all(inputs, options.windows)?;
+        for (row, vectors) in all.enumerate() {
             go_on(reporter)?;
-            let seen: Result<Vec<Seen>> = chunk
-                .par_iter()
-                .map(|&row| rows.see(row, options.crops))
-                .collect();
-            let seen = seen?;
-            let seen: Vec<&Seen> = seen.iter().collect();
-            let vectors = model.network().vectors(&seen, model.device())?;
+            let (vectors, own) = vectors?;
+            used.add(&own);
             let each = vectors.leads.len() * width;
             let (sink, leads) = match &mut found {
                 Some(found) => found,
@@ -110,17 +106,19 @@ impl Features {
                     found.insert((sink, vectors.leads.clone()))
                 }
             };
-            if *leads != vectors.leads || vectors.values.len() != each * chunk.len() {
+            if *leads != vectors.leads || vectors.values.len() != each {
                 return Err(Error::invalid(format!(
-                    "record {} of `{}` has vectors for other leads than the first record; a head needs the same leads in all records",
-                    chunk[0],
+                    "record {row} of `{}` has vectors for other leads than the first record; a head needs the same leads in all records",
                     store.dir().display()
                 )));
             }
-            sink.add(chunk, &vectors.values, each)?;
-            progress.add(chunk.len());
+            sink.add(row, &vectors.values)?;
+            progress.add(1);
         }
         progress.finish();
+        if let Some(words) = used.in_words() {
+            reporter.note(&format!("{what}: used {words}"));
+        }
         let Some((sink, leads)) = found else {
             return Err(Error::invalid(format!(
                 "the store `{}` holds no records; prepare it again with `purkinje prepare`",
@@ -132,6 +130,7 @@ impl Features {
             records: store.len(),
             leads,
             width,
+            used,
         })
     }
 
@@ -153,6 +152,7 @@ impl Features {
             values: Values::Memory(values),
             leads,
             width,
+            used: Used::default(),
         })
     }
 
@@ -170,6 +170,11 @@ impl Features {
     /// Length of one vector.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// How much of all records together was used.
+    pub fn used(&self) -> &Used {
+        &self.used
     }
 
     /// Whether they are held on disk.
@@ -266,14 +271,10 @@ impl Sink {
         Ok(Sink::Disk(writer, folder))
     }
 
-    fn add(&mut self, rows: &[usize], values: &[f32], each: usize) -> Result<()> {
+    fn add(&mut self, row: usize, values: &[f32]) -> Result<()> {
         match self {
             Sink::Memory(all) => all.extend_from_slice(values),
-            Sink::Disk(writer, _) => {
-                for (row, values) in rows.iter().zip(values.chunks_exact(each)) {
-                    writer.add(&row.to_string(), values)?;
-                }
-            }
+            Sink::Disk(writer, _) => writer.add(&row.to_string(), values)?,
         }
         Ok(())
     }
@@ -286,6 +287,41 @@ impl Sink {
                 _folder: folder,
             },
         })
+    }
+}
+
+impl Model {
+    /// The input vectors of heads for any number of recordings, aggregated over their windows.
+    fn vectors_all<'a>(
+        &self,
+        inputs: impl Iterator<Item = Input<'a>>,
+        windows: WindowOptions,
+    ) -> Result<impl Iterator<Item = Result<(FrozenVectors, Used)>>> {
+        let read = ReadOptions {
+            windows,
+            ..ReadOptions::new()
+        };
+        let plan = read.windows.plan(self, Compat::Paper)?;
+        let work = |seen: &[&Seen]| {
+            let FrozenVectors { values, leads } = self.network().vectors(seen, self.device())?;
+            let each = values.chunks_exact(leads.len() * self.width());
+            let each = each.map(|values| FrozenVectors {
+                values: values.to_vec(),
+                leads: leads.clone(),
+            });
+            Ok(each.collect())
+        };
+        let finish = move |whole: Whole<'a, FrozenVectors>| {
+            let parts: Vec<&[f32]> = whole
+                .windows
+                .iter()
+                .map(|window| &*window.value.values)
+                .collect();
+            let values = vectors_together(&parts, plan.aggregation)?;
+            let leads = whole.windows[0].value.leads.clone();
+            Ok((FrozenVectors { values, leads }, whole.used))
+        };
+        Ok(Stream::new(self, read, plan, inputs, work, finish))
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use purkinje_models::compat::Compat;
 use purkinje_record::wfdb::Header;
-use purkinje_record::{LeadChoice, OpenOptions, RecordError, Recording};
-use purkinje_signal::Preparer;
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording};
+use purkinje_signal::r_peaks::FoundBeats;
+use purkinje_signal::{Preparer, Preprocess, Windows};
 use purkinje_store::Store;
 
 use crate::leads::WantedLeads;
 use crate::model::Model;
 use crate::network::{Seen, SeenRows};
-use crate::prepared::{agree, prepare};
+use crate::prepared::{agree, beats_of, prepare};
+use crate::windows::{Plan, Window, WindowOptions};
 use crate::{Error, Result};
 
 /// Deepest nesting of WFDB segments that is followed.
@@ -38,37 +41,87 @@ pub struct ReadOptions {
     pub leads: Option<WantedLeads>,
     /// What files of plain arrays do not state: sampling rate, units, leads.
     pub open: OpenOptions,
-    /// Number of crops per recording, spread evenly, for systems that crop; a single crop is taken from the beginning.
-    pub crops: usize,
+    /// How much of each recording the model is given.
+    pub windows: WindowOptions,
 }
 
 impl ReadOptions {
-    /// One crop of each recording, with the leads of the model.
+    /// All of each recording, with the leads of the model.
     pub fn new() -> Self {
-        ReadOptions {
-            crops: 1,
-            ..ReadOptions::default()
-        }
+        ReadOptions::default()
     }
 }
 
-/// A recording that was read and preprocessed for a model.
-pub struct Ready {
+/// A recording that was opened for a model, of which windows can be seen.
+pub struct Opened<'a> {
     /// Its name.
     pub id: String,
     /// Path of its file as given, or the source that its store records.
     pub source: String,
     /// BLAKE3 of its files (see [`hash_of`]) or of the shard it is stored in, in hex; empty for recordings in memory.
     pub blake3: String,
-    /// The recording, where it was not read from a store.
-    pub recording: Option<Arc<Recording>>,
-    /// The network's input.
-    pub seen: Seen,
+    /// The recording, where it is not a row of a store.
+    pub reader: Option<Arc<Reader>>,
+    /// The leads the model is given.
+    pub(crate) leads: LeadSet,
+    /// Its windows, in samples.
+    pub(crate) windows: Vec<Range<usize>>,
+    /// Its length in seconds.
+    pub(crate) seconds: f64,
+    rate_hz: f64,
+    samples: Samples<'a>,
+}
+
+/// Where samples come from, with what turns them into an input.
+enum Samples<'a> {
+    Recording {
+        reader: Arc<Reader>,
+        preparer: Preparer,
+        found: Option<FoundBeats>,
+    },
+    Row(&'a StoreRows<'a>, usize),
+}
+
+impl Opened<'_> {
+    /// The start of a window in seconds.
+    pub(crate) fn start_s(&self, window: usize) -> f64 {
+        self.windows[window].start as f64 / self.rate_hz
+    }
+
+    /// A window with what the network is given of it.
+    ///
+    /// # Errors
+    /// A message that names the file or record.
+    pub(crate) fn see(&self, model: &Model, window: usize, plan: &Plan) -> Result<Window<Seen>> {
+        let place = &self.windows[window];
+        let seen = match &self.samples {
+            Samples::Row(rows, row) => rows.rows.see(*row, place, plan.crops)?,
+            Samples::Recording {
+                reader,
+                preparer,
+                found,
+            } => {
+                let prepared = prepare(preparer, reader, place, found.as_ref());
+                let network = model.network();
+                let seen = prepared
+                    .and_then(|prepared| network.see(&prepared, preparer.contract(), plan.crops));
+                seen.map_err(|reason| Error::invalid(format!("`{}`: {reason}", self.source)))?
+            }
+        };
+        Ok(Window {
+            start_s: self.start_s(window),
+            seconds: place.len() as f64 / self.rate_hz,
+            seconds_used: seen.seconds,
+            beats: seen.beats,
+            value: seen,
+        })
+    }
 }
 
 /// The rows of a store as inputs of a model.
 pub struct StoreRows<'a> {
     store: &'a Store,
+    leads: LeadSet,
     rows: Box<dyn SeenRows + 'a>,
 }
 
@@ -85,11 +138,29 @@ impl<'a> StoreRows<'a> {
         any_preprocessing: bool,
     ) -> Result<Self> {
         let contract = agree(store, model.preprocess(), leads, any_preprocessing)?;
+        Self::under(model, store, &contract, Compat::Paper, 0)
+    }
+
+    /// All rows of a store under a contract that it was [checked](Model::check_store) to lead to. Where `compat` follows a released
+    /// program that takes random crops, they are drawn from the stream of `seed`.
+    ///
+    /// # Errors
+    /// When the contract cannot be reached.
+    pub fn under(
+        model: &Model,
+        store: &'a Store,
+        contract: &Preprocess,
+        compat: Compat,
+        seed: u64,
+    ) -> Result<Self> {
+        // Over the whole store: random crops of a record depend on its row.
         let all = (0..store.len()).collect();
-        let rows = model
-            .network()
-            .rows(store, all, &contract, Compat::Paper, 0)?;
-        Ok(StoreRows { store, rows })
+        let rows = model.network().rows(store, all, contract, compat, seed)?;
+        Ok(StoreRows {
+            store,
+            leads: contract.leads.clone(),
+            rows,
+        })
     }
 
     /// The store.
@@ -97,16 +168,29 @@ impl<'a> StoreRows<'a> {
         self.store
     }
 
-    fn read(&self, row: usize, crops: usize) -> Result<Ready> {
-        let seen = self.rows.see(row, crops)?;
+    fn open(&'a self, row: usize, plan: &Plan) -> Result<Opened<'a>> {
+        let (len, rate_hz) = self.rows.samples(row)?;
         let record = self.store.row(row)?;
-        Ok(Ready {
+        // Rows of a contract with a window hold one each.
+        let one = self.store.info().preprocess.window().is_some() && !plan.stated;
+        Ok(Opened {
             id: record.id().to_owned(),
             source: record.source().to_owned(),
             blake3: shard_hash(self.store, row).unwrap_or_default().to_owned(),
-            recording: None,
-            seen,
+            reader: None,
+            leads: self.leads.clone(),
+            windows: places(plan.windows.filter(|_| !one), len, rate_hz),
+            seconds: len as f64 / rate_hz,
+            rate_hz,
+            samples: Samples::Row(self, row),
         })
+    }
+}
+
+fn places(windows: Option<Windows>, len: usize, rate_hz: f64) -> Vec<Range<usize>> {
+    match windows {
+        Some(windows) => windows.places(len, rate_hz),
+        None => std::iter::once(0..len).collect(),
     }
 }
 
@@ -118,57 +202,62 @@ fn shard_hash(store: &Store, row: usize) -> Option<&str> {
     })
 }
 
-impl Input<'_> {
-    /// Reads the recording and preprocesses it for a model.
+impl<'a> Input<'a> {
+    /// Opens the recording for a model.
     ///
     /// # Errors
     /// A message that names the file or record.
-    pub fn read(self, model: &Model, options: &ReadOptions) -> Result<Ready> {
-        match self {
-            Input::File(path) => of_file(&path, model, options),
+    pub(crate) fn open(
+        self,
+        model: &Model,
+        options: &ReadOptions,
+        plan: &Plan,
+    ) -> Result<Opened<'a>> {
+        let (reader, source, blake3) = match self {
+            Input::Row(rows, row) => return rows.open(row, plan),
             Input::Recording(recording) => {
-                let fail = |reason| Error::invalid(format!("`{}`: {reason}", recording.id));
-                let seen = see(&recording, model, options).map_err(fail)?;
-                Ok(Ready {
-                    id: recording.id.clone(),
-                    source: recording.source.path.display().to_string(),
-                    blake3: String::new(),
-                    recording: Some(recording),
-                    seen,
-                })
+                let source = match recording.source.path.display().to_string() {
+                    path if path.is_empty() => recording.id.clone(),
+                    path => path,
+                };
+                (Reader::from(recording), source, String::new())
             }
-            Input::Row(rows, row) => rows.read(row, options.crops),
-        }
+            Input::File(path) => {
+                let open = OpenOptions {
+                    leads: LeadChoice::Voltages,
+                    keep_digital: true,
+                    ..options.open.clone()
+                };
+                let reader = Reader::open(&path, &open)?;
+                let hash = hash_of(&reader.about().source.path)?;
+                (reader, path.display().to_string(), hash)
+            }
+        };
+        let fail = |reason| Error::invalid(format!("`{source}`: {reason}"));
+        let (about, own) = (reader.about(), model.preprocess());
+        let (id, rate_hz) = (about.id.clone(), about.rate_hz);
+        let leads = WantedLeads::choose(options.leads.as_ref(), &own.leads, &about.leads);
+        let leads = leads.map_err(fail)?;
+        let contract = own.clone().with_leads(leads.clone());
+        let preparer = Preparer::new(&contract).map_err(|error| fail(error.to_string()))?;
+        let found = beats_of(&preparer, &reader)?;
+        let reader = Arc::new(reader);
+        Ok(Opened {
+            id,
+            leads,
+            windows: places(plan.windows, reader.len(), rate_hz),
+            seconds: reader.duration_s(),
+            rate_hz,
+            samples: Samples::Recording {
+                reader: Arc::clone(&reader),
+                preparer,
+                found,
+            },
+            reader: Some(reader),
+            source,
+            blake3,
+        })
     }
-}
-
-fn of_file(path: &Path, model: &Model, options: &ReadOptions) -> Result<Ready> {
-    let open = OpenOptions {
-        leads: LeadChoice::Voltages,
-        keep_digital: true,
-        ..options.open.clone()
-    };
-    let recording = purkinje_record::open(path, &open)?;
-    let fail = |reason| Error::invalid(format!("`{}`: {reason}", path.display()));
-    let seen = see(&recording, model, options).map_err(fail)?;
-    Ok(Ready {
-        id: recording.id.clone(),
-        source: path.display().to_string(),
-        blake3: hash_of(&recording.source.path)?,
-        recording: Some(Arc::new(recording)),
-        seen,
-    })
-}
-
-fn see(recording: &Recording, model: &Model, options: &ReadOptions) -> Result<Seen, String> {
-    let own = model.preprocess();
-    let leads = WantedLeads::choose(options.leads.as_ref(), &own.leads, &recording.leads)?;
-    let contract = own.clone().with_leads(leads);
-    let preparer = Preparer::new(&contract).map_err(|error| error.to_string())?;
-    let prepared = prepare(&preparer, recording, 0)?;
-    model
-        .network()
-        .see(&prepared, &contract, options.crops.max(1))
 }
 
 /// The recordings at a path: the file itself, or all recordings found below a folder.

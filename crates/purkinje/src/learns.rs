@@ -26,7 +26,7 @@ pub struct FrozenVectors {
 /// The part of [`Network`] that probing, fine-tuning and evaluating need; see [`Finetunes`](crate::finetune::Finetunes)
 /// and [`System`](crate::system::System).
 pub trait Learns {
-    /// The input vectors of heads, averaged over the crops of each recording.
+    /// The input vectors of heads, averaged over the crops of each input.
     ///
     /// # Errors
     /// When the recordings do not form a batch.

@@ -121,6 +121,8 @@ pub mod system;
 pub mod systems;
 pub mod task;
 pub mod text;
+pub mod timeline;
+pub mod windows;
 
 use std::path::Path;
 
@@ -138,6 +140,7 @@ pub use probe::{ProbeOptions, Probed, probe};
 pub use registry::Registry;
 pub use reporter::{Progress, Reporter, Silent};
 pub use system::Level;
+pub use windows::WindowOptions;
 
 pub use purkinje_cluster as cluster;
 pub use purkinje_datasets as datasets;

@@ -1,6 +1,7 @@
 //! Networks of any system as trait objects: the interface of [`System`] without its types.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use purkinje_models::checkpoint::StateDict;
@@ -8,6 +9,8 @@ use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify as _, Encoder};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_record::LeadSet;
+use purkinje_signal::hubert_input::crop_start;
+use purkinje_signal::resample::resampled_len;
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::source::Look;
@@ -17,27 +20,36 @@ use crate::import::Exports;
 use crate::learns::Learns;
 use crate::registry::Complete;
 use crate::system::{About, Level, LevelVectors, Parts, Rows, Sight, Stretch, System};
+use crate::windows::BeatCount;
 use crate::{Device, Error, Result};
 
 /// The input of a network for one recording.
 pub struct Seen {
     /// The leads in it.
     pub leads: LeadSet,
-    /// Number of crops of the recording.
-    pub crops: usize,
-    /// Whether the R-peaks were detected in the signal; `None` for systems that do not use beats.
-    pub beats_detected: Option<bool>,
+    /// Where its crops begin, in seconds from its start.
+    pub crops_s: Vec<f64>,
+    /// Seconds that the crops see together.
+    pub seconds: f64,
+    /// Its beats; `None` for systems that do not use beats.
+    pub beats: Option<BeatCount>,
     /// A [`Sight`] of the system's input.
     sight: Box<dyn Any + Send + Sync>,
 }
 
 /// The rows of a store as inputs of a network.
 pub trait SeenRows: Sync {
-    /// The input for the row at `index` of the selected ones, in this number of crops.
+    /// Samples of a lead of the row at `index` of the selected ones, and their rate in hertz.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    fn samples(&self, index: usize) -> Result<(usize, f64)>;
+
+    /// The input for a stretch of a row, in this number of crops, or in as many as see all of it.
     ///
     /// # Errors
     /// When the row cannot be read or preprocessed.
-    fn see(&self, index: usize, crops: usize) -> Result<Seen>;
+    fn see(&self, index: usize, stretch: &Range<usize>, crops: Option<usize>) -> Result<Seen>;
 }
 
 /// A network of some system, alone or with a head; its type is chosen once, when a model is loaded or created.
@@ -93,12 +105,17 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Whether its predictions can be explained.
     fn explains(&self) -> bool;
 
-    /// The input for a recording that was preprocessed under `contract`, in this number of crops.
+    /// The input for a recording that was preprocessed under `contract`, in this number of crops, or in as many as see
+    /// all of it.
     ///
     /// # Errors
     /// A message that says why the recording cannot be used.
-    fn see(&self, prepared: &Prepared, contract: &Preprocess, crops: usize)
-    -> Result<Seen, String>;
+    fn see(
+        &self,
+        prepared: &Prepared,
+        contract: &Preprocess,
+        crops: Option<usize>,
+    ) -> Result<Seen, String>;
 
     /// The inputs for rows of a store. Where `compat` follows a released program that takes random crops, they are
     /// drawn from the stream of `seed`.
@@ -117,11 +134,17 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Whether two recordings can be in one batch.
     fn alike(&self, a: &Seen, b: &Seen) -> bool;
 
-    /// The vectors of recordings at a level.
+    /// The vectors of one crop of recordings at a level.
     ///
     /// # Errors
     /// When the recordings do not form a batch, or the network gives no vectors at this level.
-    fn embed(&self, seen: &[&Seen], level: Level, device: &Device) -> Result<LevelVectors>;
+    fn embed(
+        &self,
+        seen: &[&Seen],
+        crop: usize,
+        level: Level,
+        device: &Device,
+    ) -> Result<LevelVectors>;
 
     /// Logits `[recordings, labels]` of one crop.
     ///
@@ -204,29 +227,65 @@ pub fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32
 /// Rows of a store for the system `S`.
 struct RowsOf<'a, S: System> {
     leads: LeadSet,
+    crops: Crops,
     rows: Rows<'a, S::Encoder>,
 }
 
-impl<S: System> SeenRows for RowsOf<'_, S> {
-    fn see(&self, index: usize, crops: usize) -> Result<Seen> {
-        let inputs = (0..crops).map(|k| match crops {
-            1 => self.rows.see(index, Look::Whole),
-            n => self.rows.see(index, Look::Crop { k, n }),
-        });
-        Ok(seen::<S>(Sight {
-            leads: self.leads.clone(),
-            samples: 0,
-            crops: inputs.collect::<Result<Vec<Input<S>>, _>>()?,
-        }))
+/// Where crops lie in samples of a lead at `rate_hz`.
+#[derive(Clone, Copy)]
+struct Crops {
+    /// Samples of one; `None` where there are none.
+    samples: Option<usize>,
+    rate_hz: f64,
+}
+
+impl Crops {
+    fn of<S: System>(encoder: &S::Encoder, contract: &Preprocess) -> Self {
+        Crops {
+            samples: S::crop_samples(encoder),
+            rate_hz: contract.rate_hz,
+        }
+    }
+
+    /// How many are taken of `len` samples.
+    fn count(self, wanted: Option<usize>, len: usize) -> usize {
+        let covering = self.samples.map_or(1, |samples| len.div_ceil(samples));
+        wanted.unwrap_or(covering).max(1)
+    }
+
+    fn seen<S: System>(self, leads: &LeadSet, len: usize, crops: Vec<Input<S>>) -> Seen {
+        let count = crops.len();
+        let size = self.samples.unwrap_or(len);
+        let start = |k| crop_start(len, size, k, count) as f64 / self.rate_hz;
+        Seen {
+            leads: leads.clone(),
+            crops_s: (0..count).map(start).collect(),
+            seconds: (count * size).min(len) as f64 / self.rate_hz,
+            beats: crops.first().and_then(S::beats),
+            sight: Box::new(Sight {
+                leads: leads.clone(),
+                samples: len,
+                crops,
+            }),
+        }
     }
 }
 
-fn seen<S: System>(sight: Sight<Input<S>>) -> Seen {
-    Seen {
-        leads: sight.leads.clone(),
-        crops: sight.crops.len(),
-        beats_detected: sight.crops.first().and_then(S::beats_detected),
-        sight: Box::new(sight),
+impl<S: System> SeenRows for RowsOf<'_, S> {
+    fn samples(&self, index: usize) -> Result<(usize, f64)> {
+        Ok(self.rows.samples(index)?)
+    }
+
+    fn see(&self, index: usize, stretch: &Range<usize>, crops: Option<usize>) -> Result<Seen> {
+        let (_, stored_hz) = self.rows.samples(index)?;
+        let len = resampled_len(stretch.len(), stored_hz, self.crops.rate_hz);
+        let n = self.crops.count(crops, len);
+        let inputs = (0..n).map(|k| match n {
+            1 => self.rows.see_within(index, stretch, Look::Whole),
+            n => self.rows.see_within(index, stretch, Look::Crop { k, n }),
+        });
+        let inputs = inputs.collect::<Result<Vec<Input<S>>, _>>()?;
+        Ok(self.crops.seen::<S>(&self.leads, len, inputs))
     }
 }
 
@@ -314,13 +373,12 @@ impl<S: Complete> Network for Loaded<S> {
         &self,
         prepared: &Prepared,
         contract: &Preprocess,
-        crops: usize,
+        crops: Option<usize>,
     ) -> Result<Seen, String> {
-        Ok(seen::<S>(Sight {
-            leads: contract.leads.clone(),
-            samples: prepared.rows.len() / prepared.leads.len().max(1),
-            crops: S::see(&self.encoder, prepared, contract, crops)?,
-        }))
+        let len = prepared.rows.len() / prepared.leads.len().max(1);
+        let own = Crops::of::<S>(&self.encoder, contract);
+        let inputs = S::see(&self.encoder, prepared, contract, own.count(crops, len))?;
+        Ok(own.seen::<S>(&contract.leads, len, inputs))
     }
 
     fn rows<'a>(
@@ -333,23 +391,32 @@ impl<S: Complete> Network for Loaded<S> {
     ) -> Result<Box<dyn SeenRows + 'a>> {
         Ok(Box::new(RowsOf::<S> {
             leads: contract.leads.clone(),
+            crops: Crops::of::<S>(&self.encoder, contract),
             rows: S::rows(&self.encoder, store, rows, contract, compat, seed)?,
         }))
     }
 
     fn alike(&self, a: &Seen, b: &Seen) -> bool {
         match self.sights(&[a, b]).as_deref() {
-            Ok([a, b]) => match (a.crops.first(), b.crops.first()) {
-                (Some(a), Some(b)) => S::alike(a, b),
-                _ => false,
-            },
+            Ok([a, b]) if a.crops.len() == b.crops.len() => {
+                match (a.crops.first(), b.crops.first()) {
+                    (Some(a), Some(b)) => S::alike(a, b),
+                    _ => false,
+                }
+            }
             _ => false,
         }
     }
 
-    fn embed(&self, seen: &[&Seen], level: Level, device: &Device) -> Result<LevelVectors> {
+    fn embed(
+        &self,
+        seen: &[&Seen],
+        crop: usize,
+        level: Level,
+        device: &Device,
+    ) -> Result<LevelVectors> {
         let sights = self.sights(seen)?;
-        let batch = self.batch(&sights, 0)?;
+        let batch = self.batch(&sights, crop)?;
         let ctx = Context::inference(device.inner());
         S::embed(&self.encoder, &batch, &sights, level, &ctx)
     }

@@ -2,37 +2,35 @@
 
 use std::sync::Arc;
 
-use purkinje_eval::crops::{Aggregation, aggregate};
+use purkinje_eval::crops::Aggregation;
 use purkinje_models::checkpoint::{LabelClass, Labels};
-use purkinje_record::{LeadSet, Recording};
+use purkinje_models::compat::Compat;
+use purkinje_record::{LeadSet, Reader, Recording};
+use purkinje_signal::windows::Take;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::explain::{Explanation, Reasons};
-use crate::inputs::{Input, ReadOptions, Ready};
+use crate::inputs::{Input, ReadOptions};
 use crate::model::Model;
 use crate::network::Seen;
-use crate::stream::Stream;
+use crate::stream::{Stream, Whole};
+use crate::windows::{Used, Window, together};
 use crate::{Error, Result};
 
 /// How labels are predicted.
 #[derive(Clone, Debug, Default)]
 pub struct PredictOptions {
-    /// How recordings are read, and the number of crops.
+    /// How recordings are read, and how much of them the model is given.
     pub read: ReadOptions,
-    /// How the probabilities of crops are aggregated.
-    pub aggregation: Aggregation,
-    /// Whether to explain each logit by the contributions of the leads.
+    /// Whether to explain each logit by the contributions of the leads. An explanation is one of a single window in a single crop.
     pub explain: bool,
 }
 
 impl PredictOptions {
-    /// One crop of each recording, with the leads of the model, without explanations.
+    /// All of each recording, with the leads of the model, without explanations.
     pub fn new() -> Self {
-        PredictOptions {
-            read: ReadOptions::new(),
-            ..PredictOptions::default()
-        }
+        PredictOptions::default()
     }
 }
 
@@ -51,13 +49,19 @@ pub struct Prediction {
     pub task: String,
     /// One entry for each label, in the order of the model.
     pub labels: Vec<LabelPrediction>,
-    /// Whether the R-peaks that beats were cut at were found in the signal; absent where no beats are cut.
+    /// Whether the R-peaks that beats were cut at were found in the signal, in every window; absent where no beats are cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_peaks_detected: Option<bool>,
+    /// How much of the recording was used.
+    #[serde(flatten)]
+    pub used: Used,
+    /// The probabilities of each window.
+    #[serde(skip)]
+    pub windows: Vec<Window<Vec<f32>>>,
     #[serde(skip)]
     pub(crate) reasons: Option<Reasons>,
     #[serde(skip)]
-    pub(crate) recording: Option<Arc<Recording>>,
+    pub(crate) reader: Option<Arc<Reader>>,
 }
 
 /// The prediction for one label.
@@ -128,19 +132,51 @@ impl Model {
         options: PredictOptions,
     ) -> Result<impl Iterator<Item = Result<Prediction>>> {
         let labels = self.labelled()?;
-        self.check_crops(options.read.crops)?;
-        if options.explain {
+        let PredictOptions { mut read, explain } = options;
+        if explain {
             self.check_explains()?;
-            if options.read.crops > 1 {
-                return Err(Error::invalid(format!(
-                    "`--crops` is {}, expected 1 with an explanation; leave out `--crops`",
-                    options.read.crops
-                )));
+            let own = &mut read.windows;
+            for (name, found, expected) in [
+                ("--crops", own.crops.map(|n| n.to_string()), "1"),
+                ("--windows", own.take.map(String::from), "first"),
+            ] {
+                if let Some(found) = found.filter(|found| found != expected) {
+                    return Err(Error::invalid(format!(
+                        "`{name}` is {found}, expected {expected} with an explanation, which is one of a single input; leave out `{name}`"
+                    )));
+                }
             }
+            (own.crops, own.take) = (Some(1), Some(Take::First));
         }
-        let (aggregation, explain) = (options.aggregation, options.explain);
-        let work = move |batch: Vec<Ready>| predicted(self, labels, batch, aggregation, explain);
-        Ok(Stream::new(self, options.read, inputs.into_iter(), work))
+        let plan = read.windows.plan(self, Compat::Paper)?;
+        let work = move |seen: &[&Seen]| scores(self, labels, seen, plan.aggregation, explain);
+        let finish = move |whole| predicted(labels, whole, plan.aggregation);
+        Ok(Stream::new(
+            self,
+            read,
+            plan,
+            inputs.into_iter(),
+            work,
+            finish,
+        ))
+    }
+
+    /// The logits of any number of recordings, aggregated over their windows.
+    pub(crate) fn logits_all<'a>(
+        &self,
+        inputs: impl IntoIterator<Item = Input<'a>>,
+        options: ReadOptions,
+        compat: Compat,
+    ) -> Result<impl Iterator<Item = Result<(Vec<f32>, Used)>>> {
+        let labels = self.labelled()?;
+        let plan = options.windows.plan(self, compat)?;
+        let work = move |seen: &[&Seen]| scores(self, labels, seen, plan.aggregation, false);
+        let finish = move |whole: Whole<'a, Scores>| {
+            let logits = logits_of(&whole.windows, plan.aggregation)?;
+            Ok((logits, whole.used))
+        };
+        let inputs = inputs.into_iter();
+        Ok(Stream::new(self, options, plan, inputs, work, finish))
     }
 }
 
@@ -154,48 +190,79 @@ pub fn probabilities(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()
 }
 
-fn predicted(
+/// What a window gives.
+struct Scores {
+    logits: Vec<f32>,
+    reasons: Option<Reasons>,
+}
+
+/// The logits of windows that fit into one batch, each aggregated over its crops.
+fn scores(
     model: &Model,
     labels: &Labels,
-    batch: Vec<Ready>,
+    seen: &[&Seen],
     aggregation: Aggregation,
     explain: bool,
-) -> Result<Vec<Prediction>> {
-    let seen: Vec<&Seen> = batch.iter().map(|ready| &ready.seen).collect();
+) -> Result<Vec<Scores>> {
     let (network, device) = (model.network(), model.device());
-    let crops = seen.first().map_or(1, |seen| seen.crops);
-    let mut logits = Vec::new();
-    for crop in 0..crops {
-        logits.extend(network.logits(&seen, crop, device)?);
-    }
-    let logits = aggregated(logits, crops, aggregation)?;
+    let crops = seen.first().map_or(0, |seen| seen.crops_s.len());
+    let crops = (0..crops).map(|crop| network.logits(seen, crop, device));
+    let crops = crops.collect::<Result<Vec<_>>>()?;
     let mut reasons = match explain {
-        true => Reasons::of(model, labels, &seen)?
-            .into_iter()
-            .map(Some)
-            .collect(),
-        false => vec![None; batch.len()],
-    };
+        true => Reasons::of(model, labels, seen)?,
+        false => Vec::new(),
+    }
+    .into_iter();
     let classes = labels.classes.len();
-    let records = batch.into_iter().zip(logits.chunks_exact(classes));
-    let records = records.enumerate().map(|(place, (ready, logits))| {
-        let own = reasons[place].take();
-        let parts = labels.classes.iter().zip(logits).enumerate();
-        Prediction {
-            labels: parts
-                .map(|(class, (label, &logit))| label_prediction(label, class, logit, own.as_ref()))
-                .collect(),
-            id: ready.id,
-            path: ready.source,
-            blake3: ready.blake3,
-            leads: ready.seen.leads.clone(),
-            task: labels.task.clone(),
-            r_peaks_detected: ready.seen.beats_detected,
-            reasons: own,
-            recording: ready.recording,
-        }
+    let scores = (0..seen.len()).map(|window| {
+        let own = window * classes..(window + 1) * classes;
+        let parts: Vec<&[f32]> = crops.iter().map(|crop| &crop[own.clone()]).collect();
+        Ok(Scores {
+            logits: together(&parts, aggregation)?,
+            reasons: reasons.next(),
+        })
     });
-    Ok(records.collect())
+    scores.collect()
+}
+
+fn logits_of(windows: &[Window<Scores>], aggregation: Aggregation) -> Result<Vec<f32>> {
+    let parts: Vec<&[f32]> = windows.iter().map(|window| &*window.value.logits).collect();
+    together(&parts, aggregation)
+}
+
+fn predicted(
+    labels: &Labels,
+    whole: Whole<'_, Scores>,
+    aggregation: Aggregation,
+) -> Result<Prediction> {
+    let Whole {
+        record,
+        mut windows,
+        used,
+        leads,
+    } = whole;
+    let logits = logits_of(&windows, aggregation)?;
+    let reasons = windows.first_mut().and_then(|w| w.value.reasons.take());
+    let classes = labels.classes.iter().zip(logits).enumerate();
+    let detected = |window: &Window<Scores>| window.beats.map(|beats| beats.found > 0);
+    Ok(Prediction {
+        labels: classes
+            .map(|(class, (label, logit))| label_prediction(label, class, logit, reasons.as_ref()))
+            .collect(),
+        id: record.id,
+        path: record.source,
+        blake3: record.blake3,
+        leads,
+        task: labels.task.clone(),
+        r_peaks_detected: windows.iter().filter_map(detected).reduce(|a, b| a && b),
+        used,
+        reasons,
+        reader: record.reader,
+        windows: windows
+            .into_iter()
+            .map(|window| window.map(|scores| probabilities(&scores.logits)))
+            .collect(),
+    })
 }
 
 fn label_prediction(
@@ -222,24 +289,6 @@ fn label_prediction(
     }
 }
 
-/// Aggregates probabilities over crops; takes and returns logits, `[crop, record, label]` to `[record, label]`.
-fn aggregated(logits: Vec<f32>, crops: usize, aggregation: Aggregation) -> Result<Vec<f32>> {
-    if crops <= 1 {
-        return Ok(logits);
-    }
-    // The largest probability has the largest logit.
-    if aggregation == Aggregation::Max {
-        return Ok(aggregate(&logits, crops, Aggregation::Max)?);
-    }
-    let mean = aggregate(&probabilities(&logits), crops, Aggregation::Mean)?;
-    let logit = |p: f32| {
-        (p / (1.0 - p).max(f32::MIN_POSITIVE))
-            .max(f32::MIN_POSITIVE)
-            .ln()
-    };
-    Ok(mean.into_iter().map(logit).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,19 +312,12 @@ mod tests {
             task: "t".into(),
             labels: labels.to_vec(),
             r_peaks_detected: None,
+            used: Used::default(),
+            windows: Vec::new(),
             reasons: None,
-            recording: None,
+            reader: None,
         };
         assert_eq!(prediction.most_probable(2), [1, 3]);
         assert!((probability(0.0) - 0.5).abs() < 1e-12);
-    }
-
-    #[test]
-    fn crops_are_aggregated_as_probabilities() {
-        let two = vec![0.0, 2.0];
-        let mean = aggregated(two.clone(), 2, Aggregation::Mean).unwrap();
-        let expected = (0.5 + probability(2.0)) / 2.0;
-        assert!((probability(mean[0]) - expected).abs() < 1e-6);
-        assert_eq!(aggregated(two, 2, Aggregation::Max).unwrap(), [2.0]);
     }
 }

@@ -1,6 +1,9 @@
 //! Preprocessing of recordings under a contract, and the check that a store fits one.
 
-use purkinje_record::{Digital, Recording};
+use std::ops::Range;
+
+use purkinje_record::{Reader, RecordError};
+use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::source::source_rate_hz;
@@ -8,39 +11,39 @@ use purkinje_train::source::source_rate_hz;
 use crate::leads::WantedLeads;
 use crate::{Error, Result};
 
-/// The samples after preprocessing, from sample `first` on. As in the preparation of stores, double precision is used,
-/// starting from the file's integers where they are known.
+/// A stretch of a recording after preprocessing, as if it were a recording of its own, with those of the beats `found` in the whole
+/// recording that are in it. As in the preparation of stores, double precision is used, starting from the file's
+/// integers where they are known.
 ///
 /// # Errors
 /// A message that says why the recording is refused.
 pub fn prepare(
     preparer: &Preparer,
-    recording: &Recording,
-    first: usize,
+    reader: &Reader,
+    stretch: &Range<usize>,
+    found: Option<&FoundBeats>,
 ) -> Result<Prepared, String> {
-    let len = recording.len();
-    let first = first.min(len);
-    let samples_mv: Vec<f64> = match &recording.digital {
-        Some(digital) => digital
-            .samples()
-            .chunks_exact(len.max(1))
-            .zip(digital.gain_per_mv().iter().zip(digital.baseline()))
-            .flat_map(|(row, (gain, baseline))| {
-                row[first..].iter().map(move |&unit| match unit {
-                    Digital::MISSING => f64::NAN,
-                    unit => f64::from(i32::from(unit) - baseline) / gain,
-                })
-            })
-            .collect(),
-        None => recording
-            .rows()
-            .flat_map(|row| row[first..].iter().map(|&v| f64::from(v)))
-            .collect(),
-    };
-    let (id, leads) = (&recording.id, &recording.leads);
+    let part = reader.read(stretch).map_err(|error| error.to_string())?;
+    let found = found.map(|found| found.within(stretch));
+    let (id, leads, rate_hz) = (&part.id, &part.leads, part.rate_hz);
     preparer
-        .apply_samples(id, leads, recording.rate_hz, &samples_mv)
+        .apply_window(id, leads, rate_hz, &part.exact_mv(), found.as_ref())
         .map_err(|error| error.to_string())
+}
+
+/// The R-peaks of a recording, where the contract looks for them in the recording as it came.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn beats_of(preparer: &Preparer, reader: &Reader) -> Result<Option<FoundBeats>, RecordError> {
+    let about = reader.about();
+    let Some(mut search) = preparer.search(&about.leads, about.rate_hz) else {
+        return Ok(None);
+    };
+    for block in reader.blocks() {
+        search.push(&block?.exact_mv());
+    }
+    Ok(Some(search.finish()))
 }
 
 /// The preprocessing under which the recordings of a store are given to a model with this contract: the contract

@@ -14,12 +14,13 @@ use purkinje_record::{Lead, LeadSet};
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::TrainError;
-use purkinje_train::source::Source;
+use purkinje_train::source::Records;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::probe::{FrozenHead, LinearHead};
+use crate::windows::BeatCount;
 
 /// The unit that a vector stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,12 +75,16 @@ pub struct Place {
     /// Index of the beat in its lead, or of the token in the recording, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<usize>,
-    /// The R-peak of the beat, or the start of the token in its lead, in seconds from the start of the model's input.
+    /// The R-peak of the beat, or the start of the token in its lead, in seconds: from the start of the input as a system states it, of
+    /// the recording as results do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_s: Option<f64>,
     /// The lead group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<&'static str>,
+    /// Start of its window in seconds of the recording, where every window has vectors of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<f64>,
 }
 
 /// Vectors of a batch at one level.
@@ -123,7 +128,7 @@ pub struct Sight<I> {
 }
 
 /// The rows of a store as inputs of an encoder.
-pub type Rows<'a, E> = Box<dyn Source<Input = <E as Encoder>::Input> + Send + 'a>;
+pub type Rows<'a, E> = Box<dyn Records<Input = <E as Encoder>::Input> + Send + 'a>;
 
 /// A size that a system was published in, or a smaller one for experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,8 +310,14 @@ pub trait System: Sized + Send + Sync + 'static {
     /// Whether two recordings can be in one batch.
     fn alike(a: &<Self::Encoder as Encoder>::Input, b: &<Self::Encoder as Encoder>::Input) -> bool;
 
-    /// Whether the R-peaks were detected in the signal; `None` for systems that do not use beats.
-    fn beats_detected(input: &<Self::Encoder as Encoder>::Input) -> Option<bool> {
+    /// Samples of a lead in one crop, at the rate of the preprocessing; `None` where the network reads all of its input.
+    fn crop_samples(encoder: &Self::Encoder) -> Option<usize> {
+        let _ = encoder;
+        None
+    }
+
+    /// The beats in an input; `None` for systems that do not use beats.
+    fn beats(input: &<Self::Encoder as Encoder>::Input) -> Option<BeatCount> {
         let _ = input;
         None
     }

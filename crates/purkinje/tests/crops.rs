@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use purkinje::datasets::import::PtbXl;
-use purkinje::prepared::prepare;
 use purkinje::signal::{Preparer, Preprocess};
 use purkinje::store::{self, PrepareOptions, Store};
 use purkinje::systems::hubert::cutter::{HubertCutter, StoreCrops};
@@ -27,7 +26,9 @@ fn a_recording_and_its_stored_row_give_the_same_crops() {
     for index in 0..6 {
         let row = store.row(index).unwrap();
         let recording = purkinje::read(root.join(row.source())).unwrap();
-        let samples = as_stored(&prepare(&preparer, &recording, 0).unwrap()).unwrap();
+        let (id, leads, rate_hz) = (&recording.id, &recording.leads, recording.rate_hz);
+        let prepared = preparer.apply_samples(id, leads, rate_hz, &recording.exact_mv());
+        let samples = as_stored(&prepared.unwrap()).unwrap();
         for look in [
             Look::Whole,
             Look::Step(17),

@@ -9,9 +9,10 @@ use purkinje::leads::WantedLeads;
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Store};
-use purkinje::{Device, Level, Model, Registry};
+use purkinje::windows::Used;
+use purkinje::{Device, Level, Model, Registry, WindowOptions};
 
-use super::ReadArgs;
+use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, count};
 use crate::progress::{Bars, Progress};
 
@@ -48,6 +49,11 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: Device,
     #[command(flatten)]
+    windows: WindowArgs,
+    /// Write the vectors of every window, with its start, instead of one for the recording
+    #[arg(long)]
+    each_window: bool,
+    #[command(flatten)]
     read: ReadArgs,
 }
 
@@ -83,7 +89,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
-    let mut table = Table::begin(&args.out, &model, &args.model, level).shown()?;
+    let mut table =
+        Table::begin(&args.out, &model, &args.model, level, args.each_window).shown()?;
     let stores = stores_of(&args.inputs)?;
     let rows = stores
         .iter()
@@ -113,14 +120,20 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let options = ReadOptions {
         leads: args.leads.clone(),
         open: args.read.options(LeadChoice::Voltages),
-        crops: 1,
+        windows: WindowOptions {
+            each: args.each_window,
+            ..args.windows.options()
+        },
     };
     let progress = Progress::new("embed", records, "recordings");
-    let mut failures = Vec::new();
+    let (mut failures, mut used) = (Vec::new(), Used::default());
     for embedded in model.embed_all(inputs, level, options).shown()? {
         go_on(&Bars).shown()?;
         match embedded {
-            Ok(embedded) => table.add(&embedded).shown()?,
+            Ok(embedded) => {
+                used.add(&embedded.used);
+                table.add(&embedded).shown()?;
+            }
             Err(error) => failures.push(error.to_string()),
         }
         progress.add(1);
@@ -133,7 +146,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let vectors = table.rows();
     table.finish().shown()?;
     output::print(&format!(
-        "{}: {} of length {} from {}{}\n",
+        "{}: {} of length {} from {}{}\n{}",
         args.out.display(),
         count(vectors, "vector"),
         model.width(),
@@ -141,7 +154,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         match failures.len() {
             0 => String::new(),
             n => format!(", {n} left out"),
-        }
+        },
+        super::used_line(&used)
     ))
 }
 

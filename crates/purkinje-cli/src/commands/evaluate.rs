@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use miette::IntoDiagnostic as _;
-use purkinje::eval::crops::Aggregation;
 use purkinje::eval::report::class_table;
 use purkinje::evaluate::{EvaluateOptions, Evaluated, evaluate};
 use purkinje::models::compat::Compat;
@@ -11,6 +10,7 @@ use purkinje::record::LeadSet;
 use purkinje::store::{QualityFilter, Split, Store};
 use purkinje::{Device, Model, Registry};
 
+use super::WindowArgs;
 use crate::output::{self, Show as _};
 use crate::progress::Bars;
 
@@ -29,13 +29,8 @@ pub struct Args {
     /// Split of the store: train, val or test.
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
-    /// Number of crops per recording, for models that crop [default: 1, the first five seconds; published for
-    /// HuBERT-ECG: 3 to 15].
-    #[arg(long, default_value_t = 1, value_name = "N", hide_default_value = true)]
-    crops: usize,
-    /// How the probabilities of crops are aggregated: mean or max (published for HuBERT-ECG: max).
-    #[arg(long, default_value = "mean", value_parser = super::by_name::<Aggregation>)]
-    aggregation: Aggregation,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Use a decision threshold of 0.5, as published, instead of the thresholds of the model.
     #[arg(long)]
     half: bool,
@@ -73,8 +68,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let options = EvaluateOptions {
         task: args.task,
         split: args.split,
-        crops: args.crops,
-        aggregation: args.aggregation,
+        windows: args.windows.options(),
         half: args.half,
         compat: args.compat,
         leads: args.leads,
@@ -101,6 +95,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     for (name, value) in &found.other {
         text.push_str(&format!("{name}: {value:.3}\n"));
     }
+    text.push_str(&super::used_line(&found.used));
     output::print(&text)?;
     match &args.out {
         Some(out) => {

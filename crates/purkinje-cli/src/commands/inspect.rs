@@ -6,7 +6,7 @@ use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje::figures::paper::{Marks, PaperOptions};
 use purkinje::figures::terminal::TerminalOptions;
 use purkinje::figures::{Svg, paper, raster, terminal};
-use purkinje::record::{Lead, LeadChoice, LeadSet, Recording};
+use purkinje::record::{Lead, LeadChoice, LeadSet, Reader, Recording};
 use purkinje::signal::Preprocess;
 use purkinje::signal::quality::{self, HeartRate, LimbLeads, Measures, Quality};
 use serde_json::{Value, json};
@@ -58,17 +58,17 @@ pub fn run(args: Args) -> miette::Result<()> {
     };
     let mut options = args.read.options(leads);
     options.annotators = annotators_beside(&args.record);
-    let mut opened = purkinje::record::open(&args.record, &options);
+    let mut opened = Reader::open(&args.record, &options);
     if let (Err(problem), false) = (&opened, options.annotators.is_empty()) {
         // Damaged annotations do not keep anybody from the signal.
         let problem = problem.to_string();
         options.annotators.clear();
-        opened = purkinje::record::open(&args.record, &options);
+        opened = Reader::open(&args.record, &options);
         if opened.is_ok() {
             progress::note(format_args!("annotations left out: {problem}"));
         }
     }
-    let recording = opened.map_err(|error| {
+    let reader = opened.map_err(|error| {
         let message = error.to_string();
         if message.contains("from the caller") {
             miette::miette!(
@@ -79,26 +79,27 @@ pub fn run(args: Args) -> miette::Result<()> {
             miette::Report::msg(message)
         }
     })?;
-    if args.start >= recording.duration_s() {
+    if args.start >= reader.duration_s() {
         bail!(
             "`{}` ends at {:.1} s, but `--start` is {}; choose an earlier start",
             args.record.display(),
-            recording.duration_s(),
+            reader.duration_s(),
             args.start
         );
     }
-    let quality = quality::assess(&recording);
-    let measures = quality::measure(&recording.leads, recording.rate_hz, recording.samples_mv());
+    let about = reader.about();
+    let quality = quality::assess_long(&reader).into_diagnostic()?;
+    let measures = quality::measure_long(&reader, &about.leads).into_diagnostic()?;
     let view = WantedLeads::choose(
         Some(&WantedLeads::Present),
         &args.preset.leads,
-        &recording.leads,
+        &about.leads,
     )
     .and_then(|leads| {
         let contract = args.preset.clone().with_leads(leads);
-        View::of(&recording, &contract, args.start)
+        View::of(&reader, &contract, args.start)
     });
-    let drawing = Drawing::new(&recording, &view, &args);
+    let drawing = Drawing::new(&reader, &view, &args)?;
     if let Some(path) = &args.svg {
         output::write_file(path, drawing.paper(&args).to_string().as_bytes())?;
     }
@@ -109,9 +110,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write_file(path, &png)?;
     }
     if args.json {
-        return output::print_json(&facts(&recording, &quality, &measures, &view));
+        return output::print_json(&facts(&reader, &quality, &measures, &view));
     }
-    let mut text = words(&recording, &quality, &measures, &view);
+    let mut text = words(&reader, &quality, &measures, &view);
     if !args.no_plot {
         text += "\n";
         text += &drawing.terminal(&args);
@@ -133,23 +134,33 @@ fn annotators_beside(record: &Path) -> Vec<String> {
     first.map(str::to_owned).into_iter().collect()
 }
 
-/// The recording to draw, with its marks in samples.
+/// Seconds that are drawn.
+const DRAWN_S: f64 = 10.0;
+
+/// What is drawn: the recording from `--start` on, with its marks in samples.
 struct Drawing {
     recording: Recording,
     r_peaks: Vec<usize>,
     tokens: Vec<(usize, usize, usize)>,
     filter: Option<String>,
+    /// Length of the whole recording.
+    all_s: f64,
 }
 
 impl Drawing {
-    fn new(recording: &Recording, view: &Result<View, String>, args: &Args) -> Self {
+    fn new(reader: &Reader, view: &Result<View, String>, args: &Args) -> miette::Result<Self> {
+        let rate_hz = reader.about().rate_hz;
+        let place = |time_s: f64| ((time_s * rate_hz).round() as usize).min(reader.len());
         let drawn = match view {
-            Ok(view) if args.as_model => view.recording(recording),
-            _ => recording.clone(),
+            Ok(view) if args.as_model => view.recording(reader.about()),
+            _ => {
+                let stretch = place(args.start)..place(args.start + DRAWN_S);
+                reader.read(&stretch).into_diagnostic()?.into_owned()
+            }
         };
-        let sample = |time_s: f64| (time_s * drawn.rate_hz).round() as usize;
+        let sample = |time_s: f64| ((time_s - args.start) * drawn.rate_hz).round() as usize;
         let beats = view.as_ref().map_or(&[][..], |view| &view.beats);
-        Drawing {
+        Ok(Drawing {
             r_peaks: beats.iter().map(|beat| sample(beat.peak_s)).collect(),
             tokens: beats
                 .iter()
@@ -164,12 +175,13 @@ impl Drawing {
                 _ => None,
             },
             recording: drawn,
-        }
+            all_s: reader.duration_s(),
+        })
     }
 
     fn paper(&self, args: &Args) -> Svg {
         let options = PaperOptions {
-            start_s: args.start,
+            part_of: Some((args.start, self.all_s)),
             filter: self.filter.clone(),
             rhythm: args.leads.as_ref().and_then(|l| l.leads().first().cloned()),
             ..PaperOptions::default()
@@ -182,15 +194,14 @@ impl Drawing {
     }
 
     fn terminal(&self, args: &Args) -> String {
-        const WINDOW_S: f64 = 10.0;
         /// Characters left of a strip, see `purkinje::figures::terminal`.
         const GUTTER: usize = 9;
         let columns = output::columns().clamp(24, 160);
         let options = TerminalOptions {
             columns,
             all_leads: args.leads.as_ref().is_some_and(|leads| leads.len() <= 3),
-            start_s: args.start,
-            window_s: WINDOW_S,
+            before_s: args.start,
+            window_s: DRAWN_S,
             color: output::colour(),
             ..TerminalOptions::default()
         };
@@ -198,10 +209,9 @@ impl Drawing {
         if self.tokens.is_empty() {
             return drawn;
         }
-        let rate_hz = self.recording.rate_hz;
-        let first = (args.start * rate_hz).round() as usize;
-        let end = (first + (WINDOW_S * rate_hz).round() as usize).min(self.recording.len());
-        let borders = border_line(&self.tokens, first, end, columns - GUTTER);
+        let wanted = (DRAWN_S * self.recording.rate_hz).round() as usize;
+        let end = wanted.min(self.recording.len());
+        let borders = border_line(&self.tokens, end, columns - GUTTER);
         // The time axis is the last line; the borders go between it and the trace.
         let axis = drawn.trim_end().rfind('\n').map_or(0, |at| at + 1);
         format!(
@@ -213,19 +223,11 @@ impl Drawing {
     }
 }
 
-/// Tokens as brackets over the columns that the samples `first..end` take.
-fn border_line(
-    tokens: &[(usize, usize, usize)],
-    first: usize,
-    end: usize,
-    columns: usize,
-) -> String {
+/// Tokens as brackets over the columns that the first `end` samples take.
+fn border_line(tokens: &[(usize, usize, usize)], end: usize, columns: usize) -> String {
     let mut line = vec![' '; columns];
-    let column = |sample: usize| {
-        let offset = sample.clamp(first, end) - first;
-        (offset * columns / (end - first).max(1)).min(columns - 1)
-    };
-    let shown = tokens.iter().filter(|t| t.2 > first && t.0 < end);
+    let column = |sample: usize| (sample.min(end) * columns / end.max(1)).min(columns - 1);
+    let shown = tokens.iter().filter(|t| t.0 < end);
     for &(start, _, stop) in shown {
         let (from, to) = (column(start), column(stop));
         for place in &mut line[from..to] {
@@ -240,11 +242,12 @@ fn border_line(
 }
 
 fn words(
-    recording: &Recording,
+    reader: &Reader,
     quality: &Quality,
     measures: &Measures,
     view: &Result<View, String>,
 ) -> String {
+    let recording = reader.about();
     let mut text = format!(
         "{}  {}  {}\n{}: {}\n{} Hz, mV, {:.3} s ({} samples per lead)\n",
         printable(&recording.id),
@@ -253,8 +256,8 @@ fn words(
         output::count(recording.leads.len(), "lead"),
         printable(&recording.leads.to_string()),
         recording.rate_hz,
-        recording.duration_s(),
-        recording.len()
+        reader.duration_s(),
+        reader.len()
     );
     match quality.heart_rate {
         Some(HeartRate { bpm, range_bpm }) => {
@@ -414,11 +417,12 @@ fn in_leads(leads: &[Lead]) -> String {
 }
 
 fn facts(
-    recording: &Recording,
+    reader: &Reader,
     quality: &Quality,
     measures: &Measures,
     view: &Result<View, String>,
 ) -> Value {
+    let recording = reader.about();
     let finite = |value: f32| value.is_finite().then_some(value);
     json!({
         "id": recording.id,
@@ -427,8 +431,8 @@ fn facts(
         "leads": recording.leads,
         "rate_hz": recording.rate_hz,
         "unit": "mV",
-        "samples": recording.len(),
-        "duration_s": recording.duration_s(),
+        "samples": reader.len(),
+        "duration_s": reader.duration_s(),
         "quality": {
             "leads": quality.leads.iter().map(|lead| json!({
                 "lead": lead.lead,
@@ -507,8 +511,8 @@ mod tests {
 
     #[test]
     fn neighbouring_tokens_share_a_border() {
-        let line = border_line(&[(0, 4, 10), (10, 15, 20), (25, 27, 30)], 0, 40, 40);
+        let line = border_line(&[(0, 4, 10), (10, 15, 20), (25, 27, 30)], 40, 40);
         assert_eq!(line, "├─────────┼─────────┤    ├────┤");
-        assert_eq!(border_line(&[(0, 4, 10)], 5, 45, 40), "├────┤");
+        assert_eq!(border_line(&[(0, 4, 5)], 40, 40), "├────┤");
     }
 }

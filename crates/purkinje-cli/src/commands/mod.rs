@@ -20,11 +20,14 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use miette::WrapErr as _;
-use purkinje::Registry;
+use purkinje::eval::crops::Aggregation;
 use purkinje::keys::Described;
 use purkinje::record::{LeadChoice, LeadSet, OpenOptions, Unit};
 use purkinje::signal::Preprocess;
+use purkinje::signal::windows::Take;
 use purkinje::train::Span;
+use purkinje::windows::Used;
+use purkinje::{Registry, WindowOptions};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
@@ -130,6 +133,47 @@ pub fn keys_help(keys: &[Described]) -> String {
     text
 }
 
+/// How much of each recording is used.
+#[derive(Args, Clone, Debug)]
+pub struct WindowArgs {
+    /// Length of the windows that a recording is cut into, such as 10s [default: that of the model's preprocessing, else 10s]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    window: Option<f64>,
+    /// Distance between the starts of windows, such as 5s [default: the length of a window]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    stride: Option<f64>,
+    /// Windows to use: all, first, or a number of them, spread evenly; a last one shorter than half a window is left out [default: all;
+    /// for models that follow a released program, what it took of a recording]
+    #[arg(long, value_name = "WHICH")]
+    windows: Option<Take>,
+    /// Number of crops of each window, spread evenly, for models that crop [default: as many as see all of it]
+    #[arg(long, value_name = "N")]
+    crops: Option<usize>,
+    /// How the results of windows, and of their crops, are aggregated: mean or max
+    #[arg(long, default_value = "mean", value_parser = by_name::<Aggregation>)]
+    aggregation: Aggregation,
+}
+
+impl WindowArgs {
+    /// As the library takes them.
+    pub fn options(&self) -> WindowOptions {
+        WindowOptions {
+            length_s: self.window,
+            stride_s: self.stride,
+            take: self.windows,
+            crops: self.crops,
+            aggregation: self.aggregation,
+            each: false,
+        }
+    }
+}
+
+/// A line about what was used of all recordings, where that is not everything.
+pub fn used_line(used: &Used) -> String {
+    let words = used.in_words();
+    words.map_or(String::new(), |words| format!("used: {words}\n"))
+}
+
 /// A length of training: `500` updates, `2e` epochs, `8%` of all updates.
 pub fn span(text: &str) -> Result<Span, String> {
     let expected = || {
@@ -182,11 +226,13 @@ fn unit(text: &str) -> Result<Unit, String> {
     text.parse::<Unit>().map_err(|error| error.to_string())
 }
 
-/// Parses a time in a recording, in seconds.
+/// Parses a time in a recording, in seconds: `2.5`, `10s`.
 pub fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
+    let text = text.trim();
+    let number = text.strip_suffix('s').unwrap_or(text);
+    match number.trim_end().parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds),
-        _ => Err("expected a number of seconds, 0 or more".to_owned()),
+        _ => Err("expected a number of seconds, 0 or more, such as 10s".to_owned()),
     }
 }
 

@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use miette::miette;
-use purkinje::eval::crops::Aggregation;
+use purkinje::figures::raster;
 use purkinje::inputs::{Input, ReadOptions, list};
 use purkinje::leads::WantedLeads;
 use purkinje::models::checkpoint::Labels;
 use purkinje::predict::{PredictOptions, Prediction};
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
+use purkinje::timeline::TimelineFile;
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
-use super::ReadArgs;
+use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -36,30 +37,19 @@ pub struct Args {
     /// Write pictures to this folder that show which leads and beats speak for and against a label
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
-    /// Explain this label; may be repeated [default: the most probable ones, see --top]
-    #[arg(long, value_name = "LABEL", requires = "explain")]
+    /// Explain or draw this label; may be repeated [default: the most probable ones, see --top]
+    #[arg(long, value_name = "LABEL")]
     class: Vec<String>,
-    /// Explain this many of the most probable labels
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "explain",
-        conflicts_with = "class",
-        default_value_t = 3
-    )]
+    /// Explain or draw this many of the most probable labels
+    #[arg(long, value_name = "N", conflicts_with = "class", default_value_t = 3)]
     top: usize,
-    /// Number of crops per recording, spread evenly, for models that crop [default: 1, the first five seconds]
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1,
-        conflicts_with = "explain",
-        hide_default_value = true
-    )]
-    crops: usize,
-    /// How the probabilities of crops are aggregated: mean or max
-    #[arg(long, default_value = "mean", value_parser = super::by_name::<Aggregation>)]
-    aggregation: Aggregation,
+    /// Write the probabilities of every window, with its start, to this file: .json or .parquet
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
+    /// Write a picture for each recording to this folder: the window in which a label is most probable on ECG paper, and the
+    /// probabilities over time
+    #[arg(long, value_name = "DIR")]
+    timeline_pictures: Option<PathBuf>,
     /// Leads to use, such as I,II,V2 or limb; `present` uses those that each recording has [default: all leads of the
     /// model]
     #[arg(long, value_name = "LEADS")]
@@ -67,6 +57,8 @@ pub struct Args {
     /// Device: cpu, or cuda, cuda:1, vulkan, metal, webgpu or rocm if built in
     #[arg(long, default_value = "cpu")]
     device: Device,
+    #[command(flatten)]
+    windows: WindowArgs,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -88,15 +80,17 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         read: ReadOptions {
             leads: args.leads.clone(),
             open: args.read.options(LeadChoice::Voltages),
-            crops: args.crops,
+            windows: args.windows.options(),
         },
-        aggregation: args.aggregation,
         explain: args.explain.is_some(),
     };
     let records = paths.len();
     let progress = Progress::new("predict", records, "recordings");
     let mut pictures = Pictures::default();
+    let timeline = args.timeline.as_deref().map(TimelineFile::begin);
+    let mut timeline = timeline.transpose().shown()?;
     let (mut results, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut notes = Vec::new();
     let inputs = paths.into_iter().map(Input::File);
     for prediction in model.predict_all(inputs, options).shown()? {
         go_on(&Bars).shown()?;
@@ -109,25 +103,38 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             }
         };
         let mut facts = serde_json::to_value(&one).map_err(|error| miette!("JSON: {error}"))?;
+        let classes = match &chosen[..] {
+            [] => one.most_probable(args.top),
+            chosen => chosen.to_vec(),
+        };
         if let Some(dir) = &args.explain {
-            let classes = match &chosen[..] {
-                [] => one.most_probable(args.top),
-                chosen => chosen.to_vec(),
-            };
-            for class in classes {
+            for &class in &classes {
                 let path = pictures.draw(&one, class, dir)?;
                 facts["labels"][class]["picture"] = json!(path.display().to_string());
             }
+        }
+        if let (Some(dir), Some(first)) = (&args.timeline_pictures, classes.first()) {
+            let path = pictures.draw_timeline(&one, *first, &classes, dir)?;
+            facts["timeline_picture"] = json!(path.display().to_string());
+        }
+        if let Some(file) = &mut timeline {
+            file.add(&one).shown()?;
+        }
+        if let Some(words) = one.used.in_words() {
+            notes.push(format!("{}: used {words}", printable(&one.id)));
         }
         rows.push(cells(&one));
         results.push(facts);
     }
     progress.finish();
+    if let Some(file) = timeline {
+        file.finish().shown()?;
+    }
     if let Some(path) = &args.json {
         output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
     }
     if args.table {
-        output::print(&table(&labels, &rows))?;
+        output::print(&table(&labels, &rows, &notes))?;
     } else if args.json.is_none() {
         output::print_json(&Value::Array(results))?;
     }
@@ -149,7 +156,10 @@ fn cells(one: &Prediction) -> Vec<String> {
         .collect()
 }
 
-fn table(labels: &Labels, rows: &[Vec<String>]) -> String {
+/// The table of all recordings, and what was not used of them.
+fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String]) -> String {
+    /// Lines about single recordings that are printed.
+    const MOST_NOTES: usize = 10;
     // With more labels than this, each is on a line of its own.
     const MOST_COLUMNS: usize = 12;
     let names: Vec<String> = labels.classes.iter().map(|c| printable(&c.name)).collect();
@@ -157,7 +167,14 @@ fn table(labels: &Labels, rows: &[Vec<String>]) -> String {
         true => "This model has no thresholds.",
         false => "* at or above the threshold of the label.",
     };
-    let note = format!("{stars} Research use only, not a medical device.\n");
+    let mut note = format!("{stars} Research use only, not a medical device.\n");
+    for line in notes.iter().take(MOST_NOTES) {
+        note += &format!("{line}\n");
+    }
+    if let Some(more @ 1..) = notes.len().checked_sub(MOST_NOTES) {
+        note +=
+            &format!("and {more} more recordings of which not everything was used; see `--json`\n");
+    }
     if names.len() <= MOST_COLUMNS {
         let header = ["recording".to_owned()].into_iter();
         let mut table = Table::new(1, header.chain(names.iter().map(|name| format!("{name} "))));
@@ -192,6 +209,24 @@ impl Pictures {
         output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
         let path = dir.join(format!("{stem}.png"));
         output::write_file(&path, &explanation.png().shown()?)?;
+        Ok(path)
+    }
+
+    /// Draws the timeline as SVG and PNG; the path is that of the PNG.
+    fn draw_timeline(
+        &mut self,
+        one: &Prediction,
+        class: usize,
+        others: &[usize],
+        dir: &Path,
+    ) -> miette::Result<PathBuf> {
+        let svg = one.timeline_svg(class, others).shown()?;
+        let stem = self.name(&format!("{}-timeline", one.id));
+        output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
+        let path = dir.join(format!("{stem}.png"));
+        let png = raster::png(&svg, raster::CRISP_DPI / 2.0);
+        let png = png.map_err(|error| miette!("cannot draw `{}`: {error}", path.display()))?;
+        output::write_file(&path, &png)?;
         Ok(path)
     }
 

@@ -10,6 +10,7 @@ use purkinje::datasets::import::{
 };
 use purkinje::record::LeadSet;
 use purkinje::signal::Preprocess;
+use purkinje::signal::windows::Take;
 use purkinje::store::{
     FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
     SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,
@@ -121,6 +122,10 @@ struct Common {
     /// `flat=0,missing=10%,limb=ok,noise_mv=0.05`; outcomes.csv lists them with reasons
     #[arg(long, value_name = "FILTER")]
     quality: Option<QualityFilter>,
+    /// Windows of the recordings that become rows: all, first, or a number of them, spread evenly; as long as the preprocessing
+    /// states, otherwise 10 s [default: one row a recording, of what the preprocessing takes of it]
+    #[arg(long, value_name = "WHICH")]
+    windows: Option<Take>,
     /// Prepare only part I of N, to use several processes or machines; `purkinje store merge` merges the parts
     #[arg(long, value_name = "I/N", value_parser = part)]
     shard: Option<(usize, usize)>,
@@ -259,6 +264,7 @@ fn make(
         },
         max_failed: common.max_failed,
         quality: common.quality.clone().unwrap_or_default(),
+        windows: common.windows,
         threads: Some(rayon::current_num_threads()),
         shard: common.shard,
         overwrite: common.overwrite,

@@ -8,6 +8,7 @@ use purkinje::record::LeadSet;
 use purkinje::store::{QualityFilter, Store};
 use purkinje::{Device, Model, Registry};
 
+use super::WindowArgs;
 use crate::output::{self, Show as _};
 use crate::progress::Bars;
 
@@ -35,9 +36,8 @@ pub struct Args {
     /// Inverse penalties (C) of the linear head; of several, the best on the validation split is used.
     #[arg(long, value_delimiter = ',', default_values_t = PENALTIES)]
     c: Vec<f64>,
-    /// HuBERT-ECG: average the vectors over this many crops of five seconds, spread evenly over the recording.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    crops: usize,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Epochs of the HUG head.
     #[arg(long, default_value_t = 50)]
     epochs: usize,
@@ -89,7 +89,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             epochs: args.epochs,
             start: args.hug_start,
         },
-        crops: args.crops,
+        windows: args.windows.options(),
         seed: args.seed,
         leads: args.leads,
         resamples: args.resamples,

@@ -1,6 +1,7 @@
 //! The HTML report of the demonstration.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use purkinje_eval::report::ResultTable;
@@ -8,7 +9,7 @@ use purkinje_figures::Svg;
 use purkinje_figures::chart::{AxisScale, BarChart, BarRow, LineChart, Series};
 use purkinje_figures::page::{Page, Table};
 use purkinje_figures::paper::{self, Marks, PaperOptions};
-use purkinje_record::Recording;
+use purkinje_record::{Reader, Recording};
 use purkinje_store::{Split, Store, Summary};
 use purkinje_train::run_log::read_run_log;
 
@@ -170,6 +171,7 @@ fn loss_chart(out: &Path) -> Result<Svg> {
             name: "training".into(),
             points,
         }],
+        marked: None,
     }
     .draw())
 }
@@ -183,7 +185,9 @@ fn ecg(store: &Store) -> Result<Svg> {
     let name = format!("PTB-XL {}", row.id());
     let recording = Recording::new(name, info.leads.clone(), info.rate_hz, signal)?;
     let r_peaks: Vec<usize> = row.r_peaks().iter().map(|&p| p.max(0) as usize).collect();
-    let view = View::of(&recording, &info.preprocess, 0.0).map_err(Error::invalid)?;
+    let recording = Arc::new(recording);
+    let reader = Reader::from(Arc::clone(&recording));
+    let view = View::of(&reader, &info.preprocess, 0.0).map_err(Error::invalid)?;
     let sample = |s: f64| (s * info.rate_hz).round() as usize;
     let tokens: Vec<(usize, usize, usize)> = view
         .beats

@@ -31,6 +31,8 @@ const GROUP_LINES: usize = 4096;
 /// Metadata of a table.
 struct About {
     level: Level,
+    /// Whether every window has vectors of its own.
+    each: bool,
     width: usize,
     preprocess: Preprocess,
     /// The model, as the user named it.
@@ -80,12 +82,18 @@ fn parquet_error(path: &Path, error: &ParquetError) -> Error {
 }
 
 impl Table {
-    /// Begins a table of vectors of `model` at `level`; `named` is the path by which the user named the model. The
+    /// Begins a table of vectors of `model` at `level`, of every window if `each`; `named` is the path by which the user named the model. The
     /// extension of `path` chooses the format: `.parquet`, or `.npy` with the other columns beside it in `.npy.json`.
     ///
     /// # Errors
     /// For another extension, or when the file cannot be written.
-    pub fn begin(path: &Path, model: &Model, named: &Path, level: Level) -> Result<Self> {
+    pub fn begin(
+        path: &Path,
+        model: &Model,
+        named: &Path,
+        level: Level,
+        each: bool,
+    ) -> Result<Self> {
         let ends_in = |ending: &str| {
             let own = path.extension();
             own.is_some_and(|own| own.eq_ignore_ascii_case(ending))
@@ -98,6 +106,7 @@ impl Table {
         }
         let about = About {
             level,
+            each,
             width: model.width(),
             preprocess: model.preprocess().clone(),
             model: named.display().to_string(),
@@ -214,12 +223,18 @@ impl Table {
 struct Columns {
     schema: SchemaRef,
     level: Level,
+    each: bool,
     lines: usize,
     id: StringBuilder,
     lead: StringBuilder,
     number: Int32Builder,
     time_s: Float64Builder,
     group: StringBuilder,
+    window_s: Float64Builder,
+    windows: Int32Builder,
+    seconds_used: Float64Builder,
+    beats_used: Int32Builder,
+    beats: Int32Builder,
     source: StringBuilder,
     blake3: StringBuilder,
     vector: FixedSizeListBuilder<Float32Builder>,
@@ -240,7 +255,14 @@ impl Columns {
         if about.level == Level::Group {
             fields.push(Field::new("group", DataType::Utf8, false));
         }
+        if about.each {
+            fields.push(Field::new("window_start_s", DataType::Float64, false));
+        }
         fields.extend([
+            Field::new("windows", DataType::Int32, false),
+            Field::new("seconds_used", DataType::Float64, false),
+            Field::new("beats_used", DataType::Int32, true),
+            Field::new("beats", DataType::Int32, true),
             Field::new("source", DataType::Utf8, false),
             Field::new("source_blake3", DataType::Utf8, false),
             Field::new(
@@ -252,12 +274,18 @@ impl Columns {
         Columns {
             schema: Arc::new(Schema::new(fields)),
             level: about.level,
+            each: about.each,
             lines: 0,
             id: StringBuilder::new(),
             lead: StringBuilder::new(),
             number: Int32Builder::new(),
             time_s: Float64Builder::new(),
             group: StringBuilder::new(),
+            window_s: Float64Builder::new(),
+            windows: Int32Builder::new(),
+            seconds_used: Float64Builder::new(),
+            beats_used: Int32Builder::new(),
+            beats: Int32Builder::new(),
             source: StringBuilder::new(),
             blake3: StringBuilder::new(),
             vector: FixedSizeListBuilder::new(Float32Builder::new(), width).with_field(item),
@@ -269,11 +297,21 @@ impl Columns {
         self.id.append_value(&record.id);
         let lead = place.lead.as_ref().map_or("", |lead| lead.name());
         self.lead.append_value(lead);
-        // A recording has no more beats or tokens than fit into 31 bits.
-        let number = place.number.and_then(|number| i32::try_from(number).ok());
-        self.number.append_value(number.unwrap_or_default());
+        // A recording has no more beats, tokens or windows than fit into 31 bits.
+        let small = |number: usize| i32::try_from(number).ok();
+        self.number
+            .append_value(place.number.and_then(small).unwrap_or_default());
         self.time_s.append_value(place.time_s.unwrap_or_default());
         self.group.append_value(place.group.unwrap_or_default());
+        self.window_s
+            .append_value(place.window_s.unwrap_or_default());
+        let used = &record.used;
+        self.windows
+            .append_value(small(used.windows).unwrap_or(i32::MAX));
+        self.seconds_used.append_value(used.seconds_used);
+        self.beats_used
+            .append_option(used.beats_used.and_then(small));
+        self.beats.append_option(used.beats.and_then(small));
         self.source.append_value(&record.source);
         self.blake3.append_value(&record.source_blake3);
         self.vector.values().append_slice(vector);
@@ -295,6 +333,14 @@ impl Columns {
         if self.level == Level::Group {
             arrays.push(Arc::new(group));
         }
+        let window_s = self.window_s.finish();
+        if self.each {
+            arrays.push(Arc::new(window_s));
+        }
+        arrays.push(Arc::new(self.windows.finish()));
+        arrays.push(Arc::new(self.seconds_used.finish()));
+        arrays.push(Arc::new(self.beats_used.finish()));
+        arrays.push(Arc::new(self.beats.finish()));
         arrays.push(Arc::new(self.source.finish()));
         arrays.push(Arc::new(self.blake3.finish()));
         arrays.push(Arc::new(self.vector.finish()));
@@ -354,6 +400,11 @@ fn columns_of(level: Level, record: &Embedded, place: &Place) -> Value {
         (number, json!(place.number)),
         (time_s, json!(place.time_s)),
         ("group", json!(place.group)),
+        ("window_start_s", json!(place.window_s)),
+        ("windows", json!(record.used.windows)),
+        ("seconds_used", json!(record.used.seconds_used)),
+        ("beats_used", json!(record.used.beats_used)),
+        ("beats", json!(record.used.beats)),
     ] {
         if !value.is_null() {
             columns.insert(name.to_owned(), value);

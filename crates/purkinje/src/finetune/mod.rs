@@ -23,6 +23,7 @@ use crate::reporter::Reporter;
 use crate::results::{made, write_results};
 use crate::run_folder::begin;
 use crate::task::Task;
+use crate::windows::WindowOptions;
 use crate::{Device, Error, Registry, Result};
 
 pub use self::config::{FinetuneConfig, Start, ValidatedOn, read_table};
@@ -241,7 +242,10 @@ pub fn finetune(
 /// A linear probe on the frozen encoder with random weights, at the same fraction of labels.
 fn probe_random(random: &Model, options: &FinetuneOptions, job: &Job<'_>) -> Result<Evaluated> {
     let held = FeatureOptions {
-        crops: job.config.crops,
+        windows: WindowOptions {
+            crops: Some(job.config.crops),
+            ..WindowOptions::first()
+        },
         memory_limit: options.memory_limit,
         folder: options.out.clone(),
     };

@@ -21,6 +21,7 @@ use crate::predict::probabilities;
 use crate::reporter::{Reporter, go_on};
 use crate::results::{made, write_results};
 use crate::task::Task;
+use crate::windows::WindowOptions;
 use crate::{Device, Error, Result};
 
 pub use self::head::{
@@ -44,8 +45,8 @@ pub struct ProbeOptions {
     pub heads: Vec<String>,
     /// How heads are fitted.
     pub head: HeadOptions,
-    /// Number of crops of a recording whose vectors are averaged, for systems that crop.
-    pub crops: usize,
+    /// How much of each record the encoder is given.
+    pub windows: WindowOptions,
     /// Seed of fractions, heads and random weights.
     pub seed: u32,
     /// Leads to use; those of the model if absent.
@@ -72,7 +73,7 @@ impl Default for ProbeOptions {
             sampling: FractionMethod::Random,
             heads: Vec::new(),
             head: HeadOptions::default(),
-            crops: 1,
+            windows: WindowOptions::default(),
             seed: 0,
             leads: None,
             resamples: 1000,
@@ -172,7 +173,7 @@ pub fn probe(
         .collect::<Result<Vec<_>>>()?;
     let random = model.random_twin(u64::from(options.seed));
     let held = FeatureOptions {
-        crops: options.crops,
+        windows: options.windows,
         memory_limit: options.memory_limit,
         folder: options.folder.clone(),
     };

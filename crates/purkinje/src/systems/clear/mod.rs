@@ -26,6 +26,7 @@ use crate::beats;
 use crate::network::values;
 use crate::probe::{FrozenHead, LinearHead};
 use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
+use crate::windows::BeatCount;
 
 /// CLEAR-HUG (AAAI 2026).
 pub struct Clear;
@@ -169,8 +170,16 @@ impl System for Clear {
         a.lead_index == b.lead_index
     }
 
-    fn beats_detected(input: &BeatTokens) -> Option<bool> {
-        Some(input.detected)
+    fn beats(input: &BeatTokens) -> Option<BeatCount> {
+        let found = if input.detected {
+            input.r_peaks.len()
+        } else {
+            0
+        };
+        Some(BeatCount {
+            used: found.min(BEATS),
+            found,
+        })
     }
 
     fn vector_leads(batch: &ClearBatch) -> Vec<usize> {
@@ -293,7 +302,7 @@ fn beat_places(sight: &Sight<BeatTokens>) -> Vec<Option<Place>> {
                 lead: leads.get(place / BEATS).cloned(),
                 number: Some(beat),
                 time_s: peak.map(|&sample| sample as f64 / RATE_HZ),
-                group: None,
+                ..Place::default()
             })
         })
         .collect()

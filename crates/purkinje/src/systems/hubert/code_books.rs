@@ -293,6 +293,7 @@ fn draw(points: &[CurvePoint]) -> purkinje_figures::Svg {
             name: "SSE".into(),
             points: points.collect(),
         }],
+        marked: None,
     }
     .draw()
 }

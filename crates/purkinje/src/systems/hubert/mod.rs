@@ -193,6 +193,10 @@ impl System for Hubert {
         Ok(Box::new(StoreCrops::new(store, rows, contract, cutter)?))
     }
 
+    fn crop_samples(encoder: &hubert::Hubert) -> Option<usize> {
+        Some(crop(encoder.config()).0)
+    }
+
     fn alike(a: &HubertInput, b: &HubertInput) -> bool {
         a.samples.len() == b.samples.len()
     }
@@ -232,7 +236,7 @@ impl System for Hubert {
                         lead: Some(leads[place.lead].clone()),
                         number: Some(number),
                         time_s: Some(place.time_s.0),
-                        group: None,
+                        ..Place::default()
                     })
                 });
                 found.places.push(own.collect());
