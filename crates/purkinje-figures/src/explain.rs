@@ -27,6 +27,8 @@ pub struct Explanation {
     pub contributions: Vec<(Lead, f64)>,
     /// Attention of beats, per lead.
     pub attention: Vec<BeatAttention>,
+    /// A note on how the beats were found.
+    pub beats: Option<String>,
 }
 
 /// The reference of an explanation.
@@ -158,6 +160,7 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
             .to_owned(),
     }];
     notes.push("Groups: sums over their leads.".to_owned());
+    notes.extend(explanation.beats.clone());
     if most_shares > 0.0 {
         notes.push(format!(
             "Shading: beats with more than uniform attention, at most {} times as much.",
@@ -477,6 +480,7 @@ mod tests {
             reference: Reference::MeanRecording { records: 313 },
             contributions,
             attention,
+            beats: None,
         };
         (recording, explanation)
     }

@@ -351,6 +351,7 @@ proptest! {
                     lead: recording.leads.leads()[0].clone(), start, end, shares: speed,
                 })
                 .collect(),
+            beats: None,
         };
         for svg in [
             paper::draw(&recording, &options, &marks),

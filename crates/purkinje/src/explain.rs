@@ -112,6 +112,9 @@ pub struct Explanation {
     pub attention: Vec<Attended>,
     #[serde(skip)]
     reader: Option<Arc<Reader>>,
+    /// What found the R-peaks: `multi_lead`, `xqrs` or `file`; absent where no beats are cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_peaks_by: Option<&'static str>,
     /// Seconds of its window.
     #[serde(skip)]
     window_s: f64,
@@ -151,6 +154,7 @@ impl Explanation {
                 .collect(),
             attention: attention.collect(),
             reader: of.reader.clone(),
+            r_peaks_by: of.r_peaks_by,
             window_s: of.windows.first().map_or(0.0, |window| window.seconds),
         }
     }
@@ -199,6 +203,12 @@ impl Explanation {
             },
             contributions: self.contributions.clone(),
             attention: attention.collect(),
+            beats: match self.r_peaks_by {
+                Some("xqrs") => Some("Beats: as the released program finds them, by XQRS in one lead at the rate of the model; P and T waves may be among them."),
+                Some("file") => Some("Beats: those that the file brings."),
+                _ => None,
+            }
+            .map(str::to_owned),
         };
         Ok(figure::draw(&recording, &PaperOptions::default(), &drawn))
     }

@@ -12,6 +12,7 @@ use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Rec
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Preparer, Preprocess, Windows};
 use purkinje_store::Store;
+use serde::{Deserialize, Serialize};
 
 use crate::leads::WantedLeads;
 use crate::model::Model;
@@ -34,6 +35,17 @@ pub enum Input<'a> {
     Row(&'a StoreRows<'a>, usize),
 }
 
+/// Where the R-peaks of a recording come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeatSource {
+    /// They are detected as the model's preprocessing says.
+    #[default]
+    Detect,
+    /// From the file: its annotations of beats, or those beside a WFDB header ([`beat_files`]).
+    File,
+}
+
 /// How recordings are read for a model.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
@@ -43,6 +55,8 @@ pub struct ReadOptions {
     pub open: OpenOptions,
     /// How much of each recording the model is given.
     pub windows: WindowOptions,
+    /// Where R-peaks come from.
+    pub beats: BeatSource,
 }
 
 impl ReadOptions {
@@ -64,6 +78,8 @@ pub struct Opened<'a> {
     pub reader: Option<Arc<Reader>>,
     /// The leads the model is given.
     pub(crate) leads: LeadSet,
+    /// What found the R-peaks: `multi_lead`, `xqrs`, or `file`.
+    pub(crate) beats_by: &'static str,
     /// Its windows, in samples.
     pub(crate) windows: Vec<Range<usize>>,
     /// Its length in seconds.
@@ -121,7 +137,7 @@ impl Opened<'_> {
 /// The rows of a store as inputs of a model.
 pub struct StoreRows<'a> {
     store: &'a Store,
-    leads: LeadSet,
+    contract: Preprocess,
     rows: Box<dyn SeenRows + 'a>,
 }
 
@@ -158,7 +174,7 @@ impl<'a> StoreRows<'a> {
         let rows = model.network().rows(store, all, contract, compat, seed)?;
         Ok(StoreRows {
             store,
-            leads: contract.leads.clone(),
+            contract: contract.clone(),
             rows,
         })
     }
@@ -178,7 +194,8 @@ impl<'a> StoreRows<'a> {
             source: record.source().to_owned(),
             blake3: shard_hash(self.store, row).unwrap_or_default().to_owned(),
             reader: None,
-            leads: self.leads.clone(),
+            leads: self.contract.leads.clone(),
+            beats_by: self.contract.beats.name(),
             windows: places(plan.windows.filter(|_| !one), len, rate_hz),
             seconds: len as f64 / rate_hz,
             rate_hz,
@@ -214,6 +231,11 @@ impl<'a> Input<'a> {
         plan: &Plan,
     ) -> Result<Opened<'a>> {
         let (reader, source, blake3) = match self {
+            Input::Row(_, _) if options.beats == BeatSource::File => {
+                return Err(Error::invalid(
+                    "the rows of a store have R-peaks of their own; leave out `--beats file`, or give the recordings' files",
+                ));
+            }
             Input::Row(rows, row) => return rows.open(row, plan),
             Input::Recording(recording) => {
                 let source = match recording.source.path.display().to_string() {
@@ -226,6 +248,10 @@ impl<'a> Input<'a> {
                 let open = OpenOptions {
                     leads: LeadChoice::Voltages,
                     keep_digital: true,
+                    annotators: match options.beats {
+                        BeatSource::Detect => options.open.annotators.clone(),
+                        BeatSource::File => beat_files(&path),
+                    },
                     ..options.open.clone()
                 };
                 let reader = Reader::open(&path, &open)?;
@@ -240,11 +266,21 @@ impl<'a> Input<'a> {
         let leads = leads.map_err(fail)?;
         let contract = own.clone().with_leads(leads.clone());
         let preparer = Preparer::new(&contract).map_err(|error| fail(error.to_string()))?;
-        let found = beats_of(&preparer, &reader)?;
+        let (found, beats_by) = match options.beats {
+            BeatSource::Detect => (beats_of(&preparer, &reader)?, contract.beats.name()),
+            BeatSource::File => {
+                let found = FoundBeats::annotated(about, &leads);
+                (
+                    Some(found.ok_or_else(|| fail(NO_BEATS.to_owned()))?),
+                    "file",
+                )
+            }
+        };
         let reader = Arc::new(reader);
         Ok(Opened {
             id,
             leads,
+            beats_by,
             windows: places(plan.windows, reader.len(), rate_hz),
             seconds: reader.duration_s(),
             rate_hz,
@@ -258,6 +294,19 @@ impl<'a> Input<'a> {
             blake3,
         })
     }
+}
+
+const NO_BEATS: &str = "it brings no beats: neither annotations of its own nor a file `.atr` or `.qrs` beside a WFDB header was found; use `--beats detect`";
+
+/// Annotation files of beats beside a WFDB header: by cardiologists (`atr`), else by a detector (`qrs`).
+pub fn beat_files(record: &Path) -> Vec<String> {
+    let is_header = record
+        .extension()
+        .is_some_and(|extension| extension == "hea");
+    let there = |name: &&str| is_header && record.with_extension(name).is_file();
+    // One of them: both would mark every beat twice.
+    let first = ["atr", "qrs"].into_iter().find(there);
+    first.map(str::to_owned).into_iter().collect()
 }
 
 /// The recordings at a path: the file itself, or all recordings found below a folder.

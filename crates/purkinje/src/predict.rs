@@ -52,6 +52,9 @@ pub struct Prediction {
     /// Whether the R-peaks that beats were cut at were found in the signal, in every window; absent where no beats are cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_peaks_detected: Option<bool>,
+    /// What found the R-peaks: `multi_lead`, `xqrs` or `file`; absent where no beats are cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_peaks_by: Option<&'static str>,
     /// How much of the recording was used.
     #[serde(flatten)]
     pub used: Used,
@@ -255,6 +258,7 @@ fn predicted(
         leads,
         task: labels.task.clone(),
         r_peaks_detected: windows.iter().filter_map(detected).reduce(|a, b| a && b),
+        r_peaks_by: used.beats.map(|_| record.beats_by),
         used,
         reasons,
         reader: record.reader,
@@ -312,6 +316,7 @@ mod tests {
             task: "t".into(),
             labels: labels.to_vec(),
             r_peaks_detected: None,
+            r_peaks_by: None,
             used: Used::default(),
             windows: Vec::new(),
             reasons: None,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use purkinje::embed::table::Table;
-use purkinje::inputs::{Input, ReadOptions, StoreRows, list};
+use purkinje::inputs::{BeatSource, Input, ReadOptions, StoreRows, list};
 use purkinje::leads::WantedLeads;
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
@@ -50,6 +50,10 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     windows: WindowArgs,
+    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, annotations in EDF, MUSE and
+    /// aECG files)
+    #[arg(long, default_value = "detect", value_parser = super::by_name::<BeatSource>)]
+    beats: BeatSource,
     /// Write the vectors of every window, with its start, instead of one for the recording
     #[arg(long)]
     each_window: bool,
@@ -124,6 +128,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             each: args.each_window,
             ..args.windows.options()
         },
+        beats: args.beats,
     };
     let progress = Progress::new("embed", records, "recordings");
     let (mut failures, mut used) = (Vec::new(), Used::default());

@@ -1,6 +1,6 @@
 //! `purkinje inspect`: shows what is in a recording, and what a model would be given of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje::figures::paper::{Marks, PaperOptions};
@@ -15,6 +15,7 @@ use super::ReadArgs;
 use crate::output::{self, Table, printable};
 use crate::progress;
 use purkinje::beats::{BeatSpan, View};
+use purkinje::inputs::beat_files;
 use purkinje::leads::WantedLeads;
 
 /// Options of `inspect`.
@@ -57,7 +58,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         None => LeadChoice::Voltages,
     };
     let mut options = args.read.options(leads);
-    options.annotators = annotators_beside(&args.record);
+    options.annotators = beat_files(&args.record);
     let mut opened = Reader::open(&args.record, &options);
     if let (Err(problem), false) = (&opened, options.annotators.is_empty()) {
         // Damaged annotations do not keep anybody from the signal.
@@ -121,17 +122,6 @@ pub fn run(args: Args) -> miette::Result<()> {
         text += &format!("\nwrote {}", path.display());
     }
     output::print(&(text.trim_end().to_owned() + "\n"))
-}
-
-/// Annotation files of beats beside a WFDB header: by cardiologists (`atr`) and by a detector (`qrs`).
-fn annotators_beside(record: &Path) -> Vec<String> {
-    let is_header = record
-        .extension()
-        .is_some_and(|extension| extension == "hea");
-    let there = |name: &&str| is_header && record.with_extension(name).is_file();
-    // One of them: both would mark every beat twice.
-    let first = ["atr", "qrs"].into_iter().find(there);
-    first.map(str::to_owned).into_iter().collect()
 }
 
 /// Seconds that are drawn.

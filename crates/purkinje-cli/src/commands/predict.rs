@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use miette::miette;
 use purkinje::figures::raster;
-use purkinje::inputs::{Input, ReadOptions, list};
+use purkinje::inputs::{BeatSource, Input, ReadOptions, list};
 use purkinje::leads::WantedLeads;
 use purkinje::models::checkpoint::Labels;
 use purkinje::predict::{PredictOptions, Prediction};
@@ -59,6 +59,10 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     windows: WindowArgs,
+    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, annotations in EDF, MUSE and
+    /// aECG files)
+    #[arg(long, default_value = "detect", value_parser = super::by_name::<BeatSource>)]
+    beats: BeatSource,
     #[command(flatten)]
     read: ReadArgs,
 }
@@ -81,6 +85,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             leads: args.leads.clone(),
             open: args.read.options(LeadChoice::Voltages),
             windows: args.windows.options(),
+            beats: args.beats,
         },
         explain: args.explain.is_some(),
     };

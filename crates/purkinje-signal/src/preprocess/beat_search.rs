@@ -58,6 +58,14 @@ impl BeatSearch {
         first: FirstRow::LeadIi,
     };
 
+    /// The name of the detector.
+    pub fn name(self) -> &'static str {
+        match self {
+            BeatSearch::MultiLead => "multi_lead",
+            BeatSearch::Xqrs { .. } => "xqrs",
+        }
+    }
+
     /// The row at which XQRS begins; `None` where all leads are looked at together.
     pub fn first_row(self, leads: &LeadSet) -> Option<usize> {
         match self {

@@ -20,13 +20,13 @@ mod energy;
 
 use std::ops::Range;
 
-use purkinje_record::{Lead, LeadSet};
+use purkinje_record::{Lead, LeadSet, Recording};
 
 use crate::beats::Sample;
 
 use self::choose::Chooser;
 use self::energy::Frames;
-use super::UnsupportedRate;
+use super::{UnsupportedRate, annotated_beats};
 
 /// Lowest sampling rate in hertz: the wavelet needs two samples over its width.
 pub const LOWEST_RATE_HZ: f64 = 50.0;
@@ -75,6 +75,19 @@ pub struct FoundBeats {
 }
 
 impl FoundBeats {
+    /// The beats that a file brings for a recording; `leads` stand for those that showed them. `None` where it brings none.
+    pub fn annotated(recording: &Recording, leads: &LeadSet) -> Option<FoundBeats> {
+        let seconds = annotated_beats(recording);
+        let r_peaks = seconds.iter().map(|time_s| time_s * recording.rate_hz);
+        (!seconds.is_empty()).then(|| FoundBeats {
+            beats: Beats {
+                r_peaks: r_peaks.collect(),
+                weights: Vec::new(),
+            },
+            leads: leads.leads().to_vec(),
+        })
+    }
+
     /// Those of a stretch of the signal, counted from its first sample.
     pub fn within(&self, stretch: &Range<usize>) -> FoundBeats {
         // A peak half a sample before the stretch belongs to its first sample.
