@@ -235,7 +235,7 @@ fn prepare_makes_rows_of_windows() {
 fn beats_of_the_file_can_be_used() {
     let dir = tempfile::tempdir().unwrap();
     let model = classifier(dir.path());
-    let record = common::data("ptbdb");
+    let record = common::data("data/ptbdb");
     let header = purkinje::record::find_records(&record).unwrap().remove(0);
     for (name, _) in common::files(header.parent().unwrap()) {
         fs::copy(header.parent().unwrap().join(&name), dir.path().join(&name)).unwrap();

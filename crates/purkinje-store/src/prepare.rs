@@ -306,7 +306,7 @@ impl Job<'_> {
         }
         let leads = &worker.preparer.contract().leads;
         let reader = self.importer.open(self.catalogue, item, leads)?;
-        let found = worker.search(&reader)?;
+        let found = worker.preparer.find_beats_in(&reader)?;
         let opened = Arc::new(Opened { reader, found });
         if item.window.is_some() {
             let mut held = held();
@@ -409,18 +409,6 @@ impl Worker {
             }
         };
         Ok(Worker { preparer, beats })
-    }
-
-    /// The R-peaks of a recording, where the contract looks for them in the recording as it came.
-    fn search(&self, reader: &Reader) -> Result<Option<FoundBeats>, RecordError> {
-        let about = reader.about();
-        let Some(mut search) = self.preparer.search(&about.leads, about.rate_hz) else {
-            return Ok(None);
-        };
-        for block in reader.blocks() {
-            search.push(&block?.exact_mv());
-        }
-        Ok(Some(search.finish()))
     }
 
     fn row(&mut self, item: &Item, opened: &Opened) -> Result<Ready, String> {

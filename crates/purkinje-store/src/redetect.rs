@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use purkinje_record::{LeadChoice, OpenOptions, Reader};
 use purkinje_signal::beats::{RATE_HZ, evenly_spaced};
 use purkinje_signal::preprocess::BeatSearch;
-use purkinje_signal::r_peaks::{BeatFinder, Beats, find_beats};
+use purkinje_signal::r_peaks::{Beats, find_beats, find_beats_in};
 use rayon::prelude::*;
 
 use crate::columns::NewRow;
@@ -227,22 +227,15 @@ fn in_recording(store: &Store, row: &Row<'_>, folder: &Path) -> Option<Vec<usize
     };
     let info = store.info();
     let reader = Reader::open(folder.join(row.source()), &options).ok()?;
-    let (leads, rate_hz) = (&reader.about().leads, reader.about().rate_hz);
-    let chosen = leads.rows_of(&info.leads).ok()?;
-    let mut finder = BeatFinder::new(&info.leads, rate_hz);
-    for block in reader.blocks() {
-        let block = block.ok()?;
-        let all: Vec<&[f32]> = block.rows().collect();
-        let rows: Vec<&[f32]> = chosen.iter().map(|&row| all[row]).collect();
-        finder.push(&rows);
-    }
+    let rate_hz = reader.about().rate_hz;
+    reader.about().leads.rows_of(&info.leads).ok()?;
+    let found = find_beats_in(&info.leads, &reader).ok()?;
     // Rows may be windows of their recordings.
     let start_s = store
         .value(WINDOW_START)
         .and_then(|column| row.value(column));
     let first = (f64::from(start_s.unwrap_or(0.0)) * rate_hz).round() as usize;
-    let found = finder.finish().within(&(first..reader.len().max(first)));
-    let beats = found.beats;
+    let beats = found.within(&(first..reader.len().max(first))).beats;
     Some(beats.at_rate(rate_hz, info.rate_hz, row.samples()))
 }
 

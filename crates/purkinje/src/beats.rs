@@ -5,7 +5,7 @@ use purkinje_signal::beats::{BEATS_PER_LEAD, Detection, RATE_HZ, TOKEN_SAMPLES};
 use purkinje_signal::windows::WINDOW_S;
 use purkinje_signal::{BeatTokens, Prepared, Preparer, Preprocess, Tokenizer};
 
-use crate::prepared::{beats_of, prepare};
+use crate::prepared::prepare;
 
 /// A prepared recording cut into heartbeat tokens at its R-peaks.
 pub struct Cut {
@@ -85,7 +85,9 @@ impl View {
         let length_s = contract.window().map_or(WINDOW_S, |window| window.keep_s);
         let end = first.saturating_add((length_s * rate_hz).round() as usize);
         let stretch = first.min(reader.len())..end.min(reader.len());
-        let found = beats_of(&preparer, reader).map_err(|error| error.to_string())?;
+        let found = preparer
+            .find_beats_in(reader)
+            .map_err(|error| error.to_string())?;
         let prepared = prepare(&preparer, reader, &stretch, found.as_ref())?;
         let cut = cut(&prepared, contract)?;
         let spans = spans(prepared.rows.len() / prepared.leads.len(), &cut.r_peaks);

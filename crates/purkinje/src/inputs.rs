@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::leads::WantedLeads;
 use crate::model::Model;
 use crate::network::{Seen, SeenRows};
-use crate::prepared::{agree, beats_of, prepare};
+use crate::prepared::{agree, prepare};
 use crate::windows::{Plan, Window, WindowOptions};
 use crate::{Error, Result};
 
@@ -267,7 +267,7 @@ impl<'a> Input<'a> {
         let contract = own.clone().with_leads(leads.clone());
         let preparer = Preparer::new(&contract).map_err(|error| fail(error.to_string()))?;
         let (found, beats_by) = match options.beats {
-            BeatSource::Detect => (beats_of(&preparer, &reader)?, contract.beats.name()),
+            BeatSource::Detect => (preparer.find_beats_in(&reader)?, contract.beats.name()),
             BeatSource::File => {
                 let found = FoundBeats::annotated(about, &leads);
                 (

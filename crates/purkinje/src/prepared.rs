@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use purkinje_record::{Reader, RecordError};
+use purkinje_record::Reader;
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess};
 use purkinje_store::Store;
@@ -29,21 +29,6 @@ pub fn prepare(
     preparer
         .apply_window(id, leads, rate_hz, &part.exact_mv(), found.as_ref())
         .map_err(|error| error.to_string())
-}
-
-/// The R-peaks of a recording, where the contract looks for them in the recording as it came.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn beats_of(preparer: &Preparer, reader: &Reader) -> Result<Option<FoundBeats>, RecordError> {
-    let about = reader.about();
-    let Some(mut search) = preparer.search(&about.leads, about.rate_hz) else {
-        return Ok(None);
-    };
-    for block in reader.blocks() {
-        search.push(&block?.exact_mv());
-    }
-    Ok(Some(search.finish()))
 }
 
 /// The preprocessing under which the recordings of a store are given to a model with this contract: the contract

@@ -22,7 +22,7 @@ pub use crate::filter::{BandPass, FirBandPass};
 pub use crate::repair::MissingPolicy;
 pub use beat_search::{BeatSearch, FirstRow};
 pub use error::PreprocessError;
-pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, PreparedBeats, Preparer, Repair, Search};
+pub use prepare::{MAX_PADDED_S, MAX_STEPS, Prepared, PreparedBeats, Preparer, Repair};
 pub use presets::{PRESETS, UnknownPreset};
 pub use serve::Remaining;
 

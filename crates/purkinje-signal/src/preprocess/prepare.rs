@@ -1,6 +1,6 @@
 //! Applying a contract.
 
-use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError, Recording};
 
 use super::scale::{NoRange, Rows};
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::beats::Sample;
 use crate::filter::{FilterError, ZeroPhase};
-use crate::r_peaks::{BeatFinder, FoundBeats};
+use crate::r_peaks::{FoundBeats, find_beats, find_beats_in};
 use crate::resample::RATES_HZ;
 use crate::{repair, resample};
 
@@ -58,33 +58,6 @@ pub struct Preparer {
     contract: Preprocess,
     /// For each step, its filter if the rate there does not depend on the recording.
     filters: Vec<Option<ZeroPhase>>,
-}
-
-/// The search for R-peaks in a recording that comes stretch by stretch.
-#[derive(Clone, Debug)]
-pub struct Search {
-    /// The rows of the contract's leads; `None` where one is missing: nothing is found then.
-    rows: Option<Vec<usize>>,
-    leads: usize,
-    finder: BeatFinder,
-}
-
-impl Search {
-    /// Takes the next stretch of all leads, `[lead, time]`, row-major.
-    pub fn push<S: Sample>(&mut self, samples: &[S]) {
-        let time = samples.len() / self.leads.max(1);
-        if let Some(rows) = &self.rows {
-            let rows = rows
-                .iter()
-                .map(|&row| &samples[row * time..(row + 1) * time]);
-            self.finder.push(&rows.collect::<Vec<_>>());
-        }
-    }
-
-    /// The beats of what was pushed.
-    pub fn finish(mut self) -> FoundBeats {
-        self.finder.finish()
-    }
 }
 
 impl Preparer {
@@ -174,19 +147,29 @@ impl Preparer {
         rate_hz: f64,
         samples: &[S],
     ) -> Option<FoundBeats> {
-        let mut search = self.search(leads, rate_hz)?;
-        search.push(samples);
-        Some(search.finish())
+        let time = samples.len() / leads.len().max(1);
+        let rows = leads.rows_of(&self.contract.leads).unwrap_or_default();
+        let rows = rows
+            .into_iter()
+            .map(|row| &samples[row * time..(row + 1) * time]);
+        self.looks_before()
+            .then(|| find_beats(&self.contract.leads, rate_hz, &rows.collect::<Vec<_>>()))
     }
 
-    /// The search for R-peaks in samples as they came, stretch by stretch; `None` where the contract looks for them in the rows that
+    /// The R-peaks of a recording as it came, which is read block by block; `None` where the contract looks for them in the rows that
     /// result.
-    pub fn search(&self, leads: &LeadSet, rate_hz: f64) -> Option<Search> {
-        (self.contract.beats == BeatSearch::MultiLead).then(|| Search {
-            rows: leads.rows_of(&self.contract.leads).ok(),
-            leads: leads.len(),
-            finder: BeatFinder::new(&self.contract.leads, rate_hz),
-        })
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn find_beats_in(&self, reader: &Reader) -> Result<Option<FoundBeats>, RecordError> {
+        self.looks_before()
+            .then(|| find_beats_in(&self.contract.leads, reader))
+            .transpose()
+    }
+
+    /// Whether the contract looks for R-peaks before its steps.
+    fn looks_before(&self) -> bool {
+        self.contract.beats == BeatSearch::MultiLead
     }
 
     /// Prepares a stretch of a recording, as [`apply_samples`](Self::apply_samples) a whole one, whose R-peaks were

@@ -11,7 +11,9 @@ mod multi_lead;
 mod xqrs;
 
 pub use annotated::{BeatAgreement, annotated_beats};
-pub use multi_lead::{BeatFinder, Beats, FoundBeats, LOWEST_RATE_HZ, MultiLead, find_beats};
+pub use multi_lead::{
+    BeatFinder, Beats, FoundBeats, LOWEST_RATE_HZ, MultiLead, find_beats, find_beats_in,
+};
 
 pub use xqrs::{Analysis, Constants, Running, Xqrs};
 

@@ -20,7 +20,7 @@ mod energy;
 
 use std::ops::Range;
 
-use purkinje_record::{Lead, LeadSet, Recording};
+use purkinje_record::{Lead, LeadSet, Reader, RecordError, Recording};
 
 use crate::beats::Sample;
 
@@ -106,11 +106,29 @@ impl FoundBeats {
 }
 
 /// R-peaks of one signal whose rows mean `leads`, from the leads that say something of their own: III, aVR, aVL and aVF follow from
-/// I and II where both are there. None at a rate below [`LOWEST_RATE_HZ`].
+/// I and II where both are there. None at a rate below [`LOWEST_RATE_HZ`], and where there is no row.
 pub fn find_beats<S: Sample>(leads: &LeadSet, rate_hz: f64, rows: &[&[S]]) -> FoundBeats {
     let mut finder = BeatFinder::new(leads, rate_hz);
     finder.push(rows);
     finder.finish()
+}
+
+/// [`find_beats`] in the `leads` of a recording that is read block by block; none where it lacks one.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn find_beats_in(leads: &LeadSet, reader: &Reader) -> Result<FoundBeats, RecordError> {
+    let about = reader.about();
+    let mut finder = BeatFinder::new(leads, about.rate_hz);
+    if let Ok(rows) = about.leads.rows_of(leads) {
+        for block in reader.blocks() {
+            let block = block?;
+            let (len, samples) = (block.len(), block.exact_mv());
+            let rows = rows.iter().map(|&row| &samples[row * len..(row + 1) * len]);
+            finder.push(&rows.collect::<Vec<_>>());
+        }
+    }
+    Ok(finder.finish())
 }
 
 /// [`find_beats`] for a signal that comes stretch by stretch.
@@ -139,8 +157,11 @@ impl BeatFinder {
         }
     }
 
-    /// Takes the next stretch, of any length: a slice of one length for each lead.
+    /// Takes the next stretch, of any length: a slice of one length for each lead, or none at all.
     pub fn push<S: Sample>(&mut self, rows: &[&[S]]) {
+        if rows.is_empty() {
+            return;
+        }
         let own: Vec<&[S]> = self.rows.iter().map(|&row| rows[row]).collect();
         if let Some(detector) = &mut self.detector {
             detector.push(&own);
