@@ -226,6 +226,9 @@ pub fn values<const D: usize>(tensor: burn::tensor::Tensor<D>) -> Result<Vec<f32
 
 /// Rows of a store for the system `S`.
 struct RowsOf<'a, S: System> {
+    store: &'a Store,
+    /// Their places in the store.
+    places: Vec<usize>,
     leads: LeadSet,
     crops: Crops,
     rows: Rows<'a, S::Encoder>,
@@ -253,11 +256,17 @@ impl Crops {
         wanted.unwrap_or(covering).max(1)
     }
 
-    fn seen<S: System>(self, leads: &LeadSet, len: usize, crops: Vec<Input<S>>) -> Seen {
+    fn seen<S: System>(
+        self,
+        leads: &LeadSet,
+        len: usize,
+        crops: Vec<Input<S>>,
+    ) -> Result<Seen, String> {
+        crops.iter().try_for_each(S::check)?;
         let count = crops.len();
         let size = self.samples.unwrap_or(len);
         let start = |k| crop_start(len, size, k, count) as f64 / self.rate_hz;
-        Seen {
+        Ok(Seen {
             leads: leads.clone(),
             crops_s: (0..count).map(start).collect(),
             seconds: (count * size).min(len) as f64 / self.rate_hz,
@@ -267,7 +276,7 @@ impl Crops {
                 samples: len,
                 crops,
             }),
-        }
+        })
     }
 }
 
@@ -285,7 +294,13 @@ impl<S: System> SeenRows for RowsOf<'_, S> {
             n => self.rows.see_within(index, stretch, Look::Crop { k, n }),
         });
         let inputs = inputs.collect::<Result<Vec<Input<S>>, _>>()?;
-        Ok(self.crops.seen::<S>(&self.leads, len, inputs))
+        let seen = self.crops.seen::<S>(&self.leads, len, inputs);
+        seen.map_err(|reason| {
+            let row = self.store.row(self.places[index]);
+            let id = row.map(|row| row.id().to_owned()).unwrap_or_default();
+            let store = self.store.dir().display();
+            Error::invalid(format!("store {store}, record `{id}`: {reason}"))
+        })
     }
 }
 
@@ -378,7 +393,7 @@ impl<S: Complete> Network for Loaded<S> {
         let len = prepared.rows.len() / prepared.leads.len().max(1);
         let own = Crops::of::<S>(&self.encoder, contract);
         let inputs = S::see(&self.encoder, prepared, contract, own.count(crops, len))?;
-        Ok(own.seen::<S>(&contract.leads, len, inputs))
+        own.seen::<S>(&contract.leads, len, inputs)
     }
 
     fn rows<'a>(
@@ -390,6 +405,8 @@ impl<S: Complete> Network for Loaded<S> {
         seed: u64,
     ) -> Result<Box<dyn SeenRows + 'a>> {
         Ok(Box::new(RowsOf::<S> {
+            store,
+            places: rows.clone(),
             leads: contract.leads.clone(),
             crops: Crops::of::<S>(&self.encoder, contract),
             rows: S::rows(&self.encoder, store, rows, contract, compat, seed)?,

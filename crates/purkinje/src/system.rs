@@ -316,6 +316,15 @@ pub trait System: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Checks that the network can read an input, so that one recording does not fail a batch of others.
+    ///
+    /// # Errors
+    /// A message that says what is wrong and what to do.
+    fn check(input: &<Self::Encoder as Encoder>::Input) -> Result<(), String> {
+        let _ = input;
+        Ok(())
+    }
+
     /// The beats in an input; `None` for systems that do not use beats.
     fn beats(input: &<Self::Encoder as Encoder>::Input) -> Option<BeatCount> {
         let _ = input;

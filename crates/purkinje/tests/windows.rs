@@ -153,6 +153,34 @@ fn released_networks_take_what_their_programs_took() {
 }
 
 #[test]
+fn what_a_released_network_cannot_read_fails_no_other_recording() {
+    let (registry, device) = (Registry::default(), Device::cpu());
+    let system = registry.get("clear").unwrap();
+    let network = system.random("tiny", Compat::Released, 3, &device).unwrap();
+    // Without a window: the first fifteen beats of a slow heart end after fifteen seconds.
+    let contract = Preprocess::clear_mimic();
+    let model = Model::encoder(network, contract, &device, &registry);
+    let short = recording();
+    let slow = Recording::new(
+        "slow",
+        short.leads.clone(),
+        50.0,
+        long(3, 0).samples_mv().to_vec(),
+    );
+    let inputs = [slow.unwrap(), short].map(|recording| Input::Recording(Arc::new(recording)));
+    let all = model
+        .embed_all(inputs, Level::Recording, ReadOptions::new())
+        .unwrap();
+    let all: Vec<_> = all.collect();
+    let message = all[0].as_ref().unwrap_err().to_string();
+    assert!(
+        message.contains("slow") && message.contains("--windows first"),
+        "{message}"
+    );
+    assert!(all[1].is_ok());
+}
+
+#[test]
 fn windows_that_make_no_sense_are_refused() {
     let (clear, hubert) = (classifier("clear"), classifier("hubert"));
     let refused = |model: &Model, how: WindowOptions| {

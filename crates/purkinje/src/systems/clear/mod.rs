@@ -28,6 +28,9 @@ use crate::probe::{FrozenHead, LinearHead};
 use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
 use crate::windows::BeatCount;
 
+/// Seconds that tokens have an index for.
+const TIMES: usize = 15;
+
 /// CLEAR-HUG (AAAI 2026).
 pub struct Clear;
 
@@ -168,6 +171,15 @@ impl System for Clear {
 
     fn alike(a: &BeatTokens, b: &BeatTokens) -> bool {
         a.lead_index == b.lead_index
+    }
+
+    fn check(input: &BeatTokens) -> Result<(), String> {
+        match input.time_index.iter().max() {
+            Some(&last) if usize::from(last) > TIMES => Err(format!(
+                "its first {BEATS} beats take more than the {TIMES} s that the network can place; give it windows with `--windows first` or `--windows all`"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn beats(input: &BeatTokens) -> Option<BeatCount> {
