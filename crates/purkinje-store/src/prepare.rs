@@ -478,7 +478,11 @@ impl Worker {
                 self.preparer.contract(),
                 stored.signal.len() / leads,
             ),
-            patient: item.patient.clone().or_else(|| about.patient.clone()),
+            patient: item
+                .patient
+                .clone()
+                .or_else(|| about.patient.clone())
+                .or_else(|| of_one_recording(item)),
             source: portable(&item.path),
             split: item.split.unwrap_or(Split::None),
             fold: item.fold,
@@ -596,6 +600,12 @@ fn into_windows(
     catalogue
         .values
         .extend(["window", WINDOW_START].map(str::to_owned));
+}
+
+/// What stands for the patient of windows whose patient is not known: they are of one, so they are drawn together.
+fn of_one_recording(item: &Item) -> Option<String> {
+    let recording = item.texts.last().filter(|_| item.window.is_some());
+    Some(format!("recording {}", recording?.as_deref()?))
 }
 
 /// The column that says where in its recording a row begins, in seconds.

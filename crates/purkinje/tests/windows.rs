@@ -324,6 +324,8 @@ fn windows_of_one_recording_are_rows_of_one_split() {
     let row = all.row(2).unwrap();
     assert_eq!(row.text(recording.unwrap()), Some("a"));
     assert_eq!(row.value(start.unwrap()), Some(20.0));
+    // Resamples of patients draw the windows of a recording together.
+    assert_eq!(row.patient(), Some("recording a"));
     // The first windows are what a store without them holds.
     let first = prepare("first", None);
     for (row, of_all) in first.rows().zip([0, 4]) {
