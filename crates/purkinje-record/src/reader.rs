@@ -52,9 +52,13 @@ impl Reader {
         samples: usize,
     ) -> Result<Reader, RecordError> {
         let long = match kind_of(path)? {
-            Kind::Wfdb(header) => {
-                let long = wfdb::long::open(&header, options, samples as u64)?;
-                long.map(|(long, head, len)| (Samples::Wfdb(long), head, len))
+            Kind::Wfdb(path) => {
+                let header = wfdb::Header::read(&path)?;
+                match wfdb::long::open(&path, &header, options, samples as u64)? {
+                    Some((long, head, len)) => Some((Samples::Wfdb(long), head, len)),
+                    // The header is not read again.
+                    None => return Ok(wfdb::open_whole(&path, header, options)?.into()),
+                }
             }
             Kind::Edf => {
                 let long = edf::long::open(path, options, samples as u64)?;

@@ -27,24 +27,34 @@ pub(crate) struct Long {
     options: OpenOptions,
 }
 
-/// Opens the record of the header at `path`, when it has more than `beyond` samples and can be read in stretches; with what is known
+/// Opens the record of a header that was read from `path`, when it has more than `beyond` samples and can be read in stretches; with what is known
 /// about it, and the samples of a lead.
 pub(crate) fn open(
     path: &Path,
+    header: &Header,
     options: &OpenOptions,
     beyond: u64,
 ) -> Result<Option<(Long, Recording, usize)>, RecordError> {
-    let header = Header::read(path)?;
+    let samples = header
+        .signals
+        .iter()
+        .map(|s| u64::from(s.samples_per_frame));
+    let samples = samples
+        .sum::<u64>()
+        .saturating_mul(header.frames.unwrap_or(u64::MAX));
+    if samples <= beyond {
+        return Ok(None);
+    }
     let seekable =
         |format: Format| !(format.is_flac() || matches!(format, Format::F8 | Format::Null));
     let fits = |header: &Header| {
         let mut signals = header.signals.iter();
         signals.all(|signal| seekable(signal.format) && signal.skew_frames == 0)
     };
-    if header.is_multi_segment() || header.signals.is_empty() || !fits(&header) {
+    if header.is_multi_segment() || header.signals.is_empty() || !fits(header) {
         return Ok(None);
     }
-    let groups = groups(path, &header)?;
+    let groups = groups(path, header)?;
     let per_frame: u64 = groups.iter().map(|group| group.frame_samples).sum();
     let mut frames = header.frames;
     for group in &groups {
@@ -63,7 +73,7 @@ pub(crate) fn open(
     }
     let mut long = Long {
         path: path.to_owned(),
-        header,
+        header: header.clone(),
         frames,
         per_frame: 1,
         options: OpenOptions {

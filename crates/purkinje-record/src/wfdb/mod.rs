@@ -23,7 +23,7 @@ pub use header::{
     MAX_SIGNALS, MAX_UNBACKED_SAMPLES, SegmentSpec, SignalSpec, Time,
 };
 pub use record::{Scale, Signal, WfdbRecord};
-pub(crate) use to_recording::open;
+pub(crate) use to_recording::{open, open_whole};
 
 /// Reads a record with all its digital samples; `path` is that of its header.
 ///

@@ -12,7 +12,15 @@ use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, 
 
 /// Opens the record of the header at `path`.
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let header = Header::read(path)?;
+    open_whole(path, Header::read(path)?, options)
+}
+
+/// Opens the record of a header that was read from `path`.
+pub(crate) fn open_whole(
+    path: &Path,
+    header: Header,
+    options: &OpenOptions,
+) -> Result<Recording, RecordError> {
     let rate_hz = header.rate_hz;
     let mut recording = open_header(path, header, options)?;
     recording.annotations = annotations_beside(path, options, recording.rate_hz, rate_hz)?;
