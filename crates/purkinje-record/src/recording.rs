@@ -143,14 +143,14 @@ impl Recording {
         };
         let rows = digital.samples.chunks_exact(self.len().max(1));
         let scales = digital.gain_per_mv.iter().zip(&digital.baseline);
-        rows.zip(scales)
-            .flat_map(|(row, (gain, baseline))| {
-                row.iter().map(move |&unit| match unit {
-                    Digital::MISSING => f64::NAN,
-                    unit => f64::from(i32::from(unit) - baseline) / gain,
-                })
-            })
-            .collect()
+        let mut exact = Vec::with_capacity(digital.samples.len());
+        for (row, (gain, baseline)) in rows.zip(scales) {
+            exact.extend(row.iter().map(|&unit| match unit {
+                Digital::MISSING => f64::NAN,
+                unit => f64::from(i32::from(unit) - baseline) / gain,
+            }));
+        }
+        exact
     }
 
     /// The rows in order, each one lead in millivolts.
