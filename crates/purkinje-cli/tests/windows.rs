@@ -190,6 +190,18 @@ fn a_timeline_has_every_window() {
         message.contains("expected first with an explanation"),
         "{message}"
     );
+    // Options of pictures without a folder for them, and two kinds of pictures at once, are no silent nothing.
+    let pictures = pictures.to_str().unwrap();
+    for more in [
+        vec!["--class", "AFIB"],
+        vec!["--top", "2"],
+        vec!["--explain", pictures, "--timeline-pictures", pictures],
+        vec!["--explain", pictures, "--timeline", "t.json"],
+    ] {
+        let mut command = common::command(&["predict", "--leads", "present"]);
+        command.arg("--model").arg(&model).args(&more).arg(&slow);
+        assert_eq!(command.output().unwrap().status.code(), Some(2), "{more:?}");
+    }
 }
 
 #[test]
@@ -325,7 +337,8 @@ fn memory_does_not_grow_with_the_length_of_a_recording() {
         ],
     ] {
         let (peak, out) = peak_mb(&args);
-        assert!(peak < 200, "{} MB: {args:?}", peak);
+        // Zero would mean that nothing was seen of the process.
+        assert!((5..200).contains(&peak), "{peak} MB: {args:?}");
         if args[0] == "inspect" {
             let found = json(&out);
             assert_eq!(found["duration_s"], 21600.0);

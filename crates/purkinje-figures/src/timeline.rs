@@ -7,6 +7,9 @@ use crate::chart::{LineChart, Series};
 use crate::paper::{self, Marks, PaperOptions};
 use crate::svg::{Element, Svg};
 
+/// Most windows that are drawn one by one; of more, each of this many parts of the time shows its largest probability.
+const MOST_STEPS: usize = 300;
+
 /// Room between paper and chart.
 const GAP_MM: f64 = 6.0;
 
@@ -38,15 +41,23 @@ pub fn draw(stretch: &Recording, options: &PaperOptions, timeline: &Timeline) ->
     };
     let series = timeline.labels.iter().map(|(name, windows)| Series {
         name: name.clone(),
-        points: steps(windows, unit_s),
+        points: steps(&largest(windows), unit_s),
     });
+    let most = timeline.labels.iter().map(|(_, all)| all.len()).max();
+    let y_label = match most.filter(|windows| *windows > MOST_STEPS) {
+        Some(windows) => format!(
+            "probability, largest of {} windows",
+            windows.div_ceil(MOST_STEPS)
+        ),
+        None => "probability".to_owned(),
+    };
     let chart = LineChart {
         title: format!(
             "Probability over time; above: {start_s:.0} to {end_s:.0} s, where {} is most probable",
             timeline.label
         ),
         x_label: format!("time in the recording ({unit})"),
-        y_label: "probability".to_owned(),
+        y_label,
         series: series.collect(),
         marked: Some((start_s / unit_s, end_s / unit_s)),
         ..LineChart::default()
@@ -70,6 +81,17 @@ pub fn draw(stretch: &Recording, options: &PaperOptions, timeline: &Timeline) ->
     svg.append_plain(chart);
     svg.close();
     svg
+}
+
+/// Neighbouring windows as one with the largest of their probabilities, so that at most [`MOST_STEPS`] are left.
+fn largest(windows: &[Window]) -> Vec<Window> {
+    let parts = windows.chunks(windows.len().div_ceil(MOST_STEPS).max(1));
+    let joined = parts.filter_map(|part| {
+        let (first, last) = (part.first()?, part.last()?);
+        let most = part.iter().map(|window| window.2);
+        Some((first.0, last.1, most.fold(f64::NEG_INFINITY, f64::max)))
+    });
+    joined.collect()
 }
 
 /// A level from start to end of each window; windows that do not touch leave a gap.
@@ -105,6 +127,27 @@ mod tests {
         );
         assert!(points[4].1.is_nan());
         assert_eq!(points[5..], [(20.0, 0.6), (30.0, 0.6)]);
+    }
+
+    #[test]
+    fn many_windows_show_the_largest_of_their_neighbours() {
+        let windows: Vec<Window> = (0..1000)
+            .map(|k| {
+                (
+                    f64::from(k),
+                    f64::from(k) + 1.0,
+                    if k == 501 { 0.9 } else { 0.1 },
+                )
+            })
+            .collect();
+        let joined = largest(&windows);
+        assert_eq!(
+            (joined.len(), joined[0], joined[249].1),
+            (250, (0.0, 4.0, 0.1), 1000.0)
+        );
+        let high: Vec<&Window> = joined.iter().filter(|window| window.2 > 0.5).collect();
+        assert_eq!(high, [&(500.0, 504.0, 0.9)]);
+        assert_eq!(largest(&windows[..300]), windows[..300]);
     }
 
     #[test]

@@ -58,8 +58,8 @@ pub(crate) struct Plan {
 pub struct Used {
     /// Windows used.
     pub windows: usize,
-    /// Windows that the recording has.
-    pub windows_found: usize,
+    /// Windows asked for: those that could not be used are in `left_out`.
+    pub windows_asked: usize,
     /// Seconds that the network was given.
     pub seconds_used: f64,
     /// Seconds of the recording.
@@ -196,7 +196,7 @@ impl Used {
         left_out.truncate(MOST_REASONS);
         Used {
             windows: windows.len(),
-            windows_found: found,
+            windows_asked: found,
             seconds_used: given.min(together),
             seconds,
             beats_used: any.then(|| beats().map(|count| count.used).sum()),
@@ -212,7 +212,7 @@ impl Used {
             (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
         };
         self.windows += other.windows;
-        self.windows_found += other.windows_found;
+        self.windows_asked += other.windows_asked;
         self.seconds_used += other.seconds_used;
         self.seconds += other.seconds;
         self.beats_used = sum(self.beats_used, other.beats_used);
@@ -222,10 +222,10 @@ impl Used {
     /// In words, where not everything was used: `2 of 3 windows, 20 of 30 s, 30 of 44 beats`.
     pub fn in_words(&self) -> Option<String> {
         let mut words = Vec::new();
-        if self.windows < self.windows_found {
+        if self.windows < self.windows_asked {
             words.push(format!(
                 "{} of {} windows",
-                self.windows, self.windows_found
+                self.windows, self.windows_asked
             ));
         }
         if self.seconds - self.seconds_used > 0.05 {

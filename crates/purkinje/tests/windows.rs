@@ -76,7 +76,7 @@ fn all_of_a_recording_counts_unless_asked_otherwise() {
         let default = WindowOptions::default();
         let all = predicted(&model, &three, default);
         let used = &all.used;
-        assert_eq!((used.windows, used.windows_found), (3, 3), "{system}");
+        assert_eq!((used.windows, used.windows_asked), (3, 3), "{system}");
         assert_eq!((used.seconds_used, used.seconds), (30.0, 32.5), "{system}");
         assert_eq!(used.beats_used.is_some(), system == "clear");
         assert_eq!(all.windows[1].start_s, 10.0);
@@ -223,7 +223,7 @@ fn a_window_that_cannot_be_used_is_left_out_and_named() {
     three = Recording::new("gap", three.leads.clone(), three.rate_hz, samples).unwrap();
     assert_eq!(three.len(), len);
     let found = predicted(&classifier("clear"), &three, WindowOptions::default());
-    assert_eq!((found.used.windows, found.used.windows_found), (2, 3));
+    assert_eq!((found.used.windows, found.used.windows_asked), (2, 3));
     let left_out = &found.used.left_out[0];
     assert!(left_out.start_s == 10.0 && left_out.reason.contains("exactly 0"));
 }

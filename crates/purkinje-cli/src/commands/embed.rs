@@ -50,7 +50,7 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     windows: WindowArgs,
-    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, annotations in EDF, MUSE and
+    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, beats annotated in EDF+ and
     /// aECG files)
     #[arg(long, default_value = "detect", value_parser = super::by_name::<BeatSource>)]
     beats: BeatSource,

@@ -21,6 +21,7 @@ use crate::progress::{Bars, Progress};
 
 /// Options of `predict`.
 #[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("pictures").args(["explain", "timeline_pictures"]))]
 pub struct Args {
     /// Recordings, or folders of recordings
     #[arg(required = true, value_name = "RECORD")]
@@ -38,13 +39,19 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     /// Explain or draw this label; may be repeated [default: the most probable ones, see --top]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", requires = "pictures")]
     class: Vec<String>,
     /// Explain or draw this many of the most probable labels
-    #[arg(long, value_name = "N", conflicts_with = "class", default_value_t = 3)]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "pictures",
+        conflicts_with = "class",
+        default_value_t = 3
+    )]
     top: usize,
     /// Write the probabilities of every window, with its start, to this file: .json or .parquet
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "explain")]
     timeline: Option<PathBuf>,
     /// Write a picture for each recording to this folder: the window in which a label is most probable on ECG paper, and the
     /// probabilities over time
@@ -59,7 +66,7 @@ pub struct Args {
     device: Device,
     #[command(flatten)]
     windows: WindowArgs,
-    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, annotations in EDF, MUSE and
+    /// R-peaks: detect, or file for those that the file brings (`.atr` or `.qrs` beside a WFDB header, beats annotated in EDF+ and
     /// aECG files)
     #[arg(long, default_value = "detect", value_parser = super::by_name::<BeatSource>)]
     beats: BeatSource,
