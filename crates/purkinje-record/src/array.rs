@@ -2,14 +2,20 @@
 //!
 //! Which dimension is the leads follows from their number; what a file leaves open comes from the caller.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use crate::error::content;
 use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
+use crate::reader::Stretches;
+use crate::values::Values;
 use crate::{Digital, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Bytes that reading a small file may take whatever its size; see [`budget`].
 const FREE_BYTES: usize = 24 << 20;
+
+/// Numbers that are read at once, so that no more are held twice.
+const BLOCK: usize = 1 << 18;
 
 /// Bytes that the contents of a file of `file_bytes` may take once unpacked: one and a half times its size, but 24 MB in any
 /// case. With what is needed on the way this keeps reading below four times the file and 64 MB, whatever the file claims.
@@ -18,15 +24,24 @@ pub(crate) fn budget(file_bytes: u64) -> usize {
     file.saturating_add(file / 2).saturating_add(FREE_BYTES)
 }
 
+/// Bytes that they may take in a temporary file: what ECGs pack well in, but 1 GB in any case.
+pub(crate) fn disk_budget(file_bytes: u64) -> usize {
+    let file = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+    file.saturating_mul(64).max(1 << 30)
+}
+
 /// An array of two dimensions.
-pub(crate) struct Matrix<'a> {
+#[derive(Debug)]
+pub(crate) struct Matrix {
     pub shape: [usize; 2],
     /// Whether values of one column lie side by side (MATLAB, Fortran) instead of those of one row.
     pub column_major: bool,
     /// Whether the values are 16-bit integers.
     pub int16: bool,
-    /// The value at a position in memory; called only below the product of the shape.
-    pub value: &'a dyn Fn(usize) -> f64,
+    /// The value that stands for none.
+    pub missing: Option<f64>,
+    /// In the order of memory: with `column_major`, its rows are the columns of the array.
+    pub values: Box<dyn Values>,
 }
 
 /// What a file says about its array, and where a caller can say the rest.
@@ -43,87 +58,217 @@ pub(crate) struct Known {
     pub leads_from: &'static str,
 }
 
-/// The recording in `matrix`, with the leads that `options` ask for.
-pub(crate) fn recording(
+/// The recording in an array; its samples are read when they are needed.
+#[derive(Debug)]
+pub(crate) struct Array {
+    path: PathBuf,
+    /// Without samples.
+    pub about: Recording,
+    matrix: Matrix,
+    order: Order,
+    /// Rows of the leads taken, and the unit of each.
+    chosen: Vec<(usize, Unit)>,
+    keep_digital: bool,
+}
+
+impl Array {
+    /// The recording in `matrix`, with the leads that `options` ask for.
+    pub fn new(
+        path: &Path,
+        matrix: Matrix,
+        known: Known,
+        options: &OpenOptions,
+    ) -> Result<Array, RecordError> {
+        let rate_hz = valid_rate(path, options.rate_hz.or(known.rate_hz), known.rate_from)?;
+        let [rows, columns] = matrix.shape;
+        let leads = options.array_leads.clone().or(known.leads);
+        let leads = leads.filter(|leads| !leads.is_empty()).or_else(|| {
+            (known.standard_12 && (rows == 12) != (columns == 12)).then(LeadSet::standard_12)
+        });
+        let Some(leads) = leads else {
+            let found = if known.standard_12 {
+                format!("absent, and the array is {rows} x {columns}")
+            } else {
+                "absent".into()
+            };
+            return Err(content(path, "the list of leads", &found, known.leads_from));
+        };
+        let unit = options.unit.or(known.unit).unwrap_or_default();
+        let order = Order::find(path, &matrix, leads.len())?;
+        if order.time == 0 {
+            return Err(RecordError::NoSamples {
+                path: path.to_owned(),
+                why: format!("its array is {rows} x {columns}"),
+            });
+        }
+        let chosen = match &options.leads {
+            LeadChoice::Named(wanted) => {
+                leads
+                    .rows_of(wanted)
+                    .map_err(|lead| RecordError::MissingLead {
+                        path: path.to_owned(),
+                        lead: lead.to_string(),
+                        present: leads.to_string(),
+                    })?
+            }
+            _ => (0..leads.len()).collect(),
+        };
+        let names = chosen.iter().map(|&row| leads.leads()[row].clone());
+        let names = LeadSet::new(names.collect());
+        Ok(Array {
+            about: about(path, known.format, names, rate_hz, options)?,
+            path: path.to_owned(),
+            keep_digital: options.keep_digital && matrix.int16 && unit != Unit::Volt,
+            matrix,
+            order,
+            chosen: chosen.into_iter().map(|row| (row, unit)).collect(),
+        })
+    }
+
+    /// The recording of leads that were read in millivolts, `shape` of them and of samples in either order.
+    pub fn of_leads(
+        path: &Path,
+        about: Recording,
+        leads_first: bool,
+        time: usize,
+        values: Box<dyn Values>,
+    ) -> Array {
+        let leads = about.leads.len();
+        Array {
+            path: path.to_owned(),
+            about,
+            matrix: Matrix {
+                shape: if leads_first {
+                    [leads, time]
+                } else {
+                    [time, leads]
+                },
+                column_major: false,
+                int16: false,
+                missing: None,
+                values,
+            },
+            order: Order {
+                leads,
+                time,
+                side_by_side: leads_first,
+            },
+            chosen: (0..leads).map(|row| (row, Unit::default())).collect(),
+            keep_digital: false,
+        }
+    }
+
+    /// Samples of a lead.
+    pub fn len(&self) -> usize {
+        self.order.time
+    }
+
+    fn infinite(&self, lead: usize, t: usize) -> RecordError {
+        content(
+            &self.path,
+            &format!("the value of lead {} at sample {t}", lead + 1),
+            "infinite",
+            "a voltage, or NaN where it is missing",
+        )
+    }
+}
+
+impl Stretches for Array {
+    fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
+        let (len, leads) = (stretch.len(), self.chosen.len());
+        let mut samples_mv = vec![0f32; leads.saturating_mul(len)];
+        let mut digital = self.keep_digital.then(|| vec![0i16; samples_mv.len()]);
+        let Order {
+            leads: all,
+            side_by_side,
+            ..
+        } = self.order;
+        // Of leads that lie side by side just those between the first and the last one taken.
+        let rows = || self.chosen.iter().map(|(row, _)| *row);
+        let (lowest, end) = match side_by_side {
+            true => (
+                rows().min().unwrap_or(0),
+                rows().max().map_or(0, |row| row + 1),
+            ),
+            false => (0, all),
+        };
+        let mut numbers = Vec::new();
+        let block = (BLOCK / (end - lowest).max(1)).max(1);
+        for first in stretch.clone().step_by(block) {
+            let part = first..(first + block).min(stretch.end);
+            let (span, values) = (part.len(), &self.matrix.values);
+            numbers.clear();
+            match side_by_side {
+                true => values.read(lowest..end, part, &mut numbers)?,
+                false => values.read(part, 0..all, &mut numbers)?,
+            }
+            for (at, &(lead, unit)) in self.chosen.iter().enumerate() {
+                let (start, step) = match side_by_side {
+                    true => ((lead - lowest) * span, 1),
+                    false => (lead, all),
+                };
+                let own = numbers.get(start..).unwrap_or_default();
+                let from = at * len + (first - stretch.start);
+                for (t, &value) in own.iter().step_by(step).take(span).enumerate() {
+                    let value = match self.matrix.missing {
+                        Some(missing) if value == missing => f64::NAN,
+                        _ => value,
+                    };
+                    if value.is_infinite() {
+                        return Err(self.infinite(lead, first + t));
+                    }
+                    samples_mv[from + t] = unit.to_mv(value) as f32;
+                    if let Some(kept) = &mut digital {
+                        match digital_of(value) {
+                            Some(value) => kept[from + t] = value,
+                            None => digital = None,
+                        }
+                    }
+                }
+            }
+        }
+        let digital = digital.map(|samples| {
+            let gains = self.chosen.iter().map(|(_, unit)| unit.per_mv());
+            Box::new(Digital::new(samples, gains.collect(), vec![0; leads]))
+        });
+        Ok(self.about.with_samples(samples_mv, digital))
+    }
+}
+
+/// A value as it is, when 16 bits hold it.
+fn digital_of(value: f64) -> Option<i16> {
+    if value.is_nan() {
+        Some(Digital::MISSING)
+    } else {
+        (value > f64::from(Digital::MISSING) && value <= f64::from(i16::MAX))
+            .then_some(value as i16)
+    }
+}
+
+/// What is known about a recording of these leads.
+pub(crate) fn about(
     path: &Path,
-    matrix: &Matrix<'_>,
-    known: Known,
+    format: &'static str,
+    leads: LeadSet,
+    rate_hz: f64,
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
-    let rate_hz = valid_rate(path, options.rate_hz.or(known.rate_hz), known.rate_from)?;
-    let [rows, columns] = matrix.shape;
-    let leads = options.array_leads.clone().or(known.leads);
-    let leads = leads.filter(|leads| !leads.is_empty()).or_else(|| {
-        (known.standard_12 && (rows == 12) != (columns == 12)).then(LeadSet::standard_12)
-    });
-    let Some(leads) = leads else {
-        let found = if known.standard_12 {
-            format!("absent, and the array is {rows} x {columns}")
-        } else {
-            "absent".into()
-        };
-        return Err(content(path, "the list of leads", &found, known.leads_from));
-    };
-    let unit = options.unit.or(known.unit).unwrap_or_default();
-    let order = Order::find(path, matrix, leads.len())?;
-    if order.time == 0 {
-        return Err(RecordError::NoSamples {
-            path: path.to_owned(),
-            why: format!("its array is {rows} x {columns}"),
-        });
-    }
-    let chosen = match &options.leads {
-        LeadChoice::Named(wanted) => {
-            leads
-                .rows_of(wanted)
-                .map_err(|lead| RecordError::MissingLead {
-                    path: path.to_owned(),
-                    lead: lead.to_string(),
-                    present: leads.to_string(),
-                })?
-        }
-        _ => (0..leads.len()).collect(),
-    };
-    let mut samples_mv = Vec::with_capacity(chosen.len().saturating_mul(order.time));
-    for &lead in &chosen {
-        for t in 0..order.time {
-            let value = (matrix.value)(order.at(lead, t));
-            if value.is_infinite() {
-                return Err(content(
-                    path,
-                    &format!("the value of lead {} at sample {t}", lead + 1),
-                    "infinite",
-                    "a voltage, or NaN where it is missing",
-                ));
-            }
-            samples_mv.push(unit.to_mv(value) as f32);
-        }
-    }
-    let digital = (options.keep_digital && matrix.int16)
-        .then(|| digital(matrix, &order, &chosen, unit))
-        .flatten();
-    let leads = LeadSet::new(
-        chosen
-            .iter()
-            .map(|&row| leads.leads()[row].clone())
-            .collect(),
-    );
-    let recording = Recording::new(id_of(path), leads, rate_hz, samples_mv);
+    let recording = Recording::new(id_of(path), leads, rate_hz, Vec::new());
     let mut recording = recording.map_err(|source| RecordError::Shape {
         path: path.to_owned(),
         source,
     })?;
-    recording.digital = digital.map(Box::new);
     recording.patient.clone_from(&options.patient);
     recording.source = Source {
         path: path.to_owned(),
-        format: known.format,
+        format,
         comments: Vec::new(),
     };
     Ok(recording)
 }
 
 /// Where the sample of a lead lies.
+#[derive(Debug)]
 struct Order {
     leads: usize,
     time: usize,
@@ -132,7 +277,7 @@ struct Order {
 }
 
 impl Order {
-    fn find(path: &Path, matrix: &Matrix<'_>, leads: usize) -> Result<Self, RecordError> {
+    fn find(path: &Path, matrix: &Matrix, leads: usize) -> Result<Self, RecordError> {
         let [rows, columns] = matrix.shape;
         let lead_first = match (rows == leads, columns == leads) {
             (true, false) => true,
@@ -158,35 +303,4 @@ impl Order {
             side_by_side: lead_first != matrix.column_major,
         })
     }
-
-    fn at(&self, lead: usize, t: usize) -> usize {
-        if self.side_by_side {
-            lead * self.time + t
-        } else {
-            t * self.leads + lead
-        }
-    }
-}
-
-/// The samples as they are, when 16 bits hold them with their scale.
-fn digital(matrix: &Matrix<'_>, order: &Order, chosen: &[usize], unit: Unit) -> Option<Digital> {
-    // In volts the scale would not be exact.
-    if unit == Unit::Volt {
-        return None;
-    }
-    let mut samples = Vec::with_capacity(chosen.len().saturating_mul(order.time));
-    for &lead in chosen {
-        for t in 0..order.time {
-            let value = (matrix.value)(order.at(lead, t));
-            samples.push(if value.is_nan() {
-                Digital::MISSING
-            } else if value > f64::from(Digital::MISSING) && value <= f64::from(i16::MAX) {
-                value as i16
-            } else {
-                return None;
-            });
-        }
-    }
-    let gains = vec![unit.per_mv(); chosen.len()];
-    Some(Digital::new(samples, gains, vec![0; chosen.len()]))
 }

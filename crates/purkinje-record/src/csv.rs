@@ -7,29 +7,45 @@
 
 use std::path::Path;
 
+use crate::array::{self, Array};
 use crate::error::content;
-use crate::open::{OpenOptions, id_of, valid_rate};
+use crate::mat::Class;
+use crate::open::{OpenOptions, valid_rate};
 use crate::table::{Clock, Columns};
-use crate::wfdb::files;
-use crate::{LeadSet, RecordError, Recording, Source};
+use crate::values::{FilePart, Spool};
+use crate::{LeadSet, RecordError};
 
 /// Bytes of the largest table that is read.
-pub const MAX_CSV_BYTES: u64 = 1 << 30;
+pub const MAX_CSV_BYTES: u64 = 1 << 36;
+/// Bytes in which comments and titles have to lie.
+const MAX_HEAD_BYTES: usize = 1 << 20;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 1 << 18;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let bytes = files::read_small(path, MAX_CSV_BYTES, "size in bytes")?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let separator = separator(bytes);
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
+    let file = FilePart::whole(path, MAX_CSV_BYTES)?;
+    let start = file.read(0..file.len.min(MAX_HEAD_BYTES))?;
+    let mark = if start.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    let start = &start[mark..];
+    let separator = separator(start);
+    let text = file.part(mark..file.len);
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .comment(Some(b'#'))
         .trim(csv::Trim::All)
-        .from_reader(bytes);
+        .buffer_capacity(READ_BYTES)
+        .from_reader(text.reader());
     let titles = reader.headers().map_err(|error| broken(path, &error))?;
     let titles: Vec<String> = titles.iter().map(str::to_owned).collect();
     let columns = Columns::find(path, &titles, options.unit.unwrap_or_default(), options)?;
-    let mut samples = vec![Vec::new(); columns.leads.len()];
-    let mut clock = Clock::default();
+    let leads = columns.leads.len();
+    let mut samples = Spool::new(path, Class::Single);
+    let mut clock = Clock::new(path);
     let mut record = csv::StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
@@ -45,15 +61,16 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
             text: record.get(column).unwrap_or(""),
             comma: separator == b';',
         };
-        for (column, out) in columns.leads.iter().zip(&mut samples) {
-            out.push(column.unit.to_mv(cell(column.index).number()?) as f32);
+        for column in &columns.leads {
+            samples.push(column.unit.to_mv(cell(column.index).number()?))?;
         }
         if let Some((column, _)) = columns.time {
             let (time, decimals) = cell(column).time()?;
-            clock.add(time, decimals);
+            clock.add(time, decimals)?;
         }
     }
-    if samples.iter().all(Vec::is_empty) {
+    let rows = samples.len() / leads;
+    if rows == 0 {
         return Err(RecordError::NoSamples {
             path: path.to_owned(),
             why: "it has no row after the titles".into(),
@@ -67,19 +84,11 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
             "a column such as `time (s)`, or a sampling rate from the caller",
         )?,
     };
-    let leads = LeadSet::new(columns.leads.into_iter().map(|c| c.lead).collect());
-    let recording = Recording::new(id_of(path), leads, rate_hz, samples.concat());
-    let mut recording = recording.map_err(|source| RecordError::Shape {
-        path: path.to_owned(),
-        source,
-    })?;
-    recording.patient.clone_from(&options.patient);
-    recording.source = Source {
-        path: path.to_owned(),
-        format: "csv",
-        comments: comments(bytes),
-    };
-    Ok(recording)
+    let names = LeadSet::new(columns.leads.into_iter().map(|c| c.lead).collect());
+    let mut about = array::about(path, "csv", names, rate_hz, options)?;
+    about.source.comments = comments(start);
+    let values = Box::new(samples.finish(leads)?);
+    Ok(Array::of_leads(path, about, false, rows, values))
 }
 
 struct Cell<'a> {

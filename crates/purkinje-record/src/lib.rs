@@ -10,6 +10,7 @@ mod find;
 pub mod hdf5;
 mod inflate;
 mod leads;
+mod map;
 pub mod mat;
 mod npy;
 mod npz;
@@ -21,6 +22,7 @@ mod recording;
 mod stored;
 mod table;
 mod units;
+mod values;
 pub mod wfdb;
 mod xml;
 

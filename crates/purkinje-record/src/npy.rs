@@ -10,11 +10,15 @@ use serde::Deserialize;
 
 use crate::array::{self, Known, Matrix};
 use crate::error::content;
+use crate::mat::Class;
+use crate::values::{Bytes, Raw};
 use crate::wfdb::files;
-use crate::{LeadSet, OpenOptions, RecordError, Recording};
+use crate::{LeadSet, OpenOptions, RecordError};
 
 /// Bytes of the largest array file that is read.
-pub const MAX_NPY_BYTES: u64 = 1 << 32;
+pub const MAX_NPY_BYTES: u64 = 1 << 36;
+/// Bytes in which the head of an array has to lie.
+const MAX_HEAD_BYTES: usize = 1 << 20;
 /// Bytes of the largest sidecar file that is read.
 pub const MAX_SIDECAR_BYTES: u64 = 1 << 20;
 
@@ -30,9 +34,8 @@ struct Sidecar {
     unit: Option<String>,
 }
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let bytes = files::read_small(path, MAX_NPY_BYTES, "size in bytes")?;
-    let array = Array::parse(path, &bytes, true)?;
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
+    let array = Array::parse(path, Bytes::of(path, MAX_NPY_BYTES)?, true)?;
     let sidecar = sidecar(path)?;
     let unit = match sidecar.unit {
         Some(unit) if options.unit.is_none() => {
@@ -74,11 +77,7 @@ fn sidecar(path: &Path) -> Result<Sidecar, RecordError> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    F32,
-    F64,
-    I16,
-    I32,
-    I64,
+    Number(Class),
     /// So many bytes a text.
     Bytes(usize),
     /// So many bytes a text, four a character.
@@ -89,25 +88,33 @@ impl Kind {
     /// Never 0.
     fn bytes(self) -> usize {
         match self {
-            Kind::I16 => 2,
-            Kind::F32 | Kind::I32 => 4,
-            Kind::F64 | Kind::I64 => 8,
+            Kind::Number(class) => class.bytes(),
             Kind::Bytes(bytes) | Kind::Unicode(bytes) => bytes,
         }
     }
 
+    fn number(self) -> Option<Class> {
+        match self {
+            Kind::Number(class) => Some(class),
+            _ => None,
+        }
+    }
+
     fn is_samples(self) -> bool {
-        matches!(self, Kind::F32 | Kind::F64 | Kind::I16)
+        matches!(
+            self.number(),
+            Some(Class::Single | Class::Double | Class::Int16)
+        )
     }
 
     /// The kind that `descr` names without its byte order.
     fn parse(descr: &str) -> Option<Kind> {
         match descr {
-            "f4" => Some(Kind::F32),
-            "f8" => Some(Kind::F64),
-            "i2" => Some(Kind::I16),
-            "i4" => Some(Kind::I32),
-            "i8" => Some(Kind::I64),
+            "f4" => Some(Kind::Number(Class::Single)),
+            "f8" => Some(Kind::Number(Class::Double)),
+            "i2" => Some(Kind::Number(Class::Int16)),
+            "i4" => Some(Kind::Number(Class::Int32)),
+            "i8" => Some(Kind::Number(Class::Int64)),
             _ => {
                 let (kind, length) = descr.split_at_checked(1)?;
                 let length: usize = length.parse().ok().filter(|&length| length > 0)?;
@@ -122,25 +129,37 @@ impl Kind {
 }
 
 /// An array in a file, not yet decoded.
-pub(crate) struct Array<'a> {
+pub(crate) struct Array {
     kind: Kind,
     big_endian: bool,
     fortran: bool,
     /// Sizes; none for a single value.
     shape: Vec<usize>,
-    data: &'a [u8],
+    /// Just its values.
+    bytes: Bytes,
 }
 
-impl<'a> Array<'a> {
-    /// Parses a `.npy` file; with `samples` just of the types that samples may have.
-    pub(crate) fn parse(
+impl Array {
+    /// The array of a `.npy` file; with `samples` just of the types that samples may have.
+    pub(crate) fn parse(path: &Path, file: Bytes, samples: bool) -> Result<Array, RecordError> {
+        let head = 0..file.len().min(MAX_HEAD_BYTES);
+        let (head, end) = file.with(head, |head| Self::head(path, head, file.len(), samples))??;
+        Ok(Array {
+            bytes: file.from(end),
+            ..head
+        })
+    }
+
+    /// What the head says, and where it ends.
+    fn head(
         path: &Path,
-        bytes: &'a [u8],
+        bytes: &[u8],
+        file_bytes: usize,
         samples: bool,
-    ) -> Result<Array<'a>, RecordError> {
+    ) -> Result<(Array, usize), RecordError> {
         let truncated = |expected: u64, what: &str| RecordError::Truncated {
             path: path.to_owned(),
-            found: bytes.len() as u64,
+            found: file_bytes as u64,
             expected,
             what: what.into(),
         };
@@ -175,12 +194,12 @@ impl<'a> Array<'a> {
             .and_then(|count| count.checked_mul(kind.bytes()))
             .and_then(|size| size.checked_add(end));
         match size {
-            Some(size) if size == bytes.len() => {}
-            Some(size) if size < bytes.len() => {
+            Some(size) if size == file_bytes => {}
+            Some(size) if size < file_bytes => {
                 return Err(content(
                     path,
                     "the size of the file",
-                    &format!("{} bytes", bytes.len()),
+                    &format!("{file_bytes} bytes"),
                     &format!("{size} bytes for the shape {}", written_shape(&shape)),
                 ));
             }
@@ -191,32 +210,45 @@ impl<'a> Array<'a> {
                 ));
             }
         }
-        Ok(Array {
+        let array = Array {
             kind,
             big_endian,
             fortran,
             shape,
-            data: &bytes[end..],
-        })
+            bytes: Bytes::Memory(Vec::new()),
+        };
+        Ok((array, end))
     }
 
     /// The recording in the array.
     pub(crate) fn recording(
-        &self,
+        self,
         path: &Path,
         known: Known,
         options: &OpenOptions,
-    ) -> Result<Recording, RecordError> {
-        let shape = self
-            .matrix_shape()
-            .ok_or_else(|| content(path, "the shape", &written_shape(&self.shape), SHAPES))?;
+    ) -> Result<array::Array, RecordError> {
+        let shape = self.matrix_shape();
+        let (Some(shape), Some(kind)) = (shape, self.kind.number()) else {
+            return Err(content(
+                path,
+                "the shape",
+                &written_shape(&self.shape),
+                SHAPES,
+            ));
+        };
         let matrix = Matrix {
             shape,
             column_major: self.fortran,
-            int16: self.kind == Kind::I16,
-            value: &|index| self.value(index),
+            int16: kind == Class::Int16,
+            missing: None,
+            values: Box::new(Raw {
+                bytes: self.bytes,
+                kind,
+                big_endian: self.big_endian,
+                columns: shape[usize::from(!self.fortran)],
+            }),
         };
-        array::recording(path, &matrix, known, options)
+        array::Array::new(path, matrix, known, options)
     }
 
     /// Rows and columns; an array of one dimension is a single row.
@@ -228,14 +260,14 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// How many values there are.
-    pub(crate) fn len(&self) -> usize {
-        self.data.len() / self.kind.bytes()
-    }
-
     /// The texts of an array of strings (`U`, `S`).
     pub(crate) fn texts(&self) -> Option<Vec<String>> {
-        let texts = self.data.chunks_exact(self.kind.bytes());
+        let all = 0..self.bytes.len();
+        self.bytes.with(all, |bytes| self.texts_of(bytes)).ok()?
+    }
+
+    fn texts_of(&self, bytes: &[u8]) -> Option<Vec<String>> {
+        let texts = bytes.chunks_exact(self.kind.bytes());
         match self.kind {
             Kind::Bytes(_) => Some(
                 texts
@@ -267,26 +299,13 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// The number at `index`, below [`Array::len`]; NaN for a text.
-    pub(crate) fn value(&self, index: usize) -> f64 {
-        let size = self.kind.bytes();
-        if matches!(self.kind, Kind::Bytes(_) | Kind::Unicode(_)) {
-            return f64::NAN;
-        }
-        let mut bytes = [0u8; 8];
-        bytes[..size].copy_from_slice(&self.data[index * size..(index + 1) * size]);
-        if self.big_endian {
-            bytes[..size].reverse();
-        }
-        let [a, b, c, d, ..] = bytes;
-        match self.kind {
-            Kind::I16 => f64::from(i16::from_le_bytes([a, b])),
-            Kind::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Kind::F64 => f64::from_le_bytes(bytes),
-            Kind::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
-            Kind::I64 => i64::from_le_bytes(bytes) as f64,
-            Kind::Bytes(_) | Kind::Unicode(_) => f64::NAN,
-        }
+    /// The number, if there is just one.
+    pub(crate) fn scalar(&self) -> Option<f64> {
+        let kind = self.kind.number()?;
+        let mut out = Vec::new();
+        let all = 0..self.bytes.len();
+        let decode = |bytes: &[u8]| kind.decode(self.big_endian, bytes, &mut out);
+        (self.bytes.len() == kind.bytes() && self.bytes.with(all, decode).is_ok()).then(|| out[0])
     }
 }
 
@@ -336,6 +355,8 @@ mod tests {
 
     use purkinje_base::npy::NpyWriter;
 
+    use crate::reader::Stretches as _;
+
     use super::*;
 
     #[test]
@@ -352,7 +373,7 @@ mod tests {
             unit: Some("mV".parse().unwrap()),
             ..OpenOptions::default()
         };
-        let recording = open(&path, &options).unwrap();
+        let recording = open(&path, &options).unwrap().read(&(0..3)).unwrap();
         assert_eq!(recording.samples_mv(), [0.5, -1.0, 2.0, 3.0, 4.0, 5.25]);
         assert_eq!(recording.len(), 3);
     }

@@ -3,46 +3,49 @@
 //! One array holds the samples: `signal`, `ecg`, `data`, `x`, `arr_0`, or the only one of two dimensions. Others may say the rest:
 //! `rate_hz` or `fs`, `leads` (an array of strings), `unit`.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 
-use crate::array::{Known, budget};
+use flate2::read::DeflateDecoder;
+
+use crate::array::{self, Known, disk_budget};
 use crate::error::{content, listed};
 use crate::npy::Array;
-use crate::wfdb::files;
-use crate::{Lead, LeadSet, OpenOptions, RecordError, Recording, inflate};
+use crate::values::{Bytes, FilePart, HELD_BYTES};
+use crate::{Lead, LeadSet, OpenOptions, RecordError, inflate};
 
 /// Bytes of the largest archive that is read.
-pub const MAX_NPZ_BYTES: u64 = 1 << 32;
+pub const MAX_NPZ_BYTES: u64 = 1 << 36;
 /// Arrays of an archive.
 pub const MAX_ARRAYS: usize = 1024;
 /// Bytes of an array that says something about the samples.
 pub const MAX_SMALL_BYTES: usize = 1 << 20;
 
-/// Bytes at the end of an archive in which [`is_recording`] looks for its directory.
-const MAX_TAIL_BYTES: u64 = 1 << 18;
+/// Bytes at the end of an archive in which its directory lies.
+const MAX_TAIL_BYTES: usize = 1 << 18;
+
+/// Bytes of the start of an array, packed, that hold its head.
+const HEAD_BYTES: usize = 1 << 14;
 
 /// Names of the array of samples, most telling first.
 const SAMPLES: [&str; 6] = ["signal", "ecg", "data", "x", "feats", "arr_0"];
 /// Names of the array with the sampling rate in hertz.
 const RATES: [&str; 4] = ["rate_hz", "fs", "sampling_rate", "sample_rate"];
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let bytes = files::read_small(path, MAX_NPZ_BYTES, "size in bytes")?;
-    let entries = entries(path, &bytes, 0)?;
-    let rate = RATES.iter().find_map(|name| find(&entries, name));
-    let rate_hz = match rate {
-        Some(entry) => {
-            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
-            let array = Array::parse(path, &npy, false)?;
-            (array.len() == 1).then(|| array.value(0))
-        }
-        None => None,
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
+    let archive = FilePart::whole(path, MAX_NPZ_BYTES)?;
+    let entries = entries(&archive)?;
+    let small = |names: &[&str]| {
+        let entry = names.iter().find_map(|name| find(&entries, name));
+        entry.map(|entry| {
+            let npy = entry.unpack(&archive, MAX_SMALL_BYTES)?;
+            Array::parse(path, npy, false)
+        })
     };
-    let leads = match find(&entries, "leads") {
-        Some(entry) => {
-            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
-            let names = Array::parse(path, &npy, false)?.texts().ok_or_else(|| {
+    let rate_hz = small(&RATES).transpose()?.and_then(|array| array.scalar());
+    let leads = match small(&["leads"]).transpose()? {
+        Some(names) => {
+            let names = names.texts().ok_or_else(|| {
                 content(
                     path,
                     "the array `leads`",
@@ -54,10 +57,9 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         }
         None => None,
     };
-    let unit = match find(&entries, "unit").filter(|_| options.unit.is_none()) {
-        Some(entry) => {
-            let npy = entry.unpack(path, &bytes, MAX_SMALL_BYTES)?;
-            let texts = Array::parse(path, &npy, false)?.texts().unwrap_or_default();
+    let unit = match small(&["unit"]).filter(|_| options.unit.is_none()) {
+        Some(unit) => {
+            let texts = unit?.texts().unwrap_or_default();
             let unit = texts.first().map_or("", String::as_str);
             Some(unit.parse().map_err(|_| RecordError::Unit {
                 path: path.to_owned(),
@@ -67,9 +69,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         }
         None => None,
     };
-    let samples = samples(path, &bytes, &entries)?;
-    let npy = samples.unpack(path, &bytes, budget(bytes.len() as u64))?;
-    drop(bytes);
+    let samples = samples(&archive, &entries)?.unpack(&archive, disk_budget(archive.len as u64))?;
     let known = Known {
         format: "npz",
         rate_hz,
@@ -79,22 +79,18 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         rate_from: "a sampling rate from the caller or an array `rate_hz` or `fs` in the archive",
         leads_from: "names of the leads from the caller or an array `leads` in the archive, or twelve standard leads",
     };
-    Array::parse(path, &npy, true)?.recording(path, known, options)
+    Array::parse(path, samples, true)?.recording(path, known, options)
 }
 
 /// Whether the archive at `path` says rate and leads itself; looks at its directory only.
 pub(crate) fn is_recording(path: &Path) -> bool {
-    let tail = || {
-        let mut file = std::fs::File::open(path).ok()?;
-        let start = file.metadata().ok()?.len().saturating_sub(MAX_TAIL_BYTES);
-        file.seek(SeekFrom::Start(start)).ok()?;
-        let mut tail = Vec::new();
-        file.take(MAX_TAIL_BYTES).read_to_end(&mut tail).ok()?;
-        entries(path, &tail, usize::try_from(start).ok()?).ok()
-    };
-    tail().is_some_and(|entries| {
-        RATES.iter().any(|name| find(&entries, name).is_some()) && find(&entries, "leads").is_some()
-    })
+    let archive = FilePart::whole(path, MAX_NPZ_BYTES);
+    archive
+        .and_then(|archive| entries(&archive))
+        .is_ok_and(|entries| {
+            RATES.iter().any(|name| find(&entries, name).is_some())
+                && find(&entries, "leads").is_some()
+        })
 }
 
 fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
@@ -102,14 +98,14 @@ fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
 }
 
 /// The array of samples.
-fn samples<'a>(path: &Path, bytes: &[u8], entries: &'a [Entry]) -> Result<&'a Entry, RecordError> {
+fn samples<'a>(archive: &FilePart, entries: &'a [Entry]) -> Result<&'a Entry, RecordError> {
     if let Some(entry) = SAMPLES.iter().find_map(|name| find(entries, name)) {
         return Ok(entry);
     }
     let mut matrices = entries.iter().filter(|entry| {
         // The head of the array tells; its values need not be there.
         entry
-            .start(path, bytes)
+            .start(archive)
             .is_ok_and(|head| purkinje_base::npy::axes(&head) == Some(2))
     });
     match (matrices.next(), matrices.next()) {
@@ -122,7 +118,7 @@ fn samples<'a>(path: &Path, bytes: &[u8], entries: &'a [Entry]) -> Result<&'a En
                 "none of two dimensions among"
             };
             Err(listed(
-                path,
+                &archive.path,
                 "the array of samples",
                 &format!("{many} {}", names.join(", ")),
                 "an array `signal`, `ecg`, `data` or `x`, or just one of two dimensions",
@@ -144,36 +140,56 @@ struct Entry {
 
 impl Entry {
     /// The bytes as stored in the archive.
-    fn packed<'a>(&self, path: &Path, archive: &'a [u8]) -> Result<&'a [u8], RecordError> {
-        let head = archive
-            .get(self.at..)
-            .filter(|head| head.len() >= 30 && head.starts_with(b"PK\x03\x04"))
+    fn packed(&self, archive: &FilePart) -> Result<FilePart, RecordError> {
+        let path = &archive.path;
+        let head = self
+            .at
+            .checked_add(30)
+            .filter(|&end| end <= archive.len)
+            .map(|end| archive.read(self.at..end))
+            .transpose()?
+            .filter(|head| head.starts_with(b"PK\x03\x04"))
             .ok_or_else(|| broken(path, &format!("the head of `{}`", self.name)))?;
         // Name and further fields stand between the head and the data.
-        let start = 30 + usize::from(u16_at(head, 26)) + usize::from(u16_at(head, 28));
-        head.get(start..)
-            .and_then(|rest| rest.get(..self.packed_bytes))
-            .ok_or_else(|| RecordError::Truncated {
-                path: path.to_owned(),
-                found: archive.len() as u64,
-                expected: (self.at + start).saturating_add(self.packed_bytes) as u64,
+        let start = self.at + 30 + usize::from(u16_at(&head, 26)) + usize::from(u16_at(&head, 28));
+        let end = start.saturating_add(self.packed_bytes);
+        if end > archive.len {
+            return Err(RecordError::Truncated {
+                path: path.clone(),
+                found: archive.len as u64,
+                expected: end as u64,
                 what: format!("the array `{}`", self.name),
-            })
+            });
+        }
+        Ok(archive.part(start..end))
     }
 
-    fn unpack(&self, path: &Path, archive: &[u8], limit: usize) -> Result<Vec<u8>, RecordError> {
+    fn unpack(&self, archive: &FilePart, limit: usize) -> Result<Bytes, RecordError> {
         if self.bytes > limit {
             return Err(RecordError::TooLarge {
-                path: path.to_owned(),
+                path: archive.path.clone(),
                 what: "unpacked size of an array in bytes",
                 found: self.bytes as u64,
                 limit: limit as u64,
             });
         }
-        let out = self.unpack_start(path, archive, self.bytes)?;
+        let packed = self.packed(archive)?;
+        let out = match self.method {
+            _ if self.bytes as u64 <= HELD_BYTES => {
+                Bytes::Memory(self.unpack_start(&packed, self.bytes)?)
+            }
+            0 => Bytes::File(packed),
+            8 => Bytes::unpacked(
+                DeflateDecoder::new(packed.reader()),
+                &archive.path,
+                self.bytes,
+            )
+            .map_err(|error| self.damaged(&archive.path, error))?,
+            _ => return Err(self.no_method(&archive.path)),
+        };
         if out.len() != self.bytes {
             return Err(RecordError::Truncated {
-                path: path.to_owned(),
+                path: archive.path.clone(),
                 found: out.len() as u64,
                 expected: self.bytes as u64,
                 what: format!("the unpacked array `{}`", self.name),
@@ -183,37 +199,48 @@ impl Entry {
     }
 
     /// The first bytes, enough for the head of an array.
-    fn start(&self, path: &Path, archive: &[u8]) -> Result<Vec<u8>, RecordError> {
-        self.unpack_start(path, archive, self.bytes.min(1024))
+    fn start(&self, archive: &FilePart) -> Result<Vec<u8>, RecordError> {
+        let packed = self.packed(archive)?;
+        // Nothing unpacks to less than it is packed in but for a few bytes.
+        let part = packed.part(0..packed.len.min(HEAD_BYTES));
+        self.unpack_start(&part, self.bytes.min(1024))
     }
 
-    fn unpack_start(
-        &self,
-        path: &Path,
-        archive: &[u8],
-        size: usize,
-    ) -> Result<Vec<u8>, RecordError> {
-        let packed = self.packed(path, archive)?;
+    fn unpack_start(&self, packed: &FilePart, size: usize) -> Result<Vec<u8>, RecordError> {
         match self.method {
-            0 => Ok(packed[..packed.len().min(size)].to_vec()),
-            8 => inflate::deflate(packed, size).map_err(|error| {
-                broken(
-                    path,
-                    &format!("the compressed array `{}` ({error})", self.name),
-                )
-            }),
-            method => Err(content(
-                path,
-                &format!("the compression of `{}`", self.name),
-                &format!("method {method}"),
-                "none or DEFLATE, as numpy.savez and numpy.savez_compressed write",
-            )),
+            0 => packed.read(0..packed.len.min(size)),
+            8 => inflate::deflate(&packed.read(0..packed.len)?, size)
+                .map_err(|error| self.damaged(&packed.path, error)),
+            _ => Err(self.no_method(&packed.path)),
         }
+    }
+
+    fn damaged(&self, path: &Path, error: io::Error) -> RecordError {
+        broken(
+            path,
+            &format!("the compressed array `{}` ({error})", self.name),
+        )
+    }
+
+    fn no_method(&self, path: &Path) -> RecordError {
+        content(
+            path,
+            &format!("the compression of `{}`", self.name),
+            &format!("method {}", self.method),
+            "none or DEFLATE, as numpy.savez and numpy.savez_compressed write",
+        )
     }
 }
 
-/// The arrays of the archive, from the directory at its end; `archive` is what of it starts at `base`.
-fn entries(path: &Path, archive: &[u8], base: usize) -> Result<Vec<Entry>, RecordError> {
+/// The arrays of the archive, from the directory at its end.
+fn entries(archive: &FilePart) -> Result<Vec<Entry>, RecordError> {
+    let base = archive.len.saturating_sub(MAX_TAIL_BYTES);
+    let tail = archive.read(base..archive.len)?;
+    entries_in(&archive.path, &tail, base)
+}
+
+/// The same from what of the archive starts at `base`.
+fn entries_in(path: &Path, archive: &[u8], base: usize) -> Result<Vec<Entry>, RecordError> {
     // The end mark is the last thing but for a comment of at most 65535 bytes.
     let reach = archive.len().saturating_sub(22 + 65_535);
     let end = (reach..(archive.len() + 1).saturating_sub(22))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::content;
+use crate::reader::Lazy;
 use crate::wfdb::files;
 use crate::{
     LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet, wfdb, xml,
@@ -117,7 +118,8 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, 
     match kind_of(path)? {
         Kind::Wfdb(header) => wfdb::open(&header, options),
         Kind::Edf => edf::open(path, options),
-        Kind::Other(open) => open(path, options),
+        Kind::Lazy(open) => open(path, options)?.whole(),
+        Kind::Xml => xml::open(path, options),
     }
 }
 
@@ -126,28 +128,34 @@ pub(crate) enum Kind {
     /// WFDB, with this header.
     Wfdb(PathBuf),
     Edf,
-    /// Read as a whole by this function.
-    Other(fn(&Path, &OpenOptions) -> Result<Recording, RecordError>),
+    /// Opened by this function.
+    Lazy(fn(&Path, &OpenOptions) -> Result<Lazy, RecordError>),
+    Xml,
 }
 
 pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    macro_rules! array {
+        ($open:path) => {
+            Kind::Lazy(|path, options| $open(path, options).map(Lazy::from))
+        };
+    }
     Ok(match extension.as_deref() {
         Some("hea") => Kind::Wfdb(path.to_owned()),
-        Some("npy") => Kind::Other(npy::open),
-        Some("npz") => Kind::Other(npz::open),
-        Some("csv") => Kind::Other(csv::open),
-        Some("parquet") => Kind::Other(parquet::open),
-        Some("h5" | "hdf5") => Kind::Other(hdf5::open),
+        Some("npy") => array!(npy::open),
+        Some("npz") => array!(npz::open),
+        Some("csv") => array!(csv::open),
+        Some("parquet") => array!(parquet::open),
+        Some("h5" | "hdf5") => array!(hdf5::open),
         Some("edf") => Kind::Edf,
-        Some("dcm" | "dicom") => Kind::Other(dicom::open),
-        Some("xml") => Kind::Other(xml::open),
+        Some("dcm" | "dicom") => Kind::Lazy(dicom::open),
+        Some("xml") => Kind::Xml,
         extension => match header_beside(path) {
             Ok(header) => Kind::Wfdb(header),
-            Err(_) if extension == Some("mat") => Kind::Other(mat::open),
-            Err(_) if dicom::is_dicom(path) => Kind::Other(dicom::open),
+            Err(_) if extension == Some("mat") => array!(mat::open),
+            Err(_) if dicom::is_dicom(path) => Kind::Lazy(dicom::open),
             Err(_) if extension == Some("scp") || is_scp(path) => {
                 return Err(RecordError::Unsupported {
                     path: path.to_owned(),

@@ -1,36 +1,102 @@
 //! A recording of which any stretch of time can be read, in memory that does not grow with its length.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::open::{Kind, OpenOptions, kind_of, open};
-use crate::{RecordError, Recording, edf, wfdb};
+use crate::array::Array;
+use crate::open::{Kind, OpenOptions, kind_of};
+use crate::wfdb::files;
+use crate::{RecordError, Recording, edf, wfdb, xml};
 
 /// Samples of all signals up to which a file is read as a whole: about twelve minutes of twelve leads at 500 Hz.
 pub const WHOLE_SAMPLES: usize = 1 << 23;
+
+/// Bytes that the samples of a small file may take whatever its size.
+const FREE_BYTES: u64 = 24 << 20;
 
 /// Samples of all leads that [`Reader::blocks`] reads at once.
 const BLOCK_SAMPLES: usize = 1 << 19;
 
 /// A recording that was opened; its samples are read stretch by stretch where the file is long and its format allows that.
 ///
-/// Long files of WFDB (one segment, any format but FLAC and 8-bit differences, no skew) and of EDF are read by seeking. All others
-/// are read as a whole and held in memory.
+/// Long files of WFDB, EDF, DICOM, HDF5, MATLAB and NumPy are read by seeking. What cannot be read from the middle is unpacked once,
+/// into a temporary file without a name: WFDB of several segments or in FLAC, compressed arrays of MATLAB and NumPy, tables (CSV,
+/// Parquet). Read as a whole are XML, deflated DICOM, WFDB with skew or 8-bit differences, and HDF5 in chunks above 8 MB.
 #[derive(Debug)]
 pub struct Reader {
     head: Arc<Recording>,
     len: usize,
-    samples: Samples,
+    /// `None`: in `head`.
+    samples: Option<Box<dyn Stretches>>,
 }
 
-#[derive(Debug)]
-enum Samples {
-    /// In `head`.
-    Whole,
-    Wfdb(wfdb::long::Long),
-    Edf(edf::long::Long),
+/// Samples that are read when they are needed.
+pub(crate) trait Stretches: fmt::Debug + Send + Sync {
+    /// The samples of a stretch that lies within the recording, without annotations.
+    fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError>;
+}
+
+/// A file whose samples were not read yet.
+pub(crate) struct Lazy {
+    /// Its samples do not count.
+    head: Recording,
+    /// Samples of a lead.
+    len: usize,
+    samples: Box<dyn Stretches>,
+}
+
+impl Lazy {
+    pub fn new(head: Recording, len: usize, samples: impl Stretches + 'static) -> Lazy {
+        Lazy {
+            head,
+            len,
+            samples: Box::new(samples),
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// When its samples would take memory out of proportion to the file, or cannot be read.
+    pub fn whole(self) -> Result<Recording, RecordError> {
+        let path = &self.head.source.path;
+        let bytes = self
+            .len
+            .saturating_mul(self.head.leads.len())
+            .saturating_mul(size_of::<f32>());
+        let limit = FREE_BYTES.saturating_add(files::size_of(path)?.saturating_mul(4));
+        if bytes as u64 > limit {
+            return Err(RecordError::TooLarge {
+                path: path.clone(),
+                what: "size of the samples in bytes",
+                found: bytes as u64,
+                limit,
+            });
+        }
+        let read = self.samples.read(&(0..self.len))?;
+        Ok(self.head.with_samples_of(read))
+    }
+
+    /// Read stretch by stretch when it has more than `samples` samples of all leads.
+    fn beyond(self, samples: usize) -> Result<Reader, RecordError> {
+        if self.len.saturating_mul(self.head.leads.len()) <= samples {
+            return Ok(self.whole()?.into());
+        }
+        Ok(Reader {
+            head: Arc::new(self.head.stretch(&(0..0)).annotated(self.head.annotations)),
+            len: self.len,
+            samples: Some(self.samples),
+        })
+    }
+}
+
+impl From<Array> for Lazy {
+    fn from(array: Array) -> Lazy {
+        Lazy::new(array.about.clone(), array.len(), array)
+    }
 }
 
 impl Reader {
@@ -55,25 +121,19 @@ impl Reader {
             Kind::Wfdb(path) => {
                 let header = wfdb::Header::read(&path)?;
                 match wfdb::long::open(&path, &header, options, samples as u64)? {
-                    Some((long, head, len)) => Some((Samples::Wfdb(long), head, len)),
+                    Some(long) => long,
                     // The header is not read again.
                     None => return Ok(wfdb::open_whole(&path, header, options)?.into()),
                 }
             }
-            Kind::Edf => {
-                let long = edf::long::open(path, options, samples as u64)?;
-                long.map(|(long, head, len)| (Samples::Edf(long), head, len))
-            }
-            Kind::Other(_) => None,
-        };
-        Ok(match long {
-            Some((samples, head, len)) => Reader {
-                head: Arc::new(head),
-                len,
-                samples,
+            Kind::Edf => match edf::long::open(path, options, samples as u64)? {
+                Some(long) => long,
+                None => return Ok(edf::open(path, options)?.into()),
             },
-            None => open(path, options)?.into(),
-        })
+            Kind::Lazy(open) => open(path, options)?,
+            Kind::Xml => return Ok(xml::open(path, options)?.into()),
+        };
+        long.beyond(samples)
     }
 
     /// What is known about the recording: name, leads, rate, annotations of all of it, texts. Its samples are all of them or none, see
@@ -84,7 +144,7 @@ impl Reader {
 
     /// The recording, where it is held in memory.
     pub fn whole(&self) -> Option<&Recording> {
-        matches!(self.samples, Samples::Whole).then_some(&self.head)
+        self.samples.is_none().then_some(&*self.head)
     }
 
     /// Samples of a lead.
@@ -116,10 +176,9 @@ impl Reader {
             self.len
         );
         match &self.samples {
-            Samples::Whole if *stretch == (0..self.len) => Ok(Cow::Borrowed(&self.head)),
-            Samples::Whole => Ok(Cow::Owned(self.head.stretch(stretch))),
-            Samples::Wfdb(long) => long.read(stretch).map(Cow::Owned),
-            Samples::Edf(long) => long.read(stretch).map(Cow::Owned),
+            None if *stretch == (0..self.len) => Ok(Cow::Borrowed(&self.head)),
+            None => Ok(Cow::Owned(self.head.stretch(stretch))),
+            Some(samples) => samples.read(stretch).map(Cow::Owned),
         }
     }
 
@@ -129,8 +188,8 @@ impl Reader {
     /// When the file cannot be read: the last item.
     pub fn blocks(&self) -> impl Iterator<Item = Result<Cow<'_, Recording>, RecordError>> {
         let len = match self.samples {
-            Samples::Whole => self.len,
-            _ => BLOCK_SAMPLES / self.head.leads.len(),
+            None => self.len,
+            Some(_) => BLOCK_SAMPLES / self.head.leads.len(),
         };
         let (all, len) = (self.len, len.max(1));
         (0..all.div_ceil(len))
@@ -149,7 +208,7 @@ impl From<Arc<Recording>> for Reader {
         Reader {
             len: recording.len(),
             head: recording,
-            samples: Samples::Whole,
+            samples: None,
         }
     }
 }

@@ -116,6 +116,44 @@ impl Recording {
         })
     }
 
+    /// The same with these samples, row-major `[lead, time]`, and without annotations.
+    pub(crate) fn with_samples(
+        &self,
+        samples_mv: Vec<f32>,
+        digital: Option<Box<Digital>>,
+    ) -> Recording {
+        Recording {
+            samples_mv,
+            digital,
+            id: self.id.clone(),
+            leads: self.leads.clone(),
+            patient: self.patient.clone(),
+            sex: self.sex.clone(),
+            labels: self.labels.clone(),
+            report: self.report.clone(),
+            annotations: Vec::new(),
+            source: self.source.clone(),
+            ..*self
+        }
+    }
+
+    /// The same with the samples of `read`, of the same leads.
+    pub(crate) fn with_samples_of(self, read: Recording) -> Recording {
+        Recording {
+            samples_mv: read.samples_mv,
+            digital: read.digital,
+            ..self
+        }
+    }
+
+    /// The same with these annotations.
+    pub(crate) fn annotated(self, annotations: Vec<Annotation>) -> Recording {
+        Recording {
+            annotations,
+            ..self
+        }
+    }
+
     /// Samples per lead.
     pub fn len(&self) -> usize {
         self.samples_mv.len() / self.leads.len()

@@ -3,11 +3,16 @@
 use std::path::Path;
 
 use crate::error::content;
+use crate::mat::Class;
 use crate::open::{LeadChoice, OpenOptions};
+use crate::values::{Spool, Values};
 use crate::{Lead, LeadSet, RecordError, Unit};
 
 /// Columns of the widest table that is read.
 pub const MAX_COLUMNS: usize = 4096;
+
+/// Times that are read at once.
+const BLOCK: usize = 1 << 16;
 
 /// What the columns are.
 pub(crate) struct Columns {
@@ -155,10 +160,11 @@ fn time_unit_s(name: &str, unit: Option<&str>) -> Option<f64> {
     }
 }
 
-/// The times of the rows: first, last, and how finely they are written.
-#[derive(Default)]
+/// The times of the rows, and how finely they are written.
 pub(crate) struct Clock {
-    times: Vec<f64>,
+    times: Spool,
+    first: f64,
+    last: f64,
     decimals: usize,
 }
 
@@ -166,15 +172,29 @@ impl Clock {
     /// The decimals of a time that is held in binary, whose digits say nothing; such times have to be as even as numbers allow.
     pub const BINARY: usize = usize::MAX;
 
+    /// Of the table at `path`.
+    pub fn new(path: &Path) -> Clock {
+        Clock {
+            times: Spool::new(path, Class::Double),
+            first: f64::NAN,
+            last: f64::NAN,
+            decimals: 0,
+        }
+    }
+
     /// The time of the next row, written with so many decimals.
-    pub fn add(&mut self, time: f64, decimals: usize) {
+    pub fn add(&mut self, time: f64, decimals: usize) -> Result<(), RecordError> {
         self.decimals = self.decimals.max(decimals);
-        self.times.push(time);
+        if self.times.len() == 0 {
+            self.first = time;
+        }
+        self.last = time;
+        self.times.push(time)
     }
 
     /// The rate, provided that the times are evenly spaced as far as their digits tell.
-    pub fn rate_hz(&self, path: &Path, title: &str, unit_s: f64) -> Result<f64, RecordError> {
-        let times = &self.times;
+    pub fn rate_hz(self, path: &Path, title: &str, unit_s: f64) -> Result<f64, RecordError> {
+        let Clock { first, last, .. } = self;
         let error = |found: String| {
             content(
                 path,
@@ -183,10 +203,11 @@ impl Clock {
                 "times that rise in even steps; resample the recording, or give its rate to override them",
             )
         };
-        let (Some(&first), Some(&last), 2..) = (times.first(), times.last(), times.len()) else {
+        let count = self.times.len();
+        if count < 2 {
             return Err(error("a single time".into()));
-        };
-        let steps = (times.len() - 1) as f64;
+        }
+        let steps = (count - 1) as f64;
         let span = last - first;
         if span <= 0.0 {
             return Err(error(format!("from {first} to {last}")));
@@ -195,9 +216,15 @@ impl Clock {
         let digit = 0.1f64.powi(self.decimals.min(300) as i32);
         // Times that went through f32 are off by more than their many digits tell.
         let slack = digit.max((span * 1e-6).min(0.1 * span / steps));
-        for (i, &time) in times.iter().enumerate() {
-            if (time - (first + span * (i as f64 / steps))).abs() > 2.0 * slack {
-                return Err(error(format!("uneven: {time} in row {}", i + 1)));
+        let times = self.times.finish(1)?;
+        let mut block = Vec::new();
+        for start in (0..count).step_by(BLOCK) {
+            block.clear();
+            times.read(start..(start + BLOCK).min(count), 0..1, &mut block)?;
+            for (i, &time) in (start..).zip(&block) {
+                if (time - (first + span * (i as f64 / steps))).abs() > 2.0 * slack {
+                    return Err(error(format!("uneven: {time} in row {}", i + 1)));
+                }
             }
         }
         let rate_hz = steps / (span * unit_s);

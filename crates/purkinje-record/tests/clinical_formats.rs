@@ -110,6 +110,10 @@ fn muse_xml_and_dicom_of_one_recording_agree() {
             .fold(0.0, f32::max);
         assert!(largest > 0.0 && largest < 0.00245, "{lead}: {largest}");
     }
+    // The device marked sixteen beats, the first at 398 ms.
+    let beats: Vec<i64> = muse.annotations.iter().map(|mark| mark.sample).collect();
+    assert_eq!((beats.len(), beats[0], beats[15]), (16, 199, 4822));
+    assert!(muse.annotations.iter().all(|mark| mark.symbol == "N"));
     let (first, second) = einthoven(&muse, 5000);
     assert!(first < 1e-6 && second < 1e-6, "{first} {second}");
     assert_eq!(

@@ -6,15 +6,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use crate::error::content;
+use crate::map::Whole;
 use crate::open::OpenOptions;
 use crate::privacy::Identifiers;
+use crate::reader::{Lazy, Stretches};
 use crate::stored::{self, Offer};
-use crate::wfdb::files;
 use crate::{Annotation, RecordError, Recording};
 
 mod reader;
@@ -24,7 +26,7 @@ use reader::{DataSet, Fault, Syntax, Tag};
 use waveform::Group;
 
 /// Bytes of the largest DICOM file that is read.
-pub const MAX_DICOM_BYTES: u64 = 1 << 30;
+pub const MAX_DICOM_BYTES: u64 = 1 << 36;
 /// Bytes that a deflated data set may inflate to.
 pub const MAX_INFLATED_BYTES: usize = 1 << 24;
 /// Annotations that are taken.
@@ -74,19 +76,30 @@ const CLASSES: [(&str, &str); 4] = [
     ("1.2.840.10008.5.1.4.1.1.9.1.4", "General 32-bit ECG"),
 ];
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let bytes = files::read_small(path, MAX_DICOM_BYTES, "size in bytes")?;
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct Waveform {
+    path: PathBuf,
+    group: Group,
+    /// Channels that were taken.
+    rows: Vec<usize>,
+    options: OpenOptions,
+}
+
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Lazy, RecordError> {
+    let bytes = Whole::open(path, MAX_DICOM_BYTES)?;
     let (body, syntax, deflated) = body(path, &bytes)?;
     let inflated;
-    let body = if deflated {
-        inflated = inflate(path, body)?;
-        &inflated
+    let (bytes, body) = if deflated {
+        inflated = Whole::Memory(inflate(path, body)?);
+        (&inflated, &*inflated)
     } else {
-        body
+        (&bytes, body)
     };
     let set = DataSet::new(body, syntax);
     let file = Source {
         path,
+        bytes,
         found: body.len(),
         encoding: WINDOWS_1252,
     };
@@ -111,14 +124,30 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         .map(waveform::Channel::offer)
         .collect();
     let rows = stored::choose(path, &offers, options)?;
-    let leads = rows
-        .iter()
-        .map(|&row| group.decode(&file, row, options.keep_digital));
-    let mut recording = stored::recording(path, "dicom", Some(group.rate_hz), leads, options)?;
-    file.describe(set, &mut recording, options)?;
-    file.annotate(set, index, &group, &mut recording)?;
-    file.identifiers(set)?.remove_from(&mut recording);
-    Ok(recording)
+    let waveform = Waveform {
+        path: path.to_owned(),
+        group,
+        rows,
+        options: options.clone(),
+    };
+    let len = waveform.group.samples;
+    let mut head = waveform.read(&(0..len.min(1)))?;
+    file.describe(set, &mut head, options)?;
+    file.annotate(set, index, &waveform.group, &mut head)?;
+    file.identifiers(set)?.remove_from(&mut head);
+    Ok(Lazy::new(head, len, waveform))
+}
+
+impl Stretches for Waveform {
+    fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
+        let bytes = self.group.bytes(stretch)?;
+        let leads = self.rows.iter().map(|&row| {
+            self.group
+                .decode(&self.path, &bytes, row, self.options.keep_digital)
+        });
+        let rate_hz = Some(self.group.rate_hz);
+        stored::recording(&self.path, "dicom", rate_hz, leads, &self.options)
+    }
 }
 
 /// Whether the start of a file, preamble included, is that of a DICOM ECG.
@@ -143,7 +172,7 @@ pub(crate) fn is_dicom(path: &Path) -> bool {
 }
 
 /// The data set behind the file's head, how it is written, and whether it is deflated.
-fn body<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], Syntax, bool), RecordError> {
+fn body<'a>(path: &Path, bytes: &'a Whole) -> Result<(&'a [u8], Syntax, bool), RecordError> {
     let rest = bytes
         .get(PREAMBLE..)
         .and_then(|rest| rest.strip_prefix(MARK));
@@ -163,6 +192,7 @@ fn body<'a>(path: &Path, bytes: &'a [u8]) -> Result<(&'a [u8], Syntax, bool), Re
     let (head, body) = rest.split_at(head.length_of_group(0x0002));
     let file = Source {
         path,
+        bytes,
         found: bytes.len(),
         encoding: WINDOWS_1252,
     };
@@ -241,6 +271,7 @@ fn encoding(set: &str) -> &'static Encoding {
 /// The file that is read: what errors name, and how its texts are encoded.
 struct Source<'p> {
     path: &'p Path,
+    bytes: &'p Whole,
     found: usize,
     encoding: &'static Encoding,
 }
@@ -370,7 +401,7 @@ impl Source<'_> {
         &self,
         set: DataSet<'_>,
         group_index: usize,
-        group: &Group<'_>,
+        group: &Group,
         recording: &mut Recording,
     ) -> Result<(), RecordError> {
         let mut lines: Vec<String> = Vec::new();

@@ -1,9 +1,13 @@
 //! Multiplex groups, channels and samples of DICOM waveforms.
 
+use std::ops::Range;
+use std::path::Path;
+
 use super::Source;
 use super::reader::{DataSet, Tag};
 use crate::error::content;
 use crate::stored::{Offer, Scale, StoredLead};
+use crate::values::Bytes;
 use crate::{Lead, RecordError, Unit};
 
 /// Channels of a group.
@@ -33,17 +37,21 @@ const SCHEME: Tag = Tag(0x0008, 0x0102);
 const MEANING: Tag = Tag(0x0008, 0x0104);
 
 /// A group of channels that were sampled together.
-pub(super) struct Group<'a> {
+#[derive(Debug)]
+pub(super) struct Group {
     pub channels: Vec<Channel>,
     pub rate_hz: f64,
-    samples: usize,
+    /// Of a channel.
+    pub samples: usize,
     kind: Kind,
     big_endian: bool,
     padding: Option<i64>,
-    data: &'a [u8],
+    /// Samples of all channels, then the next of all.
+    data: Bytes,
 }
 
 /// One channel of a group.
+#[derive(Debug)]
 pub(super) struct Channel {
     pub lead: Lead,
     unit: String,
@@ -107,9 +115,9 @@ impl Channel {
     }
 }
 
-impl<'a> Group<'a> {
+impl Group {
     /// The longest group of original samples, and its place among all groups.
-    pub fn rhythm(file: &Source<'_>, set: DataSet<'a>) -> Result<(usize, Group<'a>), RecordError> {
+    pub fn rhythm<'a>(file: &Source<'_>, set: DataSet<'a>) -> Result<(usize, Group), RecordError> {
         let mut best: Option<(usize, u32, DataSet<'a>)> = None;
         let groups = file.items(set, WAVEFORMS)?;
         for (index, &group) in groups.iter().enumerate() {
@@ -136,7 +144,7 @@ impl<'a> Group<'a> {
         Ok((index, Group::read(file, group)?))
     }
 
-    fn read(file: &Source<'_>, group: DataSet<'a>) -> Result<Group<'a>, RecordError> {
+    fn read(file: &Source<'_>, group: DataSet<'_>) -> Result<Group, RecordError> {
         let first = |tag, size| {
             Ok(file
                 .integers(group, tag, size)?
@@ -208,7 +216,7 @@ impl<'a> Group<'a> {
             kind,
             big_endian: group.big_endian(),
             padding: None,
-            data,
+            data: file.bytes.later(data),
         };
         let padding = file.value(group, PADDING)?;
         group_read.padding = padding
@@ -221,10 +229,18 @@ impl<'a> Group<'a> {
         Ok(group_read)
     }
 
-    /// The samples of a channel.
+    /// The bytes of the samples `stretch` of all channels, which lie within the group.
+    pub fn bytes(&self, stretch: &Range<usize>) -> Result<Vec<u8>, RecordError> {
+        let frame = self.kind.bytes * self.channels.len();
+        let bytes = stretch.start * frame..stretch.end * frame;
+        self.data.with(bytes, <[u8]>::to_vec)
+    }
+
+    /// The samples of a channel in `bytes`.
     pub fn decode(
         &self,
-        file: &Source<'_>,
+        path: &Path,
+        bytes: &[u8],
         row: usize,
         keep_digital: bool,
     ) -> Result<StoredLead, RecordError> {
@@ -233,13 +249,13 @@ impl<'a> Group<'a> {
             .unit
             .parse::<Unit>()
             .map_err(|_| RecordError::Unit {
-                path: file.path.to_owned(),
+                path: path.to_owned(),
                 signal: channel.lead.to_string(),
                 unit: channel.unit.clone(),
             })?;
         let scale = Scale::new(channel.step, channel.offset, unit).ok_or_else(|| {
             content(
-                file.path,
+                path,
                 &format!("the sensitivity of lead {}", channel.lead),
                 &channel.step.to_string(),
                 "a voltage, not 0",
@@ -247,9 +263,9 @@ impl<'a> Group<'a> {
         })?;
         let frame = self.kind.bytes * self.channels.len();
         let from = self.kind.bytes * row;
-        let samples = (0..self.samples).map(|t| {
+        let samples = (0..bytes.len() / frame).map(|t| {
             let at = t * frame + from;
-            self.sample(&self.data[at..at + self.kind.bytes])
+            self.sample(&bytes[at..at + self.kind.bytes])
         });
         let lead = channel.lead.clone();
         if self.kind.bytes == 4 && !self.kind.signed {

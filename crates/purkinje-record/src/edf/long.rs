@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Data, Header, MAX_SIGNALS, annotations, choose, header, recording};
 use crate::open::OpenOptions;
+use crate::reader::{Lazy, Stretches};
 use crate::wfdb::files;
 use crate::{RecordError, Recording};
 
@@ -28,7 +29,7 @@ pub(crate) fn open(
     path: &Path,
     options: &OpenOptions,
     beyond: u64,
-) -> Result<Option<(Long, Recording, usize)>, RecordError> {
+) -> Result<Option<Lazy>, RecordError> {
     let size = files::size_of(path)?;
     if size / 2 <= beyond {
         return Ok(None);
@@ -59,18 +60,20 @@ pub(crate) fn open(
     head.annotations = long.annotations(&header, head.rate_hz)?;
     header.identifiers.remove_from(&mut head);
     let len = records * per_record;
-    Ok(Some((long, head, len)))
+    Ok(Some(Lazy::new(head, len, long)))
 }
 
-impl Long {
-    pub(crate) fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
+impl Stretches for Long {
+    fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
         let first = stretch.start / self.per_record;
         let end = stretch.end.div_ceil(self.per_record).max(first);
         let before = first * self.per_record;
         let read = self.records(first..end)?;
         Ok(read.stretch(&(stretch.start - before..stretch.end - before)))
     }
+}
 
+impl Long {
     /// Some data records, without annotations.
     fn records(&self, records: Range<usize>) -> Result<Recording, RecordError> {
         let header = Header::parse(&self.path, &self.header)?;

@@ -137,6 +137,7 @@ impl Walk<'_> {
             fill,
             attributes: datatype::attributes(self.meta, messages)?,
             name,
+            unpacked: Default::default(),
         }))
     }
 }

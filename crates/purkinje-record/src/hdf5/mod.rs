@@ -65,6 +65,7 @@ pub struct Dataset {
     filters: Vec<Filter>,
     fill: Vec<u8>,
     attributes: Vec<(String, Attribute)>,
+    unpacked: read::Unpacked,
 }
 
 impl Hdf5File {
@@ -155,7 +156,42 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::read`], and when there are no such rows.
     pub fn read_rows<T: Number>(&self, rows: Range<u64>) -> Result<Vec<T>, RecordError> {
-        read::numbers(self, rows)
+        let mut block = self.all();
+        // A single value has no dimension, and one row.
+        match block.first_mut() {
+            Some(first) => *first = rows,
+            None if rows == (0..1) => {}
+            None => block.push(rows),
+        }
+        self.read_block(&block)
+    }
+
+    /// The elements of a block, a range for each dimension, in C order. Touches only the bytes or chunks that hold them.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`], and when there is no such block.
+    pub fn read_block<T: Number>(&self, block: &[Range<u64>]) -> Result<Vec<T>, RecordError> {
+        if block.len() != self.shape.len() {
+            return Err(self.source.bad(
+                &format!("the block asked for of `{}`", self.name),
+                &format!("{} dimensions", block.len()),
+                &format!("{}", self.shape.len()),
+            ));
+        }
+        read::numbers(self, block)
+    }
+
+    /// Bytes of a chunk before filters; 0 when there are none.
+    fn chunk_bytes(&self) -> u64 {
+        match &self.layout {
+            Layout::Chunked(chunked) => chunked.bytes(self.element.bytes()).unwrap_or(u64::MAX),
+            _ => 0,
+        }
+    }
+
+    /// Everything, a range for each dimension.
+    fn all(&self) -> Vec<Range<u64>> {
+        self.shape.iter().map(|&size| 0..size).collect()
     }
 
     /// All elements of a data set of strings.

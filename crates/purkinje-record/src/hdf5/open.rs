@@ -1,11 +1,17 @@
 //! HDF5 files that hold one recording.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::{Attribute, Dataset, Element, Hdf5File};
-use crate::array::{self, Known, Matrix};
+use crate::array::{Array, Known, Matrix};
 use crate::error::{content, listed};
-use crate::{Lead, LeadSet, OpenOptions, RecordError, Recording};
+use crate::mat::Class;
+use crate::values::{Spool, Values};
+use crate::{Lead, LeadSet, OpenOptions, RecordError};
+
+/// Bytes of the largest chunk that is unpacked again for each stretch of time in it.
+const MAX_CHUNK_BYTES: u64 = 1 << 23;
 
 /// Names of the data set of samples, most telling first.
 const SAMPLES: [&str; 8] = [
@@ -24,33 +30,18 @@ const RATES: [&str; 9] = [
     "freq",
 ];
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let file = Hdf5File::open(path)?;
-    let (dataset, shape) = samples(path, &file)?;
-    let values = match dataset.element {
-        // As f32 nothing of these is lost.
-        Element::Float { bytes: ..=4, .. } | Element::Integer { bytes: ..=2, .. } => {
-            Values::Small(dataset.read()?)
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
+    let mut file = Hdf5File::open(path)?;
+    let (at, shape) = samples(path, &file)?;
+    let dataset = &file.datasets[at];
+    let int16 = matches!(
+        dataset.element,
+        Element::Integer {
+            bytes: 2,
+            signed: true,
+            ..
         }
-        _ => Values::Large(dataset.read()?),
-    };
-    let value = |index: usize| match &values {
-        Values::Small(values) => values.get(index).map_or(f64::NAN, |&v| f64::from(v)),
-        Values::Large(values) => values.get(index).copied().unwrap_or(f64::NAN),
-    };
-    let matrix = Matrix {
-        shape,
-        column_major: false,
-        int16: matches!(
-            dataset.element,
-            Element::Integer {
-                bytes: 2,
-                signed: true,
-                ..
-            }
-        ),
-        value: &value,
-    };
+    );
     let attribute = |name: &str| {
         dataset.attribute(name).or_else(|| {
             file.attributes()
@@ -99,7 +90,14 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         rate_from: "a sampling rate from the caller, or an attribute `fs` or `sampling_rate`",
         leads_from: "names of the leads from the caller or in an attribute `leads`, or twelve standard leads",
     };
-    array::recording(path, &matrix, known, options)
+    let matrix = Matrix {
+        shape,
+        column_major: false,
+        int16,
+        missing: None,
+        values: values(file.datasets.swap_remove(at))?,
+    };
+    Array::new(path, matrix, known, options)
 }
 
 /// Whether the file at `path` holds one recording, as far as its data sets tell.
@@ -107,36 +105,75 @@ pub(crate) fn is_recording(path: &Path) -> bool {
     Hdf5File::open(path).is_ok_and(|file| samples(path, &file).is_ok())
 }
 
-enum Values {
-    Small(Vec<f32>),
-    Large(Vec<f64>),
+/// The values of a data set: read where they are needed, unless a chunk is so large that each of them would cost too much.
+fn values(dataset: Dataset) -> Result<Box<dyn Values>, RecordError> {
+    if dataset.chunk_bytes() <= MAX_CHUNK_BYTES {
+        return Ok(Box::new(dataset));
+    }
+    let columns = matrix_shape(&dataset).map_or(0, |shape| shape[1]);
+    let read: Vec<f32> = match dataset.element {
+        // As f32 nothing of these is lost.
+        Element::Float { bytes: ..=4, .. } | Element::Integer { bytes: ..=2, .. } => {
+            dataset.read()?
+        }
+        _ => {
+            let mut spool = Spool::new(&dataset.source.path, Class::Double);
+            dataset
+                .read::<f64>()?
+                .into_iter()
+                .try_for_each(|value| spool.push(value))?;
+            return Ok(Box::new(spool.finish(columns)?));
+        }
+    };
+    let mut spool = Spool::new(&dataset.source.path, Class::Single);
+    read.into_iter()
+        .try_for_each(|value| spool.push(f64::from(value)))?;
+    Ok(Box::new(spool.finish(columns)?))
 }
 
-/// The data set of samples, and its rows and columns.
-fn samples<'a>(path: &Path, file: &'a Hdf5File) -> Result<(&'a Dataset, [usize; 2]), RecordError> {
-    let numeric = |dataset: &&Dataset| {
+impl Values for Dataset {
+    fn read(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<(), RecordError> {
+        let mut block = self.all();
+        let ranges = [rows, columns].map(|range| range.start as u64..range.end as u64);
+        for (axis, range) in matrix_axes(&self.shape).into_iter().zip(ranges) {
+            // A row or a column that is no dimension of the file is the only one.
+            if let Some(own) = axis.and_then(|axis| block.get_mut(axis)) {
+                *own = range;
+            }
+        }
+        out.append(&mut self.read_block(&block)?);
+        Ok(())
+    }
+}
+
+/// Where among the data sets that of samples is, and its rows and columns.
+fn samples(path: &Path, file: &Hdf5File) -> Result<(usize, [usize; 2]), RecordError> {
+    let numeric = |dataset: &Dataset| {
         matches!(
             dataset.element,
             Element::Integer { .. } | Element::Float { .. }
         )
     };
+    let all = &file.datasets;
     let named = SAMPLES.iter().find_map(|name| {
-        let mut own = file.datasets().iter().filter(numeric).filter(|dataset| {
-            dataset.name.rsplit('/').next() == Some(name)
+        all.iter().position(|dataset| {
+            numeric(dataset)
+                && dataset.name.rsplit('/').next() == Some(name)
                 && dataset.shape.iter().any(|&size| size > 1)
-        });
-        own.next()
+        })
     });
     let found = named.or_else(|| {
-        let mut matrices = file
-            .datasets()
-            .iter()
-            .filter(numeric)
-            .filter(|dataset| matrix_shape(dataset).is_some_and(|[a, b]| a > 1 && b > 1));
+        let matrix = |dataset: &Dataset| matrix_shape(dataset).is_some_and(|[a, b]| a > 1 && b > 1);
+        let mut matrices = (0..all.len()).filter(|&at| numeric(&all[at]) && matrix(&all[at]));
         let only = matrices.next()?;
         matrices.next().is_none().then_some(only)
     });
-    let Some(dataset) = found else {
+    let Some(at) = found else {
         return Err(listed(
             path,
             "the list of data sets",
@@ -144,6 +181,7 @@ fn samples<'a>(path: &Path, file: &'a Hdf5File) -> Result<(&'a Dataset, [usize; 
             "`ecg`, `tracings`, `data` or `signal`, or just one of two dimensions",
         ));
     };
+    let dataset = &all[at];
     let shape = matrix_shape(dataset).ok_or_else(|| {
         content(
             path,
@@ -152,19 +190,27 @@ fn samples<'a>(path: &Path, file: &'a Hdf5File) -> Result<(&'a Dataset, [usize; 
             "two dimensions, leads and time: one recording. A file of many recordings is imported as a data set, or read with Hdf5File",
         )
     })?;
-    Ok((dataset, shape))
+    Ok((at, shape))
 }
 
 /// Rows and columns, provided that all other dimensions are of size 1.
 fn matrix_shape(dataset: &Dataset) -> Option<[usize; 2]> {
-    let size = |size: u64| usize::try_from(size).ok();
-    match dataset.shape[..] {
-        [rows, columns] => Some([size(rows)?, size(columns)?]),
-        _ => {
-            let mut more = dataset.shape.iter().copied().filter(|&size| size != 1);
-            let shape = [more.next().unwrap_or(1), more.next().unwrap_or(1)];
-            let shape = [size(shape[0])?, size(shape[1])?];
-            more.next().is_none().then_some(shape)
-        }
+    let more = dataset.shape.iter().filter(|&&size| size != 1).count();
+    if dataset.shape.len() != 2 && more > 2 {
+        return None;
     }
+    let mut shape = [1; 2];
+    for (size, axis) in shape.iter_mut().zip(matrix_axes(&dataset.shape)) {
+        *size = usize::try_from(axis.map_or(1, |axis| dataset.shape[axis])).ok()?;
+    }
+    Some(shape)
+}
+
+/// The dimensions that are rows and columns: both of two, and otherwise those that are not of size 1.
+fn matrix_axes(shape: &[u64]) -> [Option<usize>; 2] {
+    if shape.len() == 2 {
+        return [Some(0), Some(1)];
+    }
+    let mut more = (0..shape.len()).filter(|&axis| shape[axis] != 1);
+    [more.next(), more.next()]
 }

@@ -1,8 +1,9 @@
 //! Reading elements.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::chunks::{Chunk, Chunked, Layout};
 use super::source::Meta;
@@ -14,11 +15,13 @@ use crate::array::budget;
 const BLOCK_BYTES: usize = 1 << 20;
 /// Bytes of the largest chunk beside the size of the file.
 const CHUNK_FREE_BYTES: u64 = 12 << 20;
+/// Bytes of unpacked chunks that are kept.
+const UNPACKED_BYTES: usize = 1 << 24;
 
-/// The elements of `rows` as numbers.
+/// The elements of a block of the data set, a range for each dimension, as numbers.
 pub(super) fn numbers<T: Number>(
     dataset: &Dataset,
-    rows: Range<u64>,
+    block: &[Range<u64>],
 ) -> Result<Vec<T>, RecordError> {
     if !matches!(
         dataset.element,
@@ -26,7 +29,7 @@ pub(super) fn numbers<T: Number>(
     ) {
         return Err(no_kind(dataset, "numbers"));
     }
-    let count = count(dataset, &rows, size_of::<T>())?;
+    let count = count(dataset, block, size_of::<T>())?;
     let fit = |found| {
         dataset.source.bad(
             &values_of(dataset),
@@ -50,7 +53,7 @@ pub(super) fn numbers<T: Number>(
     };
     let mut out = vec![fill; count];
     let mut some = Vec::new();
-    runs(dataset, rows, &mut |start, bytes| {
+    runs(dataset, block, &mut |start, bytes| {
         some.clear();
         dataset.element.numbers(bytes, &mut some).map_err(fit)?;
         let end = start.saturating_add(some.len());
@@ -67,12 +70,12 @@ pub(super) fn texts(dataset: &Dataset) -> Result<Vec<String>, RecordError> {
     if !matches!(dataset.element, Element::FixedText { .. } | Element::Text) {
         return Err(no_kind(dataset, "texts"));
     }
-    let rows = 0..dataset.shape.first().copied().unwrap_or(1);
+    let all = dataset.all();
     let element = dataset.element.bytes();
     // Each becomes a string of its own.
-    let count = count(dataset, &rows, element.saturating_add(size_of::<String>()))?;
+    let count = count(dataset, &all, element.saturating_add(size_of::<String>()))?;
     let mut raw = vec![0; count.saturating_mul(element)];
-    runs(dataset, rows, &mut |start, bytes| {
+    runs(dataset, &all, &mut |start, bytes| {
         let start = start.saturating_mul(element);
         if let Some(out) = raw.get_mut(start..start.saturating_add(bytes.len())) {
             out.copy_from_slice(bytes);
@@ -166,24 +169,20 @@ fn object<'a>(meta: &Meta<'_>, heap: &'a [u8], index: u32) -> Option<&'a [u8]> {
     }
 }
 
-/// How many elements there are in `rows`, of which each takes `bytes` in memory.
-fn count(dataset: &Dataset, rows: &Range<u64>, bytes: usize) -> Result<usize, RecordError> {
-    let all = dataset.shape.first().copied().unwrap_or(1);
-    if rows.start > rows.end || rows.end > all {
-        return Err(dataset.source.bad(
-            &format!("the rows asked for of `{}`", dataset.name),
-            &format!("{} to {}", rows.start, rows.end),
-            &format!("rows within 0 to {all}"),
-        ));
+/// How many elements there are in a block, of which each takes `bytes` in memory.
+fn count(dataset: &Dataset, block: &[Range<u64>], bytes: usize) -> Result<usize, RecordError> {
+    let mut count = Some(1u64);
+    for (range, &size) in block.iter().zip(&dataset.shape) {
+        if range.start > range.end || range.end > size {
+            return Err(dataset.source.bad(
+                &format!("the rows asked for of `{}`", dataset.name),
+                &format!("{} to {}", range.start, range.end),
+                &format!("rows within 0 to {size}"),
+            ));
+        }
+        count = count.and_then(|count| count.checked_mul(range.end - range.start));
     }
     let limit = budget(dataset.source.file_bytes);
-    let count = dataset
-        .shape
-        .iter()
-        .skip(1)
-        .try_fold(rows.end - rows.start, |count, &size| {
-            count.checked_mul(size)
-        });
     let size = count.and_then(|count| count.checked_mul(bytes as u64));
     match (count, size) {
         (Some(count), Some(size)) if size <= limit as u64 => Ok(count as usize),
@@ -197,59 +196,56 @@ fn count(dataset: &Dataset, rows: &Range<u64>, bytes: usize) -> Result<usize, Re
 
 type Visit<'a> = dyn FnMut(usize, &[u8]) -> Result<(), RecordError> + 'a;
 
-/// Passes on the elements of `rows` that were ever written, in stretches: where a stretch starts among the elements asked for, and
+/// Passes on the elements of a block that were ever written, in stretches: where a stretch starts among the elements asked for, and
 /// its bytes.
-fn runs(dataset: &Dataset, rows: Range<u64>, visit: &mut Visit<'_>) -> Result<(), RecordError> {
-    let element = dataset.element.bytes();
-    let row: u64 = dataset
-        .shape
+fn runs(dataset: &Dataset, block: &[Range<u64>], visit: &mut Visit<'_>) -> Result<(), RecordError> {
+    let shape = &dataset.shape;
+    if shape
         .iter()
-        .skip(1)
-        .fold(1, |all, &size| all.saturating_mul(size));
-    // `count` has checked these products.
-    let (start, end) = match (rows.start.checked_mul(row), rows.end.checked_mul(row)) {
-        (Some(start), Some(end)) => (start, end),
-        _ => {
-            return Err(dataset.source.too_large(
-                "number of elements before the rows asked for",
-                u64::MAX,
-                u64::MAX / row.max(1),
-            ));
-        }
-    };
-    if start == end {
-        return Ok(());
+        .try_fold(1u64, |all, &n| all.checked_mul(n))
+        .is_none()
+    {
+        return Err(dataset
+            .source
+            .too_large("number of elements", u64::MAX, u64::MAX - 1));
     }
-    let bytes = |elements: u64| elements.saturating_mul(element as u64);
+    let element = dataset.element.bytes();
+    // As one chunk that holds everything.
+    let whole = || Place::new(shape, shape, &vec![1; shape.len()], 0, block);
     match &dataset.layout {
         Layout::Compact(data) => {
-            let found = usize::try_from(bytes(start))
-                .ok()
-                .zip(usize::try_from(bytes(end)).ok())
-                .and_then(|(start, end)| data.get(start..end));
-            let found = found.ok_or_else(|| damaged(dataset, "fewer bytes than its dimensions say"))?;
-            visit(0, found)
+            let mut place = whole();
+            while let Some(here) = &place {
+                let start = here.inside.saturating_mul(element);
+                let found = data.get(start..start.saturating_add(here.run.saturating_mul(element)));
+                let short = || damaged(dataset, "fewer bytes than its dimensions say");
+                visit(here.outside, found.ok_or_else(short)?)?;
+                place = place.and_then(Place::next);
+            }
+            Ok(())
         }
         Layout::Contiguous(None) => Ok(()),
         Layout::Contiguous(Some(address)) => {
             if !dataset.filters.is_empty() {
                 return Err(damaged(dataset, "filters without chunks"));
             }
-            let step = (BLOCK_BYTES / element).max(1) as u64;
-            let mut at = start;
-            while at < end {
-                let next = end.min(at.saturating_add(step));
-                let block = dataset.source.at(
-                    address.saturating_add(bytes(at)),
-                    bytes(next - at),
-                    &values_of(dataset),
-                )?;
-                visit((at - start) as usize, &block)?;
-                at = next;
+            let bytes = |elements: usize| (elements as u64).saturating_mul(element as u64);
+            let step = (BLOCK_BYTES / element).max(1);
+            let mut place = whole();
+            while let Some(here) = &place {
+                for done in (0..here.run).step_by(step) {
+                    let part = dataset.source.at(
+                        address.saturating_add(bytes(here.inside + done)),
+                        bytes(step.min(here.run - done)),
+                        &values_of(dataset),
+                    )?;
+                    visit(here.outside + done, &part)?;
+                }
+                place = place.and_then(Place::next);
             }
             Ok(())
         }
-        Layout::Chunked(chunked) => chunk_runs(dataset, chunked, rows, visit),
+        Layout::Chunked(chunked) => chunk_runs(dataset, chunked, block, visit),
         Layout::Other(what) => Err(dataset.source.bad(
             &format!("the layout of `{}`", dataset.name),
             what,
@@ -261,7 +257,7 @@ fn runs(dataset: &Dataset, rows: Range<u64>, visit: &mut Visit<'_>) -> Result<()
 fn chunk_runs(
     dataset: &Dataset,
     chunked: &Chunked,
-    rows: Range<u64>,
+    block: &[Range<u64>],
     visit: &mut Visit<'_>,
 ) -> Result<(), RecordError> {
     let shape = &dataset.shape;
@@ -277,8 +273,8 @@ fn chunk_runs(
     let chunks = chunked.chunks(dataset)?;
     // Chunks are numbered with the first dimension slowest, so those of the rows are neighbours.
     let layer: u64 = grid.iter().skip(1).fold(1, |all, &n| all.saturating_mul(n));
-    let first = (rows.start / chunked.size[0]).saturating_mul(layer);
-    let last = rows.end.div_ceil(chunked.size[0]).saturating_mul(layer);
+    let first = (block[0].start / chunked.size[0]).saturating_mul(layer);
+    let last = block[0].end.div_ceil(chunked.size[0]).saturating_mul(layer);
     let from = chunks.partition_point(|chunk| chunk.number < first);
     let to = chunks.partition_point(|chunk| chunk.number < last);
     let mut before = None;
@@ -287,20 +283,50 @@ fn chunk_runs(
         if before.replace(chunk.number) == Some(chunk.number) {
             continue;
         }
-        let data = unpack(dataset, chunk, chunk_bytes as usize)?;
-        let mut place = Place::new(shape, &chunked.size, &grid, chunk.number, &rows);
-        loop {
-            let start = place.inside.saturating_mul(element);
-            let end = start.saturating_add(place.run.saturating_mul(element));
+        let mut place = Place::new(shape, &chunked.size, &grid, chunk.number, block);
+        if place.is_none() {
+            continue;
+        }
+        let data = dataset.unpacked.get(chunk.number, || {
+            unpack(dataset, chunk, chunk_bytes as usize)
+        })?;
+        while let Some(here) = &place {
+            let start = here.inside.saturating_mul(element);
+            let end = start.saturating_add(here.run.saturating_mul(element));
             if let Some(run) = data.get(start..end) {
-                visit(place.outside, run)?;
+                visit(here.outside, run)?;
             }
-            if !place.next() {
-                break;
-            }
+            place = place.and_then(Place::next);
         }
     }
     Ok(())
+}
+
+/// Chunks that were unpacked last: a stretch of time is often one of several in a chunk.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked(Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>);
+
+impl Unpacked {
+    fn get(
+        &self,
+        number: u64,
+        unpack: impl FnOnce() -> Result<Vec<u8>, RecordError>,
+    ) -> Result<Arc<Vec<u8>>, RecordError> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, data)) = kept().iter().find(|(own, _)| *own == number) {
+            return Ok(Arc::clone(data));
+        }
+        let data = Arc::new(unpack()?);
+        let mut kept = kept();
+        kept.push_back((number, Arc::clone(&data)));
+        let bytes = |kept: &VecDeque<(u64, Arc<Vec<u8>>)>| -> usize {
+            kept.iter().map(|(_, data)| data.len()).sum()
+        };
+        while bytes(&kept) > UNPACKED_BYTES {
+            kept.pop_front();
+        }
+        Ok(data)
+    }
 }
 
 /// A chunk as it was before the filters.
@@ -335,10 +361,20 @@ struct Place {
 }
 
 impl Place {
-    fn new(shape: &[u64], size: &[u64], grid: &[u64], number: u64, rows: &Range<u64>) -> Self {
+    /// The first one in the chunk `number`; `None` when nothing of the block lies in it.
+    fn new(
+        shape: &[u64],
+        size: &[u64],
+        grid: &[u64],
+        number: u64,
+        block: &[Range<u64>],
+    ) -> Option<Self> {
         let rank = shape.len();
         // Dimensions after this one lie in one chunk entirely, so a stretch runs over them all.
-        let last = (0..rank).rev().find(|&i| size[i] != shape[i]).unwrap_or(0);
+        let last = (0..rank)
+            .rev()
+            .find(|&i| size[i] != shape[i] || block[i] != (0..shape[i]))
+            .unwrap_or(0);
         let (mut inside, mut outside) = (0u64, 0u64);
         let (mut inner, mut outer) = (1u64, 1u64);
         let mut rest = number;
@@ -347,14 +383,17 @@ impl Place {
         for i in (0..rank).rev() {
             let from = (rest % grid[i]).saturating_mul(size[i]);
             rest /= grid[i];
-            let whole = if i == 0 { rows.clone() } else { 0..shape[i] };
+            let whole = &block[i];
             let start = from.max(whole.start);
             let end = from.saturating_add(size[i]).min(whole.end);
+            if start >= end {
+                return None;
+            }
             inside = (start - from).saturating_mul(inner).saturating_add(inside);
             outside = (start - whole.start)
                 .saturating_mul(outer)
                 .saturating_add(outside);
-            let steps = end.saturating_sub(start);
+            let steps = end - start;
             match i {
                 _ if i >= last => run *= steps,
                 _ => axes.push((steps, 0, inner, outer)),
@@ -362,28 +401,28 @@ impl Place {
             inner *= size[i];
             outer *= whole.end - whole.start;
         }
-        Place {
+        Some(Place {
             axes,
             inside: inside as usize,
             outside: outside as usize,
             run: run as usize,
-        }
+        })
     }
 
-    /// Goes on to the next stretch; false when there is none.
-    fn next(&mut self) -> bool {
+    /// The next stretch.
+    fn next(mut self) -> Option<Self> {
         for (steps, taken, inner, outer) in &mut self.axes {
             if *taken + 1 < *steps {
                 *taken += 1;
                 self.inside += *inner as usize;
                 self.outside += *outer as usize;
-                return true;
+                return Some(self);
             }
             self.inside -= (*taken * *inner) as usize;
             self.outside -= (*taken * *outer) as usize;
             *taken = 0;
         }
-        false
+        None
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::MAX_BLOCK_BYTES;
 use crate::RecordError;
 use crate::error::content;
+use crate::values::read_exact_at;
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 /// The last place at which the superblock is looked for; what stands before it belongs to the user.
@@ -164,25 +164,6 @@ impl Source {
     pub fn fields<'a>(&self, bytes: &'a [u8]) -> Fields<'a> {
         Fields::new(bytes, self.offset_bytes, self.length_bytes)
     }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], start: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, start)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut start: u64) -> io::Result<()> {
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, start)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                out = &mut out[count..];
-                start += count as u64;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Reads what describes the file, and gives up when that is more than the file can hold: a description that leads in circles.

@@ -5,8 +5,10 @@ use std::path::Path;
 use super::{Class, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Value};
 use crate::RecordError;
 use crate::error::content;
+use crate::map::Whole;
+use crate::values::Bytes;
 
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
+pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> {
     let mut variables = Vec::new();
     let mut chars = 0usize;
     let mut at = 0;
@@ -97,14 +99,14 @@ impl Head {
     }
 
     /// The matrix of these bytes.
-    fn numbers(&self, bytes: &[u8]) -> Numeric {
+    fn numbers(&self, bytes: Bytes) -> Numeric {
         let (shape, stored) = (vec![self.rows, self.columns], self.stored);
-        Numeric::new(shape, stored, stored, self.big_endian, bytes.to_vec())
+        Numeric::new(shape, stored, stored, self.big_endian, bytes)
     }
 
     /// The matrix of these bytes as text, a line for each row.
     fn text(&self, bytes: &[u8]) -> String {
-        let numbers = self.numbers(bytes);
+        let numbers = self.numbers(Bytes::Memory(bytes.to_vec()));
         let mut text = String::new();
         for row in 0..self.rows {
             if row > 0 {
@@ -122,7 +124,7 @@ impl Head {
 /// The variable that starts at `at`, and where it ends. `chars` counts those of all texts.
 fn variable(
     path: &Path,
-    bytes: &[u8],
+    bytes: &Whole,
     at: usize,
     chars: &mut usize,
 ) -> Result<((String, Value), usize), RecordError> {
@@ -149,7 +151,7 @@ fn variable(
     let real = &bytes[start..start + size];
     let value = match head.kind {
         _ if head.complex => Value::Other("complex array"),
-        0 => Value::Numeric(head.numbers(real)),
+        0 => Value::Numeric(head.numbers(bytes.later(real))),
         1 => {
             *chars = chars.saturating_add(rows.saturating_mul(columns.max(1)));
             if *chars > MAX_TEXT_CHARS {

@@ -4,11 +4,15 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use flate2::read::ZlibDecoder;
+
 use super::{
     Class, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Struct, Value,
 };
-use crate::array::budget;
+use crate::array::{budget, disk_budget};
 use crate::error::content;
+use crate::map::Whole;
+use crate::values::{Bytes, HELD_BYTES};
 use crate::{RecordError, inflate};
 
 const HEAD_BYTES: usize = 128;
@@ -29,9 +33,10 @@ const MAX_PEEKED: usize = 64;
 /// Bytes of an element that [`names`] reads, packed or not.
 const PEEK_BYTES: usize = 1024;
 
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
+pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> {
     let mut reader = Reader {
         path,
+        bytes,
         big_endian: bytes[126] == b'M',
         values: 0,
         chars: 0,
@@ -39,6 +44,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
         unpacked_left: budget(bytes.len() as u64),
         kept_left: budget(bytes.len() as u64),
         limit: budget(bytes.len() as u64),
+        disk_limit: disk_budget(bytes.len() as u64),
     };
     let mut rest = Cursor {
         bytes,
@@ -51,17 +57,25 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<MatFile, RecordError> {
             MI_MATRIX => variables.push(reader.matrix(element, 0)?),
             MI_COMPRESSED => {
                 let unpacked = reader.unpack(&element)?;
+                let mut part = Reader {
+                    bytes: &unpacked,
+                    ..reader
+                };
                 let mut inner = Cursor {
                     bytes: &unpacked,
                     at: 0,
                     base: element.offset,
                 };
-                if let Some(inner) = reader.element(&mut inner)?
+                if let Some(inner) = part.element(&mut inner)?
                     && inner.kind == MI_MATRIX
                 {
-                    variables.push(reader.matrix(inner, 0)?);
+                    variables.push(part.matrix(inner, 0)?);
                 }
-                reader.unpacked_left = reader.unpacked_left.saturating_add(unpacked.len());
+                (reader.values, reader.chars) = (part.values, part.chars);
+                reader.kept_left = part.kept_left;
+                if let Whole::Memory(unpacked) = &unpacked {
+                    reader.unpacked_left = part.unpacked_left.saturating_add(unpacked.len());
+                }
             }
             _ => {}
         }
@@ -162,12 +176,15 @@ impl<'a> Element<'a> {
 
 struct Reader<'a> {
     path: &'a Path,
+    /// All that is parsed, for values that are read later.
+    bytes: &'a Whole,
     big_endian: bool,
     values: usize,
     chars: usize,
     unpacked_left: usize,
     kept_left: usize,
     limit: usize,
+    disk_limit: usize,
 }
 
 impl Reader<'_> {
@@ -243,7 +260,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unpack(&mut self, element: &Element<'_>) -> Result<Vec<u8>, RecordError> {
+    fn unpack(&mut self, element: &Element<'_>) -> Result<Whole, RecordError> {
         let broken = |error: std::io::Error| {
             self.bad(
                 element.offset,
@@ -255,12 +272,27 @@ impl Reader<'_> {
         let size = word(&tag, 4, self.big_endian);
         let size = size.ok_or_else(|| self.bad(element.offset, "no data", "an array"))? as usize;
         let whole = size.saturating_add(8);
-        if whole > self.unpacked_left {
-            return Err(self.too_large("unpacked size in bytes", whole, self.limit));
+        let limit = match whole as u64 <= HELD_BYTES {
+            true => self.unpacked_left,
+            false => self.disk_limit,
+        };
+        if whole > limit {
+            return Err(self.too_large("unpacked size in bytes", whole, limit));
         }
-        let unpacked = inflate::zlib(element.data, whole).map_err(broken)?;
-        self.unpacked_left -= unpacked.len();
-        Ok(unpacked)
+        let unpacked = match self.bytes.place(element.data) {
+            _ if whole as u64 <= HELD_BYTES => {
+                Bytes::Memory(inflate::zlib(element.data, whole).map_err(broken)?)
+            }
+            Some(part) => Bytes::unpacked(ZlibDecoder::new(part.reader()), self.path, whole)
+                .map_err(broken)?,
+            None => {
+                Bytes::unpacked(ZlibDecoder::new(element.data), self.path, whole).map_err(broken)?
+            }
+        };
+        if let Bytes::Memory(unpacked) = &unpacked {
+            self.unpacked_left -= unpacked.len();
+        }
+        Whole::of(unpacked)
     }
 
     /// An array with its name.
@@ -278,7 +310,7 @@ impl Reader<'_> {
         }
         // An empty array may be written as nothing at all.
         if element.data.is_empty() {
-            let empty = Numeric::new(vec![0, 0], Class::Double, Class::Double, false, Vec::new());
+            let empty = Numeric::empty(vec![0, 0], Class::Double);
             return Ok((String::new(), Value::Numeric(empty)));
         }
         let mut inside = element.inside();
@@ -493,13 +525,7 @@ impl Reader<'_> {
             .try_fold(1usize, |count, &size| count.checked_mul(size));
         let Some(element) = self.element(inside)? else {
             if count == Some(0) {
-                return Ok(Value::Numeric(Numeric::new(
-                    dims,
-                    class,
-                    class,
-                    false,
-                    Vec::new(),
-                )));
+                return Ok(Value::Numeric(Numeric::empty(dims, class)));
             }
             let offset = inside.base + inside.at;
             return Err(self.bad(offset, "the end of the array", "its values"));
@@ -528,20 +554,19 @@ impl Reader<'_> {
                 &format!("the {stored} values of an array of {}", words.join(" x ")),
             ));
         }
-        if element.data.len() > self.kept_left {
-            return Err(self.too_large(
-                "size of the arrays in bytes",
-                element.data.len(),
-                self.limit,
-            ));
+        let bytes = self.bytes.later(element.data);
+        if let Bytes::Memory(kept) = &bytes {
+            let left = self.kept_left.checked_sub(kept.len());
+            self.kept_left = left.ok_or_else(|| {
+                self.too_large("size of the arrays in bytes", kept.len(), self.limit)
+            })?;
         }
-        self.kept_left -= element.data.len();
         Ok(Value::Numeric(Numeric::new(
             dims,
             class,
             stored,
             self.big_endian,
-            element.data.to_vec(),
+            bytes,
         )))
     }
 }

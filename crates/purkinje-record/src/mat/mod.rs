@@ -8,8 +8,10 @@
 
 use std::path::Path;
 
+use crate::array::Array;
+use crate::map::Whole;
 use crate::wfdb::files;
-use crate::{OpenOptions, RecordError, Recording};
+use crate::{OpenOptions, RecordError};
 
 mod level4;
 mod level5;
@@ -21,7 +23,7 @@ pub use value::{Class, Numeric, Struct, Value};
 pub use writer::{MAX_VARIABLE_BYTES, NewValue, write_mat};
 
 /// Bytes of the largest file that is read.
-pub const MAX_MAT_BYTES: u64 = 1 << 31;
+pub const MAX_MAT_BYTES: u64 = 1 << 36;
 /// Cells and structs within each other.
 pub const MAX_DEPTH: usize = 32;
 /// Variables, cells and fields of a file, all together.
@@ -47,7 +49,7 @@ impl MatFile {
     /// When it cannot be read, is no MATLAB file of level 4 or 5, breaks off, contradicts itself, or passes a limit.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         let path = path.as_ref();
-        let bytes = files::read_small(path, MAX_MAT_BYTES, "size in bytes")?;
+        let bytes = Whole::open(path, MAX_MAT_BYTES)?;
         if is_level_5(&bytes) {
             level5::parse(path, &bytes)
         } else if is_hdf5(&bytes) {
@@ -88,7 +90,7 @@ impl MatFile {
     }
 }
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
     // MATLAB 7.3 writes HDF5 under the same extension.
     let mut start = Vec::new();
     if files::read_start(path, 128, &mut start).is_ok() && is_hdf5(&start) {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{Class, MatFile, Numeric, Value};
-use crate::array::{self, Known, Matrix, budget};
+use crate::array::{Array, Known, Matrix};
 use crate::error::{content, listed};
-use crate::{LeadSet, OpenOptions, RecordError, Recording};
+use crate::{LeadSet, OpenOptions, RecordError};
 
 /// Sampling rate of CPSC2018, whose files do not state it.
 const CPSC2018_RATE_HZ: f64 = 500.0;
@@ -40,7 +40,7 @@ pub(super) fn recording(
     path: &Path,
     file: &MatFile,
     options: &OpenOptions,
-) -> Result<Recording, RecordError> {
+) -> Result<Array, RecordError> {
     // Fields of the only struct count like variables: CPSC2018 keeps everything in `ECG`.
     let record = file.variables.iter().find_map(|(name, value)| match value {
         Value::Struct(fields) if fields.values.len() == fields.fields.len() => {
@@ -63,16 +63,6 @@ pub(super) fn recording(
     let shape = numeric
         .matrix_shape()
         .ok_or_else(|| not_two(path, name, numeric))?;
-    let output = numeric.len().saturating_mul(4);
-    let limit = budget(std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
-    if output > limit {
-        return Err(RecordError::TooLarge {
-            path: path.to_owned(),
-            what: "size of the samples in bytes",
-            found: output as u64,
-            limit: limit as u64,
-        });
-    }
     let int16 = numeric.class == Class::Int16;
     if int16 && name == "val" && options.unit.is_none() {
         return Err(content(
@@ -89,17 +79,13 @@ pub(super) fn recording(
         .iter()
         .find_map(|name| find(name)?.scalar())
         .or_else(|| cpsc.then_some(CPSC2018_RATE_HZ));
-    let value = |index: usize| match numeric.get(index) {
-        // As in the signal files of WFDB, whose containers these matrices are.
-        Some(value) if int16 && value == f64::from(i16::MIN) => f64::NAN,
-        Some(value) => value,
-        None => f64::NAN,
-    };
     let matrix = Matrix {
         shape,
         column_major: true,
         int16,
-        value: &value,
+        // As in the signal files of WFDB, whose containers these matrices are.
+        missing: int16.then_some(f64::from(i16::MIN)),
+        values: Box::new(numeric.values(shape[0])),
     };
     let known = Known {
         format: "mat",
@@ -117,12 +103,12 @@ pub(super) fn recording(
         rate_from: "a sampling rate from the caller, or a variable `curr_sample_rate` or `fs`",
         leads_from: "names of the leads from the caller, or twelve standard leads",
     };
-    let mut recording = array::recording(path, &matrix, known, options)?;
+    let mut array = Array::new(path, matrix, known, options)?;
     let extras = extras(&find);
-    recording.age = extras.age.map(|age| age as f32);
-    recording.sex = extras.sex;
-    recording.report = extras.report;
-    Ok(recording)
+    array.about.age = extras.age.map(|age| age as f32);
+    array.about.sex = extras.sex;
+    array.about.report = extras.report;
+    Ok(array)
 }
 
 /// The array of samples, with its name.

@@ -1,6 +1,9 @@
 //! Values of MATLAB.
 
 use std::fmt;
+use std::ops::Range;
+
+use crate::values::{Bytes, Raw};
 
 /// A value of MATLAB.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +45,7 @@ pub struct Numeric {
     pub class: Class,
     stored: Class,
     big_endian: bool,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// A struct, or an array of them.
@@ -97,7 +100,7 @@ impl Numeric {
         class: Class,
         stored: Class,
         big_endian: bool,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     ) -> Self {
         Numeric {
             dims,
@@ -108,6 +111,11 @@ impl Numeric {
         }
     }
 
+    /// Without values.
+    pub(super) fn empty(dims: Vec<usize>, class: Class) -> Self {
+        Numeric::new(dims, class, class, false, Bytes::Memory(Vec::new()))
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.stored.bytes()
@@ -115,39 +123,37 @@ impl Numeric {
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.len() == 0
     }
 
-    /// The value at `index`, counted column by column.
+    /// The value at `index`, counted column by column; `None` beyond the end, or where the file cannot be read.
     pub fn get(&self, index: usize) -> Option<f64> {
-        let size = self.stored.bytes();
-        let start = index.checked_mul(size)?;
-        let stored = self.bytes.get(start..start.checked_add(size)?)?;
-        let mut bytes = [0u8; 8];
-        bytes[..size].copy_from_slice(stored);
-        if self.big_endian {
-            bytes[..size].reverse();
-        }
-        let [a, b, c, d, ..] = bytes;
-        Some(match self.stored {
-            Class::Double => f64::from_le_bytes(bytes),
-            Class::Single => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Class::Int8 => f64::from(a as i8),
-            Class::Uint8 => f64::from(a),
-            Class::Int16 => f64::from(i16::from_le_bytes([a, b])),
-            Class::Uint16 => f64::from(u16::from_le_bytes([a, b])),
-            Class::Int32 => f64::from(i32::from_le_bytes([a, b, c, d])),
-            Class::Uint32 => f64::from(u32::from_le_bytes([a, b, c, d])),
-            Class::Int64 => i64::from_le_bytes(bytes) as f64,
-            Class::Uint64 => u64::from_le_bytes(bytes) as f64,
-        })
+        (index < self.len()).then(|| self.part(index..index + 1).pop())?
     }
 
-    /// All values as f64, column by column.
+    /// All values as f64, column by column; none where the file cannot be read.
     pub fn to_f64(&self) -> Vec<f64> {
-        (0..self.len())
-            .filter_map(|index| self.get(index))
-            .collect()
+        self.part(0..self.len())
+    }
+
+    fn part(&self, numbers: Range<usize>) -> Vec<f64> {
+        let size = self.stored.bytes();
+        let mut out = Vec::with_capacity(numbers.len());
+        let decode = |bytes: &[u8]| self.stored.decode(self.big_endian, bytes, &mut out);
+        let read = self
+            .bytes
+            .with(numbers.start * size..numbers.end * size, decode);
+        if read.is_ok() { out } else { Vec::new() }
+    }
+
+    /// The values side by side, in rows of `columns`: those of one column each.
+    pub(super) fn values(&self, columns: usize) -> Raw {
+        Raw {
+            bytes: self.bytes.clone(),
+            kind: self.stored,
+            big_endian: self.big_endian,
+            columns,
+        }
     }
 
     /// Rows and columns, provided that there are no more dimensions than these two, but for such of size 1.
@@ -164,12 +170,39 @@ impl Numeric {
 }
 
 impl Class {
-    pub(super) fn bytes(self) -> usize {
+    /// Size of a number in bytes.
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Class::Int8 | Class::Uint8 => 1,
             Class::Int16 | Class::Uint16 => 2,
             Class::Single | Class::Int32 | Class::Uint32 => 4,
             Class::Double | Class::Int64 | Class::Uint64 => 8,
+        }
+    }
+}
+
+impl Class {
+    /// Adds the numbers that `bytes` hold to `out`.
+    pub(crate) fn decode(self, big_endian: bool, bytes: &[u8], out: &mut Vec<f64>) {
+        macro_rules! decode {
+            ($type:ty) => {
+                out.extend(bytes.as_chunks().0.iter().map(|&number| match big_endian {
+                    true => <$type>::from_be_bytes(number) as f64,
+                    false => <$type>::from_le_bytes(number) as f64,
+                }))
+            };
+        }
+        match self {
+            Class::Double => decode!(f64),
+            Class::Single => decode!(f32),
+            Class::Int8 => decode!(i8),
+            Class::Uint8 => decode!(u8),
+            Class::Int16 => decode!(i16),
+            Class::Uint16 => decode!(u16),
+            Class::Int32 => decode!(i32),
+            Class::Uint32 => decode!(u32),
+            Class::Int64 => decode!(i64),
+            Class::Uint64 => decode!(u64),
         }
     }
 }

@@ -14,64 +14,54 @@ mod page;
 mod thrift;
 mod values;
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use self::footer::{Column, Footer, Kind, NOTES};
 use self::thrift::Fault;
+use crate::array::{self, Array, disk_budget};
 use crate::error::content;
-use crate::open::{OpenOptions, id_of, valid_rate};
+use crate::mat::Class;
+use crate::open::{OpenOptions, valid_rate};
 use crate::table::{self, Clock, Columns};
-use crate::wfdb::files;
-use crate::{Lead, LeadSet, RecordError, Recording, Source};
+use crate::values::{FilePart, Spool};
+use crate::{Lead, LeadSet, RecordError};
 
 /// Bytes of the largest table that is read.
-pub const MAX_PARQUET_BYTES: u64 = 1 << 32;
+pub const MAX_PARQUET_BYTES: u64 = 1 << 36;
 /// Bytes of the largest footer that is read.
 pub const MAX_FOOTER_BYTES: usize = 16 << 20;
-/// Bytes of the samples (four each, eight a time) of a small file once unpacked; twice the size of the file is added.
-pub const MAX_FREE_BYTES: usize = 24 << 20;
 
 const MARK: &[u8; 4] = b"PAR1";
 
-pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
-    let file = files::read_small(path, MAX_PARQUET_BYTES, "size in bytes")?;
-    let footer = footer_of(&file)
-        .and_then(footer::read)
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
+    let file = FilePart::whole(path, MAX_PARQUET_BYTES)?;
+    let footer = footer_of(&file)?
+        .and_then(|footer| footer::read(&footer))
         .map_err(|fault| broken(path, "the footer", &fault))?;
     let (columns, chosen) = choose(path, &footer, options)?;
-    let rows = rows(path, &footer, columns.leads.len(), &columns, file.len())?;
-    let mut table = Table {
-        path,
+    let rows = rows(path, &footer, columns.leads.len(), &columns, file.len)?;
+    let table = Table {
         file: &file,
         footer: &footer,
         verify: options.verify,
     };
 
-    let mut samples_mv = vec![0f32; rows * columns.leads.len()];
-    for (lead, out) in columns.leads.iter().zip(samples_mv.chunks_exact_mut(rows)) {
+    let mut samples = Spool::new(path, Class::Single);
+    for lead in &columns.leads {
         let column = chosen[lead.index];
-        let mut out = out.iter_mut();
-        let mut infinite = None;
         let mut row = 0usize;
         table.read(column, &mut |value| {
             row += 1;
             if value.is_infinite() {
-                infinite = infinite.or(Some(row));
+                return Err(content(
+                    path,
+                    &format!("row {row}, column `{}`", column.name),
+                    "infinite",
+                    "a number, or null where the sample is missing",
+                ));
             }
-            if let Some(out) = out.next() {
-                *out = lead.unit.to_mv(value) as f32;
-            }
+            samples.push(lead.unit.to_mv(value))
         })?;
-        if let Some(row) = infinite {
-            return Err(content(
-                path,
-                &format!("row {row}, column `{}`", column.name),
-                "infinite",
-                "a number, or null where the sample is missing",
-            ));
-        }
     }
 
     let rate_hz = match (options.rate_hz, columns.time) {
@@ -81,20 +71,18 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
                 Some(Kind::F16 | Kind::F32 | Kind::F64) => Clock::BINARY,
                 _ => 0,
             };
-            let mut clock = Clock::default();
-            let mut missing = false;
+            let mut clock = Clock::new(path);
             table.read(column, &mut |time| {
-                missing |= !time.is_finite();
-                clock.add(time, decimals);
+                if !time.is_finite() {
+                    return Err(content(
+                        path,
+                        &format!("the time column `{}`", column.name),
+                        "not a number in some rows",
+                        "a time in each",
+                    ));
+                }
+                clock.add(time, decimals)
             })?;
-            if missing {
-                return Err(content(
-                    path,
-                    &format!("the time column `{}`", column.name),
-                    "not a number in some rows",
-                    "a time in each",
-                ));
-            }
             clock.rate_hz(path, &column.name, column.tick_s.unwrap_or(unit_s))?
         }
         (given, _) => valid_rate(
@@ -104,36 +92,18 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
         )?,
     };
     let leads = LeadSet::new(columns.leads.into_iter().map(|c| c.lead).collect());
-    let recording = Recording::new(id_of(path), leads, rate_hz, samples_mv);
-    let mut recording = recording.map_err(|source| RecordError::Shape {
-        path: path.to_owned(),
-        source,
-    })?;
-    recording.patient.clone_from(&options.patient);
-    recording.source = Source {
-        path: path.to_owned(),
-        format: "parquet",
-        comments: Vec::new(),
-    };
-    Ok(recording)
+    let about = array::about(path, "parquet", leads, rate_hz, options)?;
+    let values = Box::new(samples.finish(rows)?);
+    Ok(Array::of_leads(path, about, true, rows, values))
 }
 
 /// Whether a table has a column of numbers with the name of a standard lead.
 pub(crate) fn is_recording(path: &Path) -> bool {
-    let tail = || {
-        let mut file = File::open(path).ok()?;
-        let bytes = file.metadata().ok()?.len();
-        let mut end = [0; 8];
-        file.seek(SeekFrom::Start(bytes.checked_sub(8)?)).ok()?;
-        file.read_exact(&mut end).ok()?;
-        let size = footer_size(&end).ok()?;
-        let start = bytes.checked_sub(8)?.checked_sub(size as u64)?;
-        file.seek(SeekFrom::Start(start)).ok()?;
-        let mut tail = vec![0; size];
-        file.read_exact(&mut tail).ok()?;
-        footer::read(&tail).ok()
+    let footer = || {
+        let file = FilePart::whole(path, MAX_PARQUET_BYTES).ok()?;
+        footer::read(&footer_of(&file).ok()?.ok()?).ok()
     };
-    tail().is_some_and(|footer| {
+    footer().is_some_and(|footer| {
         let mut columns = footer.columns.iter();
         columns.any(|column| column.kind.is_some() && table::is_lead(&column.name))
     })
@@ -171,7 +141,7 @@ fn choose<'a>(
     Ok((Columns::find(path, &titles, unit, options)?, numbers))
 }
 
-/// The number of rows, provided that memory is in proportion to the file.
+/// The number of rows, provided that their size is in proportion to the file.
 fn rows(
     path: &Path,
     footer: &Footer,
@@ -192,7 +162,7 @@ fn rows(
     }
     let row_bytes = 4 * leads + if columns.time.is_some() { 8 } else { 0 };
     let bytes = rows.saturating_mul(row_bytes);
-    let limit = file_bytes.saturating_mul(2).saturating_add(MAX_FREE_BYTES);
+    let limit = disk_budget(file_bytes as u64);
     if bytes > limit {
         return Err(RecordError::TooLarge {
             path: path.to_owned(),
@@ -205,23 +175,43 @@ fn rows(
 }
 
 struct Table<'a> {
-    path: &'a Path,
-    file: &'a [u8],
+    file: &'a FilePart,
     footer: &'a Footer,
     verify: bool,
 }
 
 impl Table<'_> {
-    /// Calls `out` for each row of a column.
-    fn read(&mut self, column: &Column, out: &mut dyn FnMut(f64)) -> Result<(), RecordError> {
-        let fault =
-            |fault: Fault| broken(self.path, &format!("the column `{}`", column.name), &fault);
+    /// Calls `out` for each row of a column. Of the file, memory holds a column of a group of rows.
+    fn read(
+        &self,
+        column: &Column,
+        out: &mut dyn FnMut(f64) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        let path = &self.file.path;
+        let fault = |fault: Fault| broken(path, &format!("the column `{}`", column.name), &fault);
         let kind = column.kind.ok_or_else(|| fault("no numbers".into()))?;
+        let mut failed = None;
         for group in self.footer.groups.iter().filter(|group| group.rows > 0) {
             let chunk = group.chunks.get(column.leaf);
             let chunk = chunk.ok_or_else(|| fault("absent from a group of rows".into()))?;
-            page::read(self.file, column, kind, chunk, group.rows, self.verify, out)
+            let end = chunk.at.checked_add(chunk.bytes);
+            let end = end.filter(|&end| end <= self.file.len);
+            let end = end.ok_or_else(|| fault("pages beyond the end of the file".into()))?;
+            let pages = page::Pages {
+                bytes: &self.file.read(chunk.at..end)?,
+                file_bytes: self.file.len,
+                verify: self.verify,
+            };
+            pages
+                .read(column, kind, chunk, group.rows, &mut |value| {
+                    if failed.is_none() {
+                        failed = out(value).err();
+                    }
+                })
                 .map_err(fault)?;
+            if let Some(failed) = failed.take() {
+                return Err(failed);
+            }
         }
         Ok(())
     }
@@ -232,18 +222,26 @@ fn noted_rate(footer: &Footer) -> Option<f64> {
     rates.find_map(|name| footer.note(name)?.trim().parse().ok())
 }
 
-/// The bytes of the footer.
-fn footer_of(file: &[u8]) -> Result<&[u8], Fault> {
-    if file.starts_with(b"PARE") {
-        return Err("encrypted".into());
+/// The bytes of the footer, or what is wrong with them.
+fn footer_of(file: &FilePart) -> Result<Result<Vec<u8>, Fault>, RecordError> {
+    let start = file.read(0..file.len.min(MARK.len()))?;
+    if start == b"PARE" {
+        return Ok(Err("encrypted".into()));
     }
-    let (rest, end) = file
-        .split_last_chunk::<8>()
-        .filter(|_| file.starts_with(MARK))
-        .ok_or("absent: the file does not start with the mark PAR1")?;
-    let size = footer_size(end)?;
-    let start = rest.len().checked_sub(size);
-    Ok(&rest[start.ok_or("longer than the file")?..])
+    let Some(end) = file.len.checked_sub(8).filter(|_| start == MARK) else {
+        return Ok(Err(
+            "absent: the file does not start with the mark PAR1".into()
+        ));
+    };
+    let size = match file.read(end..file.len)?.first_chunk() {
+        Some(last) => footer_size(last),
+        None => Err("absent".into()),
+    };
+    match size.map(|size| end.checked_sub(size)) {
+        Ok(Some(start)) => file.read(start..end).map(Ok),
+        Ok(None) => Ok(Err("longer than the file".into())),
+        Err(fault) => Ok(Err(fault)),
+    }
 }
 
 fn footer_size(end: &[u8; 8]) -> Result<usize, Fault> {

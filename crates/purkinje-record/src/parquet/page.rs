@@ -9,94 +9,101 @@ const DATA: i64 = 0;
 const DICTIONARY: i64 = 2;
 const DATA_2: i64 = 3;
 
-/// Calls `out` for each of the `rows` values of a column in one group of rows; with NaN where there is none.
-pub(super) fn read(
-    file: &[u8],
-    column: &Column,
-    kind: Kind,
-    chunk: &Chunk,
-    rows: usize,
-    verify: bool,
-    out: &mut dyn FnMut(f64),
-) -> Result<(), Fault> {
-    if chunk.kind != kind.code() {
-        return Err(format!(
-            "values of type {} in the groups of rows",
-            chunk.kind
-        ));
-    }
-    let end = chunk.at.checked_add(chunk.bytes);
-    let mut pages = end
-        .and_then(|end| file.get(chunk.at..end))
-        .ok_or("pages beyond the end of the file")?;
-    let mut dictionary = None;
-    let mut read = 0;
-    while read < rows {
-        if pages.is_empty() {
-            return Err(format!("{read} rows instead of {rows} in a group of rows"));
+/// The pages of a column in one group of rows.
+pub(super) struct Pages<'a> {
+    pub bytes: &'a [u8],
+    /// Bytes of the file, to which what they unpack to stays in proportion.
+    pub file_bytes: usize,
+    /// Whether checksums are compared.
+    pub verify: bool,
+}
+
+impl Pages<'_> {
+    /// Calls `out` for each of the `rows` values; with NaN where there is none.
+    pub fn read(
+        &self,
+        column: &Column,
+        kind: Kind,
+        chunk: &Chunk,
+        rows: usize,
+        out: &mut dyn FnMut(f64),
+    ) -> Result<(), Fault> {
+        if chunk.kind != kind.code() {
+            return Err(format!(
+                "values of type {} in the groups of rows",
+                chunk.kind
+            ));
         }
-        let (head, head_bytes) = Head::read(pages)?;
-        let rest = &pages[head_bytes..];
-        if head.packed > rest.len() {
-            return Err("a page that is cut off".into());
-        }
-        let body;
-        (body, pages) = rest.split_at(head.packed);
-        if let (true, Some(crc)) = (verify, head.crc) {
-            let found = crc32fast::hash(body);
-            if found != crc {
-                return Err(format!(
-                    "a page with the checksum {found:08x} for {crc:08x}"
-                ));
+        let mut pages = self.bytes;
+        let mut dictionary = None;
+        let mut read = 0;
+        while read < rows {
+            if pages.is_empty() {
+                return Err(format!("{read} rows instead of {rows} in a group of rows"));
             }
-        }
-        match head.kind {
-            DICTIONARY => {
-                if !matches!(head.encoding, 0 | 2) {
-                    return Err(format!("a dictionary in encoding {}", head.encoding));
-                }
-                dictionary = Some(unpack(file.len(), chunk.codec, body, head.unpacked)?);
+            let (head, head_bytes) = Head::read(pages)?;
+            let rest = &pages[head_bytes..];
+            if head.packed > rest.len() {
+                return Err("a page that is cut off".into());
             }
-            DATA | DATA_2 => {
-                if head.values > rows - read {
-                    return Err(format!("more than {rows} rows in a group of rows"));
+            let body;
+            (body, pages) = rest.split_at(head.packed);
+            if let (true, Some(crc)) = (self.verify, head.crc) {
+                let found = crc32fast::hash(body);
+                if found != crc {
+                    return Err(format!(
+                        "a page with the checksum {found:08x} for {crc:08x}"
+                    ));
                 }
-                let whole;
-                let (levels, values) = if head.kind == DATA {
-                    whole = unpack(file.len(), chunk.codec, body, head.unpacked)?;
-                    head.levels(&whole, column.optional)?
-                } else {
-                    let levels = head.levels_2.checked_add(head.repetition_2);
-                    let (levels, values) = levels
-                        .and_then(|levels| body.split_at_checked(levels))
-                        .ok_or("a page that is cut off")?;
-                    let codec = if head.is_packed { chunk.codec } else { 0 };
-                    let size = head.unpacked.checked_sub(levels.len());
-                    let size = size.ok_or("a page that is smaller than its levels")?;
-                    whole = unpack(file.len(), codec, values, size)?;
-                    (&levels[head.repetition_2..], whole.as_slice())
-                };
-                let mut levels = column.optional.then(|| Hybrid::new(levels, 1));
-                let dictionary = dictionary.as_deref();
-                let mut values = Values::new(values, head.encoding, kind, dictionary)?;
-                for _ in 0..head.values {
-                    let present = match &mut levels {
-                        Some(levels) => levels.next().ok_or("a page that is cut off")? == 1,
-                        None => true,
-                    };
-                    out(if present {
-                        values.next().ok_or("a page that is cut off")?
+            }
+            match head.kind {
+                DICTIONARY => {
+                    if !matches!(head.encoding, 0 | 2) {
+                        return Err(format!("a dictionary in encoding {}", head.encoding));
+                    }
+                    dictionary = Some(unpack(self.file_bytes, chunk.codec, body, head.unpacked)?);
+                }
+                DATA | DATA_2 => {
+                    if head.values > rows - read {
+                        return Err(format!("more than {rows} rows in a group of rows"));
+                    }
+                    let whole;
+                    let (levels, values) = if head.kind == DATA {
+                        whole = unpack(self.file_bytes, chunk.codec, body, head.unpacked)?;
+                        head.levels(&whole, column.optional)?
                     } else {
-                        f64::NAN
-                    });
+                        let levels = head.levels_2.checked_add(head.repetition_2);
+                        let (levels, values) = levels
+                            .and_then(|levels| body.split_at_checked(levels))
+                            .ok_or("a page that is cut off")?;
+                        let codec = if head.is_packed { chunk.codec } else { 0 };
+                        let size = head.unpacked.checked_sub(levels.len());
+                        let size = size.ok_or("a page that is smaller than its levels")?;
+                        whole = unpack(self.file_bytes, codec, values, size)?;
+                        (&levels[head.repetition_2..], whole.as_slice())
+                    };
+                    let mut levels = column.optional.then(|| Hybrid::new(levels, 1));
+                    let dictionary = dictionary.as_deref();
+                    let mut values = Values::new(values, head.encoding, kind, dictionary)?;
+                    for _ in 0..head.values {
+                        let present = match &mut levels {
+                            Some(levels) => levels.next().ok_or("a page that is cut off")? == 1,
+                            None => true,
+                        };
+                        out(if present {
+                            values.next().ok_or("a page that is cut off")?
+                        } else {
+                            f64::NAN
+                        });
+                    }
+                    read += head.values;
                 }
-                read += head.values;
+                // Indices and what is yet to come.
+                _ => {}
             }
-            // Indices and what is yet to come.
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The head of a page.

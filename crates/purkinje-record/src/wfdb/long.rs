@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::header::Header;
 use super::record::{groups, verify_sums};
 use super::to_recording::{annotations_beside, choose, open_header};
-use super::{Format, ReadOptions, files};
+use super::{Format, ReadOptions, files, spooled};
 use crate::open::OpenOptions;
+use crate::reader::{Lazy, Stretches};
 use crate::wfdb::WfdbRecord;
 use crate::{RecordError, Recording};
 
@@ -34,7 +35,16 @@ pub(crate) fn open(
     header: &Header,
     options: &OpenOptions,
     beyond: u64,
-) -> Result<Option<(Long, Recording, usize)>, RecordError> {
+) -> Result<Option<Lazy>, RecordError> {
+    let seekable =
+        |format: Format| !(format.is_flac() || matches!(format, Format::F8 | Format::Null));
+    let fits = |header: &Header| {
+        let mut signals = header.signals.iter();
+        signals.all(|signal| seekable(signal.format) && signal.skew_frames == 0)
+    };
+    if header.is_multi_segment() || header.signals.is_empty() || !fits(header) {
+        return spooled::open(path, header, options, beyond);
+    }
     let samples = header
         .signals
         .iter()
@@ -43,15 +53,6 @@ pub(crate) fn open(
         .sum::<u64>()
         .saturating_mul(header.frames.unwrap_or(u64::MAX));
     if samples <= beyond {
-        return Ok(None);
-    }
-    let seekable =
-        |format: Format| !(format.is_flac() || matches!(format, Format::F8 | Format::Null));
-    let fits = |header: &Header| {
-        let mut signals = header.signals.iter();
-        signals.all(|signal| seekable(signal.format) && signal.skew_frames == 0)
-    };
-    if header.is_multi_segment() || header.signals.is_empty() || !fits(header) {
         return Ok(None);
     }
     let groups = groups(path, header)?;
@@ -90,11 +91,11 @@ pub(crate) fn open(
     head = head.stretch(&(0..0));
     head.annotations = annotations_beside(path, options, head.rate_hz, long.header.rate_hz)?;
     let len = frames as usize * long.per_frame;
-    Ok(Some((long, head, len)))
+    Ok(Some(Lazy::new(head, len, long)))
 }
 
-impl Long {
-    pub(crate) fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
+impl Stretches for Long {
+    fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
         let per_frame = self.per_frame as u64;
         let first = stretch.start as u64 / per_frame / ALIGNED * ALIGNED;
         let end = (stretch.end as u64).div_ceil(per_frame).max(first);
@@ -106,7 +107,9 @@ impl Long {
             false => read.stretch(&own),
         })
     }
+}
 
+impl Long {
     /// Some frames; the first is a multiple of [`ALIGNED`].
     fn frames(&self, frames: Range<u64>) -> Result<Recording, RecordError> {
         let header = self.part(&frames)?;

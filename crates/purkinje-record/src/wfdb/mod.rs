@@ -14,6 +14,7 @@ mod kernel;
 pub(crate) mod long;
 mod record;
 mod segments;
+pub(crate) mod spooled;
 mod to_recording;
 
 pub use annotation::{MAX_ANNOTATION_BYTES, WfdbAnnotation, WfdbAnnotations, read_annotations};

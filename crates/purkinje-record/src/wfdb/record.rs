@@ -155,6 +155,25 @@ impl Signal {
     }
 }
 
+/// Samples of a signal as they are decoded.
+pub(super) trait Digits {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    fn add(&mut self, values: &[i32]) -> Result<(), RecordError>;
+}
+
+impl Digits for Vec<i32> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn add(&mut self, values: &[i32]) -> Result<(), RecordError> {
+        self.extend_from_slice(values);
+        Ok(())
+    }
+}
+
 /// The missing code; for format 8, which has none, a value that it cannot hold.
 pub(super) fn missing(format: Format) -> i32 {
     format.missing_code().unwrap_or(i32::MIN)
@@ -381,15 +400,11 @@ fn read_group(
     let max_skew = group.signals.iter().map(|s| s.skew_frames).max();
     let max_skew = u64::from(max_skew.unwrap_or(0));
     if head.format.is_flac() {
-        let bytes = files::read_range(
-            &file.path,
-            head.byte_offset.min(file.size),
-            file.size.saturating_sub(head.byte_offset),
-        )?;
         let per_frame = u64::from(head.samples_per_frame);
         let samples = frames.map(|frames| frames * per_frame);
-        let mut channels =
-            flac::decode(&file.path, bytes, head.format, group.signals.len(), samples)?;
+        let mut channels = vec![Vec::new(); group.signals.len()];
+        let stream = flac::Stream::open(&file, head.byte_offset, head.format)?;
+        stream.decode(&mut channels, samples)?;
         let frames = channels[0].len() as u64 / per_frame;
         for channel in &mut channels {
             channel.truncate((frames * per_frame) as usize);

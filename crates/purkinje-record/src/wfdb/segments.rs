@@ -4,18 +4,46 @@
 use std::path::Path;
 
 use super::header::{Header, MAX_SAMPLES, MAX_UNBACKED_SAMPLES, SegmentSpec, SignalSpec};
-use super::record::{Scale, Signal, WfdbRecord, no_samples};
+use super::record::{Digits, Scale, Signal, WfdbRecord, no_samples};
 use super::{ReadOptions, files};
 use crate::RecordError;
+
+/// A signal of all segments.
+pub(super) struct Joined<D> {
+    pub spec: SignalSpec,
+    pub scales: Vec<Scale>,
+    pub digits: D,
+}
 
 pub(super) fn read(
     path: &Path,
     header: Header,
     options: &ReadOptions,
 ) -> Result<WfdbRecord, RecordError> {
-    let frames = total_frames(path, &header)?;
+    let (frames, joined) = join(path, &header, options, Vec::new)?;
+    let signals = joined.into_iter().map(|signal| Signal {
+        spec: signal.spec,
+        digital: signal.digits,
+        scales: signal.scales,
+    });
+    Ok(WfdbRecord {
+        path: path.to_owned(),
+        frames: frames as usize,
+        signals: signals.collect(),
+        header,
+    })
+}
+
+/// The frames and the signals of all segments, which are read one after another.
+pub(super) fn join<D: Digits>(
+    path: &Path,
+    header: &Header,
+    options: &ReadOptions,
+    empty: impl Fn() -> D,
+) -> Result<(u64, Vec<Joined<D>>), RecordError> {
+    let frames = total_frames(path, header)?;
     let variable = header.is_variable_layout();
-    let specs = layout(path, &header, options)?;
+    let specs = layout(path, header, options)?;
     if specs.len() != header.signal_count {
         return Err(segment_error(
             path,
@@ -39,11 +67,11 @@ pub(super) fn read(
             });
         }
     }
-    let mut signals: Vec<Signal> = specs
+    let mut signals: Vec<Joined<D>> = specs
         .into_iter()
-        .map(|spec| Signal {
+        .map(|spec| Joined {
             spec,
-            digital: Vec::new(),
+            digits: empty(),
             scales: Vec::new(),
         })
         .collect();
@@ -52,11 +80,14 @@ pub(super) fn read(
     for segment in header.segments.iter().skip(usize::from(variable)) {
         let part = match segment.name.as_str() {
             "~" => None,
-            _ => Some(read_segment(path, &header, segment, options)?),
+            _ => Some(read_segment(path, header, segment, options)?),
         };
         let present: &[Signal] = part.as_ref().map_or(&[], |part| &part.signals);
         for signal in signals.iter().filter(|signal| {
-            variable && !present.iter().any(|part| part.name() == signal.name())
+            variable
+                && !present
+                    .iter()
+                    .any(|part| part.name() == signal.spec.description)
                 || present.is_empty()
         }) {
             unbacked += segment.frames * u64::from(signal.spec.samples_per_frame);
@@ -72,22 +103,17 @@ pub(super) fn read(
         match part {
             None => {
                 for signal in &mut signals {
-                    append_gap(signal, segment.frames);
+                    append_gap(signal, segment.frames)?;
                 }
             }
             Some(part) => append(path, segment, &mut signals, part, variable)?,
         }
     }
-    Ok(WfdbRecord {
-        path: path.to_owned(),
-        header,
-        frames: frames as usize,
-        signals,
-    })
+    Ok((frames, signals))
 }
 
 /// Frames of all segments, which the master header must confirm.
-fn total_frames(path: &Path, header: &Header) -> Result<u64, RecordError> {
+pub(super) fn total_frames(path: &Path, header: &Header) -> Result<u64, RecordError> {
     let sum = header
         .segments
         .iter()
@@ -179,7 +205,7 @@ fn read_segment(
 fn append(
     path: &Path,
     segment: &SegmentSpec,
-    signals: &mut [Signal],
+    signals: &mut [Joined<impl Digits>],
     part: WfdbRecord,
     variable: bool,
 ) -> Result<(), RecordError> {
@@ -197,15 +223,16 @@ fn append(
     let mut parts: Vec<Option<Signal>> = part.signals.into_iter().map(Some).collect();
     for (row, signal) in signals.iter_mut().enumerate() {
         let found = if variable {
-            parts
-                .iter_mut()
-                .find(|part| part.as_ref().is_some_and(|p| p.name() == signal.name()))
+            parts.iter_mut().find(|part| {
+                part.as_ref()
+                    .is_some_and(|p| p.name() == signal.spec.description)
+            })
         } else {
             parts.get_mut(row)
         };
         match found.and_then(Option::take) {
-            Some(part) => join(path, segment, signal, part)?,
-            None => append_gap(signal, segment.frames),
+            Some(part) => append_signal(path, segment, signal, part)?,
+            None => append_gap(signal, segment.frames)?,
         }
     }
     if let Some(extra) = parts.into_iter().flatten().next() {
@@ -221,10 +248,10 @@ fn append(
     Ok(())
 }
 
-fn join(
+fn append_signal(
     path: &Path,
     segment: &SegmentSpec,
-    signal: &mut Signal,
+    signal: &mut Joined<impl Digits>,
     part: Signal,
 ) -> Result<(), RecordError> {
     if part.spec.samples_per_frame != signal.spec.samples_per_frame {
@@ -233,9 +260,7 @@ fn join(
             segment,
             format!(
                 "signal `{}`: found {} samples per frame, expected {}",
-                signal.name(),
-                part.spec.samples_per_frame,
-                signal.spec.samples_per_frame
+                signal.spec.description, part.spec.samples_per_frame, signal.spec.samples_per_frame
             ),
         ));
     }
@@ -245,9 +270,7 @@ fn join(
             segment,
             format!(
                 "signal `{}`: found unit `{}`, expected `{}`",
-                signal.name(),
-                part.spec.unit,
-                signal.spec.unit
+                signal.spec.description, part.spec.unit, signal.spec.unit
             ),
         ));
     }
@@ -255,40 +278,36 @@ fn join(
         push_scale(
             signal,
             Scale {
-                from_sample: signal.digital.len() + scale.from_sample,
+                from_sample: signal.digits.len() + scale.from_sample,
                 ..scale
             },
         );
     }
-    if signal.digital.is_empty() {
-        signal.digital = part.digital;
-    } else {
-        signal.digital.extend_from_slice(&part.digital);
-    }
-    Ok(())
+    signal.digits.add(&part.digital)
 }
 
-fn append_gap(signal: &mut Signal, frames: u64) {
+fn append_gap(signal: &mut Joined<impl Digits>, frames: u64) -> Result<(), RecordError> {
     // No format stores this code except 32, where it means the same.
-    const GAP: i32 = i32::MIN;
+    const GAP: [i32; 4096] = [i32::MIN; 4096];
     let samples = frames as usize * signal.spec.samples_per_frame as usize;
     if samples == 0 {
-        return;
+        return Ok(());
     }
     push_scale(
         signal,
         Scale {
-            from_sample: signal.digital.len(),
+            from_sample: signal.digits.len(),
             gain: signal.spec.gain,
             baseline: signal.spec.baseline,
-            missing: GAP,
+            missing: GAP[0],
         },
     );
-    let len = signal.digital.len() + samples;
-    signal.digital.resize(len, GAP);
+    (0..samples)
+        .step_by(GAP.len())
+        .try_for_each(|done| signal.digits.add(&GAP[..GAP.len().min(samples - done)]))
 }
 
-fn push_scale(signal: &mut Signal, scale: Scale) {
+fn push_scale<D>(signal: &mut Joined<D>, scale: Scale) {
     let same = signal.scales.last().is_some_and(|last| {
         Scale {
             from_sample: last.from_sample,

@@ -12,7 +12,10 @@ use super::{base64, little_endian, number, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
-use crate::{Lead, RecordError, Recording, Unit};
+use crate::{Annotation, Lead, RecordError, Recording, Unit};
+
+/// Marked beats that are taken.
+const MAX_BEATS: usize = 100_000;
 
 pub(super) fn read(
     path: &Path,
@@ -59,6 +62,7 @@ pub(super) fn read(
     let rate_hz = rate_hz(path, waveform)?;
     let mut recording = stored::recording(path, "muse-xml", Some(rate_hz), leads, options)?;
     describe(root, &mut recording, options);
+    recording.annotations = beats(path, root, rate_hz)?;
     let off = stored.iter().filter(|(_, data)| {
         data.text_at(&["LeadOff"])
             .is_some_and(|off| off.eq_ignore_ascii_case("true"))
@@ -265,6 +269,31 @@ fn derive(
         zero: 0.0,
     };
     Ok(StoredLead::from_digital(lead, values, scale, keep_digital))
+}
+
+/// The QRS complexes that the device marked, in milliseconds from the start (in exports at hand they are, whatever the rate); those
+/// of its first type, the dominant one, are normal beats, others of an unknown kind.
+fn beats(path: &Path, root: Element<'_, '_>, rate_hz: f64) -> Result<Vec<Annotation>, RecordError> {
+    let mut marks = Vec::new();
+    let lists = root.all("QRSTimesTypes");
+    for qrs in lists.flat_map(|list| list.all("QRS")).take(MAX_BEATS) {
+        let Some(time) = qrs.text_at(&["Time"]).filter(|time| !time.is_empty()) else {
+            continue;
+        };
+        let time_ms = number(path, "the Time of a QRS", time)?;
+        marks.push(Annotation {
+            sample: (time_ms * rate_hz / 1e3).round() as i64,
+            lead: None,
+            symbol: if qrs.text_at(&["Type"]) == Some("0") {
+                "N"
+            } else {
+                "Q"
+            }
+            .into(),
+            note: None,
+        });
+    }
+    Ok(marks)
 }
 
 /// Patient, age, sex and diagnosis.

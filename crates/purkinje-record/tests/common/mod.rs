@@ -1,17 +1,14 @@
 //! Damaged files, and what reading them costs: shared by the tests of bad input.
-//!
-//! A test binary that includes this module gets an allocator that counts, for each thread, the bytes that are live and the most
-//! that ever were.
 
-#![allow(unsafe_code)]
+mod memory;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+pub use memory::{peak_since, start_measuring};
 
 /// Files up to this size are cut at every byte; larger ones at the bytes of their head and tail and at a sample between.
 pub const MAX_CUT_EVERYWHERE: usize = 12 << 10;
@@ -92,18 +89,6 @@ fn put(file: &mut File, at: usize, byte: u8) {
     file.write_all(&[byte]).unwrap();
 }
 
-/// Starts to measure this thread's allocations; give the result to [`peak_since`].
-pub fn start_measuring() -> isize {
-    let live = LIVE.get();
-    PEAK.set(live);
-    live
-}
-
-/// The most bytes that this thread had allocated at a time since, beyond what it had then.
-pub fn peak_since(before: isize) -> usize {
-    usize::try_from(PEAK.get() - before).unwrap_or(0)
-}
-
 /// A small generator of random numbers (xorshift), the same in every run.
 struct Random(u64);
 
@@ -113,44 +98,5 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % limit.max(1) as u64) as usize
-    }
-}
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Count;
-
-#[global_allocator]
-static COUNT: Count = Count;
-
-impl Count {
-    fn add(size: usize) {
-        let live = LIVE.get() + size as isize;
-        LIVE.set(live);
-        PEAK.set(PEAK.get().max(live));
-    }
-}
-
-// SAFETY: everything is passed to the system's allocator unchanged; the counters allocate nothing and need no destructor.
-unsafe impl GlobalAlloc for Count {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Count::add(layout.size());
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Count::add(layout.size());
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.set(LIVE.get() - layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
     }
 }
