@@ -140,8 +140,10 @@ impl Frames {
         self.rate_hz
     }
 
-    /// A place on the curve in samples of the signal.
+    /// A place on the curve in samples of the signal. The curve goes on beyond the end of the signal, which is held there: a beat that is
+    /// cut off by the end may have its centre outside.
     pub(super) fn source_sample(&self, place: f64) -> f64 {
+        let place = place.min(self.end().saturating_sub(1) as f64);
         place * self.step as f64 + (self.step - 1) as f64 / 2.0
     }
 

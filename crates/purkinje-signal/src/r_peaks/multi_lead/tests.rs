@@ -164,6 +164,32 @@ fn leads_that_follow_from_others_are_left_out() {
     assert_eq!(find_beats(&all, 40.0, &rows).beats, Beats::default());
 }
 
+#[test]
+fn a_beat_that_the_end_cuts_off_lies_within() {
+    for seed in 0..400 {
+        let mut noise = Noise(seed);
+        let len = 60 + seed as usize;
+        let values: Vec<f32> = (0..len)
+            .map(
+                |_| match ((noise.next() * 1e6).abs() as u64 % 10, noise.next()) {
+                    (0, _) => f32::NAN,
+                    (1, value) => 1e30 * value as f32,
+                    (_, value) => value as f32,
+                },
+            )
+            .collect();
+        for rate in [62.0, 108.2, 333.0] {
+            let found = MultiLead::new(rate, 1).unwrap().detect(&[&values[..]]);
+            let inside = |peak: &f64| (0.0..=(len - 1) as f64).contains(peak);
+            assert!(
+                found.r_peaks.iter().all(inside),
+                "seed {seed}, {rate} Hz: {:?}",
+                found.r_peaks
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -214,6 +240,6 @@ proptest! {
     ) {
         let found = MultiLead::new(rate_hz, 1).unwrap().detect(&[values.as_slice()]);
         prop_assert!(found.r_peaks.windows(2).all(|pair| pair[0] < pair[1]));
-        prop_assert!(found.r_peaks.iter().all(|peak| (0.0..=values.len() as f64).contains(peak)));
+        prop_assert!(found.r_peaks.iter().all(|peak| (0.0..values.len() as f64).contains(peak)));
     }
 }
