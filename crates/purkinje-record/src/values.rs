@@ -15,7 +15,7 @@ use crate::wfdb::files;
 pub(crate) const HELD_BYTES: u64 = 1 << 25;
 
 /// Bytes up to which a [`Spool`] keeps what it is given in memory.
-const KEPT_BYTES: usize = 1 << 25;
+const KEPT_BYTES: usize = 1 << 23;
 
 /// Bytes that are unpacked at a time.
 const UNPACK_BYTES: usize = 1 << 18;

@@ -157,7 +157,7 @@ fn long_arrays_and_tables_are_read_in_little_memory() {
             reader.blocks().map(|b| b.unwrap().len()).sum::<usize>(),
             LEN
         );
-        // The samples alone are 36 MB. A table keeps up to 32 MB before it uses a file, and so does its column of times.
+        // The samples alone are 36 MB.
         let peak = peak_since(before);
         assert!(
             peak < if name == "b.csv" { 150 << 20 } else { 24 << 20 },
