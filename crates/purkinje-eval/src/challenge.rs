@@ -66,6 +66,18 @@ impl ChallengeScore {
     /// # Errors
     /// Shapes that do not fit.
     pub fn of(&self, labels: &[bool], calls: &[bool]) -> Result<f64, EvalError> {
+        let [found, right, inactive] = self.sums(labels, calls)?;
+        if right == inactive {
+            return Ok(0.0);
+        }
+        Ok((found - inactive) / (right - inactive))
+    }
+
+    /// What decisions earn that are scored, right, or always normal.
+    ///
+    /// # Errors
+    /// As [`of`](ChallengeScore::of).
+    pub fn sums(&self, labels: &[bool], calls: &[bool]) -> Result<[f64; 3], EvalError> {
         let whole = labels.len() / self.classes.max(1) * self.classes;
         check_length("The label matrix", labels.len(), whole, || {
             format!("whole rows of {} classes", self.classes)
@@ -74,7 +86,7 @@ impl ChallengeScore {
             "the shape of the label matrix".into()
         })?;
         if self.classes == 0 {
-            return Ok(0.0);
+            return Ok([0.0; 3]);
         }
         let (mut found, mut right, mut inactive) = (0.0, 0.0, 0.0);
         for (labels, calls) in labels
@@ -87,10 +99,7 @@ impl ChallengeScore {
                 inactive += self.record(labels, |place| place == normal);
             }
         }
-        if right == inactive {
-            return Ok(0.0);
-        }
-        Ok((found - inactive) / (right - inactive))
+        Ok([found, right, inactive])
     }
 
     fn record(&self, labels: &[bool], called: impl Fn(usize) -> bool) -> f64 {

@@ -120,6 +120,62 @@ pub struct TaskMetrics {
     pub bootstrap: BootstrapOptions,
 }
 
+/// How scores rank records: [`TaskMetrics`] without what follows from thresholds, for scores that have none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankingMetrics {
+    /// Records of the split.
+    pub records: usize,
+    /// Patients of the split.
+    pub patients: usize,
+    /// Per class, in column order.
+    pub classes: Vec<ClassRanking>,
+    /// Mean AUROC of the classes.
+    pub auroc: Estimate,
+    /// Mean AUPRC of the classes.
+    pub auprc: Estimate,
+    /// Classes whose AUROC is undefined.
+    pub undefined_auroc: usize,
+    /// How the intervals were drawn.
+    pub bootstrap: BootstrapOptions,
+}
+
+/// How the scores of one class rank records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassRanking {
+    /// Class name.
+    pub class: String,
+    /// Records with the class.
+    pub positives: usize,
+    /// Their share.
+    pub prevalence: f64,
+    /// Area under the ROC curve.
+    pub auroc: Estimate,
+    /// Area under the precision-recall curve, as average precision.
+    pub auprc: Estimate,
+}
+
+impl TaskMetrics {
+    /// The part that needs no thresholds.
+    pub fn ranking(&self) -> RankingMetrics {
+        let classes = self.classes.iter().map(|class| ClassRanking {
+            class: class.class.clone(),
+            positives: class.positives,
+            prevalence: class.prevalence,
+            auroc: class.auroc,
+            auprc: class.auprc,
+        });
+        RankingMetrics {
+            records: self.records,
+            patients: self.patients,
+            classes: classes.collect(),
+            auroc: self.macro_mean.auroc,
+            auprc: self.macro_mean.auprc,
+            undefined_auroc: self.macro_mean.undefined_auroc,
+            bootstrap: self.bootstrap,
+        }
+    }
+}
+
 const CALIBRATION_BINS: usize = 15;
 
 /// Evaluates one split.

@@ -37,5 +37,6 @@ pub mod survival;
 
 pub use error::EvalError;
 pub use evaluate::{
-    ClassMetrics, EvaluateOptions, MacroMetrics, TaskMetrics, best_thresholds, evaluate_split,
+    ClassMetrics, ClassRanking, EvaluateOptions, MacroMetrics, RankingMetrics, TaskMetrics,
+    best_thresholds, evaluate_split,
 };

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EvalError, TaskMetrics,
+    EvalError, RankingMetrics, TaskMetrics,
     bootstrap::{Estimate, Unit},
     fraction::LabelFraction,
 };
@@ -208,15 +208,32 @@ impl fmt::Display for ResultTable {
     }
 }
 
+/// How the scores of each class rank records: positives, AUROC and AUPRC with intervals, and their means over classes.
+pub fn ranking_table(metrics: &RankingMetrics) -> String {
+    let header = ["class", "positives", "AUROC", "AUPRC"].map(str::to_owned);
+    let mut lines = vec![header.to_vec()];
+    lines.extend(metrics.classes.iter().map(|class| {
+        vec![
+            class.class.clone(),
+            format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
+            text(&class.auroc),
+            text(&class.auprc),
+        ]
+    }));
+    lines.push(mean_line(&[&metrics.auroc, &metrics.auprc]));
+    aligned(&lines)
+}
+
+fn mean_line(values: &[&Estimate]) -> Vec<String> {
+    let first = ["mean of classes".to_owned(), String::new()];
+    let values = values.iter().map(|value| text(value));
+    first.into_iter().chain(values).collect()
+}
+
 /// The metrics of one result as text: ranking metrics of each class, then metrics of the decisions at its threshold; a
 /// row per class and one for the means.
 pub fn class_table(metrics: &TaskMetrics) -> String {
     let mean = &metrics.macro_mean;
-    let mut ranking = vec![
-        ["class", "positives", "AUROC", "AUPRC"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
     let header = [
         "class",
         "threshold",
@@ -227,12 +244,6 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
     ];
     let mut decisions = vec![header.map(str::to_owned).to_vec()];
     for class in &metrics.classes {
-        ranking.push(vec![
-            class.class.clone(),
-            format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
-            text(&class.auroc),
-            text(&class.auprc),
-        ]);
         decisions.push(vec![
             class.class.clone(),
             format!("{:.3}", class.threshold),
@@ -242,21 +253,17 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
             text(&class.specificity),
         ]);
     }
-    let line = |values: &[&Estimate]| -> Vec<String> {
-        let first = ["mean of classes".to_owned(), String::new()];
-        first
-            .into_iter()
-            .chain(values.iter().map(|value| text(value)))
-            .collect()
-    };
-    ranking.push(line(&[&mean.auroc, &mean.auprc]));
-    decisions.push(line(&[
+    decisions.push(mean_line(&[
         &mean.f1,
         &mean.precision,
         &mean.recall,
         &mean.specificity,
     ]));
-    format!("{}\n{}", aligned(&ranking), aligned(&decisions))
+    format!(
+        "{}\n{}",
+        ranking_table(&metrics.ranking()),
+        aligned(&decisions)
+    )
 }
 
 /// `0.912 [0.897, 0.925]`, or `-` where undefined.

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::batch::BatchError;
 use crate::clear::{Clear, ClearBatch, Masking};
+use crate::dbeta::{Dbeta, DbetaBatch, DbetaClassifier, DbetaInput};
 use crate::hubert::{Hubert, HubertBatch, HubertClassifier, HubertInput};
 use crate::hug::Classifier;
 use crate::layers::{Context, Weights};
@@ -22,7 +23,7 @@ pub trait Encoder: Clone + Send + Sync {
     fn batch(&self, inputs: &[Self::Input]) -> Result<Self::Batch, BatchError>;
 
     /// The input vectors of heads `[batch, vectors, width]`: one for each lead in CLEAR, one for the recording in
-    /// HuBERT-ECG. Their mean is the vector of the recording.
+    /// the others. Their mean is the vector of the recording.
     fn vectors(&self, batch: &Self::Batch, ctx: &Context) -> Tensor<3>;
 
     /// Length of one vector.
@@ -97,6 +98,35 @@ impl Encoder for Hubert {
     }
 }
 
+impl Encoder for Dbeta {
+    type Input = DbetaInput;
+    type Batch = DbetaBatch;
+
+    fn batch(&self, inputs: &[DbetaInput]) -> Result<DbetaBatch, BatchError> {
+        DbetaBatch::new(self.config(), inputs)
+    }
+
+    fn vectors(&self, batch: &DbetaBatch, ctx: &Context) -> Tensor<3> {
+        self.ecg_vectors(batch, ctx).unsqueeze_dim(1)
+    }
+
+    fn width(&self) -> usize {
+        self.config().hidden
+    }
+
+    fn weights(&self) -> &Weights {
+        Dbeta::weights(self)
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        Dbeta::with_weights(self, weights)
+    }
+
+    fn random_twin(&self, seed: u64, device: &Device) -> Self {
+        Dbeta::random(self.config().clone(), seed, device)
+    }
+}
+
 /// An encoder with a classification head.
 pub trait Classify: Clone + Send + Sync {
     /// The encoder.
@@ -142,6 +172,26 @@ impl Classify for Classifier {
 
     fn dropout(&self) -> f32 {
         Classifier::encoder(self).config().dropout
+    }
+}
+
+impl Classify for DbetaClassifier {
+    type Encoder = Dbeta;
+
+    fn encoder(&self) -> &Dbeta {
+        DbetaClassifier::encoder(self)
+    }
+
+    fn logits(&self, batch: &DbetaBatch, ctx: &Context) -> Tensor<2> {
+        DbetaClassifier::logits(self, batch, ctx)
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        DbetaClassifier::with_weights(self, weights)
+    }
+
+    fn dropout(&self) -> f32 {
+        self.encoder().config().ecg.dropout
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![deny(missing_docs)]
 
+pub mod augment;
 mod checkpoint;
 pub mod class_weights;
 pub mod classification;

@@ -1,5 +1,7 @@
 //! Reports of MIMIC-IV-ECG, assembled from the machine's lines by the rules of each system.
 
+use purkinje_text::clean::{self, is_python_blank};
+
 /// Cells that pandas, with which the original programs read the table, treats as missing.
 const MISSING: [&str; 19] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
@@ -15,24 +17,13 @@ pub(super) fn is_missing(cell: &str) -> bool {
 ///
 /// This is the rule that its authors describe, and that their program applies since December 2025.
 pub fn d_beta_report<S: AsRef<str>>(lines: &[S]) -> String {
-    d_beta_clean(&join(lines, " "))
+    clean::d_beta(&join(lines, " "))
 }
 
 /// The report of D-BETA as its program assembled it until December 2025, hence most likely what the published weights
 /// were trained on: lines joined by a space, in lower case, trimmed.
 pub fn d_beta_released_report<S: AsRef<str>>(lines: &[S]) -> String {
-    python_strip(&join(lines, " ").to_lowercase()).to_owned()
-}
-
-/// D-BETA's cleaning of any text.
-pub fn d_beta_clean(text: &str) -> String {
-    let text = text.to_lowercase();
-    let text = python_strip(&text).replace("ekg", "ecg");
-    text.trim_matches(['*', ' '])
-        .trim_matches('*')
-        .trim_matches(['=', '-'])
-        .trim_matches('=')
-        .to_owned()
+    clean::d_beta_released(&join(lines, " "))
 }
 
 /// The report of DERI and MERL, and the number of its words. Reports of fewer than
@@ -113,16 +104,6 @@ fn join<S: AsRef<str>>(lines: &[S], separator: &str) -> String {
         .join(separator)
 }
 
-/// Python's `str.strip()` without argument.
-fn python_strip(text: &str) -> &str {
-    text.trim_matches(is_python_blank)
-}
-
-/// White space as Python's `str` has it: that of Unicode and four separators of ASCII.
-fn is_python_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -144,7 +125,7 @@ mod tests {
         for case in cases {
             let text = case["in"].as_str().unwrap();
             assert_eq!(
-                d_beta_clean(text),
+                clean::d_beta(text),
                 case["out"].as_str().unwrap(),
                 "{text:?}"
             );

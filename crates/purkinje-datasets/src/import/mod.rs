@@ -63,7 +63,7 @@ pub use language::report_language;
 pub use ludb::Ludb;
 pub use mimic_iv_ecg::{MAX_STUDIES, MimicIvEcg};
 pub use mimic_reports::{
-    DERI_MIN_WORDS, clean_report, d_beta_clean, d_beta_released_report, d_beta_report, deri_report,
+    DERI_MIN_WORDS, clean_report, d_beta_released_report, d_beta_report, deri_report,
 };
 pub use mitdb::MitBih;
 pub use mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};

@@ -1,7 +1,7 @@
 //! Model folders in the layout of Hugging Face.
 //!
 //! `config.json` (architecture), `model.safetensors` (weights), `preprocess.json` (preprocessing of the input),
-//! `labels.json` (labels of the outputs, for classifiers), `README.md` (model card).
+//! `labels.json` (labels of the outputs, for classifiers), `tokenizer.json` (for networks that read texts), `README.md` (model card).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,7 +20,10 @@ const WEIGHTS: &str = "model.safetensors";
 const PREPROCESS: &str = "preprocess.json";
 const LABELS: &str = "labels.json";
 const CARD: &str = "README.md";
-const FILES: [&str; 5] = [CONFIG, WEIGHTS, PREPROCESS, LABELS, CARD];
+const TOKENIZER: &str = "tokenizer.json";
+const FILES: [&str; 6] = [CONFIG, WEIGHTS, PREPROCESS, LABELS, TOKENIZER, CARD];
+/// Bytes of the largest tokenizer that is read.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
 /// The contents of a model folder to write.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct FolderContents<'a> {
     pub preprocess: Value,
     /// The labels of the outputs; `None` for a model without a classification head.
     pub labels: Option<Labels>,
+    /// The tokenizer, for `tokenizer.json`; `None` for a network that does not read texts.
+    pub tokenizer: Option<&'a [u8]>,
     /// The model card.
     pub card: ModelCard,
 }
@@ -94,6 +99,8 @@ pub struct ModelFolder {
     pub preprocess: Value,
     /// The labels of the outputs, if the folder has `labels.json`.
     pub labels: Option<Labels>,
+    /// The tokenizer, if the folder has `tokenizer.json`.
+    pub tokenizer: Option<Vec<u8>>,
     /// The text of the model card, where there is one.
     pub card: Option<String>,
 }
@@ -119,6 +126,9 @@ impl ModelFolder {
         write_json(new.path(), PREPROCESS, &contents.preprocess)?;
         if let Some(labels) = &contents.labels {
             write_json(new.path(), LABELS, labels)?;
+        }
+        if let Some(tokenizer) = contents.tokenizer {
+            write_synced(&new.path().join(TOKENIZER), tokenizer)?;
         }
         let card = contents.card.render(contents);
         write_synced(&new.path().join(CARD), card.as_bytes())?;
@@ -163,8 +173,26 @@ impl ModelFolder {
             metadata,
             preprocess,
             labels: read_labels(dir)?,
+            tokenizer: read_tokenizer(dir)?,
             card,
         })
+    }
+}
+
+/// The contents of `tokenizer.json`, or `None` if there is none.
+fn read_tokenizer(dir: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let path = dir.join(TOKENIZER);
+    let io = CheckpointError::io(&path, "read");
+    match fs::metadata(&path) {
+        Err(_) => Ok(None),
+        Ok(found) if found.len() > MAX_TOKENIZER_BYTES => Err(CheckpointError::Json {
+            path: path.clone(),
+            problem: format!(
+                "it has {} bytes, expected at most {MAX_TOKENIZER_BYTES}",
+                found.len()
+            ),
+        }),
+        Ok(_) => fs::read(&path).map(Some).map_err(io),
     }
 }
 
@@ -349,6 +377,7 @@ mod tests {
             threshold,
         };
         FolderContents {
+            tokenizer: Some(b"{}"),
             config: json!({"embed_dim": 50, "depth": 2}),
             weights,
             preprocess: json!({"rate_hz": 100, "leads": ["I", "II"], "filter": "band-pass 0.67-40 Hz"}),

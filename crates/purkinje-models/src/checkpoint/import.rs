@@ -147,7 +147,7 @@ pub fn import_read<L: Published>(
         heads: options.heads,
         decoder_heads: options.decoder_heads,
     };
-    let found = file.tensors;
+    let found = L::tidied(file.tensors);
     let layout = L::read(&found, &facts)?;
     let (heads, decoder_heads) = layout.heads(&facts)?;
     let report = report_as::<L>(&layout.parameters(), &found);

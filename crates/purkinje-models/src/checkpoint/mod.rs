@@ -12,6 +12,7 @@
 mod archive;
 mod card;
 mod container;
+mod dbeta;
 mod error;
 mod folder;
 mod hubert;
@@ -35,6 +36,7 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 
 pub use card::{Evaluation, ModelCard};
+pub use dbeta::DbetaLayout;
 pub use error::CheckpointError;
 pub use folder::{FolderContents, LabelClass, Labels, ModelFolder, Reference};
 pub use hubert::HubertLayout;

@@ -19,8 +19,16 @@ pub struct Facts {
 
 /// The structure of a model of one system, from shapes and facts.
 pub trait Published: Sized {
+    /// Tensors that published files hold a second time, under another name.
+    const REPEATED: &'static [(&'static str, &'static str)] = &[];
+
     /// Whether only encoders of this system have a tensor of this name.
     fn recognises(name: &str) -> bool;
+
+    /// The tensors of a file without what says the same twice under other names.
+    fn tidied(found: StateDict) -> StateDict {
+        found
+    }
 
     /// Determines the layout from names, shapes and facts.
     ///

@@ -30,6 +30,20 @@ pub struct AttentionWeights {
     pub out_bias: Tensor<1>,
 }
 
+/// What a sequence attends to, and how scores are formed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attending<'a> {
+    /// The sequence `[batch, keys, d]` that keys and values come from; the own one if `None`.
+    pub to: Option<&'a Tensor<3>>,
+    /// `[1 or batch, length, keys]`, added to the scores: 0 allows attention, minus infinity forbids it, other values bias it. No
+    /// gradient flows into it.
+    pub mask: Option<&'a Tensor<3>>,
+    /// `[heads, length, keys]`, added to the scores of each head.
+    pub bias: Option<&'a Tensor<3>>,
+    /// Whether scores are products of queries and keys as they are, not divided by the root of their width.
+    pub unscaled: bool,
+}
+
 /// Self-attention of `x` `[batch, length, d]`.
 ///
 /// `mask` `[1 or batch, length, length]` is added to the scaled scores: 0 allows attention, minus infinity forbids it,
@@ -41,12 +55,34 @@ pub fn attention(
     heads: usize,
     ctx: &Context,
 ) -> Tensor<3> {
+    let how = Attending {
+        mask,
+        ..Attending::default()
+    };
+    attention_with(x, w, how, heads, ctx)
+}
+
+/// Attention of `x` `[batch, length, d]` to itself or to another sequence. Queries, keys and values may have a width of their own.
+/// Dropout acts on the attention weights.
+pub fn attention_with(
+    x: Tensor<3>,
+    w: &AttentionWeights,
+    how: Attending<'_>,
+    heads: usize,
+    ctx: &Context,
+) -> Tensor<3> {
     let [batch, length, _] = x.dims();
-    let projected = project(x, w, ctx);
+    let mut projected = project(x, how.to, w, ctx);
+    if how.unscaled {
+        projected = projected.scale_queries(heads);
+    }
     let site = ctx.next_dropout();
-    let mixed = if ctx.fused() {
+    let plain = how.to.is_none() && how.bias.is_none();
+    // Gradients of a bias, and other lengths of keys, are left to plain tensor operations.
+    let by_head = how.to.is_none() && how.bias.is_some() && !ctx.tracks() && site.p == 0.0;
+    let mixed = if ctx.fused() && plain {
         let none = || Tensor::<3>::zeros([0, 0, 0], ctx.device());
-        let mask = mask.cloned().unwrap_or_else(none).into_dispatch();
+        let mask = how.mask.cloned().unwrap_or_else(none).into_dispatch();
         let factors = site.factors([batch, heads, length, length], ctx);
         let factors = factors
             .unwrap_or_else(|| Tensor::zeros([0, 0, 0, 0], ctx.device()))
@@ -63,9 +99,26 @@ pub fn attention(
             }
         };
         Tensor::from_dispatch(mixed)
+    } else if ctx.fused() && by_head {
+        // Each head as a recording of its own, with the bias as its mask.
+        let [q, k, v] = projected.heads(heads).map(|part| {
+            let [batch, heads, length, head] = part.dims();
+            part.reshape([batch * heads, length, head]).into_dispatch()
+        });
+        let mask = biases(how, batch, heads, [length, length]);
+        let mask = mask.reshape([batch * heads, length, length]);
+        let none = Tensor::<4>::zeros([0, 0, 0, 0], ctx.device()).into_dispatch();
+        let drawn = Drawn { p: 0.0, key: 0 };
+        let mixed = Dispatch::attention_of_three(q, k, v, mask.into_dispatch(), none, 1, drawn);
+        let mixed = Tensor::<3>::from_dispatch(mixed);
+        let head = mixed.dims()[2];
+        mixed
+            .reshape([batch, heads, length, head])
+            .swap_dims(1, 2)
+            .reshape([batch, length, heads * head])
     } else {
-        let (p, v) = probabilities(projected, mask, heads, ctx);
-        let [batch, _, length, head] = v.dims();
+        let (p, v) = probabilities(projected, how, heads, ctx);
+        let head = v.dims()[3];
         let p = ctx.drop_composed(p, &site);
         ctx.matmul(p, v)
             .swap_dims(1, 2)
@@ -89,7 +142,27 @@ pub fn attention_weights(
     heads: usize,
     ctx: &Context,
 ) -> Tensor<4> {
-    probabilities(project(x, w, ctx), mask, heads, ctx).0
+    let how = Attending {
+        mask,
+        ..Attending::default()
+    };
+    attention_weights_with(x, w, how, heads, ctx)
+}
+
+/// The attention weights `[batch, heads, length, keys]` that [`attention_with`] gives `x`, without dropout.
+pub fn attention_weights_with(
+    x: Tensor<3>,
+    w: &AttentionWeights,
+    how: Attending<'_>,
+    heads: usize,
+    ctx: &Context,
+) -> Tensor<4> {
+    let projected = project(x, how.to, w, ctx);
+    let projected = match how.unscaled {
+        true => projected.scale_queries(heads),
+        false => projected,
+    };
+    probabilities(projected, how, heads, ctx).0
 }
 
 #[allow(clippy::large_enum_variant)]
@@ -100,42 +173,92 @@ enum Projected {
     Separate([Tensor<3>; 3]),
 }
 
-fn project(x: Tensor<3>, w: &AttentionWeights, ctx: &Context) -> Projected {
-    let map = |(w, b): &(Tensor<2>, Tensor<1>)| {
-        let (w, b) = (w.clone(), b.clone());
+impl Projected {
+    /// Queries, keys, values `[batch, length, width]`.
+    fn parts(self) -> [Tensor<3>; 3] {
+        match self {
+            Projected::Separate(parts) => parts,
+            Projected::Packed(qkv) => {
+                let d = qkv.dims()[2] / 3;
+                [0, 1, 2].map(|i| qkv.clone().narrow(2, i * d, d))
+            }
+        }
+    }
+
+    /// The same split by head: `[batch, heads, length, head]`.
+    fn heads(self, heads: usize) -> [Tensor<4>; 3] {
+        self.parts().map(|part| {
+            let [batch, length, d] = part.dims();
+            part.reshape([batch, length, heads, d / heads])
+                .swap_dims(1, 2)
+        })
+    }
+
+    /// Queries times the root of the width of a head, by which scores are divided.
+    fn scale_queries(self, heads: usize) -> Self {
+        let [q, k, v] = self.parts();
+        let head = q.dims()[2] / heads;
+        Projected::Separate([q * (head as f64).sqrt(), k, v])
+    }
+}
+
+fn project(x: Tensor<3>, to: Option<&Tensor<3>>, w: &AttentionWeights, ctx: &Context) -> Projected {
+    let map = |x: &Tensor<3>, (w, b): (Tensor<2>, Tensor<1>)| {
         linear(x.clone(), w, b, Activation::Identity, false, ctx)
     };
-    match &w.input {
-        Projection::Packed(w, b) => Projected::Packed(map(&(w.clone(), b.clone()))),
-        Projection::Separate(maps) => Projected::Separate(maps.each_ref().map(map)),
+    match (&w.input, to) {
+        (Projection::Packed(w, b), None) => Projected::Packed(map(&x, (w.clone(), b.clone()))),
+        (input, to) => {
+            let [q, k, v] = input.separate();
+            let to = to.unwrap_or(&x);
+            Projected::Separate([map(&x, q), map(to, k), map(to, v)])
+        }
+    }
+}
+
+impl Projection {
+    fn separate(&self) -> [(Tensor<2>, Tensor<1>); 3] {
+        match self {
+            Projection::Separate(maps) => maps.clone(),
+            Projection::Packed(w, b) => {
+                let d = b.dims()[0] / 3;
+                [0, 1, 2].map(|i| (w.clone().narrow(0, i * d, d), b.clone().narrow(0, i * d, d)))
+            }
+        }
+    }
+}
+
+/// What is added to the scores `[batch, heads, length, keys]`.
+fn biases(how: Attending<'_>, batch: usize, heads: usize, shape: [usize; 2]) -> Tensor<4> {
+    let [length, keys] = shape;
+    let all = [batch, heads, length, keys];
+    let bias = how
+        .bias
+        .map(|bias| bias.clone().unsqueeze_dim::<4>(0).expand(all));
+    let mask = how
+        .mask
+        .map(|mask| mask.clone().unsqueeze_dim::<4>(1).expand(all));
+    match (bias, mask) {
+        (Some(bias), Some(mask)) => bias + mask,
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => unreachable!("asked for without bias and mask"),
     }
 }
 
 /// Softmax of the masked, scaled scores and the values, both split by head.
 fn probabilities(
     projected: Projected,
-    mask: Option<&Tensor<3>>,
+    how: Attending<'_>,
     heads: usize,
     ctx: &Context,
 ) -> (Tensor<4>, Tensor<4>) {
-    let parts = match projected {
-        Projected::Separate(parts) => parts,
-        Projected::Packed(qkv) => {
-            let d = qkv.dims()[2] / 3;
-            [0, 1, 2].map(|i| qkv.clone().narrow(2, i * d, d))
-        }
-    };
-    let [q, k, v] = parts.map(|part| {
-        let [batch, length, d] = part.dims();
-        part.reshape([batch, length, heads, d / heads])
-            .swap_dims(1, 2) // [batch, heads, length, head]
-    });
-    let head = q.dims()[3];
-    let scores = ctx.matmul(q, k.swap_dims(2, 3)) / (head as f64).sqrt();
-    let scores = match mask {
-        None => scores,
-        Some(mask) => scores + mask.clone().unsqueeze_dim::<4>(1),
-    };
+    let [q, k, v] = projected.heads(heads);
+    let [batch, _, length, head] = q.dims();
+    let keys = k.dims()[2];
+    let mut scores = ctx.matmul(q, k.swap_dims(2, 3)) / (head as f64).sqrt();
+    if how.bias.is_some() || how.mask.is_some() {
+        scores = scores + biases(how, batch, heads, [length, keys]);
+    }
     (activation::softmax(scores, 3), v)
 }
 
@@ -190,6 +313,55 @@ mod tests {
                 let x = x.clone().reshape([batch, length, d]);
                 attention(x, &w, mask.as_ref(), heads, ctx)
             });
+        }
+    }
+
+    #[test]
+    fn other_sequences_and_biases_of_a_head_agree_without_gradients() {
+        let device = burn::tensor::Device::flex();
+        device.seed(11);
+        let random = |shape: [usize; 3]| {
+            Tensor::<3>::random(shape, burn::tensor::Distribution::Default, &device)
+        };
+        let (batch, length, keys, d, heads, width) = (3, 19, 7, 12, 2, 8);
+        let map = |rows, columns| {
+            let w = random([1, rows, columns]).reshape([rows, columns]);
+            (w, random([1, 1, rows]).reshape([rows]))
+        };
+        let (out_weight, out_bias) = map(d, width);
+        let w = AttentionWeights {
+            input: Projection::Separate([map(width, d), map(width, d), map(width, d)]),
+            out_weight,
+            out_bias,
+        };
+        let (x, other) = (random([batch, length, d]), random([batch, keys, d]));
+        let (bias, mask) = (
+            random([heads, length, length]),
+            random([batch, length, length]),
+        );
+        let (across, row) = (random([heads, length, keys]), random([1, length, keys]));
+        for (to, bias, mask) in [
+            (None, Some(&bias), None),
+            (None, Some(&bias), Some(&mask)),
+            (None, None, Some(&mask)),
+            (Some(&other), None, None),
+            (Some(&other), Some(&across), Some(&row)),
+        ] {
+            for unscaled in [false, true] {
+                let how = Attending {
+                    to,
+                    mask,
+                    bias,
+                    unscaled,
+                };
+                let [a, b] = [
+                    Context::inference(&device),
+                    Context::inference(&device).composed(),
+                ]
+                .map(|ctx| attention_with(x.clone(), &w, how, heads, &ctx));
+                let worst = (a - b).abs().max().into_scalar::<f32>();
+                assert!(worst < 1e-4, "{worst}");
+            }
         }
     }
 }

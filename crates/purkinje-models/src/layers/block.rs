@@ -1,11 +1,11 @@
-//! The post-norm transformer layer.
+//! Transformer layers: post-norm and pre-norm.
 
 use burn::tensor::Tensor;
 
 use super::attention::{AttentionWeights, attention};
 use super::context::Context;
 use super::linear::{Activation, linear};
-use super::norm::add_layer_norm;
+use super::norm::{add_layer_norm, layer_norm};
 
 /// Parameters of one layer of width `d` with feed-forward width `f`; pairs are weight and bias.
 #[derive(Clone, Debug)]
@@ -79,6 +79,49 @@ pub fn post_norm_block(
     let (down, bias) = w.down.clone();
     let more = linear(hidden, down, bias, Activation::Identity, false, ctx);
     let x = add_norm(x, more, &w.norm2);
+    ctx.record(name, &x);
+    x
+}
+
+/// `h = x + dropout(attention(norm1(x)))`, then `h + dropout(down(dropout(act(up(norm2(h))))))`; `settings.activation` does not
+/// count. The value is recorded as `<name>`.
+pub fn pre_norm_block(
+    x: Tensor<3>,
+    w: &BlockWeights,
+    settings: BlockSettings,
+    act: impl Fn(Tensor<3>) -> Tensor<3>,
+    name: &str,
+    ctx: &Context,
+) -> Tensor<3> {
+    let BlockSettings {
+        heads,
+        eps,
+        dropout,
+        ..
+    } = settings;
+    let norm = |x: &Tensor<3>, (gamma, beta): &(Tensor<1>, Tensor<1>)| {
+        layer_norm(x.clone(), gamma.clone(), beta.clone(), eps, ctx)
+    };
+    let drop = |p: fn(BlockDropout) -> f32, x| {
+        dropping(dropout.map(p), ctx, || super::dropout::dropout(x, ctx))
+    };
+    let heard = dropping(dropout.map(|p| p.attention), ctx, || {
+        attention(norm(&x, &w.norm1), &w.attention, None, heads, ctx)
+    });
+    let x = x + drop(|p| p.hidden, heard);
+    let (up, bias) = w.up.clone();
+    let hidden = linear(
+        norm(&x, &w.norm2),
+        up,
+        bias,
+        Activation::Identity,
+        false,
+        ctx,
+    );
+    let hidden = drop(|p| p.activation, act(hidden));
+    let (down, bias) = w.down.clone();
+    let more = linear(hidden, down, bias, Activation::Identity, false, ctx);
+    let x = x + drop(|p| p.hidden, more);
     ctx.record(name, &x);
     x
 }

@@ -121,6 +121,11 @@ impl Context {
         }
     }
 
+    /// Whether intermediate values are copied.
+    pub(crate) fn records(&self) -> bool {
+        self.trace.is_some()
+    }
+
     pub(crate) fn record<const D: usize>(&self, name: &str, value: &Tensor<D>) {
         if let Some(trace) = &self.trace {
             let values = value
@@ -137,6 +142,11 @@ impl Context {
     /// The device of the pass.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Whether operations are recorded for gradients.
+    pub(crate) fn tracks(&self) -> bool {
+        !matches!(self.device.as_dispatch(), DispatchDevice::Flex(_))
     }
 
     pub(crate) fn fused(&self) -> bool {

@@ -42,6 +42,24 @@ pub fn linear<const D: usize>(
     ctx.drop_composed(y.reshape(dims), &site)
 }
 
+/// `x w^T`, without a bias.
+pub fn linear_map<const D: usize>(x: Tensor<D>, w: Tensor<2>, ctx: &Context) -> Tensor<D> {
+    let none = Tensor::zeros([w.dims()[0]], ctx.device());
+    linear(x, w, none, Activation::Identity, false, ctx)
+}
+
+/// The approximation of GELU by a hyperbolic tangent, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let inner = x.clone() + x.clone().powi_scalar(3) * 0.044715;
+    let inner = inner * (2.0 / std::f64::consts::PI).sqrt();
+    x * 0.5 * (inner.tanh() + 1.0)
+}
+
+/// `x` times the logistic function of `1.702 x`.
+pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.clone() * activation::sigmoid(x * 1.702)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::twins;

@@ -17,13 +17,16 @@ mod twins;
 pub mod update;
 mod weights;
 
-pub use attention::{AttentionWeights, Projection, attention, attention_weights};
+pub use attention::{
+    Attending, AttentionWeights, Projection, attention, attention_weights, attention_weights_with,
+    attention_with,
+};
 pub use batch_norm::{BatchNorm, BatchNormWeights, batch_norm, conv1d_batch_norm};
-pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block};
+pub use block::{BlockDropout, BlockSettings, BlockWeights, post_norm_block, pre_norm_block};
 pub use context::{Context, Trace};
 pub(crate) use conv::kernel_norm;
 pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
 pub use dropout::{DropoutMask, dropout};
-pub use linear::{Activation, linear};
-pub use norm::{add_layer_norm, layer_norm};
+pub use linear::{Activation, gelu_tanh, linear, linear_map, quick_gelu};
+pub use norm::{add_layer_norm, layer_norm, rms_norm};
 pub use weights::{HandedBack, Parameter, WeightError, Weights};

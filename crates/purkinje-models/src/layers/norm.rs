@@ -27,6 +27,12 @@ pub fn layer_norm<const D: usize>(
     centred / (variance + eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
 }
 
+/// The last dimension divided by its root mean square: no mean is subtracted, nothing is added.
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, eps: f32) -> Tensor<D> {
+    let scale = (x.clone().square().mean_dim(D - 1) + eps).sqrt();
+    x / scale * gamma.unsqueeze()
+}
+
 /// `LayerNorm(x + dropout(residual))`: the end of a post-norm block.
 pub fn add_layer_norm<const D: usize>(
     x: Tensor<D>,

@@ -1,0 +1,15 @@
+//! D-BETA (Pham, Saeed, Ma, ICML 2025): an encoder of recordings and one of their reports, pre-trained together on masked words,
+//! masked stretches of signal, matching, and a sigmoid loss between the two vectors.
+
+mod config;
+mod heads;
+mod input;
+mod network;
+mod objective;
+mod published;
+
+pub use config::{Convolutions, DbetaConfig, EcgConfig, POSITION_TABLE, Part};
+pub use heads::{Angles, DbetaClassifier, KERNEL, LINEAR, Pool, mean_of_entries};
+pub use input::{DbetaBatch, DbetaInput, Dropping};
+pub use network::{Dbeta, Fused, Masked};
+pub use objective::{EtsReduction, Losses, Pairs, SignalTarget, ets, signal_targets};

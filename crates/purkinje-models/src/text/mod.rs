@@ -1,0 +1,151 @@
+//! Encoders of text. They see ids of word pieces, never words.
+
+mod bert;
+mod t5;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use bert::{BertConfig, BertLayer};
+pub use t5::{T5Config, bucket};
+
+use crate::layers::{Context, Weights};
+use crate::random::Stream;
+
+/// A batch of texts as ids of word pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextIds {
+    /// `[texts, length]`.
+    pub ids: Vec<u32>,
+    /// Which of them are word pieces and not padding.
+    pub real: Vec<bool>,
+    /// Word pieces of each text, padding included.
+    pub length: usize,
+}
+
+impl TextIds {
+    /// How many texts there are.
+    pub fn size(&self) -> usize {
+        self.ids.len() / self.length.max(1)
+    }
+
+    /// 0 where a word piece can be attended to and minus infinity where it is padding: `[texts, queries, length]`; `None` when
+    /// there is no padding.
+    pub fn key_mask(&self, queries: usize, ctx: &Context) -> Option<Tensor<3>> {
+        if self.real.iter().all(|real| *real) {
+            return None;
+        }
+        let value = |real: &bool| if *real { 0.0 } else { f32::NEG_INFINITY };
+        let values: Vec<f32> = self.real.iter().map(value).collect();
+        let shape = [self.size(), 1, self.length];
+        let mask = Tensor::<3>::from_data(TensorData::new(values, shape), ctx.device());
+        Some(mask.expand([self.size(), queries, self.length]))
+    }
+}
+
+/// The hyper-parameters of an encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type", rename_all = "lowercase")]
+pub enum TextConfig {
+    /// The encoder of T5 v1.1 (Flan-T5).
+    T5(T5Config),
+    /// BERT.
+    Bert(BertConfig),
+}
+
+impl TextConfig {
+    /// What `config.json` of Hugging Face states.
+    ///
+    /// # Errors
+    /// A message that says what was found and what is read.
+    pub fn from_published(stated: &Value) -> Result<Self, String> {
+        let text = |name: &str| stated.get(name).and_then(Value::as_str);
+        let read = |e: serde_json::Error| format!("the configuration of the text encoder: {e}");
+        match text("model_type").unwrap_or("t5") {
+            "t5" | "mt5" => {
+                let gates = text("feed_forward_proj").unwrap_or("relu");
+                if gates != "gated-gelu" {
+                    return Err(format!(
+                        "the text encoder has `feed_forward_proj` {gates}, expected gated-gelu: T5 of version 1.1, such as Flan-T5"
+                    ));
+                }
+                let own = serde_json::from_value(stated.clone()).map_err(read)?;
+                Ok(TextConfig::T5(own))
+            }
+            "bert" => {
+                let act = text("hidden_act").unwrap_or("gelu");
+                if act != "gelu" {
+                    return Err(format!(
+                        "the text encoder has `hidden_act` {act}, expected gelu"
+                    ));
+                }
+                let own = serde_json::from_value(stated.clone()).map_err(read)?;
+                Ok(TextConfig::Bert(own))
+            }
+            other => Err(format!(
+                "the text encoder is of the type `{other}`, expected t5 (of version 1.1) or bert"
+            )),
+        }
+    }
+
+    /// Length of the vector of a word piece.
+    pub fn width(&self) -> usize {
+        match self {
+            TextConfig::T5(own) => own.d_model,
+            TextConfig::Bert(own) => own.hidden_size,
+        }
+    }
+
+    /// Rows of the table of word pieces.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            TextConfig::T5(own) => own.vocab_size,
+            TextConfig::Bert(own) => own.vocab_size,
+        }
+    }
+
+    /// Every parameter with its shape, each name with `prefix` in front.
+    pub fn parameters(&self, prefix: &str) -> Vec<(String, Vec<usize>)> {
+        let own = match self {
+            TextConfig::T5(own) => own.parameters(),
+            TextConfig::Bert(own) => own.parameters(),
+        };
+        let named = |(name, shape)| (format!("{prefix}{name}"), shape);
+        own.into_iter().map(named).collect()
+    }
+
+    /// One vector for each word piece `[texts, length, width]`, from weights whose names have `prefix` in front. With `masked`
+    /// padding is not attended to.
+    pub fn states(
+        &self,
+        weights: &Weights,
+        prefix: &str,
+        texts: &TextIds,
+        masked: bool,
+        ctx: &Context,
+    ) -> Tensor<3> {
+        match self {
+            TextConfig::T5(own) => own.states(weights, prefix, texts, masked, ctx),
+            TextConfig::Bert(own) => own.states(weights, prefix, texts, masked, ctx),
+        }
+    }
+
+    /// Random values of a parameter, named without prefix.
+    pub fn initial(&self, name: &str, shape: &[usize], stream: &mut Stream) -> Vec<f32> {
+        match self {
+            TextConfig::T5(own) => own.initial(name, shape, stream),
+            TextConfig::Bert(own) => own.initial(name, shape, stream),
+        }
+    }
+}
+
+/// Rows of a table `[words, width]`: `[texts, length, width]`.
+fn embed(table: Tensor<2>, texts: &TextIds, ctx: &Context) -> Tensor<3> {
+    let width = table.dims()[1];
+    let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
+    let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [texts.ids.len()]), ctx.device());
+    table
+        .select(0, ids)
+        .reshape([texts.size(), texts.length, width])
+}
