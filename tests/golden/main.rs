@@ -13,6 +13,7 @@ mod clear_hug_records;
 mod clear_hug_tokenizer;
 mod clear_hug_xqrs;
 mod compare;
+mod d_beta;
 mod entry;
 mod hubert_clustering;
 mod hubert_descriptors;
@@ -24,6 +25,7 @@ mod optimisation;
 mod preprocessing;
 mod recipe;
 mod resnet1d;
+mod text;
 mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,10 +43,10 @@ type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 type Kinds = &'static [(&'static str, Check)];
 
 /// Systems all of whose kinds are checked: a case of another kind fails. Of the others it is skipped, and said so.
-const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg"];
+const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta"];
 
 /// Systems of whose cases in the repository a check must read every file and look at every tensor.
-const READ_WHOLE: &[&str] = &["clear-hug", "hubert-ecg"];
+const READ_WHOLE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta"];
 
 /// For each system that exists here, the kinds of case it is checked with.
 const SYSTEMS: &[(&str, &[Kinds])] = &[
@@ -70,7 +72,16 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             hubert_schedules::CHECKS,
         ],
     ),
-    ("d-beta", &[preprocessing::D_BETA, optimisation::D_BETA]),
+    (
+        "d-beta",
+        &[
+            preprocessing::D_BETA,
+            optimisation::D_BETA,
+            d_beta::CHECKS,
+            text::D_BETA,
+        ],
+    ),
+    ("text", &[text::PUBLISHED]),
     (
         "deri",
         &[preprocessing::DERI, optimisation::DERI, resnet1d::CHECKS],

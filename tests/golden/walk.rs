@@ -118,6 +118,23 @@ impl Case {
         Ok(names)
     }
 
+    /// Names of the files in a folder of the case, sorted.
+    pub fn files_below(&self, folder: &str) -> Result<Vec<String>, String> {
+        let problem = |e: std::io::Error| format!("{}: {folder}: {e}", self.dir.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.dir.join(folder)).map_err(problem)? {
+            names.extend(
+                entry
+                    .map_err(problem)?
+                    .file_name()
+                    .to_str()
+                    .map(str::to_owned),
+            );
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// The path of a file of the case, which counts as read.
     pub fn path(&self, file: &str) -> PathBuf {
         let mut files = self.looked_at.borrow_mut();

@@ -10,6 +10,7 @@ use purkinje_models::layers::WeightError;
 use purkinje_record::{RecordError, ShapeError};
 use purkinje_signal::preprocess::PreprocessError;
 use purkinje_store::StoreError;
+use purkinje_text::TextError;
 use purkinje_train::TrainError;
 
 /// A result with the error type of this library.
@@ -50,6 +51,9 @@ pub enum Error {
     /// Metrics that cannot be computed.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A tokenizer or a text that cannot be used.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A file or folder that cannot be read or written.
     #[error("cannot {action} `{path}`: {source}", path = .path.display())]
     File {

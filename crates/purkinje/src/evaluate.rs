@@ -190,19 +190,6 @@ fn common(mut task: Task, labels: &Labels, reporter: &dyn Reporter) -> Result<(T
             unknown.join(", ")
         ));
     }
-    let width = task.classes.len();
-    let kept: Vec<usize> = (0..width)
-        .filter(|&class| places[class].is_some())
-        .collect();
-    task.test.labels = task
-        .test
-        .labels
-        .chunks(width)
-        .flat_map(|row| kept.iter().map(|&class| row[class]))
-        .collect();
-    task.classes = kept
-        .iter()
-        .map(|&class| task.classes[class].clone())
-        .collect();
+    task.keep(|class| places[class].is_some());
     Ok((task, places.into_iter().flatten().collect()))
 }

@@ -292,7 +292,7 @@ impl Sink {
 
 impl Model {
     /// The input vectors of heads for any number of recordings, aggregated over their windows.
-    fn vectors_all<'a>(
+    pub(crate) fn vectors_all<'a>(
         &self,
         inputs: impl Iterator<Item = Input<'a>>,
         windows: WindowOptions,

@@ -123,6 +123,7 @@ pub mod task;
 pub mod text;
 pub mod timeline;
 pub mod windows;
+pub mod zero_shot;
 
 use std::path::Path;
 

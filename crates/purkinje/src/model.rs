@@ -11,6 +11,7 @@ use purkinje_models::layers::Weights;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
+use purkinje_text::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use crate::error::During as _;
@@ -34,6 +35,7 @@ pub struct Model {
     hash: Option<String>,
     network: Arc<dyn Network>,
     labels: Option<Labels>,
+    tokenizer: Option<Arc<Tokenizer>>,
     preprocess: Preprocess,
     device: Device,
     registry: Registry,
@@ -97,10 +99,21 @@ impl Model {
             hash: None,
             network,
             labels: None,
+            tokenizer: None,
             preprocess,
             device: device.clone(),
             registry: registry.clone(),
         }
+    }
+
+    /// The same model with the tokenizer of the texts it reads.
+    pub fn with_tokenizer(self, tokenizer: Option<Arc<Tokenizer>>) -> Model {
+        Model { tokenizer, ..self }
+    }
+
+    /// The tokenizer of the texts it reads.
+    pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
+        self.tokenizer.as_ref()
     }
 
     /// The same encoder with a head: `weights` holds the parameters of the head, among others or alone.
@@ -346,6 +359,7 @@ impl Model {
             weights: &state_dict(self.network.weights()),
             preprocess: to_json(&self.preprocess)?,
             labels: self.labels.clone(),
+            tokenizer: self.tokenizer.as_ref().map(|own| own.json()),
             card: ModelCard {
                 name: name_of(dir),
                 description,
@@ -404,6 +418,13 @@ fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
         hash: Some(hash),
         network,
         labels: read.labels,
+        tokenizer: read
+            .tokenizer
+            .map(|json| {
+                let origin = folder.join("tokenizer.json").display().to_string();
+                Tokenizer::from_json(json, &origin).map(Arc::new)
+            })
+            .transpose()?,
         preprocess,
         device: device.clone(),
         registry: registry.clone(),

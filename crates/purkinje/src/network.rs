@@ -4,10 +4,12 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
+use burn::tensor::{Tensor, TensorData};
 use purkinje_models::checkpoint::StateDict;
 use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify as _, Encoder};
 use purkinje_models::layers::{Context, Weights};
+use purkinje_models::text::TextIds;
 use purkinje_record::LeadSet;
 use purkinje_signal::hubert_input::crop_start;
 use purkinje_signal::resample::resampled_len;
@@ -163,6 +165,38 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// # Errors
     /// When the recordings do not form a batch.
     fn attention(&self, seen: &[&Seen], device: &Device) -> Result<Vec<Vec<Stretch>>>;
+
+    /// Rows of the table of word pieces; `None` where the network reads no texts.
+    fn table_of_words(&self) -> Option<usize>;
+
+    /// A text as the network was trained to read it.
+    fn clean_text(&self, text: &str) -> String;
+
+    /// One vector for each text `[texts, width]`; `None` where the network reads none.
+    ///
+    /// # Errors
+    /// When they cannot be copied from the device.
+    fn text_vectors(&self, texts: &TextIds, device: &Device) -> Result<Option<Vec<f32>>>;
+
+    /// How well texts fit recordings `[recordings, texts]`, by their vectors; `None` where the network compares none.
+    ///
+    /// # Errors
+    /// When they cannot be copied from the device.
+    fn similarity(
+        &self,
+        recordings: RowsOfVectors<'_>,
+        texts: RowsOfVectors<'_>,
+        device: &Device,
+    ) -> Result<Option<Vec<f32>>>;
+}
+
+/// Vectors of one width, row after row.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsOfVectors<'a> {
+    /// `[rows, width]`.
+    pub values: &'a [f32],
+    /// Length of one.
+    pub width: usize,
 }
 
 /// A network of the system `S`.
@@ -452,6 +486,37 @@ impl<S: Complete> Network for Loaded<S> {
             .first()
             .map_or_else(|| LeadSet::new(Vec::new()), |seen| seen.leads.clone());
         S::contributions(&self.encoder, head, &batch, &leads, &ctx)
+    }
+
+    fn table_of_words(&self) -> Option<usize> {
+        S::table_of_words(&self.encoder)
+    }
+
+    fn clean_text(&self, text: &str) -> String {
+        S::clean_text(&self.encoder, text)
+    }
+
+    fn text_vectors(&self, texts: &TextIds, device: &Device) -> Result<Option<Vec<f32>>> {
+        let ctx = Context::inference(device.inner());
+        let found = S::text_vectors(&self.encoder, texts, &ctx);
+        found.map(values).transpose()
+    }
+
+    fn similarity(
+        &self,
+        recordings: RowsOfVectors<'_>,
+        texts: RowsOfVectors<'_>,
+        device: &Device,
+    ) -> Result<Option<Vec<f32>>> {
+        let ctx = Context::inference(device.inner());
+        let tensor = |rows: RowsOfVectors<'_>| {
+            let shape = [rows.values.len() / rows.width.max(1), rows.width];
+            let data = TensorData::new(rows.values.to_vec(), shape);
+            Tensor::<2>::from_data(data, ctx.device())
+        };
+        let (recordings, texts) = (tensor(recordings), tensor(texts));
+        let found = S::similarity(&self.encoder, recordings, texts, &ctx);
+        found.map(values).transpose()
     }
 
     fn attention(&self, seen: &[&Seen], device: &Device) -> Result<Vec<Vec<Stretch>>> {

@@ -15,7 +15,7 @@ use crate::learns::LearnsAny;
 use crate::network::{Loaded, Network};
 use crate::pretrain::{AnyPretrains, Pretrains};
 use crate::system::{About, System};
-use crate::systems::{Clear, Hubert};
+use crate::systems::{Clear, Dbeta, Hubert};
 use crate::{Device, Error, Result};
 
 /// A system that implements all traits.
@@ -137,7 +137,10 @@ pub struct Registry {
 impl Default for Registry {
     /// The published systems.
     fn default() -> Self {
-        Registry::empty().with::<Clear>().with::<Hubert>()
+        Registry::empty()
+            .with::<Clear>()
+            .with::<Hubert>()
+            .with::<Dbeta>()
     }
 }
 

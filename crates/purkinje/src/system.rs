@@ -3,13 +3,14 @@
 
 use std::fmt::{self, Display};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use purkinje_eval::EvaluateOptions;
 use purkinje_eval::bootstrap::Unit;
 use purkinje_eval::metrics::SingleClass;
 use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::{Context, WeightError, Weights};
+use purkinje_models::text::TextIds;
 use purkinje_record::{Lead, LeadSet};
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
@@ -381,4 +382,33 @@ pub trait System: Sized + Send + Sync + 'static {
         sights: &[&Sight<<Self::Encoder as Encoder>::Input>],
         ctx: &Context,
     ) -> Result<Vec<Vec<Stretch>>>;
+
+    /// Rows of the table of word pieces; `None` where the network reads no texts.
+    fn table_of_words(encoder: &Self::Encoder) -> Option<usize> {
+        let _ = encoder;
+        None
+    }
+
+    /// A text as its networks were trained to read it.
+    fn clean_text(encoder: &Self::Encoder, text: &str) -> String {
+        let _ = encoder;
+        text.trim().to_owned()
+    }
+
+    /// One vector for each text `[texts, width]`; `None` where the network reads none.
+    fn text_vectors(encoder: &Self::Encoder, texts: &TextIds, ctx: &Context) -> Option<Tensor<2>> {
+        let _ = (encoder, texts, ctx);
+        None
+    }
+
+    /// How well texts fit recordings `[recordings, texts]`, by their vectors; `None` where the network compares none.
+    fn similarity(
+        encoder: &Self::Encoder,
+        recordings: Tensor<2>,
+        texts: Tensor<2>,
+        ctx: &Context,
+    ) -> Option<Tensor<2>> {
+        let _ = (encoder, recordings, texts, ctx);
+        None
+    }
 }

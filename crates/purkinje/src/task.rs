@@ -85,6 +85,20 @@ impl Task {
         })
     }
 
+    /// Reduces the split to evaluate to the classes for which `keeps` holds.
+    pub fn keep(&mut self, keeps: impl Fn(usize) -> bool) {
+        let width = self.classes.len();
+        let kept: Vec<usize> = (0..width).filter(|&class| keeps(class)).collect();
+        let rows = self.test.labels.chunks(width);
+        self.test.labels = rows
+            .flat_map(|row| kept.iter().map(|&class| row[class]))
+            .collect();
+        self.classes = kept
+            .iter()
+            .map(|&class| self.classes[class].clone())
+            .collect();
+    }
+
     /// Loads the label set `name` of a store, reduced to records that keep the limits of `quality`, if any.
     ///
     /// If the store has no validation split, a tenth of the training patients are used for it; `reporter` gets a note.

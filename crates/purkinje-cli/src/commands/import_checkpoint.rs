@@ -38,6 +38,12 @@ pub struct Args {
     /// (`superdiagnostic`, or the data set the model was fine-tuned on)
     #[arg(long, value_name = "LABELS")]
     labels: Option<String>,
+    /// The published config.json [default: that of the folder]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The tokenizer.json of the texts that the network reads [default: that beside the checkpoint]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
     /// A setting of the system (listed below); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
@@ -72,6 +78,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         compat: Some(args.compat),
         preprocess: args.preset,
         labels: args.labels,
+        config: args.config,
+        tokenizer: args.tokenizer,
         set: args.set.into_iter().map(Into::into).collect(),
     };
     let imported = match import(file, &options, &Device::cpu(), registry) {

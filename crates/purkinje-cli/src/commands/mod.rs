@@ -15,6 +15,7 @@ mod pretrain;
 mod probe;
 mod store;
 mod store_export;
+mod zero_shot;
 
 use std::path::Path;
 
@@ -54,6 +55,8 @@ pub enum Command {
     Embed(embed::Args),
     /// Predict labels of recordings with probabilities, and explain them
     Predict(predict::Args),
+    /// Diagnose by sentences, with a model of recordings and texts, without training
+    ZeroShot(zero_shot::Args),
     /// Convert a published checkpoint to a model folder
     ImportCheckpoint(import_checkpoint::Args),
     /// Write the weights of a model under the parameter names of the original PyTorch program
@@ -77,6 +80,7 @@ impl Command {
             Command::Finetune(args) => finetune::run(*args, registry),
             Command::Evaluate(args) => evaluate::run(args, registry),
             Command::Embed(args) => embed::run(args, registry),
+            Command::ZeroShot(args) => zero_shot::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args, registry),
             Command::ExportCheckpoint(args) => export_checkpoint::run(args, registry),

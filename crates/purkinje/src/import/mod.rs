@@ -6,7 +6,7 @@
 mod labels;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use purkinje_models::checkpoint::{
@@ -15,6 +15,7 @@ use purkinje_models::checkpoint::{
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
+use purkinje_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -42,6 +43,10 @@ pub struct ImportOptions {
     pub preprocess: Option<Preprocess>,
     /// What the outputs mean: a file (labels.json, or text with a name a line), `STORE:TASK`, or the name of a published order.
     pub labels: Option<String>,
+    /// The published configuration, for a file that does not lie beside it.
+    pub config: Option<PathBuf>,
+    /// The tokenizer of the texts that the network reads, kept with the model; that beside the file if open.
+    pub tokenizer: Option<PathBuf>,
     /// Settings of the system.
     pub set: Given,
 }
@@ -131,7 +136,10 @@ pub fn import(
     registry: &Registry,
 ) -> Result<Imported> {
     let place = || format!("cannot import `{}`", file.display());
-    let read = read_published(file, &reading(options))?;
+    let mut read = read_published(file, &reading(options))?;
+    if let Some(path) = &options.config {
+        read.args = configuration(path)?;
+    }
     let system = match &options.system {
         Some(name) => registry.named(name).ok_or_else(|| {
             Error::invalid(format!(
@@ -151,6 +159,68 @@ pub fn import(
             error @ Error::Unfilled { .. } => error,
             error => error.during(place()),
         })
+}
+
+/// Bytes of the longest configuration that is read.
+const LONGEST_CONFIG: u64 = 1 << 20;
+
+fn configuration(path: &Path) -> Result<Map<String, Value>> {
+    let io = |source| Error::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let size = std::fs::metadata(path).map_err(io)?.len();
+    let parsed = match size {
+        0..=LONGEST_CONFIG => serde_json::from_slice(&std::fs::read(path).map_err(io)?),
+        _ => Ok(Value::Null),
+    };
+    match parsed {
+        Ok(Value::Object(fields)) => Ok(fields),
+        _ => Err(Error::invalid(format!(
+            "`{}` is no configuration: expected a JSON object of at most 1 MB",
+            path.display()
+        ))),
+    }
+}
+
+/// The tokenizer that was named, or lies beside the file of a network that reads texts.
+fn tokenizer(
+    options: &ImportOptions,
+    file: &Path,
+    network: &dyn Network,
+    notes: &mut Vec<String>,
+) -> Result<Option<Arc<Tokenizer>>> {
+    let reads = network.table_of_words();
+    let folder = if file.is_dir() {
+        file
+    } else {
+        file.parent().unwrap_or(Path::new(""))
+    };
+    let beside = folder.join("tokenizer.json");
+    let path = match (&options.tokenizer, reads) {
+        (Some(_), None) => {
+            return Err(Error::invalid(
+                "`--tokenizer`: this network reads no texts; leave it out",
+            ));
+        }
+        (_, None) => return Ok(None),
+        (Some(path), _) => path.clone(),
+        (None, Some(_)) if beside.is_file() => beside,
+        (None, Some(_)) => {
+            notes.push("It reads texts and has no tokenizer: `--tokenizer FILE` takes the `tokenizer.json` it was trained with; recordings need none.".to_owned());
+            return Ok(None);
+        }
+    };
+    let found = Tokenizer::read(&path)?;
+    let (largest, rows) = (found.largest_id() as usize, reads.unwrap_or(0));
+    if largest >= rows {
+        return Err(Error::invalid(format!(
+            "the tokenizer `{}` has ids up to {largest}, the network's table {rows} rows: it is that of another network",
+            path.display()
+        )));
+    }
+    Ok(Some(Arc::new(found)))
 }
 
 fn reading(options: &ImportOptions) -> checkpoint::ImportOptions {
@@ -259,8 +329,10 @@ impl<S: Complete> AnyImports for Entry<S> {
                 .map_err(|error| Error::invalid(error.to_string()))?,
         };
         let contract = S::followed(contract, S::compat(&config));
+        let model = model::<S>(config, head, weights, labels, contract, device, source)?;
+        let tokenizer = tokenizer(options, source.path, model.network().as_ref(), &mut notes)?;
         Ok(Imported {
-            model: model::<S>(config, head, weights, labels, contract, device, source)?,
+            model: model.with_tokenizer(tokenizer),
             report: read.report,
             notes,
             made: made(S::ABOUT.name, source.path),
@@ -344,10 +416,16 @@ impl<S: Complete> Exports for Loaded<S> {
         use purkinje_models::encoder::Encoder as _;
         let layout = S::published_layout(S::config(&self.encoder), self.head);
         let named = |(name, tensor): (String, _)| (layout.published(&name), tensor);
-        state_dict(self.encoder.weights())
+        let mut all: StateDict = state_dict(self.encoder.weights())
             .into_iter()
             .map(named)
-            .collect()
+            .collect();
+        for (name, again) in S::Layout::REPEATED {
+            if let Some(tensor) = all.get(name).cloned() {
+                all.insert(*again, tensor);
+            }
+        }
+        all
     }
 }
 

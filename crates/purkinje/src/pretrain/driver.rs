@@ -1,5 +1,6 @@
 //! The driver of pre-training for any system.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_signal::preprocess::BeatSearch;
 use purkinje_store::Store;
+use purkinje_text::Tokenizer;
 
 use super::config::{begin, resolve};
 use super::rows::{self, Limits};
@@ -66,25 +68,26 @@ pub(super) fn run<S: Complete>(
         Stages::One => vec![None],
         Stages::Several(names) => names.into_iter().map(Some).collect(),
     };
-    let mut encoder = None;
+    let mut last: Option<Stood<S>> = None;
     let mut stages = Vec::new();
     for (number, name) in (1..).zip(&names) {
-        let done = run.stage(number, name.clone(), names.len(), encoder.as_ref())?;
-        encoder = Some(done.0);
-        stages.push(done.1);
+        let before = last.as_ref().map(|last| &last.encoder);
+        let (next, result) = run.stage(number, name.clone(), names.len(), before)?;
+        last = Some(next);
+        stages.push(result);
     }
-    let encoder = encoder.ok_or_else(|| {
+    let last = last.ok_or_else(|| {
         Error::invalid("the settings define no stage of pre-training; change them with `--set`")
     })?;
     let folder = options.out.join(MODEL);
-    let model = run.model(&encoder);
+    let model = run.model(&last);
     if names.first().is_some_and(Option::is_some) {
         model.save(&folder, &run.made(names.len(), names.len(), None))?;
     }
     Ok(Pretrained {
         system: S::ABOUT.name,
         records: run.rows.len(),
-        parameters: encoder.weights().count(),
+        parameters: last.encoder.weights().count(),
         stages,
         folder,
         model,
@@ -125,6 +128,12 @@ fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
     }
 }
 
+/// What stands after a stage.
+struct Stood<S: Complete> {
+    encoder: S::Encoder,
+    tokenizer: Option<Arc<Tokenizer>>,
+}
+
 struct Run<'a, S: Complete> {
     options: &'a PretrainOptions,
     config: &'a RunOf<S>,
@@ -146,7 +155,7 @@ impl<S: Complete> Run<'_, S> {
         name: Option<String>,
         of: usize,
         before: Option<&S::Encoder>,
-    ) -> Result<(S::Encoder, StageResult)> {
+    ) -> Result<(Stood<S>, StageResult)> {
         go_on(self.reporter)?;
         let dir = match &name {
             None => self.options.out.clone(),
@@ -154,13 +163,16 @@ impl<S: Complete> Run<'_, S> {
         };
         let finished = dir.join(MODEL);
         if self.options.resume && finished.join("config.json").is_file() {
-            let encoder = self.load(&finished)?;
-            return Ok((encoder, StageResult { name, last: None }));
+            let stood = self.load(&finished)?;
+            return Ok((stood, StageResult { name, last: None }));
         }
         let start = S::begin(self.config, number, before, self.device);
-        let save = |weights: &Weights, folder: &str, epochs: usize| {
-            let encoder = start.with_weights(weights.clone());
-            self.save(&encoder, &dir.join(folder), number, of, Some(epochs))
+        let save = |weights: &Weights, tokenizer: Option<&Arc<Tokenizer>>, folder: &str, epochs| {
+            let stood = Stood {
+                encoder: start.with_weights(weights.clone()),
+                tokenizer: tokenizer.cloned(),
+            };
+            self.save(&stood, &dir.join(folder), number, of, Some(epochs))
         };
         let stage = Stage::<S> {
             number,
@@ -176,44 +188,51 @@ impl<S: Complete> Run<'_, S> {
             reporter: self.reporter,
             keep_every: self.options.keep_every,
             resume: self.options.resume,
+            tokenizer: OnceCell::new(),
             save: &save,
         };
         let nothing = stage.train.epochs == 0 && stage.train.updates.is_none();
-        let (encoder, last) = match nothing {
-            true => (start.clone(), None),
+        let (encoder, tokenizer, last) = match nothing {
+            true => (start.clone(), None, None),
             false => {
                 let learned = S::stage(&stage, &start, before)?;
-                (start.with_weights(learned.weights), learned.last)
+                let encoder = start.with_weights(learned.weights);
+                (encoder, learned.tokenizer, learned.last)
             }
         };
-        self.save(&encoder, &finished, number, of, None)?;
-        Ok((encoder, StageResult { name, last }))
+        let stood = Stood { encoder, tokenizer };
+        self.save(&stood, &finished, number, of, None)?;
+        Ok((stood, StageResult { name, last }))
     }
 
-    fn model(&self, encoder: &S::Encoder) -> Model {
+    fn model(&self, stood: &Stood<S>) -> Model {
         let network = Arc::new(Loaded::<S> {
-            encoder: encoder.clone(),
+            encoder: stood.encoder.clone(),
             head: None,
         });
         Model::encoder(network, self.contract.clone(), self.device, self.registry)
+            .with_tokenizer(stood.tokenizer.clone())
     }
 
     fn save(
         &self,
-        encoder: &S::Encoder,
+        stood: &Stood<S>,
         folder: &Path,
         number: usize,
         of: usize,
         epochs: Option<usize>,
     ) -> Result<()> {
-        self.model(encoder)
+        self.model(stood)
             .save(folder, &self.made(number, of, epochs))
     }
 
-    fn load(&self, folder: &Path) -> Result<S::Encoder> {
+    fn load(&self, folder: &Path) -> Result<Stood<S>> {
         let model = Model::load_with(folder, self.device, self.registry)?;
         loaded::<S>(model.network().as_ref())
-            .map(|loaded| loaded.encoder.clone())
+            .map(|loaded| Stood {
+                encoder: loaded.encoder.clone(),
+                tokenizer: model.tokenizer().cloned(),
+            })
             .ok_or_else(|| {
                 Error::invalid(format!(
                     "`{}` holds a {} model, expected {}",

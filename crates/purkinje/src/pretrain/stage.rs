@@ -1,11 +1,14 @@
 //! One stage of pre-training.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::Store;
+use purkinje_text::Tokenizer;
 use purkinje_train::{
     Next, Objective, Observer, RunFolder, StepReport, TrainConfig, TrainError, Validated, train,
 };
@@ -39,8 +42,13 @@ pub struct Stage<'a, S: Pretrains> {
     pub reporter: &'a dyn Reporter,
     pub(super) keep_every: Option<usize>,
     pub(super) resume: bool,
-    pub(super) save: &'a dyn Fn(&Weights, &str, usize) -> Result<()>,
+    pub(super) tokenizer: OnceCell<Arc<Tokenizer>>,
+    pub(super) save: &'a Save<'a>,
 }
+
+/// Saves weights, with a tokenizer, in a folder of the stage after a number of epochs.
+pub(super) type Save<'a> =
+    dyn Fn(&Weights, Option<&Arc<Tokenizer>>, &str, usize) -> Result<()> + 'a;
 
 /// Computes validation loss and metric of weights.
 pub type Validate<'a> = dyn Fn(&Weights) -> Result<Validated, TrainError> + 'a;
@@ -50,9 +58,15 @@ pub type Validate<'a> = dyn Fn(&Weights) -> Result<Validated, TrainError> + 'a;
 pub struct Learned {
     pub(super) weights: Weights,
     pub(super) last: Option<StepReport>,
+    pub(super) tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl<S: Pretrains> Stage<'_, S> {
+    /// The tokenizer of the texts that are learned from: models of this stage are saved with it.
+    pub fn keep_tokenizer(&self, tokenizer: Tokenizer) -> Arc<Tokenizer> {
+        self.tokenizer.get_or_init(|| Arc::new(tokenizer)).clone()
+    }
+
     /// Trains `encoder` on an objective, from the checkpoint in the stage's folder if the run is resumed. `validate` is
     /// called if the run validates.
     ///
@@ -65,7 +79,7 @@ impl<S: Pretrains> Stage<'_, S> {
         validate: Option<&Validate<'_>>,
     ) -> Result<Learned> {
         let weights = encoder.weights().clone();
-        let (steps, per_epoch) = self.steps();
+        let (steps, per_epoch) = self.steps(objective.steps_per_epoch());
         let place = self.name.as_ref().map(|name| format!("{name}: "));
         self.reporter.note(&format!(
             "{}{} parameters, {} records, {} leads, {steps} steps, {per_epoch} in an epoch, on {}",
@@ -96,14 +110,15 @@ impl<S: Pretrains> Stage<'_, S> {
             (Ok(trained), None) => Ok(Learned {
                 weights: trained.chosen(),
                 last: watch.last,
+                tokenizer: self.tokenizer.get().cloned(),
             }),
         }
     }
 
-    /// Number of updates in total and per epoch.
-    fn steps(&self) -> (usize, usize) {
+    /// Number of updates in total and per epoch of so many batches.
+    fn steps(&self, batches: usize) -> (usize, usize) {
         let train = &self.train;
-        let per_epoch = self.rows.len() / self.config.batch / train.accumulate.max(1);
+        let per_epoch = batches / train.accumulate.max(1);
         let steps = match train.updates {
             Some(updates) if !train.ends_with_epoch => updates,
             _ => per_epoch * train.epochs,
@@ -149,11 +164,13 @@ impl<S: Pretrains> Observer for Watch<'_, '_, S> {
         let every = self.stage.keep_every;
         if every.is_some_and(|n| epoch.is_multiple_of(n.max(1))) {
             let folder = format!("model-epoch-{epoch}");
-            (self.stage.save)(weights, &folder, epoch).map_err(|error| {
-                let text = error.to_string();
-                self.failed = Some(error);
-                TrainError::Data(text)
-            })?;
+            (self.stage.save)(weights, self.stage.tokenizer.get(), &folder, epoch).map_err(
+                |error| {
+                    let text = error.to_string();
+                    self.failed = Some(error);
+                    TrainError::Data(text)
+                },
+            )?;
         }
         Ok(Next::Continue)
     }

@@ -1,0 +1,410 @@
+//! D-BETA's pre-training as an objective: four losses over pairs of recordings and reports.
+
+use purkinje_models::dbeta::{
+    Dbeta, DbetaBatch, DbetaInput, Dropping, EtsReduction, Pairs, SignalTarget,
+};
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::random::Stream;
+use purkinje_models::text::TextIds;
+use purkinje_text::batch::negatives;
+use purkinje_text::masking::MaskDraws;
+use purkinje_text::{TextBatch, Tokenizer};
+use purkinje_train::augment::Perturbation;
+use purkinje_train::source::{Look, Source};
+use purkinje_train::{EpochOrder, Losses, Objective, TrainError};
+use serde::{Deserialize, Serialize};
+
+use crate::keys::{Key, fraction, parsed, word, word_of};
+use crate::pretrain::Own;
+use purkinje_models::dbeta::DbetaConfig;
+use purkinje_models::text::TextConfig;
+
+/// What is done to words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Words {
+    /// Some are hidden and predicted.
+    #[default]
+    Sentinel,
+    /// None is hidden, all are predicted: what the program did until May 2025.
+    Copy,
+    /// Nothing is predicted.
+    Off,
+}
+
+/// Settings of the pre-training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Text column of the store; the report if empty.
+    pub text: String,
+    /// `tokenizer.json`; one is made from the training reports if empty.
+    pub tokenizer: String,
+    /// Longest text in word pieces, its end included.
+    pub max_text: usize,
+    /// The share of recordings that get the report of another.
+    pub negative_share: f64,
+    /// What is done to words.
+    pub mlm: Words,
+    /// The share of words that is hidden.
+    pub mlm_probability: f64,
+    /// With which probability a lead is hidden.
+    pub lead_mask: f64,
+    /// What the decoder of signals is asked for.
+    pub mem_target: SignalTarget,
+    /// How the loss between vectors is summed up.
+    pub ets: EtsReduction,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            text: String::new(),
+            tokenizer: String::new(),
+            max_text: 254,
+            negative_share: 0.5,
+            mlm: Words::Sentinel,
+            mlm_probability: 0.25,
+            lead_mask: 0.5,
+            mem_target: SignalTarget::Masked,
+            ets: EtsReduction::Sum,
+        }
+    }
+}
+
+type OwnOfDbeta = Own<DbetaConfig, Settings>;
+
+/// What `--set` takes.
+pub const KEYS: &[Key<OwnOfDbeta>] = &[
+    Key {
+        key: "text",
+        help: "text column of the store; the report if empty",
+        get: |own| own.settings.text.clone(),
+        set: |own, text| {
+            own.settings.text = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        key: "tokenizer",
+        help: "a tokenizer.json; one is made from the training reports if empty",
+        get: |own| own.settings.tokenizer.clone(),
+        set: |own, text| {
+            own.settings.tokenizer = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        key: "vocabulary",
+        help: "rows of the table of word pieces",
+        get: |own| own.network.vocabulary.to_string(),
+        set: |own, text| {
+            let rows = parsed(text, "a number of word pieces")?;
+            own.network.vocabulary = rows;
+            match &mut own.network.text {
+                TextConfig::T5(text) => text.vocab_size = rows,
+                TextConfig::Bert(text) => text.vocab_size = rows,
+            }
+            Ok(())
+        },
+    },
+    Key {
+        key: "max-text",
+        help: "longest text in word pieces",
+        get: |own| own.settings.max_text.to_string(),
+        set: |own, text| {
+            own.settings.max_text = parsed(text, "a number of word pieces")?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "negative-share",
+        help: "share of recordings that get the report of another",
+        get: |own| own.settings.negative_share.to_string(),
+        set: |own, text| {
+            own.settings.negative_share = fraction(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "mlm",
+        help: "what is done to words: sentinel (hide and predict), copy (predict all) or off",
+        get: |own| word_of(&own.settings.mlm),
+        set: |own, text| {
+            own.settings.mlm = word(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "mlm-probability",
+        help: "share of words that is hidden",
+        get: |own| own.settings.mlm_probability.to_string(),
+        set: |own, text| {
+            own.settings.mlm_probability = fraction(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "lead-mask",
+        help: "probability with which a lead is hidden",
+        get: |own| own.settings.lead_mask.to_string(),
+        set: |own, text| {
+            own.settings.lead_mask = fraction(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "drop-tokens",
+        help: "share of tokens of the signal that is hidden",
+        get: |own| own.network.hidden_share.to_string(),
+        set: |own, text| {
+            own.network.hidden_share = fraction(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "mem-target",
+        help: "what hidden tokens are predicted from: masked (leads that are hidden are zero) or clean",
+        get: |own| word_of(&own.settings.mem_target),
+        set: |own, text| {
+            own.settings.mem_target = word(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "ets",
+        help: "how the loss between vectors is summed up: sum (over pairs, divided by the batch) or mean",
+        get: |own| word_of(&own.settings.ets),
+        set: |own, text| {
+            own.settings.ets = word(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "ets-normalise",
+        help: "divide vectors by their length before they are compared: true or false",
+        get: |own| own.network.normalise.to_string(),
+        set: |own, text| {
+            own.network.normalise = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "ets-scale",
+        help: "learn the factor of their product: true or false",
+        get: |own| own.network.learned_scale.to_string(),
+        set: |own, text| {
+            own.network.learned_scale = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "ets-bias",
+        help: "learn what is added to it: true or false",
+        get: |own| own.network.learned_bias.to_string(),
+        set: |own, text| {
+            own.network.learned_bias = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "text-mask",
+        help: "keep padding from the encoder of texts: true or false",
+        get: |own| own.network.text_mask.to_string(),
+        set: |own, text| {
+            own.network.text_mask = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+];
+
+/// A batch of pairs.
+pub struct PairBatch {
+    ecg: DbetaBatch,
+    target: DbetaBatch,
+    texts: TextIds,
+    words: Vec<Option<u32>>,
+    aligned: Vec<bool>,
+    dropping: Dropping,
+}
+
+/// Pre-training on recordings with their reports.
+pub struct Pretraining<'a, S: ?Sized> {
+    model: Dbeta,
+    source: &'a S,
+    /// Word pieces of the report of each record.
+    texts: &'a [Vec<u32>],
+    tokenizer: &'a Tokenizer,
+    settings: Settings,
+    order: EpochOrder,
+    stream: Stream,
+}
+
+impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
+    /// Pre-training of `model` on all records of `source`, whose reports are `texts`.
+    pub fn new(
+        model: Dbeta,
+        source: &'a S,
+        (texts, tokenizer): (&'a [Vec<u32>], &'a Tokenizer),
+        settings: &Settings,
+        batch: usize,
+        seed: u64,
+    ) -> Self {
+        Pretraining {
+            model,
+            order: EpochOrder::new(source.len(), batch, seed),
+            source,
+            texts,
+            tokenizer,
+            settings: settings.clone(),
+            stream: Stream::new(seed, "pairs"),
+        }
+    }
+
+    /// The pairs of these records, with draws of the stream at `draw`.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn pairs(&self, records: &[usize], look: Look, draw: u64) -> Result<PairBatch, TrainError> {
+        let (settings, config) = (&self.settings, self.model.config());
+        let stream = self.stream.at(draw);
+        let inputs = records.iter().map(|&record| self.source.see(record, look));
+        let inputs: Vec<DbetaInput> = inputs.collect::<Result<_, _>>()?;
+        let clean = DbetaBatch::new(config, &inputs)?;
+        let mut ecg = clean.clone();
+        let samples = ecg.samples;
+        let of_one = ecg.values.len() / records.len().max(1);
+        let hide = Perturbation::HideLeads(settings.lead_mask);
+        for (number, rows) in (0..).zip(ecg.values.chunks_exact_mut(of_one)) {
+            hide.apply(rows, samples, 1.0, &mut stream.at(0).at(number));
+        }
+        let own: Vec<Vec<u32>> = records.iter().map(|&r| self.texts[r].clone()).collect();
+        let pad = self.tokenizer.pad();
+        let mut draws = stream.at(1);
+        let count = negatives(records.len(), settings.negative_share, draws.uniform());
+        let rows = without_replacement(records.len(), count, &mut draws);
+        let others: Vec<Vec<u32>> = rows
+            .iter()
+            .map(|&row| self.other_than(&own[row], &mut draws))
+            .collect();
+        let mut batch = TextBatch::new(&own, pad).with_rows(&rows, &others, pad);
+        let mut aligned = vec![true; records.len()];
+        for (&row, other) in rows.iter().zip(&others) {
+            // Where every report says the same there is no other one.
+            aligned[row] = *other == own[row];
+        }
+        let special = |id: u32| self.tokenizer.is_special(id);
+        let words = match (settings.mlm, self.tokenizer.mask()) {
+            (Words::Sentinel, Some(mask)) => {
+                let vocabulary = self.tokenizer.size() as u32;
+                let probability = settings.mlm_probability;
+                let draws =
+                    MaskDraws::draw(batch.ids.len(), probability, vocabulary, &mut stream.at(2));
+                draws.hide(&mut batch, mask, special)
+            }
+            (Words::Copy, _) => {
+                let all = batch.ids.iter().zip(&batch.real);
+                all.map(|(&id, &real)| real.then_some(id)).collect()
+            }
+            _ => vec![None; batch.ids.len()],
+        };
+        let tokens = config.ecg.tokens(samples);
+        let mut draws = stream.at(3);
+        let noise: Vec<f32> = (0..records.len() * tokens)
+            .map(|_| draws.uniform() as f32)
+            .collect();
+        Ok(PairBatch {
+            target: match settings.mem_target {
+                SignalTarget::Masked => ecg.clone(),
+                SignalTarget::Clean => clean,
+            },
+            ecg,
+            texts: TextIds {
+                ids: batch.ids,
+                real: batch.real,
+                length: batch.length,
+            },
+            words,
+            aligned,
+            dropping: Dropping::from_noise(&noise, tokens, config.kept_tokens(tokens)),
+        })
+    }
+
+    /// The report of any other record that says something else; after a hundred draws the same.
+    fn other_than(&self, own: &[u32], draws: &mut Stream) -> Vec<u32> {
+        for _ in 0..100 {
+            let other = &self.texts[draws.below(self.texts.len())];
+            if other != own {
+                return other.clone();
+            }
+        }
+        own.to_vec()
+    }
+
+    /// The losses of a batch by name.
+    pub fn found(
+        &self,
+        weights: &Weights,
+        batch: &PairBatch,
+        ctx: &Context,
+    ) -> purkinje_models::dbeta::Losses {
+        let pairs = Pairs {
+            ecg: &batch.ecg,
+            target: &batch.target,
+            texts: &batch.texts,
+            words: &batch.words,
+            aligned: &batch.aligned,
+            dropping: &batch.dropping,
+        };
+        let model = self.model.with_weights(weights.clone());
+        model.losses(&pairs, self.settings.ets, ctx)
+    }
+}
+
+/// `count` of `0..all`, in the order in which they are drawn.
+fn without_replacement(all: usize, count: usize, draws: &mut Stream) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..all).collect();
+    (0..count.min(all))
+        .map(|_| left.swap_remove(draws.below(left.len())))
+        .collect()
+}
+
+impl<S: Source<Input = DbetaInput> + ?Sized> Objective for Pretraining<'_, S> {
+    type Batch = PairBatch;
+
+    fn name(&self) -> &str {
+        "D-BETA's pre-training"
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.order.steps()
+    }
+
+    fn batch_size(&self) -> usize {
+        self.order.batch_size()
+    }
+
+    fn batch(&self, step: usize) -> Result<PairBatch, TrainError> {
+        let records = self.order.records_of(step);
+        self.pairs(&records, Look::Step(step), step as u64)
+    }
+
+    fn losses(&self, weights: &Weights, batch: &PairBatch, ctx: &Context) -> Losses {
+        let found = self.found(weights, batch, ctx);
+        let share = |(right, all): (usize, usize)| right as f64 / all.max(1) as f64;
+        Losses::new("words", found.words.clone())
+            .and("signal", 1.0, found.signal.clone())
+            .and("matching", 1.0, found.matching.clone())
+            .and("alignment", 1.0, found.alignment.clone())
+            .with_metric("words_accuracy", share(found.words_right))
+            .with_metric("matching_accuracy", share(found.matches_right))
+    }
+
+    fn needs_whole_batch(&self) -> bool {
+        true
+    }
+
+    fn dropout(&self) -> f32 {
+        self.model.config().ecg.dropout
+    }
+}
