@@ -100,10 +100,10 @@ impl From<Array> for Lazy {
 }
 
 impl Reader {
-    /// Opens a recording, whatever its format, as [`open`] does. Checksums are compared in one pass over the file.
+    /// Opens a recording, whatever its format, as [`crate::open`] does. Checksums are compared in one pass over the file.
     ///
     /// # Errors
-    /// See [`open`].
+    /// See [`crate::open`].
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Reader, RecordError> {
         Self::beyond(path.as_ref(), options, WHOLE_SAMPLES)
     }
@@ -111,7 +111,7 @@ impl Reader {
     /// As [`Reader::open`], for files of more than `samples` samples of all signals by stretches.
     ///
     /// # Errors
-    /// See [`open`].
+    /// See [`crate::open`].
     pub fn beyond(
         path: &Path,
         options: &OpenOptions,
