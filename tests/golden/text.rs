@@ -1,6 +1,8 @@
 //! Texts: cleaning, word pieces, batches, similar reports.
 
 use burn::tensor::Device;
+use purkinje::reporter::Silent;
+use purkinje::text_encoder::TextEncoder;
 use purkinje_models::layers::{Context, Trace};
 use purkinje_models::text::{TextConfig, TextIds};
 use purkinje_text::batch::negatives;
@@ -478,6 +480,14 @@ fn n3s_build(case: &Case, findings: &mut Findings) -> Result<(), String> {
     close(findings, &io, "index_embeddings", &vectors, VECTORS)?;
     let alone = embedder.alone(&texts, pad)?;
     close(findings, &io, "index_embeddings_unpadded", &alone, VECTORS)?;
+    let folder = embedder_folder(case, &settings)?;
+    let encoder =
+        TextEncoder::open(folder.path(), &purkinje::Device::cpu()).map_err(|e| e.to_string())?;
+    let texts: Vec<&str> = own.iter().map(String::as_str).collect();
+    let found = encoder
+        .vectors(&texts, &Silent)
+        .map_err(|e| e.to_string())?;
+    close(findings, &io, "index_embeddings_unpadded", &found, VECTORS)?;
     let rows = io.i64("query_rows")?;
     let queries: Vec<Vec<u32>> = rows
         .iter()
@@ -489,6 +499,18 @@ fn n3s_build(case: &Case, findings: &mut Findings) -> Result<(), String> {
     search(findings, &io, of, ("top_indices", "top_sq_l2"))?;
     findings.exact("k", io.shape("top_indices")?[1], index(&settings, "k")?);
     picked(findings, &io)
+}
+
+/// The encoder of the case as Hugging Face lays it out.
+fn embedder_folder(case: &Case, settings: &Value) -> Result<tempfile::TempDir, String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("config.json"), settings["embedder"].to_string())
+        .and_then(|()| std::fs::copy(case.path("weights.safetensors"), at("model.safetensors")))
+        .map_err(|e| e.to_string())?;
+    std::fs::write(at("tokenizer.json"), tiny_tokenizer(case)?.json())
+        .map_err(|e| e.to_string())?;
+    Ok(folder)
 }
 
 #[expect(clippy::too_many_lines, reason = "one case, tensor by tensor")]

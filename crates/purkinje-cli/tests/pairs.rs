@@ -129,6 +129,60 @@ fn a_network_of_recordings_and_reports_is_trained_and_diagnoses_by_sentences() {
 }
 
 #[test]
+fn reports_of_others_are_drawn_from_the_least_similar() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let embedder = dir.path().join("embedder");
+    let pretrained = |name: &str| {
+        let out = dir.path().join(name);
+        let set = format!("embedder={}", embedder.display());
+        let of = [
+            "--set",
+            &set,
+            "--set",
+            "neighbours=3",
+            "--set",
+            "vocabulary=300",
+            "--size",
+            "tiny",
+        ];
+        let mut args = vec![
+            "pretrain",
+            "dbeta",
+            "--batch",
+            "4",
+            "--updates",
+            "2",
+            "--out",
+        ];
+        let (out, store) = (out.to_str().unwrap(), store.to_str().unwrap());
+        args.extend([out, "--data", store].iter().chain(&of));
+        command(&args).output().unwrap()
+    };
+    let text = failed(pretrained("none"));
+    assert!(
+        text.contains("embedder") && text.contains("config.json"),
+        "{text}"
+    );
+    let case = data("golden-data/d-beta/n3s_build");
+    let config = json(&fs::read_to_string(case.join("config.json")).unwrap());
+    fs::create_dir(&embedder).unwrap();
+    fs::write(embedder.join("config.json"), config["embedder"].to_string()).unwrap();
+    fs::copy(
+        case.join("weights.safetensors"),
+        embedder.join("model.safetensors"),
+    )
+    .unwrap();
+    let tokenizer = data("golden-data/d-beta/tokenizer_tiny/tokenizer.json");
+    fs::copy(tokenizer, embedder.join("tokenizer.json")).unwrap();
+    ok(pretrained("run"));
+    ok(pretrained("again"));
+    let model =
+        |name: &str| files(&dir.path().join(name).join("model"))["model.safetensors"].clone();
+    assert!(model("run") == model("again"));
+}
+
+#[test]
 fn a_published_file_is_imported_and_written_back() {
     let dir = tempfile::tempdir().unwrap();
     let case = data("golden-data/d-beta/zero_shot_code");

@@ -121,6 +121,7 @@ pub mod system;
 pub mod systems;
 pub mod task;
 pub mod text;
+pub mod text_encoder;
 pub mod timeline;
 pub mod windows;
 pub mod zero_shot;

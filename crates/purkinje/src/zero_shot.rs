@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use purkinje_eval::challenge::renamed;
 use purkinje_eval::{RankingMetrics, evaluate_split};
 use purkinje_models::compat::Compat;
-use purkinje_models::text::TextIds;
 use purkinje_store::{Split, Store};
-use purkinje_text::TextBatch;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,13 +15,12 @@ use crate::network::RowsOfVectors;
 use crate::probe::quality_filter;
 use crate::reporter::{Reporter, go_on};
 use crate::task::Task;
+use crate::text_encoder::each_alone;
 use crate::windows::{Used, WindowOptions};
 use crate::{Error, Result};
 
 /// Bytes of the largest file of prompts.
 const MAX_PROMPTS_BYTES: u64 = 16 << 20;
-/// Texts of one pass.
-const TEXTS: usize = 64;
 /// Names of labels in published prompts, and those of the classes they are for.
 const SYNONYMS: [(&str, &str); 4] = [
     ("1DAVB", "1AVB"),
@@ -369,28 +366,10 @@ pub fn text_vectors(model: &Model, texts: &[&str]) -> Result<Vec<f32>> {
         }
         ids.push(tokenizer.ids(&text)?);
     }
-    // Texts of one length have no padding between them.
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    order.sort_by_key(|&at| ids[at].len());
-    let width = model.width();
-    let mut vectors = vec![0.0; texts.len() * width];
-    for same in order.chunk_by(|&a, &b| ids[a].len() == ids[b].len()) {
-        for some in same.chunks(TEXTS) {
-            let own: Vec<Vec<u32>> = some.iter().map(|&at| ids[at].clone()).collect();
-            let batch = TextBatch::new(&own, tokenizer.pad());
-            let texts = TextIds {
-                ids: batch.ids,
-                real: batch.real,
-                length: batch.length,
-            };
-            let found = network.text_vectors(&texts, model.device())?;
-            let found = found.ok_or_else(|| reads_no_texts(model))?;
-            for (&at, vector) in some.iter().zip(found.chunks_exact(width)) {
-                vectors[at * width..(at + 1) * width].copy_from_slice(vector);
-            }
-        }
-    }
-    Ok(vectors)
+    each_alone(&ids, tokenizer.pad(), model.width(), |texts| {
+        let found = network.text_vectors(texts, model.device())?;
+        found.ok_or_else(|| reads_no_texts(model))
+    })
 }
 
 fn reads_no_texts(model: &Model) -> Error {

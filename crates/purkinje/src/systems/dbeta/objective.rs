@@ -44,6 +44,11 @@ pub struct Settings {
     pub max_text: usize,
     /// The share of recordings that get the report of another.
     pub negative_share: f64,
+    /// Folder of an encoder of texts: reports of others are drawn from those least similar to the own one by its vectors; from all that
+    /// differ if empty.
+    pub embedder: String,
+    /// How many least similar reports there are to draw from.
+    pub neighbours: usize,
     /// What is done to words.
     pub mlm: Words,
     /// The share of words that is hidden.
@@ -63,6 +68,8 @@ impl Default for Settings {
             tokenizer: String::new(),
             max_text: 254,
             negative_share: 0.5,
+            embedder: String::new(),
+            neighbours: 64,
             mlm: Words::Sentinel,
             mlm_probability: 0.25,
             lead_mask: 0.5,
@@ -123,6 +130,24 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         get: |own| own.settings.negative_share.to_string(),
         set: |own, text| {
             own.settings.negative_share = fraction(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "embedder",
+        help: "folder of a T5 or BERT (config.json, model.safetensors, tokenizer.json) by whose vectors reports of others are drawn from the least similar ones; from all that differ if empty",
+        get: |own| own.settings.embedder.clone(),
+        set: |own, text| {
+            own.settings.embedder = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        key: "neighbours",
+        help: "least similar reports to draw from",
+        get: |own| own.settings.neighbours.to_string(),
+        set: |own, text| {
+            own.settings.neighbours = parsed(text, "a number of reports")?;
             Ok(())
         },
     },
@@ -228,6 +253,15 @@ pub struct PairBatch {
     dropping: Dropping,
 }
 
+/// Which reports are least similar to which.
+#[derive(Debug)]
+pub struct Least {
+    /// The place of the report of each record among the distinct ones.
+    pub of: Vec<usize>,
+    /// For each distinct report a record of each of those that are least similar to it.
+    pub others: Vec<Vec<u32>>,
+}
+
 /// Pre-training on recordings with their reports.
 pub struct Pretraining<'a, S: ?Sized> {
     model: Dbeta,
@@ -235,6 +269,7 @@ pub struct Pretraining<'a, S: ?Sized> {
     /// Word pieces of the report of each record.
     texts: &'a [Vec<u32>],
     tokenizer: &'a Tokenizer,
+    least: Option<&'a Least>,
     settings: Settings,
     order: EpochOrder,
     stream: Stream,
@@ -256,9 +291,16 @@ impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
             source,
             texts,
             tokenizer,
+            least: None,
             settings: settings.clone(),
             stream: Stream::new(seed, "pairs"),
         }
+    }
+
+    /// The same, with reports of others drawn from the least similar ones.
+    #[must_use]
+    pub fn drawing_from(self, least: Option<&'a Least>) -> Self {
+        Pretraining { least, ..self }
     }
 
     /// The pairs of these records, with draws of the stream at `draw`.
@@ -285,7 +327,7 @@ impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
         let rows = without_replacement(records.len(), count, &mut draws);
         let others: Vec<Vec<u32>> = rows
             .iter()
-            .map(|&row| self.other_than(&own[row], &mut draws))
+            .map(|&row| self.other_than(records[row], &mut draws))
             .collect();
         let mut batch = TextBatch::new(&own, pad).with_rows(&rows, &others, pad);
         let mut aligned = vec![true; records.len()];
@@ -330,15 +372,22 @@ impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
         })
     }
 
-    /// The report of any other record that says something else; after a hundred draws the same.
-    fn other_than(&self, own: &[u32], draws: &mut Stream) -> Vec<u32> {
+    /// The report of another record that says something else; after a hundred draws the same.
+    fn other_than(&self, record: usize, draws: &mut Stream) -> Vec<u32> {
+        let own = &self.texts[record];
+        let least = self.least.map(|least| &least.others[least.of[record]]);
+        let least = least.filter(|others| !others.is_empty());
         for _ in 0..100 {
-            let other = &self.texts[draws.below(self.texts.len())];
-            if other != own {
-                return other.clone();
+            let other = match least {
+                Some(least) => least[draws.below(least.len())] as usize,
+                None => draws.below(self.texts.len()),
+            };
+            // Two texts may have the same word pieces.
+            if self.texts[other] != *own {
+                return self.texts[other].clone();
             }
         }
-        own.to_vec()
+        own.clone()
     }
 
     /// The losses of a batch by name.

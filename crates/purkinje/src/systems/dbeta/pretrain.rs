@@ -1,5 +1,6 @@
 //! D-BETA's pre-training: one stage, on the records that have a report.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use purkinje_base::atomic;
@@ -13,11 +14,12 @@ use purkinje_train::source::{Look, StoreSignals};
 use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
 
 use super::cutter::DbetaCutter;
-use super::objective::{KEYS, Pretraining, Settings, Words};
+use super::objective::{KEYS, Least, Pretraining, Settings, Words};
 use super::{Dbeta, cleaned};
 use crate::keys::Key;
 use crate::pretrain::{Learned, OwnOf, Pretrains, Stage};
 use crate::text::count;
+use crate::text_encoder::TextEncoder;
 use crate::{Error, Result};
 
 /// Records of one pass of a validation.
@@ -62,11 +64,13 @@ impl Pretrains for Dbeta {
     }
 
     fn check_pretraining(own: &OwnOf<Self>) -> Result<(), String> {
-        match own.settings.max_text {
-            0..=2 => Err(format!(
-                "`max-text` is {}, expected at least 3 word pieces",
-                own.settings.max_text
+        match (own.settings.max_text, own.settings.neighbours) {
+            (length @ 0..=2, _) => Err(format!(
+                "`max-text` is {length}, expected at least 3 word pieces"
             )),
+            (_, 0) => {
+                Err("`neighbours` is 0, expected at least one report to draw from".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -93,7 +97,9 @@ impl Pretrains for Dbeta {
         let (training, validation) = (source(&learned_from.rows)?, source(&held_out.rows)?);
         let (batch, seed) = (stage.config.batch, stage.train.seed);
         let pairs = (&texts[..], &cut);
-        let objective = Pretraining::new(encoder.clone(), &training, pairs, settings, batch, seed);
+        let least = learned_from.least_similar(settings, stage)?;
+        let objective = Pretraining::new(encoder.clone(), &training, pairs, settings, batch, seed)
+            .drawing_from(least.as_ref());
         let pairs = (&others[..], &cut);
         let held = Pretraining::new(encoder.clone(), &validation, pairs, settings, BATCH, seed);
         let validate = |weights: &_| {
@@ -184,6 +190,36 @@ impl Reports {
             ));
         }
         Ok(())
+    }
+
+    /// Which reports are least similar to which, by the encoder that the settings name.
+    fn least_similar(
+        &self,
+        settings: &Settings,
+        stage: &Stage<'_, Dbeta>,
+    ) -> Result<Option<Least>> {
+        if settings.embedder.is_empty() {
+            return Ok(None);
+        }
+        let encoder = TextEncoder::open(Path::new(&settings.embedder), stage.device)?;
+        // Texts of an index are cleaned in full, whatever is trained on.
+        let cleaned = self.texts.iter().map(|text| cleaned(Compat::Paper, text));
+        let cleaned: Vec<String> = cleaned.collect();
+        let mut places = HashMap::new();
+        let (mut distinct, mut first, mut of) = (Vec::new(), Vec::new(), Vec::new());
+        for (record, text) in (0..).zip(&cleaned) {
+            let place = *places.entry(text.as_str()).or_insert(distinct.len());
+            if place == distinct.len() {
+                distinct.push(text.as_str());
+                first.push(record);
+            }
+            of.push(place);
+        }
+        let mut others = encoder.least_similar(&distinct, settings.neighbours, stage.reporter)?;
+        for place in others.iter_mut().flatten() {
+            *place = first[*place as usize];
+        }
+        Ok(Some(Least { of, others }))
     }
 
     fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
