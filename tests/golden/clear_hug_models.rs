@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::Check;
 use crate::batches;
 use crate::checkpoints;
-use crate::compare::{Findings, Tolerance};
+use crate::compare::{Findings, Tolerance, close};
 use crate::entry::{index, number, number_or};
 use crate::walk::{Case, Data, Tensors};
 
@@ -629,21 +629,6 @@ fn gradients(
                 close(findings, io, &stored, &found, GRADIENTS)?;
             }
         }
-    }
-    Ok(())
-}
-
-/// Compares with the stored tensor, if the case has it.
-fn close(
-    findings: &mut Findings,
-    io: &Tensors,
-    name: &str,
-    found: &[f32],
-    tolerance: Tolerance,
-) -> Result<(), String> {
-    if io.has(name) {
-        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
-        findings.close_all(name, &found, &io.f64(name)?, tolerance);
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::fmt::{Debug, Write};
 
 use sha2::{Digest, Sha256};
 
+use crate::walk::Tensors;
+
 /// How far numbers may be apart: `absolute + relative * (largest expected magnitude)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
@@ -170,4 +172,19 @@ impl Findings {
         }
         self.exact(label, found.as_str(), expected);
     }
+}
+
+/// Compares with the stored tensor, if the case has it.
+pub fn close(
+    findings: &mut Findings,
+    io: &Tensors,
+    name: &str,
+    found: &[f32],
+    tolerance: Tolerance,
+) -> Result<(), String> {
+    if io.has(name) {
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        findings.close_all(name, &found, &io.f64(name)?, tolerance);
+    }
+    Ok(())
 }

@@ -23,7 +23,7 @@ use purkinje_train::schedule::{Decay, Schedule, Span};
 use serde_json::Value;
 
 use crate::Check;
-use crate::compare::{Findings, Tolerance};
+use crate::compare::{Findings, Tolerance, close};
 use crate::entry::{index, number};
 use crate::walk::{Case, Tensors};
 
@@ -1340,19 +1340,4 @@ fn channels_first(shape: &[usize], values: &[f32]) -> Vec<f32> {
         }
     }
     out
-}
-
-/// Compares with the stored tensor, if the case has it.
-pub fn close(
-    findings: &mut Findings,
-    io: &Tensors,
-    name: &str,
-    found: &[f32],
-    tolerance: Tolerance,
-) -> Result<(), String> {
-    if io.has(name) {
-        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
-        findings.close_all(name, &found, &io.f64(name)?, tolerance);
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::Check;
 use crate::batches;
-use crate::compare::{Findings, Tolerance};
+use crate::compare::{Findings, Tolerance, close};
 use crate::hubert_schedules::of_curve;
 use crate::walk::{Case, Tensors};
 
@@ -937,21 +937,6 @@ fn close_tensor<const D: usize>(
         true => close(findings, io, name, &host(found.clone())?, STATES),
         false => Ok(()),
     }
-}
-
-/// Compares with the stored tensor, if the case has it.
-fn close(
-    findings: &mut Findings,
-    io: &Tensors,
-    name: &str,
-    found: &[f32],
-    tolerance: Tolerance,
-) -> Result<(), String> {
-    if io.has(name) {
-        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
-        findings.close_all(name, &found, &io.f64(name)?, tolerance);
-    }
-    Ok(())
 }
 
 fn flags(findings: &mut Findings, io: &Tensors, name: &str, found: &[bool]) -> Result<(), String> {

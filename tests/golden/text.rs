@@ -12,8 +12,8 @@ use purkinje_text::{TextBatch, Tokenizer, clean};
 use serde_json::Value;
 
 use crate::Check;
-use crate::compare::{Findings, Tolerance};
-use crate::d_beta::{close, host, weights};
+use crate::compare::{Findings, Tolerance, close};
+use crate::d_beta::{host, weights};
 use crate::entry::{index, number, text};
 use crate::walk::{Case, Tensors};
 
