@@ -175,11 +175,12 @@ fn reports_of_others_are_drawn_from_the_least_similar() {
     .unwrap();
     let tokenizer = data("golden-data/d-beta/tokenizer_tiny/tokenizer.json");
     fs::copy(tokenizer, embedder.join("tokenizer.json")).unwrap();
-    ok(pretrained("run"));
+    // What failed before its first step is in nobody's way.
+    ok(pretrained("none"));
     ok(pretrained("again"));
     let model =
         |name: &str| files(&dir.path().join(name).join("model"))["model.safetensors"].clone();
-    assert!(model("run") == model("again"));
+    assert!(model("none") == model("again"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::{Error, Result};
 /// Name of the file with the resolved configuration.
 pub const CONFIG: &str = "config.toml";
 
-/// Writes the configuration of a run. A folder that holds a run is refused unless `resume` is set and the configuration
-/// is the same. `stored` is the configuration of the run to resume, if there is one.
+/// Writes the configuration of a run. A folder that holds a run, and more of it than its configuration, is refused unless `resume` is set
+/// and the configuration is the same. `stored` is the configuration of the run to resume, if there is one.
 ///
 /// # Errors
 /// When the folder holds a run and `resume` is false, the configurations differ, or the folder cannot be written.
@@ -27,14 +27,14 @@ pub fn begin<C: Serialize + PartialEq>(
     };
     let new = text(config)?;
     let path = out.join(CONFIG);
-    if path.exists() && !resume {
+    if path.exists() && !resume && worked(out) {
         return Err(
             Error::invalid(format!("`{}` already holds a run", out.display()))
                 .with_help("continue it with `--resume`, or choose another `--out`"),
         );
     }
     match stored {
-        Some(old) if old != config => {
+        Some(old) if resume && old != config => {
             return Err(Error::invalid(format!(
                 "the run in `{}` was started with another configuration: {}",
                 out.display(),
@@ -45,6 +45,14 @@ pub fn begin<C: Serialize + PartialEq>(
         _ => {}
     }
     write_file(&path, new.as_bytes())
+}
+
+/// Whether a folder holds more than a configuration: what failed before its first step left no work to lose.
+fn worked(out: &Path) -> bool {
+    std::fs::read_dir(out).is_ok_and(|entries| {
+        let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        names.any(|name| name != CONFIG)
+    })
 }
 
 fn first_difference(old: &str, new: &str) -> String {
@@ -71,6 +79,10 @@ mod tests {
         begin(dir.path(), false, None, &config(0.5)).unwrap();
         let stored = config(0.5);
         let again = |resume, lr: f64| begin(dir.path(), resume, Some(&stored), &config(lr));
+        // A run that failed before its first step is begun anew.
+        again(false, 0.25).unwrap();
+        again(false, 0.5).unwrap();
+        std::fs::write(dir.path().join("log.jsonl"), "").unwrap();
         let error = again(false, 0.5).unwrap_err().to_string();
         assert!(error.contains("already holds a run"), "{error}");
         let error = again(true, 0.25).unwrap_err().to_string();

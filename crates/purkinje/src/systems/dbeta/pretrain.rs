@@ -85,6 +85,10 @@ impl Pretrains for Dbeta {
         let read = |rows| Reports::read(stage.store, rows, &settings.text, own.network.compat);
         let (learned_from, held_out) = (read(stage.rows)?, read(stage.validation)?);
         learned_from.note(stage)?;
+        let embedder = match settings.embedder.as_str() {
+            "" => None,
+            folder => Some(TextEncoder::open(Path::new(folder), stage.device)?),
+        };
         let tokenizer = tokenizer(&stage.dir, settings, &own.network, &learned_from.texts)?;
         let tokenizer = stage.keep_tokenizer(tokenizer);
         let cut = tokenizer.cut_to(settings.max_text)?;
@@ -97,7 +101,7 @@ impl Pretrains for Dbeta {
         let (training, validation) = (source(&learned_from.rows)?, source(&held_out.rows)?);
         let (batch, seed) = (stage.config.batch, stage.train.seed);
         let pairs = (&texts[..], &cut);
-        let least = learned_from.least_similar(settings, stage)?;
+        let least = learned_from.least_similar(embedder.as_ref(), stage)?;
         let objective = Pretraining::new(encoder.clone(), &training, pairs, settings, batch, seed)
             .drawing_from(least.as_ref());
         let pairs = (&others[..], &cut);
@@ -192,16 +196,15 @@ impl Reports {
         Ok(())
     }
 
-    /// Which reports are least similar to which, by the encoder that the settings name.
+    /// Which reports are least similar to which by an encoder, if there is one.
     fn least_similar(
         &self,
-        settings: &Settings,
+        embedder: Option<&TextEncoder>,
         stage: &Stage<'_, Dbeta>,
     ) -> Result<Option<Least>> {
-        if settings.embedder.is_empty() {
+        let Some(embedder) = embedder else {
             return Ok(None);
-        }
-        let encoder = TextEncoder::open(Path::new(&settings.embedder), stage.device)?;
+        };
         // Texts of an index are cleaned in full, whatever is trained on.
         let cleaned = self.texts.iter().map(|text| cleaned(Compat::Paper, text));
         let cleaned: Vec<String> = cleaned.collect();
@@ -215,7 +218,8 @@ impl Reports {
             }
             of.push(place);
         }
-        let mut others = encoder.least_similar(&distinct, settings.neighbours, stage.reporter)?;
+        let k = stage.config.own().settings.neighbours;
+        let mut others = embedder.least_similar(&distinct, k, stage.reporter)?;
         for place in others.iter_mut().flatten() {
             *place = first[*place as usize];
         }
