@@ -209,6 +209,23 @@ fn a_published_file_is_imported_and_written_back() {
         record()
     ));
     assert!(vectors.is_file());
+    let tokens = dir.path().join("tokens.npy");
+    ok(run!(
+        "embed",
+        "--model",
+        &model,
+        "--per",
+        "token",
+        "--out",
+        &tokens,
+        record()
+    ));
+    let about = fs::read_to_string(tokens.with_extension("npy.json")).unwrap();
+    let starts = json(&about)["rows"].as_array().unwrap().clone();
+    let starts = starts.iter().map(|row| row["start_s"].as_f64().unwrap());
+    let steps: Vec<f64> = starts.collect();
+    assert!(steps.len() > 2 && steps[0] == 0.0 && steps.windows(2).all(|two| two[0] < two[1]));
+    assert!(steps[steps.len() - 1] < 10.0 && 10.0 - steps[steps.len() - 1] < 3.0 * steps[1]);
     let back = dir.path().join("back.safetensors");
     ok(run!("export-checkpoint", "--model", &model, "--out", &back));
     let (again, second) = (dir.path().join("again"), dir.path().join("w.npy"));

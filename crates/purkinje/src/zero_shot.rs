@@ -1,12 +1,14 @@
 //! Diagnosis without training: how well a sentence for each label fits a recording, by the vectors of both.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use purkinje_eval::challenge::renamed;
 use purkinje_eval::{RankingMetrics, evaluate_split};
 use purkinje_models::compat::Compat;
 use purkinje_store::{Split, Store};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::inputs::{Input, StoreRows};
@@ -83,10 +85,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<Prompt>> {
 }
 
 fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let Value::Object(map) = value else {
-        return Err("it is no object".to_owned());
-    };
+    let Entries(map) = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut prompts = Vec::new();
     for (label, value) in map {
         let texts = match value {
@@ -107,6 +106,34 @@ fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
         prompts.push(Prompt { label, texts });
     }
     checked(prompts)
+}
+
+/// The entries of a JSON object as they stand, a name that stands twice included.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of labels with texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
 }
 
 fn from_lines(text: &str) -> std::result::Result<Vec<Prompt>, String> {
@@ -136,15 +163,21 @@ fn checked(prompts: Vec<Prompt>) -> std::result::Result<Vec<Prompt>, String> {
     }
     for (at, prompt) in prompts.iter().enumerate() {
         let label = &prompt.label;
-        if prompt.texts.iter().all(|text| text.trim().is_empty()) {
+        if prompt.texts.is_empty() {
             return Err(format!("label `{label}` has no text"));
+        }
+        if prompt.texts.iter().any(|text| text.trim().is_empty()) {
+            return Err(format!("label `{label}` has a text without words"));
         }
         let spelt = |other: &&Prompt| other.label.eq_ignore_ascii_case(label);
         if let Some(other) = prompts[..at].iter().find(spelt) {
-            return Err(format!(
-                "`{}` and `{label}` are one label in two spellings; leave one out",
-                other.label
-            ));
+            return Err(match other.label == *label {
+                true => format!("label `{label}` stands twice; give it a list of texts"),
+                false => format!(
+                    "`{}` and `{label}` are one label in two spellings; leave one out",
+                    other.label
+                ),
+            });
         }
     }
     Ok(prompts)
@@ -453,7 +486,10 @@ mod tests {
             ("{", "EOF"),
             ("[1]", "no tab"),
             (r#"{"A": 1}"#, "expected a text"),
-            (r#"{"A": ""}"#, "no text"),
+            (r#"{"A": ""}"#, "without words"),
+            (r#"{"A": ["x", " "]}"#, "`A` has a text without words"),
+            ("A\tx\nA\t\n", "`A` has a text without words"),
+            (r#"{"A": "x", "B": "y", "A": "z"}"#, "`A` stands twice"),
             (r#"{"A": [], "B": "x"}"#, "no text"),
             (r#"{"Afib": "x", "AFIB": "y"}"#, "two spellings"),
             ("", "no label"),

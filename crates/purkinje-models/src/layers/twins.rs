@@ -1,8 +1,9 @@
 //! Tests of the fused kernels against plain tensor operations, values and gradients.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::context::Context;
+use crate::random::Stream;
 
 /// Runs `f` on random flat parameters of the given shapes, fused and composed, and compares the output and the gradient
 /// of a random projection of it with respect to every parameter.
@@ -20,12 +21,18 @@ pub(super) fn check_in<const D: usize>(
     f: impl Fn(&[Tensor<1>], &Context) -> Tensor<D>,
 ) {
     let device = Device::flex().autodiff();
-    device.seed(3);
+    // Streams of our own: the generator of a device is one for all tests of the process, which run side by side.
+    let random = |stream: &mut Stream, shape: &[usize]| {
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| (2.0 * stream.uniform() - 1.0) as f32);
+        TensorData::new(values.collect::<Vec<f32>>(), shape.to_vec())
+    };
+    let mut stream = Stream::new(3, "twins");
     let parameters: Vec<Tensor<1>> = shapes
         .iter()
         .map(|shape| {
             let count: usize = shape.iter().product();
-            Tensor::random([count], Distribution::Uniform(-1.0, 1.0), &device)
+            Tensor::from_data(random(&mut stream, &[count]), &device)
         })
         .collect();
     let mut runs = [false, true].map(|fused| {
@@ -39,8 +46,8 @@ pub(super) fn check_in<const D: usize>(
             .map(|p| p.clone().detach().require_grad())
             .collect();
         let out = f(&leaves, &ctx);
-        device.seed(5);
-        let probe = Tensor::random(out.shape(), Distribution::Uniform(-1.0, 1.0), &device);
+        let probe = random(&mut Stream::new(5, "twins"), &out.dims());
+        let probe = Tensor::<D>::from_data(probe, &device);
         let grads = (out.clone() * probe).sum().backward();
         let mut all = vec![out.inner().into_data().try_to_vec::<f32>().unwrap()];
         for leaf in &leaves {

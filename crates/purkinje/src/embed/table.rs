@@ -246,7 +246,9 @@ impl Columns {
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
         if about.level.has_leads() {
-            fields.push(Field::new("lead", DataType::Utf8, false));
+            // A token may be one of all leads.
+            let any = about.level == Level::Token;
+            fields.push(Field::new("lead", DataType::Utf8, any));
         }
         if let Some((number, time_s)) = about.level.columns() {
             fields.push(Field::new(number, DataType::Int32, false));
@@ -295,8 +297,8 @@ impl Columns {
     fn push(&mut self, record: &Embedded, place: &Place, vector: &[f32]) {
         self.lines += 1;
         self.id.append_value(&record.id);
-        let lead = place.lead.as_ref().map_or("", |lead| lead.name());
-        self.lead.append_value(lead);
+        self.lead
+            .append_option(place.lead.as_ref().map(|lead| lead.name()));
         // A recording has no more beats, tokens or windows than fit into 31 bits.
         let small = |number: usize| i32::try_from(number).ok();
         self.number

@@ -259,9 +259,13 @@ impl System for Dbeta {
         }
         let states = encoder.ecg_states(batch, None, ctx);
         let tokens = states.dims()[1] - 1;
-        // A token begins where its first sample lies: they share the length of the input evenly.
+        // Convolutions without padding: a token begins at its first sample. It is one of all leads.
+        let strides = encoder.config().ecg.convolutions.iter();
+        let samples: usize = strides.map(|own| own.stride).product();
+        let token_s = samples as f64 / Preprocess::d_beta().rate_hz;
         let place = |number| Place {
             number: Some(number),
+            time_s: Some(number as f64 * token_s),
             ..Place::default()
         };
         let places: Vec<Option<Place>> = (0..tokens).map(|number| Some(place(number))).collect();
