@@ -111,7 +111,8 @@ pub(super) const DATA_SET: DataSet = DataSet {
 /// sets are `all`, `diagnostic`, `subdiagnostic`, `superdiagnostic`, `form` and `rhythm`; a record without any label of
 /// a set is not part of that task. Ages above 89 are published as 300 and stored as such. Reports are stored as
 /// published; the text `language` states whether one is German (`de`), English (`en`) or Swedish (`sv`), as
-/// [`report_language`](super::report_language) finds it.
+/// [`report_language`](super::report_language) finds it. The text `statements` has the English descriptions of a record's statements as
+/// sentences: it is made from the labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtbXl {
     /// The folder of `ptbxl_database.csv`.
@@ -175,7 +176,7 @@ impl Importer for PtbXl {
                 .iter()
                 .filter(|(_, likelihood)| self.min_likelihood.is_none_or(|min| *likelihood >= min))
                 .map(|(code, _)| *code);
-            let (labels, unknown) = statements.labels(&label_sets, counted);
+            let (labels, unknown) = statements.labels(&label_sets, counted.clone());
             if !unknown.is_empty() {
                 remarks.push(format!(
                     "record {id} has statements that are not in scp_statements.csv: {}",
@@ -195,6 +196,7 @@ impl Importer for PtbXl {
                     row.value(Some(report))
                         .and_then(report_language)
                         .map(str::to_owned),
+                    statements.sentences(counted),
                 ],
                 report: row.value(Some(report)).map(str::to_owned),
                 age: row.value(Some(age)).and_then(|cell| cell.parse().ok()),
@@ -216,7 +218,7 @@ impl Importer for PtbXl {
             name: "ptb-xl".to_owned(),
             root: self.root.clone(),
             label_sets,
-            texts: vec!["language".to_owned()],
+            texts: vec!["language".to_owned(), "statements".to_owned()],
             items,
             remarks,
             ..Catalogue::default()
@@ -298,9 +300,13 @@ mod tests {
     fn the_language_of_a_report_is_a_text() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/ptb-xl");
         let catalogue = PtbXl::new(root).catalogue().unwrap();
-        assert_eq!(catalogue.texts, ["language"]);
+        assert_eq!(catalogue.texts, ["language", "statements"]);
         let known = catalogue.items.iter().filter(|i| i.texts[0].is_some());
         assert!(known.count() * 10 > catalogue.items.len() * 9);
+        let all = catalogue.items.iter().all(|i| i.texts[1].is_some());
+        assert!(all, "a record has no statements");
+        let normal = |i: &&Item| i.texts[1].as_deref() == Some("normal ECG. sinus rhythm.");
+        assert!(catalogue.items.iter().any(|i| normal(&i)));
         let sizes: Vec<_> = catalogue
             .label_sets
             .iter()

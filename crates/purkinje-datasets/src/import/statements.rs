@@ -143,6 +143,14 @@ impl Statements {
         let unknown = codes.filter(|&code| !self.0.contains_key(code)).collect();
         (labels, unknown)
     }
+
+    /// What statements say, as sentences in their order: `normal ECG. sinus rhythm.`; `None` where none has a description.
+    pub(super) fn sentences<'a>(&self, codes: impl Iterator<Item = &'a str>) -> Option<String> {
+        let known = codes.filter_map(|code| self.0.get(code));
+        let said = known.filter_map(|statement| statement.class.description.as_deref());
+        let said: Vec<&str> = said.map(str::trim).collect();
+        (!said.is_empty()).then(|| said.join(". ") + ".")
+    }
 }
 
 impl Statement {

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Names of all presets, with a description of each.
-pub const PRESETS: [(&str, &str); 16] = [
+pub const PRESETS: [(&str, &str); 17] = [
     (
         "clear",
         "first 10 s at 100 Hz in mV, 0.67-40 Hz: as CLEAR's pre-training data, for recordings of any source",
@@ -46,6 +46,10 @@ pub const PRESETS: [(&str, &str); 16] = [
     (
         "d-beta",
         "D-BETA: first 10 s at 500 Hz in mV, aVF before aVL as in MIMIC-IV-ECG; recordings with missing samples are refused",
+    ),
+    (
+        "d-beta-100",
+        "the same at 100 Hz, for small networks of one's own",
     ),
     (
         "d-beta-code",
@@ -105,6 +109,7 @@ impl Preprocess {
             "raw-100" => Ok(Self::raw(100.0)),
             "hubert" => Ok(Self::hubert()),
             "d-beta" => Ok(Self::d_beta()),
+            "d-beta-100" => Ok(Self::d_beta_at(100.0)),
             "d-beta-code" => Ok(Self::d_beta_code()),
             "deri" => Ok(Self::deri()),
             "deri-ptbxl" => Ok(Self::deri_ptbxl()),
@@ -199,7 +204,12 @@ impl Preprocess {
     /// MIMIC-IV-ECG as in D-BETA, including the order of leads. The original takes
     /// 500 Hz only; here other rates are resampled.
     pub fn d_beta() -> Self {
-        mimic_order().then([complete(), resample(500.0), first(10.0)])
+        Self::d_beta_at(500.0)
+    }
+
+    /// The same at another rate.
+    fn d_beta_at(rate_hz: f64) -> Self {
+        mimic_order(rate_hz).then([complete(), resample(rate_hz), first(10.0)])
     }
 
     /// The CODE test set as in D-BETA: 4096 samples at 400 Hz become 5120, of which 5000 are kept. The leads are in the
@@ -211,7 +221,7 @@ impl Preprocess {
     /// MIMIC-IV-ECG as in DERI. The original takes 500 Hz only; here other rates are
     /// resampled.
     pub fn deri() -> Self {
-        mimic_order().then([
+        mimic_order(500.0).then([
             missing(MissingPolicy::ZeroRecording, EmptyLead::Zero),
             resample(500.0),
             unit_range(0.0, Arithmetic::Float64),
@@ -223,7 +233,7 @@ impl Preprocess {
     /// PTB-XL as in DERI.
     pub fn deri_ptbxl() -> Self {
         let range = unit_range(1e-8, Arithmetic::Float64);
-        mimic_order().then([complete(), resample(500.0), first(10.0), range])
+        mimic_order(500.0).then([complete(), resample(500.0), first(10.0), range])
     }
 
     /// CPSC2018: the range includes the zeros.
@@ -233,7 +243,7 @@ impl Preprocess {
             pad_to_s: Some(10.0),
         });
         let range = unit_range(1e-8, Arithmetic::Float64);
-        mimic_order().then([complete(), resample(500.0), window, range])
+        mimic_order(500.0).then([complete(), resample(500.0), window, range])
     }
 
     /// Chapman-Shaoxing-Ningbo: the file's integers in single precision.
@@ -244,7 +254,7 @@ impl Preprocess {
                 units_per_mv: UNITS_PER_MV,
             },
         );
-        mimic_order().then([complete(), resample(500.0), first(10.0), range])
+        mimic_order(500.0).then([complete(), resample(500.0), first(10.0), range])
     }
 
     fn then(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
@@ -258,11 +268,11 @@ fn standard(rate_hz: f64) -> Preprocess {
     Preprocess::new(rate_hz, LeadSet::standard_12(), Vec::new())
 }
 
-/// The twelve leads in the order of MIMIC-IV-ECG, at its rate: aVF before aVL.
-fn mimic_order() -> Preprocess {
+/// The twelve leads in the order of MIMIC-IV-ECG: aVF before aVL.
+fn mimic_order(rate_hz: f64) -> Preprocess {
     let mut leads = Lead::STANDARD_12;
     leads.swap(4, 5);
-    Preprocess::new(500.0, LeadSet::new(leads.to_vec()), Vec::new())
+    Preprocess::new(rate_hz, LeadSet::new(leads.to_vec()), Vec::new())
 }
 
 fn missing(policy: MissingPolicy, empty_lead: EmptyLead) -> Step {
