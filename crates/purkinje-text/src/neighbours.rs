@@ -1,9 +1,12 @@
 //! Exact search among vectors of texts.
 
+use purkinje_compute::matmul::{View, product_over};
 use rayon::prelude::*;
 
-/// Queries that one pass over the rows serves.
-const QUERIES: usize = 32;
+/// Queries of a task.
+const QUERIES: usize = 256;
+/// Rows whose products with the queries of a task are held at once: 512 KiB.
+const ROWS: usize = 512;
 
 /// A row and its product with the query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,22 +25,68 @@ pub fn normalise(rows: &mut [f32], width: usize) {
     }
 }
 
+/// A search for the rows with the smallest products with each of some queries, which rows are added to block by block.
+#[derive(Debug)]
+pub struct Search<'q> {
+    queries: &'q [f32],
+    width: usize,
+    best: Vec<Least>,
+    /// Rows added so far.
+    rows: usize,
+}
+
+impl<'q> Search<'q> {
+    /// For queries `[queries, width]` and `k` rows for each.
+    pub fn new(queries: &'q [f32], width: usize, k: usize) -> Self {
+        let width = width.max(1);
+        Search {
+            queries,
+            width,
+            best: queries.chunks_exact(width).map(|_| Least::new(k)).collect(),
+            rows: 0,
+        }
+    }
+
+    /// Compares the queries with further rows `[rows, width]`, which are numbered on from those before.
+    pub fn add(&mut self, rows: &[f32]) {
+        let (width, first) = (self.width, self.rows);
+        let blocks = self.queries.par_chunks(QUERIES * width);
+        blocks.zip(self.best.par_chunks_mut(QUERIES)).for_each_init(
+            Vec::new,
+            |products, (queries, best)| {
+                for (number, rows) in rows.chunks(ROWS * width).enumerate() {
+                    let shape = [best.len(), rows.len() / width, width];
+                    products.resize(shape[0] * shape[1], 0.0f32);
+                    product_over(
+                        products,
+                        shape,
+                        View::rows(queries, width),
+                        View::rows(rows, width).t(),
+                        1.0,
+                    );
+                    let first = first + number * ROWS;
+                    for (products, best) in products.chunks_exact(shape[1]).zip(best.iter_mut()) {
+                        best.offer_all(first, products);
+                    }
+                }
+            },
+        );
+        self.rows += rows.len() / width;
+    }
+
+    /// The rows found for each query, from the smallest product on; fewer than `k` where there are fewer. Rows of one product come in their
+    /// order.
+    pub fn finish(self) -> Vec<Vec<Found>> {
+        self.best.into_iter().map(|best| best.sorted).collect()
+    }
+}
+
 /// The `k` rows with the smallest products with each query, from the smallest on; fewer where there are fewer rows. Rows of one
 /// product come in their order.
 pub fn least_similar(rows: &[f32], queries: &[f32], width: usize, k: usize) -> Vec<Vec<Found>> {
-    queries
-        .par_chunks(QUERIES * width)
-        .flat_map_iter(|queries| {
-            let mut best: Vec<Least> = queries.chunks_exact(width).map(|_| Least::new(k)).collect();
-            for (row, vector) in rows.chunks_exact(width).enumerate() {
-                for (query, best) in queries.chunks_exact(width).zip(&mut best) {
-                    let product = query.iter().zip(vector).map(|(a, b)| a * b).sum();
-                    best.offer(Found { row, product });
-                }
-            }
-            best.into_iter().map(|best| best.sorted)
-        })
-        .collect()
+    let mut search = Search::new(queries, width, k);
+    search.add(rows);
+    search.finish()
 }
 
 /// The `k` rows with the largest products with each query, from the largest on.
@@ -51,6 +100,7 @@ pub fn most_similar(rows: &[f32], queries: &[f32], width: usize, k: usize) -> Ve
 }
 
 /// The smallest of what is offered.
+#[derive(Debug)]
 struct Least {
     k: usize,
     sorted: Vec<Found>,
@@ -64,20 +114,38 @@ impl Least {
         }
     }
 
-    fn offer(&mut self, found: Found) {
-        if self.sorted.len() == self.k
-            && self
-                .sorted
-                .last()
-                .is_none_or(|last| found.product >= last.product)
-        {
-            return;
+    /// Offers rows from `first` on by their products.
+    fn offer_all(&mut self, first: usize, products: &[f32]) {
+        // Most rows are no nearer than the last one kept: a block is looked through at once.
+        const BLOCK: usize = 32;
+        for (number, block) in products.chunks(BLOCK).enumerate() {
+            let limit = self.limit();
+            if block
+                .iter()
+                .fold(false, |any, &product| any | (product < limit))
+            {
+                for (row, &product) in (first + number * BLOCK..).zip(block) {
+                    self.offer(Found { row, product });
+                }
+            }
         }
-        let at = self
-            .sorted
-            .partition_point(|own| own.product <= found.product);
-        self.sorted.insert(at, found);
-        self.sorted.truncate(self.k);
+    }
+
+    /// What a product must be below to be kept.
+    fn limit(&self) -> f32 {
+        match self.sorted.last() {
+            Some(last) if self.sorted.len() == self.k => last.product,
+            _ if self.k == 0 => f32::NEG_INFINITY,
+            _ => f32::INFINITY,
+        }
+    }
+
+    fn offer(&mut self, found: Found) {
+        if found.product < self.limit() {
+            let own = |own: &Found| own.product <= found.product;
+            self.sorted.insert(self.sorted.partition_point(own), found);
+            self.sorted.truncate(self.k);
+        }
     }
 }
 
