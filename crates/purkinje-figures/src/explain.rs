@@ -4,6 +4,8 @@
 //! a linear layer, for instance), a logit is that of a reference recording plus one term per lead, exactly. The picture
 //! shows those terms as bars beside the leads, their sums over the lead groups (limb I-III, augmented aVR-aVF, chest
 //! V1-V6), and, as shading, the beats with more than average attention.
+//!
+//! Of any other score the picture shows by how much it falls where a lead or a stretch of all leads is silenced.
 
 use purkinje_record::{Lead, Recording};
 
@@ -32,7 +34,7 @@ pub struct Explanation {
 }
 
 /// The reference of an explanation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Reference {
     /// A recording whose features are all zero, which does not exist: contributions are hard to interpret.
     #[default]
@@ -41,6 +43,17 @@ pub enum Reference {
     MeanRecording {
         /// Number of records.
         records: usize,
+    },
+    /// The recording without a lead, or without a stretch of all leads: contributions are by how much the score falls, and have no sum.
+    Silenced {
+        /// The score of the whole recording.
+        score: f64,
+        /// What the score is called.
+        name: &'static str,
+        /// Seconds of a stretch.
+        stretch_s: f64,
+        /// By how much the score falls at most without a stretch.
+        most: f64,
     },
 }
 
@@ -79,7 +92,7 @@ impl Explanation {
     }
 
     /// The contributions summed by lead group, in the order limb, augmented, chest, other; groups
-    /// without a lead are left out.
+    /// without a lead are left out. None where contributions have no sum.
     pub fn groups(&self) -> Vec<GroupContribution> {
         const NAMES: [&str; 4] = [
             "limb I\u{2013}III",
@@ -87,6 +100,9 @@ impl Explanation {
             "chest V1\u{2013}V6",
             "other",
         ];
+        if matches!(self.reference, Reference::Silenced { .. }) {
+            return Vec::new();
+        }
         let group_of = |lead: &Lead| match lead.standard_index() {
             Some(0..3) => 0,
             Some(3..6) => 1,
@@ -158,10 +174,25 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
         Reference::Zero => "Bars: what a lead adds to the logit of an all-zero input, as no mean recording is stored \
                             with this model; they do not say what sets this recording apart."
             .to_owned(),
+        Reference::Silenced { name, .. } => format!(
+            "Bars: by how much the {name} falls where the lead is silenced (set to zero). They have no sum: leads say much the same."
+        ),
     }];
-    notes.push("Groups: sums over their leads.".to_owned());
+    if let Reference::Silenced {
+        stretch_s, most, ..
+    } = explanation.reference
+    {
+        notes.push(format!(
+            "Shading: stretches of {} s without which, in all leads, the score falls, at most by {}.",
+            text::plain(stretch_s, 2),
+            text::plain(most, 3)
+        ));
+    } else {
+        notes.push("Groups: sums over their leads.".to_owned());
+    }
     notes.extend(explanation.beats.clone());
-    if most_shares > 0.0 {
+    let attention = !matches!(explanation.reference, Reference::Silenced { .. });
+    if most_shares > 0.0 && attention {
         notes.push(format!(
             "Shading: beats with more than uniform attention, at most {} times as much.",
             text::plain(most_shares, 2)
@@ -193,13 +224,19 @@ pub fn draw(recording: &Recording, options: &PaperOptions, explanation: &Explana
         height_mm,
         &format!("{} in {}", explanation.class, recording.id),
     );
-    svg.describe(&format!(
-        "Probability {}, logit {}: {} {} and lead contributions.",
-        text::number(explanation.probability, 3),
-        text::number(explanation.logit(), 3),
-        base_name(explanation.reference),
-        text::number(explanation.base, 3)
-    ));
+    svg.describe(&match explanation.reference {
+        Reference::Silenced { score, name, .. } => format!(
+            "{name} {}, and by how much it falls without each lead.",
+            text::number(score, 3)
+        ),
+        _ => format!(
+            "Probability {}, logit {}: {} {} and lead contributions.",
+            text::number(explanation.probability, 3),
+            text::number(explanation.logit(), 3),
+            base_name(explanation.reference),
+            text::number(explanation.base, 3)
+        ),
+    });
     svg.add(Element::rect(0.0, 0.0, width_mm, height_mm).fill("#ffffff"));
     draw_title(&mut svg, recording, &sheet, &view, &options, explanation);
     draw_groups(&mut svg, &sheet, explanation, most_shares);
@@ -353,7 +390,10 @@ fn draw_title(
     explanation: &Explanation,
 ) {
     let room = sheet.right - BORDER_MM;
-    let probability = format!("probability {}", text::number(explanation.probability, 3));
+    let probability = match explanation.reference {
+        Reference::Silenced { score, name, .. } => format!("{name} {}", text::number(score, 3)),
+        _ => format!("probability {}", text::number(explanation.probability, 3)),
+    };
     let probability_room = text::width(&probability, 5.0) * 1.1;
     let class = text::fit(
         &explanation.class,
@@ -375,14 +415,19 @@ fn draw_title(
         .iter()
         .map(|(_, value)| value)
         .sum();
-    let sum = format!(
-        "logit {} = {} {} {} leads {}",
-        text::number(explanation.logit(), 3),
-        base_name(explanation.reference),
-        text::number(explanation.base, 3),
-        if from_leads < 0.0 { "\u{2212}" } else { "+" },
-        text::number(from_leads.abs(), 3),
-    );
+    let sum = match explanation.reference {
+        Reference::Silenced { name, .. } => {
+            format!("what the {name} loses without a lead, or without a stretch of all leads")
+        }
+        _ => format!(
+            "logit {} = {} {} {} leads {}",
+            text::number(explanation.logit(), 3),
+            base_name(explanation.reference),
+            text::number(explanation.base, 3),
+            if from_leads < 0.0 { "\u{2212}" } else { "+" },
+            text::number(from_leads.abs(), 3),
+        ),
+    };
     let sum = text::fit(&sum, 3.6, room * 0.6);
     svg.add(Element::text(BORDER_MM, 16.4, 3.6, Anchor::Start, &sum).fill(color::INK));
     let scale = format!(
@@ -428,6 +473,10 @@ fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, most
         svg.add(Element::text(left + 4.0, 33.3, 2.8, Anchor::Start, name).fill(color::INK));
         left += 16.0;
     }
+    let shading = match explanation.reference {
+        Reference::Silenced { .. } => "falls without",
+        _ => "attention",
+    };
     if most_shares > 1.0 {
         for step in 1..=4 {
             svg.add(
@@ -436,7 +485,7 @@ fn draw_groups(svg: &mut Svg, sheet: &Sheet<'_>, explanation: &Explanation, most
                     .mm("fill-opacity", DARKEST * f64::from(step) / 4.0),
             );
         }
-        svg.add(Element::text(left + 11.0, 33.3, 2.8, Anchor::Start, "attention").fill(color::INK));
+        svg.add(Element::text(left + 11.0, 33.3, 2.8, Anchor::Start, shading).fill(color::INK));
     }
 }
 
@@ -444,6 +493,7 @@ fn base_name(reference: Reference) -> &'static str {
     match reference {
         Reference::Zero => "zero input",
         Reference::MeanRecording { .. } => "mean recording",
+        Reference::Silenced { .. } => "whole recording",
     }
 }
 
@@ -536,6 +586,21 @@ mod tests {
         explanation.reference = Reference::Zero;
         let text = draw(&explanation);
         assert!(text.contains("= zero input \u{2212}0.500") && text.contains("no mean recording"));
+    }
+
+    #[test]
+    fn what_has_no_sum_is_not_summed_up() {
+        let (recording, mut explanation) = example();
+        explanation.reference = Reference::Silenced {
+            score: 0.25,
+            name: "similarity",
+            stretch_s: 0.2,
+            most: 0.125,
+        };
+        let text = draw(&recording, &PaperOptions::default(), &explanation).to_string();
+        assert!(text.contains("similarity 0.250") && text.contains("at most by 0.125"));
+        assert!(!text.contains("logit") && !text.contains("probability"));
+        assert_eq!(text.matches("class=\"contribution\"").count(), 12);
     }
 
     #[test]
