@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+pub mod angles;
 pub mod batch;
 pub mod checkpoint;
 pub mod clear;

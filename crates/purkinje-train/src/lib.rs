@@ -3,7 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod augment;
-mod checkpoint;
+pub mod checkpoint;
 pub mod class_weights;
 pub mod classification;
 pub mod early_stopping;
@@ -13,6 +13,7 @@ mod named_losses;
 mod objective;
 pub mod optimizer;
 mod order;
+pub mod patients;
 pub mod run_log;
 pub mod schedule;
 pub mod source;

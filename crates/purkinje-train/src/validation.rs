@@ -39,12 +39,14 @@ pub enum Keep {
 }
 
 /// What a validation found.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Validated {
     /// Less is better.
     pub loss: f64,
     /// More is better; `None` where it is undefined.
     pub metric: Option<f64>,
+    /// What is logged beside, by name.
+    pub others: Vec<(&'static str, f64)>,
 }
 
 /// The weights a run kept.
@@ -152,7 +154,7 @@ impl Validations {
     pub(crate) fn take(
         &mut self,
         step: usize,
-        found: Validated,
+        found: &Validated,
         weights: &Weights,
     ) -> Result<(), TrainError> {
         let metric = found.metric.filter(|m| m.is_finite());

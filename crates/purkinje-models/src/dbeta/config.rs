@@ -121,6 +121,8 @@ pub struct DbetaConfig {
     pub decoder_heads: usize,
     /// Whether padding is kept from the encoder of texts.
     pub text_mask: bool,
+    /// Whether the encoder of texts learns; one that does not has no dropout either.
+    pub text_learns: bool,
     /// Whether vectors are divided by their length before they are compared.
     pub normalise: bool,
     /// Whether the factor of their product is learned, from 10; otherwise it is 1.
@@ -166,6 +168,7 @@ impl Default for DbetaConfig {
             decoder_layers: 4,
             decoder_heads: 6,
             text_mask: true,
+            text_learns: true,
             normalise: false,
             learned_scale: false,
             learned_bias: false,

@@ -9,7 +9,7 @@ mod objective;
 mod published;
 
 pub use config::{Convolutions, DbetaConfig, EcgConfig, POSITION_TABLE, Part};
-pub use heads::{Angles, DbetaClassifier, KERNEL, LINEAR, Pool, mean_of_entries};
+pub use heads::{DbetaClassifier, LINEAR, Pool, mean_of_entries};
 pub use input::{DbetaBatch, DbetaInput, Dropping};
-pub use network::{Dbeta, Fused, Masked};
+pub use network::{Dbeta, Fused, Masked, TEXT};
 pub use objective::{EtsReduction, Losses, Pairs, SignalTarget, ets, signal_targets};

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Int, Shape, Tensor, TensorData};
 
 use super::config::{BIAS, DbetaConfig, LEADS, POSITION_TABLE, POSITIONS, Part, SCALE};
-use super::heads::unit;
 use super::input::{DbetaBatch, Dropping};
+use crate::angles::unit;
 use crate::layers::{
     Activation, AttentionWeights, BlockDropout, BlockSettings, BlockWeights, Context, Convolution,
     Projection, WeightError, Weights, channel_norm, conv1d, dropout, init, kernel_norm, layer_norm,
@@ -18,8 +18,8 @@ const EPS: f32 = 1e-5;
 /// Epsilon of the norms that read recording and text together, and of the head of words.
 const FUSION_EPS: f32 = 1e-12;
 const POSITION: &str = "ecg_encoder.conv_pos.pos_conv.0";
-/// In front of the parameters of the encoder of texts.
-const TEXT: &str = "language_encoder.";
+/// What the names of the parameters of the encoder of texts begin with.
+pub const TEXT: &str = "language_encoder.";
 
 /// A D-BETA network, or a part of one.
 #[derive(Clone, Debug)]
@@ -105,6 +105,16 @@ impl Dbeta {
         &self.weights
     }
 
+    /// The parameters, to be changed.
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The same network with other probabilities of dropout; nothing else of `config` may differ.
+    pub fn with_dropouts(self, config: DbetaConfig) -> Self {
+        Dbeta { config, ..self }
+    }
+
     /// The same network with other weights of the same shapes.
     pub fn with_weights(&self, weights: Weights) -> Self {
         Dbeta {
@@ -148,7 +158,12 @@ impl Dbeta {
     /// Word pieces of each text after the projection `[texts, length, hidden]`.
     pub fn text_states(&self, texts: &TextIds, ctx: &Context) -> Tensor<3> {
         let text = &self.config.text;
-        let states = text.states(&self.weights, TEXT, texts, self.config.text_mask, ctx);
+        let states =
+            |ctx: &Context| text.states(&self.weights, TEXT, texts, self.config.text_mask, ctx);
+        let states = match self.config.text_learns {
+            true => states(ctx),
+            false => states(&ctx.evaluating()),
+        };
         ctx.record("text_encoder_out", &states);
         let states = self.linear("multi_modal_language_proj", states, ctx);
         ctx.record("text_proj", &states);
@@ -541,5 +556,38 @@ fn initial(
             init::uniform(count, (6.0 / (shape[0] + shape[1]) as f64).sqrt(), stream)
         }
         _ => init::normal(count, 0.02, stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dbeta::DbetaInput;
+
+    /// The CODE tracings have ten times the scale of MIMIC-IV-ECG: the norm behind the first convolution takes it out.
+    #[test]
+    fn the_scale_of_a_recording_hardly_matters() {
+        let device = Device::flex();
+        let config = DbetaConfig {
+            part: Part::Ecg,
+            ..DbetaConfig::size("tiny").unwrap()
+        };
+        let model = Dbeta::random(config, 0, &device);
+        let mut stream = Stream::new(1, "scale");
+        let samples: Vec<f32> = (0..LEADS * 600).map(|_| stream.uniform() as f32).collect();
+        let vector = |scale: f32| {
+            let samples = samples.iter().map(|x| scale * x).collect();
+            let batch = DbetaBatch::new(model.config(), &[DbetaInput { samples }]).unwrap();
+            let found = model.ecg_vectors(&batch, &Context::inference(&device));
+            found.into_data().try_to_vec::<f32>().unwrap()
+        };
+        let (once, ten) = (vector(1.0), vector(10.0));
+        let most = once
+            .iter()
+            .zip(&ten)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(most < 1e-3, "{most}");
+        assert!(once.iter().any(|x| x.abs() > 0.01));
     }
 }

@@ -139,6 +139,17 @@ impl Context {
         }
     }
 
+    /// The same without dropout: for a part that does not learn while others do.
+    #[must_use]
+    pub fn evaluating(&self) -> Self {
+        Context {
+            fused: self.fused,
+            half: self.half,
+            trace: self.trace.clone(),
+            ..Context::inference(&self.device)
+        }
+    }
+
     /// The device of the pass.
     pub fn device(&self) -> &Device {
         &self.device

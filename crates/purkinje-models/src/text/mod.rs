@@ -105,6 +105,14 @@ impl TextConfig {
         }
     }
 
+    /// Word pieces of the longest text it reads, if that is limited.
+    pub fn positions(&self) -> Option<usize> {
+        match self {
+            TextConfig::T5(_) => None,
+            TextConfig::Bert(own) => Some(own.max_position_embeddings),
+        }
+    }
+
     /// Every parameter with its shape, each name with `prefix` in front.
     pub fn parameters(&self, prefix: &str) -> Vec<(String, Vec<usize>)> {
         let own = match self {

@@ -44,7 +44,7 @@ impl Outputs {
     pub(super) fn validation(
         &mut self,
         step: usize,
-        found: Validated,
+        found: &Validated,
         regularisation: Option<&Regularisation>,
     ) -> Result<(), TrainError> {
         if let Some((log, events)) = &mut self.0 {
@@ -60,6 +60,7 @@ impl Outputs {
             ]
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
+            .chain(found.others.iter().copied())
             .collect();
             events.scalars(step, values.iter().copied())?;
             log.write("validation", step, values)?;

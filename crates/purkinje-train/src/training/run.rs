@@ -301,9 +301,9 @@ impl<'a, O: Objective> Run<'a, O> {
         let Some(found) = observer.validate(done, &self.weights)? else {
             return Ok(());
         };
-        validations.take(done, found, &self.weights)?;
+        validations.take(done, &found, &self.weights)?;
         self.outputs
-            .validation(done, found, validations.regularisation())
+            .validation(done, &found, validations.regularisation())
     }
 
     /// Writes a checkpoint, where there is a folder for it.
