@@ -116,10 +116,8 @@ fn a_golden_case_that_is_named_is_checked() {
     assert!(complete.unwrap().contains("\"hubert-ecg\""));
 }
 
-/// Ends of the names of functions, and golden cases, that the part about CLEAR-HUG names where it says what shows a difference.
-fn shown_of_clear_hug() -> Vec<String> {
-    let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
-    let (text, _) = text.split_once(HEADING).unwrap();
+/// Ends of the names of functions, and golden cases, that a part names where it says what shows a difference.
+fn shown_in(text: &str) -> Vec<String> {
     let mut shown = Vec::new();
     let mut in_table = false;
     for line in text.lines() {
@@ -141,10 +139,34 @@ fn shown_of_clear_hug() -> Vec<String> {
         .collect()
 }
 
+/// The part about D-BETA: every row has a test or a golden case that exists.
+#[test]
+fn what_is_named_for_d_beta_exists() {
+    let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
+    let (_, text) = text.split_once("# Where D-BETA's program departs").unwrap();
+    let (tests, golden) = (tests(), project().join("tests/golden-data/d-beta"));
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("| ---"))
+        .skip(1)
+        .collect();
+    assert!(rows.len() >= 18, "{} rows", rows.len());
+    for row in rows {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let names = quoted(last);
+        assert!(!names.is_empty(), "nothing shows {row}");
+        for name in names {
+            let case = golden.join(name).join("case.json").is_file();
+            assert!(case || tests.contains(name), "`{name}` shows nothing");
+        }
+    }
+}
+
 #[test]
 fn what_is_named_for_clear_hug_exists() {
     let (tests, golden) = (tests(), project().join("tests/golden-data/clear-hug"));
-    let shown = shown_of_clear_hug();
+    let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
+    let shown = shown_in(text.split_once(HEADING).unwrap().0);
     assert!(shown.len() > 20, "{shown:?}");
     for expected in [
         "tokenizer-lead-order",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Calls that make or rename files, and where they may stand beside `purkinje-base/src/atomic.rs`: the end of the path,
 /// how many there are, and why.
-const WRITES: [(&str, usize, &str); 7] = [
+const WRITES: [(&str, usize, &str); 8] = [
     (
         "models/src/checkpoint/folder.rs",
         1,
@@ -31,6 +31,11 @@ const WRITES: [(&str, usize, &str); 7] = [
         "store/src/shard.rs",
         1,
         "under the partial name of the shard, renamed when it is synced",
+    ),
+    (
+        "purkinje/src/text_index.rs",
+        1,
+        "under a partial name it grows by whole rows, of which an interrupted call keeps those that are whole",
     ),
     ("train/src/run_log.rs", 1, "a log: it grows by lines"),
     (

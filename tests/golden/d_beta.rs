@@ -4,10 +4,11 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use purkinje_base::challenge::ChallengeWeights;
 use purkinje_eval::challenge::ChallengeScore;
 use purkinje_eval::metrics::Ranking;
+use purkinje_models::angles::Angles;
 use purkinje_models::checkpoint::{self, DbetaLayout};
 use purkinje_models::dbeta::{
-    Angles, Dbeta, DbetaBatch, DbetaClassifier, DbetaConfig, DbetaInput, Dropping, EtsReduction,
-    KERNEL, Losses, Pairs, Part, Pool, ets, signal_targets,
+    Dbeta, DbetaBatch, DbetaClassifier, DbetaConfig, DbetaInput, Dropping, EtsReduction, Losses,
+    Pairs, Part, Pool, ets, signal_targets,
 };
 use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_models::text::{TextConfig, TextIds};
@@ -1057,7 +1058,7 @@ fn finetune(
             "diagnosis" => DbetaClassifier::new(encoder, Pool::Mean, classes)
                 .map_err(|e| e.to_string())?
                 .logits(&batch, &ctx),
-            _ => Angles::cosines(pooled.clone(), weights.get(KERNEL), &ctx),
+            _ => Angles::cosines(pooled.clone(), weights.get("kernel"), &ctx),
         };
         Ok((pooled, found))
     };

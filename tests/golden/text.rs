@@ -488,6 +488,10 @@ fn n3s_build(case: &Case, findings: &mut Findings) -> Result<(), String> {
         .vectors(&texts, &Silent)
         .map_err(|e| e.to_string())?;
     close(findings, &io, "index_embeddings_unpadded", &found, VECTORS)?;
+    let (found, _) = encoder
+        .batched(&texts, index(&settings, "batch")?, |_| Ok(()))
+        .map_err(|e| e.to_string())?;
+    close(findings, &io, "index_embeddings", &found, VECTORS)?;
     let rows = io.i64("query_rows")?;
     let queries: Vec<Vec<u32>> = rows
         .iter()

@@ -66,6 +66,7 @@ impl System for Ripple {
         head_levels: &[],
         crops: true,
         preset: "clear",
+        other_presets: &[],
     };
 
     const LINEAR: &'static str = "head.";

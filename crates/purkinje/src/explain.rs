@@ -17,10 +17,11 @@ use purkinje_signal::Preprocess;
 use purkinje_store::Store;
 use serde::Serialize;
 
-use crate::inputs::Input;
+use crate::inputs::{Input, ReadOptions};
 use crate::model::Model;
 use crate::network::Seen;
-use crate::predict::{LabelPrediction, PredictOptions, Prediction};
+use crate::occlusion::Occlusion;
+use crate::predict::{LabelPrediction, PredictOptions, Prediction, scores};
 use crate::reporter::{Reporter, go_on};
 use crate::system::Stretch;
 use crate::{Error, Result};
@@ -248,6 +249,19 @@ impl Model {
                 "`{}`: the prediction has no explanation",
                 prediction.id
             ))
+        })
+    }
+
+    /// What the logits of all labels lose where a lead or a stretch of a recording is silenced: for heads of any kind.
+    ///
+    /// # Errors
+    /// When the model has no labels, or the recording cannot be used or came from a store.
+    pub fn occlude_labels(&self, input: Input<'_>, read: &ReadOptions) -> Result<Occlusion> {
+        let labels = self.labelled()?;
+        let plan = read.windows.plan(self, Compat::Paper)?;
+        self.occlude(input, read, "logit", |seen| {
+            let found = scores(self, labels, seen, plan.aggregation, false)?;
+            Ok(found.into_iter().flat_map(|own| own.logits).collect())
         })
     }
 

@@ -10,7 +10,7 @@ use purkinje_models::compat::Compat;
 use purkinje_record::wfdb::Header;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording};
 use purkinje_signal::r_peaks::FoundBeats;
-use purkinje_signal::{Preparer, Preprocess, Windows};
+use purkinje_signal::{Prepared, Preparer, Preprocess, Windows};
 use purkinje_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,28 @@ impl Opened<'_> {
     /// The start of a window in seconds.
     pub(crate) fn start_s(&self, window: usize) -> f64 {
         self.windows[window].start as f64 / self.rate_hz
+    }
+
+    /// What a window is after preprocessing, with its contract, for what changes it before a network sees it.
+    ///
+    /// # Errors
+    /// A message that names the file or record; rows of a store are not kept as they were before the network's own steps.
+    pub(crate) fn prepared(&self, window: usize) -> Result<(Prepared, &Preprocess)> {
+        let Samples::Recording {
+            reader,
+            preparer,
+            found,
+        } = &self.samples
+        else {
+            return Err(Error::invalid(format!(
+                "`{}` came from a store; explain the recording's own file",
+                self.id
+            )));
+        };
+        let prepared = prepare(preparer, reader, &self.windows[window], found.as_ref());
+        let prepared =
+            prepared.map_err(|reason| Error::invalid(format!("`{}`: {reason}", self.source)))?;
+        Ok((prepared, preparer.contract()))
     }
 
     /// A window with what the network is given of it.

@@ -7,7 +7,7 @@ use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Context;
 use toml::Table;
 
-use crate::finetune::{self, FinetuneConfig, Job, Tuned, tuning};
+use crate::finetune::{self, FinetuneConfig, Job, PatientJob, Tuned, tuning};
 use crate::keys::{Described, describe};
 use crate::network::{Loaded, Network, Seen, head_named, values};
 use crate::probe::FrozenHead;
@@ -91,6 +91,12 @@ pub trait Learns {
     /// # Errors
     /// When records cannot be read, training diverges or a stop was requested.
     fn finetune(&self, job: &Job<'_>) -> Result<Tuned>;
+
+    /// Trains an encoder on patients.
+    ///
+    /// # Errors
+    /// As [`Learns::finetune`].
+    fn learn_patients(&self, job: PatientJob<'_>) -> Result<Arc<dyn Network>>;
 }
 
 impl<S: Complete> Learns for Loaded<S> {
@@ -179,6 +185,13 @@ impl<S: Complete> Learns for Loaded<S> {
 
     fn finetune(&self, job: &Job<'_>) -> Result<Tuned> {
         finetune::run::<S>(&self.encoder, job)
+    }
+
+    fn learn_patients(&self, job: PatientJob<'_>) -> Result<Arc<dyn Network>> {
+        Ok(Arc::new(Loaded::<S> {
+            encoder: finetune::run_patients::<S>(&self.encoder, job)?,
+            head: None,
+        }))
     }
 }
 

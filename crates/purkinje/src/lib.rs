@@ -90,6 +90,7 @@
 
 #![deny(missing_docs)]
 
+pub mod alignment;
 pub mod beats;
 pub mod demo;
 mod device;
@@ -100,6 +101,7 @@ pub mod explain;
 pub mod features;
 pub mod files;
 pub mod finetune;
+pub mod identify;
 pub mod import;
 pub mod inputs;
 pub mod keys;
@@ -107,10 +109,12 @@ pub mod leads;
 pub mod learns;
 pub mod model;
 pub mod network;
+pub mod occlusion;
 pub mod predict;
 pub mod prepared;
 pub mod pretrain;
 pub mod probe;
+pub mod prompts;
 pub mod registry;
 pub mod report;
 pub mod reporter;
@@ -122,6 +126,8 @@ pub mod systems;
 pub mod task;
 pub mod text;
 pub mod text_encoder;
+pub mod text_index;
+pub mod texts;
 pub mod timeline;
 pub mod windows;
 pub mod zero_shot;

@@ -398,7 +398,7 @@ pub fn labels(task: &str, classes: &[String], thresholds: &[f32]) -> Labels {
 fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
     let weights_file = folder.join("model.safetensors");
     let read = ModelFolder::read(folder)?;
-    let hash = hash_of(&weights_file)?;
+    let hash = hash_of(std::slice::from_ref(&weights_file))?;
     let preprocess: Preprocess = serde_json::from_value(read.preprocess).map_err(|error| {
         Error::invalid(format!(
             "`preprocess.json` does not describe preprocessing: {error}"
@@ -476,12 +476,14 @@ fn open(
     system.open(own, head, outputs, weights)
 }
 
-/// BLAKE3 of a file, in hex.
-fn hash_of(path: &Path) -> Result<String> {
+/// BLAKE3 of files one after the other, in hex.
+pub(crate) fn hash_of(paths: &[PathBuf]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    std::fs::File::open(path)
-        .and_then(|file| hasher.update_reader(file).map(|_| ()))
-        .map_err(|error| Error::file("read", path, error))?;
+    for path in paths {
+        std::fs::File::open(path)
+            .and_then(|file| hasher.update_reader(file).map(|_| ()))
+            .map_err(|error| Error::file("read", path, error))?;
+    }
     Ok(hasher.finalize().to_hex().to_string())
 }
 

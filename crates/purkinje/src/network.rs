@@ -169,6 +169,9 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// Rows of the table of word pieces; `None` where the network reads no texts.
     fn table_of_words(&self) -> Option<usize>;
 
+    /// Word pieces of the longest text it reads; longer ones are cut.
+    fn longest_text(&self) -> usize;
+
     /// A text as the network was trained to read it.
     fn clean_text(&self, text: &str) -> String;
 
@@ -308,6 +311,7 @@ impl Crops {
             sight: Box::new(Sight {
                 leads: leads.clone(),
                 samples: len,
+                rate_hz: self.rate_hz,
                 crops,
             }),
         })
@@ -490,6 +494,10 @@ impl<S: Complete> Network for Loaded<S> {
 
     fn table_of_words(&self) -> Option<usize> {
         S::table_of_words(&self.encoder)
+    }
+
+    fn longest_text(&self) -> usize {
+        S::longest_text(&self.encoder)
     }
 
     fn clean_text(&self, text: &str) -> String {

@@ -194,13 +194,13 @@ pub fn probabilities(logits: &[f32]) -> Vec<f32> {
 }
 
 /// What a window gives.
-struct Scores {
-    logits: Vec<f32>,
+pub(crate) struct Scores {
+    pub(crate) logits: Vec<f32>,
     reasons: Option<Reasons>,
 }
 
 /// The logits of windows that fit into one batch, each aggregated over its crops.
-fn scores(
+pub(crate) fn scores(
     model: &Model,
     labels: &Labels,
     seen: &[&Seen],

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use purkinje_record::Reader;
+use purkinje_signal::quality::LimbLeads;
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess};
 use purkinje_store::Store;
@@ -54,6 +55,9 @@ pub fn agree(
     })?;
     let stored = &store.info().preprocess;
     let expected = contract.clone().with_leads(leads.clone());
+    if let Some(note) = contradicted_leads(store, 0..store.len()) {
+        tracing::warn!("{note}");
+    }
     match expected.serve(stored, source_rate_hz(store)) {
         Ok(_) => Ok(expected),
         Err(difference) if any_preprocessing => {
@@ -71,4 +75,32 @@ pub fn agree(
         ))
         .with_help("prepare the data again with `--contract MODEL/preprocess.json`, or accept the difference with `--any-preprocessing`")),
     }
+}
+
+/// Says how many records have limb leads that contradict their names by Einthoven's and Goldberger's relations, with the first one and
+/// what it probably is; `None` where there is none. A network in which each lead has its place gives wrong results for them.
+pub(crate) fn contradicted_leads(
+    store: &Store,
+    rows: impl Iterator<Item = usize>,
+) -> Option<String> {
+    let (mut first, mut count, mut all) = (None, 0, 0);
+    for row in rows {
+        let Ok(row) = store.row(row) else { continue };
+        all += 1;
+        let found = row.quality().map(|quality| quality.limb_leads);
+        let fine = [
+            LimbLeads::AsNamed,
+            LimbLeads::Unknown,
+            LimbLeads::ArmsReversed,
+        ];
+        if let Some(found) = found.filter(|found| !fine.contains(found)) {
+            count += 1;
+            first.get_or_insert_with(|| (row.id().to_owned(), found.name()));
+        }
+    }
+    let (id, found) = first?;
+    Some(format!(
+        "the limb leads of {count} of {all} records of `{}` contradict their names (the first, record `{id}`: {found}); `--quality limb=ok` leaves them out",
+        store.dir().display()
+    ))
 }

@@ -124,6 +124,8 @@ pub struct Sight<I> {
     pub leads: LeadSet,
     /// Samples of a lead after preprocessing.
     pub samples: usize,
+    /// Their rate in hertz.
+    pub rate_hz: f64,
     /// One input for each crop.
     pub crops: Vec<I>,
 }
@@ -163,6 +165,8 @@ pub struct About {
     pub crops: bool,
     /// Name of the preset of preprocessing that its networks expect.
     pub preset: &'static str,
+    /// Names of other presets that networks of one's own can be pre-trained with, if chosen.
+    pub other_presets: &'static [&'static str],
 }
 
 /// How a released program computes metrics where it differs from the paper.
@@ -387,6 +391,12 @@ pub trait System: Sized + Send + Sync + 'static {
     fn table_of_words(encoder: &Self::Encoder) -> Option<usize> {
         let _ = encoder;
         None
+    }
+
+    /// Word pieces of the longest text that a network reads; longer ones are cut.
+    fn longest_text(encoder: &Self::Encoder) -> usize {
+        let _ = encoder;
+        0
     }
 
     /// A text as its networks were trained to read it.

@@ -1,5 +1,7 @@
 //! A label set of a store with its training, validation and test splits.
 
+use std::collections::HashMap;
+
 use purkinje_eval::challenge::ChallengeScore;
 use purkinje_eval::fraction::LabelFraction;
 use purkinje_eval::metrics::labels_from;
@@ -97,6 +99,53 @@ impl Task {
             .iter()
             .map(|&class| self.classes[class].clone())
             .collect();
+    }
+
+    /// The same with the columns of these classes, in their order.
+    ///
+    /// # Errors
+    /// When the task lacks one of them.
+    pub fn with_classes(mut self, classes: &[String]) -> Result<Task> {
+        let width = self.classes.len();
+        let place = |class: &String| {
+            let same = |own: &String| own.eq_ignore_ascii_case(class);
+            self.classes.iter().position(same).ok_or_else(|| {
+                Error::invalid(format!(
+                    "task `{}` has no class `{class}`; it has {}",
+                    self.name,
+                    self.classes.join(", ")
+                ))
+            })
+        };
+        let places: Vec<usize> = classes.iter().map(place).collect::<Result<_>>()?;
+        let rows = self.test.labels.chunks(width.max(1));
+        self.test.labels = rows
+            .flat_map(|row| places.iter().map(|&place| row[place]))
+            .collect();
+        self.classes = classes.to_vec();
+        Ok(self)
+    }
+
+    /// The records that are labelled in `other` too, and the labels there as scores: 1 and 0. Both have the same classes.
+    pub fn judged_by(&self, other: &Task) -> (Task, Vec<f32>) {
+        let width = self.classes.len();
+        let places: HashMap<usize, usize> = other.test.rows.iter().copied().zip(0..).collect();
+        let both = self.test.rows.iter().enumerate();
+        let both: Vec<(usize, usize)> = both
+            .filter_map(|(own, row)| Some((own, *places.get(row)?)))
+            .collect();
+        let own: Vec<usize> = both.iter().map(|&(own, _)| own).collect();
+        let labels = both
+            .iter()
+            .flat_map(|&(_, at)| &other.test.labels[at * width..(at + 1) * width]);
+        let scores = labels.map(|&label| f32::from(u8::from(label))).collect();
+        let task = Task {
+            test: self.test.at(width, &own),
+            patients: own.iter().map(|&at| self.patients[at].clone()).collect(),
+            follow_up: None,
+            ..self.clone()
+        };
+        (task, scores)
     }
 
     /// Loads the label set `name` of a store, reduced to records that keep the limits of `quality`, if any.

@@ -1,44 +1,25 @@
 //! Diagnosis without training: how well a sentence for each label fits a recording, by the vectors of both.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use purkinje_eval::challenge::renamed;
-use purkinje_eval::{RankingMetrics, evaluate_split};
+use purkinje_eval::{RankingMetrics, TaskMetrics, best_thresholds, evaluate_split};
 use purkinje_models::compat::Compat;
 use purkinje_store::{Split, Store};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use purkinje_text::Tokenizer;
+use serde::{Deserialize, Serialize};
 
-use crate::inputs::{Input, StoreRows};
+use crate::inputs::{Input, ReadOptions, StoreRows};
 use crate::model::Model;
 use crate::network::RowsOfVectors;
+use crate::occlusion::Occlusion;
 use crate::probe::quality_filter;
+use crate::prompts::{Prompt, with_prompts};
 use crate::reporter::{Reporter, go_on};
 use crate::task::Task;
 use crate::text_encoder::each_alone;
 use crate::windows::{Used, WindowOptions};
 use crate::{Error, Result};
-
-/// Bytes of the largest file of prompts.
-const MAX_PROMPTS_BYTES: u64 = 16 << 20;
-/// Names of labels in published prompts, and those of the classes they are for.
-const SYNONYMS: [(&str, &str); 4] = [
-    ("1DAVB", "1AVB"),
-    ("SB", "SBRAD"),
-    ("ST", "STACH"),
-    ("AF", "AFIB"),
-];
-
-/// The sentences of one label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prompt {
-    /// The label.
-    pub label: String,
-    /// At least one sentence.
-    pub texts: Vec<String>,
-}
 
 /// How the scores of several sentences of a label become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,136 +32,6 @@ pub enum Together {
     Max,
     /// That of the first sentence.
     First,
-}
-
-/// Reads prompts: a JSON object of labels with a text or a list of texts, or a table with a label, a tab and a text in each line, of
-/// which a label may have several.
-///
-/// # Errors
-/// When the file cannot be read, is neither, or a label has no text or stands twice.
-pub fn read_prompts(path: &Path) -> Result<Vec<Prompt>> {
-    let io = |source| Error::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let size = std::fs::metadata(path).map_err(io)?.len();
-    let fail = |problem: String| {
-        Error::invalid(format!("the prompts `{}`: {problem}", path.display())).with_help(
-            "expected a JSON object such as {\"AFIB\": \"atrial fibrillation\"}, or lines of a label, a tab and a text",
-        )
-    };
-    if size > MAX_PROMPTS_BYTES {
-        return Err(fail(format!(
-            "found {size} bytes, expected at most {MAX_PROMPTS_BYTES}"
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
-    let text = String::from_utf8(bytes).map_err(|_| fail("it is not text in UTF-8".to_owned()))?;
-    let prompts = match text.trim_start().starts_with('{') {
-        true => from_json(&text),
-        false => from_lines(&text),
-    };
-    prompts.map_err(fail)
-}
-
-fn from_json(text: &str) -> std::result::Result<Vec<Prompt>, String> {
-    let Entries(map) = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let mut prompts = Vec::new();
-    for (label, value) in map {
-        let texts = match value {
-            Value::String(text) => vec![text],
-            Value::Array(list) => list
-                .into_iter()
-                .map(|text| match text {
-                    Value::String(text) => Ok(text),
-                    other => Err(format!("label `{label}` has {other}, expected a text")),
-                })
-                .collect::<std::result::Result<_, _>>()?,
-            other => {
-                return Err(format!(
-                    "label `{label}` has {other}, expected a text or a list of texts"
-                ));
-            }
-        };
-        prompts.push(Prompt { label, texts });
-    }
-    checked(prompts)
-}
-
-/// The entries of a JSON object as they stand, a name that stands twice included.
-struct Entries(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of labels with texts")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(Read)
-    }
-}
-
-fn from_lines(text: &str) -> std::result::Result<Vec<Prompt>, String> {
-    let mut prompts: Vec<Prompt> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let (label, text) = line
-            .split_once('\t')
-            .ok_or_else(|| format!("line {} has no tab between label and text", number + 1))?;
-        let (label, text) = (label.trim().to_owned(), text.trim().to_owned());
-        match prompts.iter_mut().find(|own| own.label == label) {
-            Some(own) => own.texts.push(text),
-            None => prompts.push(Prompt {
-                label,
-                texts: vec![text],
-            }),
-        }
-    }
-    checked(prompts)
-}
-
-fn checked(prompts: Vec<Prompt>) -> std::result::Result<Vec<Prompt>, String> {
-    if prompts.is_empty() {
-        return Err("it has no label".to_owned());
-    }
-    for (at, prompt) in prompts.iter().enumerate() {
-        let label = &prompt.label;
-        if prompt.texts.is_empty() {
-            return Err(format!("label `{label}` has no text"));
-        }
-        if prompt.texts.iter().any(|text| text.trim().is_empty()) {
-            return Err(format!("label `{label}` has a text without words"));
-        }
-        let spelt = |other: &&Prompt| other.label.eq_ignore_ascii_case(label);
-        if let Some(other) = prompts[..at].iter().find(spelt) {
-            return Err(match other.label == *label {
-                true => format!("label `{label}` stands twice; give it a list of texts"),
-                false => format!(
-                    "`{}` and `{label}` are one label in two spellings; leave one out",
-                    other.label
-                ),
-            });
-        }
-    }
-    Ok(prompts)
 }
 
 /// What a zero-shot diagnosis is measured on, and how.
@@ -201,6 +52,12 @@ pub struct ZeroShotOptions {
     pub seed: u64,
     /// Also measure the same network with random weights.
     pub twin: bool,
+    /// Which prompts are for which classes, where names differ.
+    pub map: Vec<(String, String)>,
+    /// Label sets of the store by others, which are measured against the task as the model is.
+    pub against: Vec<String>,
+    /// Choose thresholds on the validation split of the store, where it has one that is not judged.
+    pub calibrate: bool,
     /// Limits on signal quality that records must keep; none when empty.
     pub quality: String,
     /// Accept a store that was prepared differently than the model expects.
@@ -217,6 +74,9 @@ impl Default for ZeroShotOptions {
             resamples: 1000,
             seed: 0,
             twin: true,
+            map: Vec::new(),
+            against: Vec::new(),
+            calibrate: true,
             quality: String::new(),
             any_preprocessing: false,
         }
@@ -240,13 +100,59 @@ pub struct ZeroShot {
     pub together: Together,
     /// How much of all records together was used.
     pub used: Used,
-    /// How the scores rank records. Scores are no probabilities, and no threshold was chosen: there are no decisions.
+    /// How the scores rank records.
     pub ranking: RankingMetrics,
+    /// Decisions at thresholds of best F1 on other records, where there are any; scores are no probabilities.
+    pub decisions: Option<Decisions>,
+    /// How others rank the records, by label set.
+    pub against: Vec<Against>,
+    /// The mean rank correlation between the scores of two labels: near 1 where all sentences rank the recordings alike, as those of a
+    /// network whose vectors have one direction do.
+    pub label_correlation: f64,
     /// The same of the network with random weights.
     pub random_weights: Option<RankingMetrics>,
+    /// The score of each class for each record.
+    #[serde(skip)]
+    pub predictions: Vec<Prediction>,
 }
 
-/// Diagnoses labelled records of a store by sentences.
+/// Decisions of a zero-shot diagnosis.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decisions {
+    /// The store whose records the thresholds were chosen on.
+    pub chosen_on: PathBuf,
+    /// Its split.
+    pub split: &'static str,
+    /// Records that were used for it.
+    pub records: usize,
+    /// Metrics at the thresholds.
+    pub metrics: TaskMetrics,
+}
+
+/// A label set of others, measured against the task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Against {
+    /// Its name.
+    pub name: String,
+    /// How it ranks the records that are labelled in both.
+    pub ranking: RankingMetrics,
+}
+
+/// The scores of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Its id.
+    pub id: String,
+    /// Its patient; the record where that is unknown.
+    pub patient: String,
+    /// One for each class.
+    pub scores: Vec<f32>,
+    /// The labels.
+    pub labels: Vec<bool>,
+}
+
+/// Diagnoses labelled records of a store by sentences. Thresholds are chosen on `calibration`, else on the validation split of the store, if
+/// it is not the one judged.
 ///
 /// # Errors
 /// When the model reads no texts or has no tokenizer, no class has a prompt, the store does not fit, or a stop was requested.
@@ -254,52 +160,220 @@ pub fn zero_shot(
     model: &Model,
     store: &Store,
     prompts: &[Prompt],
+    calibration: Option<&Store>,
     options: &ZeroShotOptions,
     reporter: &dyn Reporter,
 ) -> Result<ZeroShot> {
     let quality = quality_filter(&options.quality)?;
-    let all = Task::evaluated(store, &options.task, options.split, quality.as_ref())?;
-    let (task, prompts) = with_prompts(all, prompts, reporter)?;
-    let contract =
-        model.check_store(store, &model.preprocess().leads, options.any_preprocessing)?;
-    let measure = |model: &Model, what: &str| -> Result<(RankingMetrics, Used)> {
-        let sentences = Sentences::of(model, &prompts)?;
-        let source = StoreRows::under(model, store, &contract, Compat::Paper, 0)?;
-        let rows = &task.test.rows;
-        let inputs = rows.iter().map(|&row| Input::Row(&source, row));
-        let progress = reporter.begin(what, rows.len(), "records");
-        let (mut scores, mut used) = (Vec::new(), Used::default());
-        for found in model.vectors_all(inputs, options.windows)? {
-            go_on(reporter)?;
-            let (vectors, own) = found?;
-            used.add(&own);
-            scores.extend(sentences.scores(model, &vectors.values, options.together)?);
-            progress.add(1);
-        }
-        progress.finish();
-        let thresholds = vec![0.0; task.classes.len()];
-        let mut how = task.evaluation(&thresholds, options.resamples);
-        how.probabilities = false;
-        how.bootstrap.seed = options.seed;
-        let metrics = evaluate_split(&scores, &task.test.labels, &task.patients, &how)?;
-        Ok((metrics.ranking(), used))
+    let labelled = |store, split| Task::evaluated(store, &options.task, split, quality.as_ref());
+    let all = labelled(store, options.split)?;
+    let (task, prompts) = with_prompts(all, prompts, &options.map, reporter)?;
+    let diagnosis = Diagnosis {
+        prompts: &prompts,
+        options,
+        reporter,
     };
-    let (ranking, used) = measure(model, "zero-shot")?;
+    let none = vec![0.0; task.classes.len()];
+    let rows = &task.test.rows;
+    let (scores, used) = diagnosis.scores(model, store, rows, "zero-shot")?;
+    let of_store = options.calibrate && options.split != Split::Val;
+    let chosen_on = match calibration {
+        Some(other) => {
+            let part = labelled(other, Split::Val).or_else(|_| labelled(other, Split::Test))?;
+            Some((other, part))
+        }
+        // A store without a labelled validation split gives no thresholds.
+        None if of_store => labelled(store, Split::Val).ok().map(|part| (store, part)),
+        None => None,
+    };
+    let decisions = match chosen_on {
+        None => None,
+        Some((other, part)) => {
+            let part = part.with_classes(&task.classes)?;
+            Some(diagnosis.decisions(model, (&task, &scores), other, &part)?)
+        }
+    };
+    let against = options.against.iter().map(|name| {
+        let other = Task::evaluated(store, name, options.split, quality.as_ref())?;
+        let (both, scores) = task.judged_by(&other.with_classes(&task.classes)?);
+        Ok(Against {
+            name: name.clone(),
+            ranking: diagnosis.measured(&both, &scores, &none)?.ranking(),
+        })
+    });
+    let against = against.collect::<Result<_>>()?;
     let random_weights = match options.twin {
         false => None,
-        true => Some(measure(&twin(model, options.seed), "random weights")?.0),
+        true => {
+            let twin = twin(model, options.seed);
+            let (scores, _) = diagnosis.scores(&twin, store, rows, "random weights")?;
+            Some(diagnosis.measured(&task, &scores, &none)?.ranking())
+        }
     };
     Ok(ZeroShot {
         model: model.folder().map(Path::to_owned),
         data: store.dir().to_owned(),
         task: task.name.clone(),
         split: options.split.name(),
-        prompts,
         together: options.together,
         used,
-        ranking,
+        ranking: diagnosis.measured(&task, &scores, &none)?.ranking(),
+        decisions,
+        against,
+        label_correlation: rank_correlation(&scores, task.classes.len()),
         random_weights,
+        predictions: predictions(store, &task, &scores)?,
+        prompts,
     })
+}
+
+/// Sentences for the classes of a task, and how recordings are compared with them.
+struct Diagnosis<'a> {
+    prompts: &'a [Prompt],
+    options: &'a ZeroShotOptions,
+    reporter: &'a dyn Reporter,
+}
+
+impl Diagnosis<'_> {
+    /// The score of each class for rows of a store `[rows, classes]`.
+    fn scores(
+        &self,
+        model: &Model,
+        store: &Store,
+        rows: &[usize],
+        what: &str,
+    ) -> Result<(Vec<f32>, Used)> {
+        let ZeroShotOptions {
+            any_preprocessing,
+            windows,
+            together,
+            ..
+        } = self.options;
+        let leads = &model.preprocess().leads;
+        let contract = model.check_store(store, leads, *any_preprocessing)?;
+        let sentences = Sentences::of(model, self.prompts)?;
+        let source = StoreRows::under(model, store, &contract, Compat::Paper, 0)?;
+        let inputs = rows.iter().map(|&row| Input::Row(&source, row));
+        let progress = self.reporter.begin(what, rows.len(), "records");
+        let (mut scores, mut used) = (Vec::new(), Used::default());
+        for found in model.vectors_all(inputs, *windows)? {
+            go_on(self.reporter)?;
+            let (vectors, own) = found?;
+            used.add(&own);
+            scores.extend(sentences.scores(model, &vectors.values, *together)?);
+            progress.add(1);
+        }
+        progress.finish();
+        Ok((scores, used))
+    }
+
+    fn measured(&self, task: &Task, scores: &[f32], thresholds: &[f32]) -> Result<TaskMetrics> {
+        let mut how = task.evaluation(thresholds, self.options.resamples);
+        how.probabilities = false;
+        how.bootstrap.seed = self.options.seed;
+        let (labels, patients) = (&task.test.labels, &task.patients);
+        Ok(evaluate_split(scores, labels, patients, &how)?)
+    }
+
+    /// Decisions of a task at the thresholds of best F1 on labelled records of a store.
+    fn decisions(
+        &self,
+        model: &Model,
+        (task, scores): (&Task, &[f32]),
+        store: &Store,
+        part: &Task,
+    ) -> Result<Decisions> {
+        let rows = &part.test.rows;
+        let (own, _) = self.scores(model, store, rows, "thresholds")?;
+        let classes = task.classes.len();
+        let thresholds = best_thresholds(&own, &part.test.labels, classes, f32::INFINITY)?;
+        let split = match rows.first() {
+            Some(&row) => store.row(row)?.split(),
+            None => Split::Val,
+        };
+        Ok(Decisions {
+            chosen_on: store.dir().to_owned(),
+            split: split.name(),
+            records: rows.len(),
+            metrics: self.measured(task, scores, &thresholds)?,
+        })
+    }
+}
+
+fn predictions(store: &Store, task: &Task, scores: &[f32]) -> Result<Vec<Prediction>> {
+    let classes = task.classes.len();
+    let each = task.test.rows.iter().zip(&task.patients).enumerate();
+    each.map(|(at, (&row, patient))| {
+        let own = at * classes..(at + 1) * classes;
+        Ok(Prediction {
+            id: store.row(row)?.id().to_owned(),
+            patient: patient.clone(),
+            scores: scores[own.clone()].to_vec(),
+            labels: task.test.labels[own].to_vec(),
+        })
+    })
+    .collect()
+}
+
+/// The scores of records as a table: id, patient, and for each class its score and label.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn predictions_csv(found: &ZeroShot) -> Result<Vec<u8>> {
+    let problem = |error: csv::Error| Error::invalid(format!("the table of scores: {error}"));
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let names = found.prompts.iter().map(|prompt| &prompt.label);
+    let header = names.flat_map(|name| [name.clone(), format!("{name} label")]);
+    let first = ["id", "patient"].map(str::to_owned).into_iter();
+    table.write_record(first.chain(header)).map_err(problem)?;
+    for own in &found.predictions {
+        let cells = own.scores.iter().zip(&own.labels);
+        let cells =
+            cells.flat_map(|(score, &label)| [score.to_string(), u8::from(label).to_string()]);
+        let first = [own.id.clone(), own.patient.clone()].into_iter();
+        table.write_record(first.chain(cells)).map_err(problem)?;
+    }
+    let finished = table.into_inner();
+    finished.map_err(|error| Error::invalid(format!("the table of scores: {error}")))
+}
+
+/// The mean Spearman correlation of two columns of scores `[records, classes]`; 0 where there are fewer than two columns.
+fn rank_correlation(scores: &[f32], classes: usize) -> f64 {
+    let columns: Vec<Vec<f64>> = (0..classes)
+        .map(|class| {
+            let own = scores.iter().skip(class).step_by(classes);
+            let mut ranks = ranks(&own.copied().collect::<Vec<f32>>());
+            let mean = ranks.iter().sum::<f64>() / ranks.len().max(1) as f64;
+            ranks.iter_mut().for_each(|rank| *rank -= mean);
+            let length = ranks.iter().map(|r| r * r).sum::<f64>().sqrt();
+            if length > 0.0 {
+                ranks.iter_mut().for_each(|rank| *rank /= length);
+            }
+            ranks
+        })
+        .collect();
+    let mut sum = 0.0;
+    for (a, first) in columns.iter().enumerate() {
+        for second in &columns[..a] {
+            sum += first.iter().zip(second).map(|(x, y)| x * y).sum::<f64>();
+        }
+    }
+    let pairs = classes * classes.saturating_sub(1) / 2;
+    sum / pairs.max(1) as f64
+}
+
+/// The rank of each value; equal values have the mean of theirs.
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut first = 0;
+    for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let rank = first as f64 + (equal.len() - 1) as f64 / 2.0;
+        equal.iter().for_each(|&at| ranks[at] = rank);
+        first += equal.len();
+    }
+    ranks
 }
 
 /// The score of every prompt for a recording, in the order of the prompts.
@@ -319,6 +393,28 @@ pub fn scores_of<'a>(
         let (vectors, used) = found?;
         Ok((sentences.scores(model, &vectors.values, together)?, used))
     }))
+}
+
+/// What the score of every prompt loses where a lead or a stretch of a recording is silenced.
+///
+/// # Errors
+/// As [`scores_of`], and for rows of a store.
+pub fn occlusion_of(
+    model: &Model,
+    input: Input<'_>,
+    prompts: &[Prompt],
+    together: Together,
+    read: &ReadOptions,
+) -> Result<Occlusion> {
+    let sentences = Sentences::of(model, prompts)?;
+    model.occlude(input, read, "similarity", |seen| {
+        let vectors = model.network().vectors(seen, model.device())?;
+        let each = vectors
+            .values
+            .chunks_exact(vectors.leads.len() * model.width());
+        let scores = each.map(|vector| sentences.scores(model, vector, together));
+        Ok(scores.collect::<Result<Vec<_>>>()?.concat())
+    })
 }
 
 /// The same network with random weights, and the same tokenizer.
@@ -347,7 +443,7 @@ impl Sentences {
         let texts = prompts.iter().flat_map(|prompt| &prompt.texts);
         let texts: Vec<&str> = texts.map(String::as_str).collect();
         Ok(Sentences {
-            vectors: text_vectors(model, &texts)?,
+            vectors: text_vectors(model, &texts)?.values,
             width: model.width(),
             counts: prompts.iter().map(|prompt| prompt.texts.len()).collect(),
         })
@@ -375,20 +471,24 @@ impl Sentences {
     }
 }
 
-/// One vector for each text `[texts, width]`: the same bits alone and among others.
+/// Vectors of texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextVectors {
+    /// `[texts, width]`.
+    pub values: Vec<f32>,
+    /// Texts that were cut because they are longer than the network reads.
+    pub cut: usize,
+}
+
+/// One vector for each text: the same bits alone and among others.
 ///
 /// # Errors
 /// When the model reads no texts or has no tokenizer, or a text has no words.
-pub fn text_vectors(model: &Model, texts: &[&str]) -> Result<Vec<f32>> {
+pub fn text_vectors(model: &Model, texts: &[&str]) -> Result<TextVectors> {
     let network = model.network();
-    if network.table_of_words().is_none() {
-        return Err(reads_no_texts(model));
-    }
-    let tokenizer = model.tokenizer().ok_or_else(|| {
-        Error::invalid("the model has no tokenizer, so that texts cannot be read").with_help(
-            "import the checkpoint again with `--tokenizer FILE`, the `tokenizer.json` that it was trained with",
-        )
-    })?;
+    let tokenizer = tokenizer_of(model)?;
+    let (longest, mut cut) = (network.longest_text(), 0);
+    let cutting = tokenizer.cut_to(longest)?;
     let mut ids = Vec::with_capacity(texts.len());
     for text in texts {
         let text = network.clean_text(text);
@@ -397,11 +497,29 @@ pub fn text_vectors(model: &Model, texts: &[&str]) -> Result<Vec<f32>> {
                 "a text has no words; give it some, or leave it out",
             ));
         }
-        ids.push(tokenizer.ids(&text)?);
+        let mut own = tokenizer.ids(&text)?;
+        if own.len() > longest {
+            cut += 1;
+            own = cutting.ids(&text)?;
+        }
+        ids.push(own);
     }
-    each_alone(&ids, tokenizer.pad(), model.width(), |texts| {
+    let values = each_alone(&ids, tokenizer.pad(), model.width(), |texts| {
         let found = network.text_vectors(texts, model.device())?;
         found.ok_or_else(|| reads_no_texts(model))
+    })?;
+    Ok(TextVectors { values, cut })
+}
+
+/// The tokenizer of a model.
+pub(crate) fn tokenizer_of(model: &Model) -> Result<&Arc<Tokenizer>> {
+    if model.network().table_of_words().is_none() {
+        return Err(reads_no_texts(model));
+    }
+    model.tokenizer().ok_or_else(|| {
+        Error::invalid("the model has no tokenizer, so that texts cannot be read").with_help(
+            "import the checkpoint again with `--tokenizer FILE`, the `tokenizer.json` that it was trained with",
+        )
     })
 }
 
@@ -412,90 +530,17 @@ fn reads_no_texts(model: &Model) -> Error {
     ))
 }
 
-/// Reduces a task to the classes that have a prompt; returns the prompt of each.
-fn with_prompts(
-    mut task: Task,
-    prompts: &[Prompt],
-    reporter: &dyn Reporter,
-) -> Result<(Task, Vec<Prompt>)> {
-    let known = |class: &str| {
-        let own = class.to_uppercase();
-        let synonym = SYNONYMS.iter().find(|(name, _)| *name == own);
-        let named = |same: &dyn Fn(&str) -> bool| prompts.iter().find(|p| same(&p.label));
-        named(&|label| label.eq_ignore_ascii_case(class))
-            .or_else(|| {
-                synonym.and_then(|(_, other)| named(&|label| label.eq_ignore_ascii_case(other)))
-            })
-            .or_else(|| named(&|label| renamed(label) == renamed(class)))
-    };
-    let found: Vec<Option<&Prompt>> = task.classes.iter().map(|class| known(class)).collect();
-    let without = task.classes.iter().zip(&found);
-    let without: Vec<&str> = without
-        .filter_map(|(class, prompt)| prompt.is_none().then_some(class.as_str()))
-        .collect();
-    if without.len() == task.classes.len() {
-        let labels: Vec<&str> = prompts.iter().map(|p| p.label.as_str()).collect();
-        return Err(Error::invalid(format!(
-            "no class of task `{}` has a prompt (classes: {}; labels of the prompts: {})",
-            task.name,
-            task.classes.join(", "),
-            labels.join(", ")
-        ))
-        .with_help("name the labels in the file of prompts as the classes are named"));
-    }
-    if !without.is_empty() {
-        reporter.note(&format!(
-            "{} of {} classes have no prompt and are not measured: {}",
-            without.len(),
-            task.classes.len(),
-            without.join(", ")
-        ));
-    }
-    let chosen: Vec<Prompt> = found
-        .iter()
-        .zip(&task.classes)
-        .filter_map(|(prompt, class)| {
-            Some(Prompt {
-                label: class.clone(),
-                texts: (*prompt)?.texts.clone(),
-            })
-        })
-        .collect();
-    task.keep(|class| found[class].is_some());
-    Ok((task, chosen))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<Vec<Prompt>> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        read_prompts(file.path())
-    }
-
     #[test]
-    fn prompts_are_objects_or_tables() {
-        let json = of(r#"{"AFIB": "atrial fibrillation", "NORM": ["normal ecg", "sinus rhythm"]}"#);
-        let table = of("AFIB\tatrial fibrillation\n\nNORM\tnormal ecg\nNORM\tsinus rhythm\n");
-        let (json, table) = (json.unwrap(), table.unwrap());
-        assert_eq!(json, table);
-        assert_eq!(json[1].texts, ["normal ecg", "sinus rhythm"]);
-        for (odd, problem) in [
-            ("{", "EOF"),
-            ("[1]", "no tab"),
-            (r#"{"A": 1}"#, "expected a text"),
-            (r#"{"A": ""}"#, "without words"),
-            (r#"{"A": ["x", " "]}"#, "`A` has a text without words"),
-            ("A\tx\nA\t\n", "`A` has a text without words"),
-            (r#"{"A": "x", "B": "y", "A": "z"}"#, "`A` stands twice"),
-            (r#"{"A": [], "B": "x"}"#, "no text"),
-            (r#"{"Afib": "x", "AFIB": "y"}"#, "two spellings"),
-            ("", "no label"),
-        ] {
-            let error = of(odd).unwrap_err().to_string();
-            assert!(error.contains(problem), "{odd}: {error}");
-        }
+    fn labels_that_rank_alike_are_correlated() {
+        let scores = [
+            0.1, 5.0, -1.0, 0.2, 6.0, -2.0, 0.2, 6.0, -2.0, 0.9, 70.0, -3.0,
+        ];
+        assert!((rank_correlation(&scores, 3) - (1.0 - 1.0 - 1.0) / 3.0).abs() < 1e-12);
+        assert_eq!(rank_correlation(&scores, 1), 0.0);
+        assert_eq!(ranks(&[2.0, 1.0, 2.0, 5.0]), [1.5, 0.0, 1.5, 3.0]);
     }
 }

@@ -165,6 +165,7 @@ impl Observer for Judge {
         Ok(Some(Validated {
             loss,
             metric: Some(f64::from(sum).sin().abs() * 1e-6),
+            ..Validated::default()
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! `purkinje embed`: writes vectors of recordings, leads, beats, lead groups or tokens as a table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use purkinje::embed::table::Table;
@@ -9,7 +9,9 @@ use purkinje::leads::WantedLeads;
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Store};
+use purkinje::texts::{Text, read_texts};
 use purkinje::windows::Used;
+use purkinje::zero_shot::text_vectors;
 use purkinje::{Device, Level, Model, Registry, WindowOptions};
 
 use super::{ReadArgs, WindowArgs};
@@ -20,8 +22,14 @@ use crate::progress::{Bars, Progress};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Recordings, folders of recordings, or stores
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "texts", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
+    /// Texts to embed instead, with a model of recordings and texts: a .csv, .tsv or .parquet table, or a file with a text in each line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["inputs", "per", "leads", "quality", "each_window", "beats"])]
+    texts: Option<PathBuf>,
+    /// Column of the texts in their table [default: text, report, reports, statements, or the only one]
+    #[arg(long, value_name = "NAME", requires = "texts")]
+    column: Option<String>,
     /// Folder of the model, or of the run that made it
     #[arg(long, value_name = "RUN")]
     model: PathBuf,
@@ -91,6 +99,9 @@ impl From<Per> for Level {
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
+    if let Some(path) = &args.texts {
+        return texts(&args, path, &model);
+    }
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
     let mut table =
@@ -161,6 +172,63 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             n => format!(", {n} left out"),
         },
         super::used_line(&used)
+    ))
+}
+
+/// Embeds texts.
+fn texts(args: &Args, path: &Path, model: &Model) -> miette::Result<()> {
+    // Texts of a pass over the network, of which those of one length share a batch.
+    const CHUNK: usize = 4096;
+    let texts = read_texts(path, args.column.as_deref()).shown()?;
+    let mut table = Table::begin_texts(&args.out, model, &args.model).shown()?;
+    let allowed = super::allowed(args.max_failed, texts.len());
+    let progress = Progress::new("embed", texts.len(), "texts");
+    let mut failures = Vec::new();
+    let mut cut = 0;
+    for chunk in texts.chunks(CHUNK) {
+        go_on(&Bars).shown()?;
+        let (mut kept, mut words) = (Vec::new(), Vec::new());
+        for Text { id, text } in chunk {
+            match text
+                .as_deref()
+                .filter(|text| !model.network().clean_text(text).is_empty())
+            {
+                Some(text) => {
+                    kept.push(id);
+                    words.push(text);
+                }
+                None => failures.push(format!("{}, text {id}: it has no words", path.display())),
+            }
+        }
+        if failures.len() > allowed {
+            break;
+        }
+        let found = text_vectors(model, &words).shown()?;
+        cut += found.cut;
+        let vectors = found.values.chunks_exact(model.width());
+        for ((id, text), vector) in kept.into_iter().zip(words).zip(vectors) {
+            table.add_text(id, text, vector).shown()?;
+        }
+        progress.add(chunk.len());
+    }
+    progress.finish();
+    super::report(&failures, texts.len(), allowed)?;
+    let vectors = table.rows();
+    table.finish().shown()?;
+    output::print(&format!(
+        "{}: {} of length {} from {}{}{}\n",
+        args.out.display(),
+        count(vectors, "vector"),
+        model.width(),
+        count(vectors, "text"),
+        match failures.len() {
+            0 => String::new(),
+            n => format!(", {n} left out"),
+        },
+        match cut {
+            0 => String::new(),
+            n => format!(", {n} cut because they are too long"),
+        },
     ))
 }
 

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use miette::IntoDiagnostic as _;
 use purkinje::eval::report::class_table;
 use purkinje::evaluate::{EvaluateOptions, Evaluated, evaluate};
+use purkinje::finetune::is_of_patients;
+use purkinje::identify::{Identification, Identified, IdentifyOptions, Share, identify};
 use purkinje::models::compat::Compat;
 use purkinje::record::LeadSet;
 use purkinje::store::{QualityFilter, Split, Store};
 use purkinje::{Device, Model, Registry};
 
 use super::WindowArgs;
-use crate::output::{self, Show as _};
+use crate::output::{self, Show as _, Table};
 use crate::progress::Bars;
 
 /// Arguments of `evaluate`.
@@ -23,9 +25,13 @@ pub struct Args {
     /// Prepared store with labels.
     #[arg(long)]
     data: PathBuf,
-    /// Label set of the store; its classes are matched with the labels of the model by name.
+    /// Label set of the store; its classes are matched with the labels of the model by name. `patient`: whether patients with several
+    /// recordings are told apart by the vectors of the model, which needs no head.
     #[arg(long)]
     task: String,
+    /// With `--task patient`: the recording of each patient that the second one is looked for among.
+    #[arg(long, value_enum, default_value = "first")]
+    gallery: Gallery,
     /// Split of the store: train, val or test.
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
@@ -61,10 +67,20 @@ pub struct Args {
     any_preprocessing: bool,
 }
 
+/// The recordings that others are looked for among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Gallery {
+    /// The first recording of each patient.
+    First,
+}
+
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
     let store = Store::open(&args.data).shown()?;
+    if is_of_patients(&store, &args.task) {
+        return patients(&args, &model, &store);
+    }
     let options = EvaluateOptions {
         task: args.task,
         split: args.split,
@@ -105,4 +121,50 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Tells patients apart.
+fn patients(args: &Args, model: &Model, store: &Store) -> miette::Result<()> {
+    let options = IdentifyOptions {
+        split: Some(args.split),
+        windows: args.windows.options(),
+        quality: super::text(args.quality.as_ref()),
+        any_preprocessing: args.any_preprocessing,
+        twin: Some(args.seed.unwrap_or(0)),
+    };
+    let found = identify(model, store, &options, &Bars).shown()?;
+    output::print(&patients_text(&found))?;
+    match &args.out {
+        Some(out) => output::write_file(out, output::json(&found)?.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// How well patients are told apart, as text.
+pub(super) fn patients_text(found: &Identified) -> String {
+    let mut table = Table::new(1, ["", "top 1", "top 5", "equal error rate"]);
+    let mut add = |name: &str, own: &Identification| {
+        let percent = |share: Share| {
+            let [value, low, high] = [share.value, share.low, share.high].map(|x| 100.0 * x);
+            format!("{value:.1} [{low:.1}, {high:.1}]")
+        };
+        let error = format!("{:.1}", 100.0 * own.equal_error_rate);
+        table.row([
+            name.to_owned(),
+            percent(own.top_1),
+            percent(own.top_5),
+            error,
+        ]);
+    };
+    add("this model", &found.found);
+    if let Some(random) = &found.random_weights {
+        add("random weights", random);
+    }
+    format!(
+        "{}: {} patients with at least two recordings ({} with one are left out); the second recording of each is looked for among the first ones, by the cosine of vectors. Percent with 95 % intervals\n{table}\n{}",
+        found.split.unwrap_or("all records"),
+        found.patients,
+        found.with_one,
+        super::used_line(&found.used)
+    )
 }

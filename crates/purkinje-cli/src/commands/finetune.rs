@@ -7,7 +7,9 @@ use miette::{Result, miette};
 use purkinje::eval::crops::Aggregation;
 use purkinje::eval::fraction::FractionMethod;
 use purkinje::eval::report::class_table;
-use purkinje::finetune::{Baseline, FinetuneOptions, finetune, put, read_table, untrained};
+use purkinje::finetune::{
+    Baseline, FinetuneOptions, finetune, is_of_patients, learn_patients, put, read_table, untrained,
+};
 use purkinje::keys::{listed, spelt};
 use purkinje::models::compat::Compat;
 use purkinje::record::LeadSet;
@@ -184,6 +186,17 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
         resume: args.resume,
         ..FinetuneOptions::default()
     };
+    if is_of_patients(&store, &args.task) {
+        let found = learn_patients(&model, &store, &options, &Bars).shown()?;
+        let json = output::json(&found)?;
+        output::write_file(&args.out.join("results.json"), json.as_bytes())?;
+        return output::print(&format!(
+            "{} patients in {} training records\n{}",
+            found.patients,
+            found.records,
+            super::evaluate::patients_text(&found.test)
+        ));
+    }
     let found = finetune(&model, &store, &options, &Bars).shown()?;
     let classes = class_table(&found.table.rows()[0].trained.metrics);
     output::print(&format!("{}\n{classes}\n", found.table))

@@ -15,6 +15,7 @@ mod pretrain;
 mod probe;
 mod store;
 mod store_export;
+mod text;
 mod zero_shot;
 
 use std::path::Path;
@@ -57,6 +58,8 @@ pub enum Command {
     Predict(predict::Args),
     /// Diagnose by sentences, with a model of recordings and texts, without training
     ZeroShot(zero_shot::Args),
+    /// Make an index of reports, show those that say something else, and word pieces
+    Text(text::Args),
     /// Convert a published checkpoint to a model folder
     ImportCheckpoint(import_checkpoint::Args),
     /// Write the weights of a model under the parameter names of the original PyTorch program
@@ -82,6 +85,7 @@ impl Command {
             Command::Embed(args) => embed::run(args, registry),
             Command::ZeroShot(args) => zero_shot::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),
+            Command::Text(args) => text::run(args, registry),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args, registry),
             Command::ExportCheckpoint(args) => export_checkpoint::run(args, registry),
             Command::Demo(args) => demo::run(args, registry),

@@ -8,6 +8,7 @@ use purkinje::figures::raster;
 use purkinje::inputs::{BeatSource, Input, ReadOptions, list};
 use purkinje::leads::WantedLeads;
 use purkinje::models::checkpoint::Labels;
+use purkinje::occlusion::Occlusion;
 use purkinje::predict::{PredictOptions, Prediction};
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
@@ -35,7 +36,8 @@ pub struct Args {
     /// Print a table instead of JSON
     #[arg(long)]
     table: bool,
-    /// Write pictures to this folder that show which leads and beats speak for and against a label
+    /// Write pictures to this folder that show which leads and beats speak for and against a label, or, where logits are no sums over leads,
+    /// what they lose where a lead, or 200 ms of all leads, is silenced
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     /// Explain or draw this label; may be repeated [default: the most probable ones, see --top]
@@ -94,7 +96,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             windows: args.windows.options(),
             beats: args.beats,
         },
-        explain: args.explain.is_some(),
+        explain: args.explain.is_some() && model.explains(),
     };
     let records = paths.len();
     let progress = Progress::new("predict", records, "recordings");
@@ -103,8 +105,12 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let mut timeline = timeline.transpose().shown()?;
     let (mut results, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     let mut notes = Vec::new();
-    let inputs = paths.into_iter().map(Input::File);
-    for prediction in model.predict_all(inputs, options).shown()? {
+    let inputs = paths.iter().cloned().map(Input::File);
+    let read = options.read.clone();
+    for (path, prediction) in paths
+        .iter()
+        .zip(model.predict_all(inputs, options).shown()?)
+    {
         go_on(&Bars).shown()?;
         progress.add(1);
         let one = match prediction {
@@ -120,9 +126,26 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             chosen => chosen.to_vec(),
         };
         if let Some(dir) = &args.explain {
+            // Where a logit is no sum over leads, leads and stretches are silenced in turn.
+            let silenced = match model.explains() {
+                true => None,
+                false => Some(
+                    model
+                        .occlude_labels(Input::File(path.clone()), &read)
+                        .shown()?,
+                ),
+            };
             for &class in &classes {
-                let path = pictures.draw(&one, class, dir)?;
+                let path = match &silenced {
+                    None => pictures.draw(&one, class, dir)?,
+                    Some(own) => {
+                        pictures.draw_silenced(own, class, &one.labels[class].name, dir)?
+                    }
+                };
                 facts["labels"][class]["picture"] = json!(path.display().to_string());
+            }
+            if let Some(own) = &silenced {
+                facts["silenced"] = json!(own);
             }
         }
         if let (Some(dir), Some(first)) = (&args.timeline_pictures, classes.first()) {
@@ -206,11 +229,27 @@ fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String]) -> String {
 
 /// Writes pictures of explanations under unique names.
 #[derive(Default)]
-struct Pictures {
+pub(super) struct Pictures {
     names: HashSet<String>,
 }
 
 impl Pictures {
+    /// Draws what a score loses where parts are silenced, as SVG and PNG; the path is that of the PNG.
+    pub(super) fn draw_silenced(
+        &mut self,
+        of: &Occlusion,
+        number: usize,
+        title: &str,
+        dir: &Path,
+    ) -> miette::Result<PathBuf> {
+        let stem = self.name(&format!("{}-{title}", of.id));
+        let svg = of.svg(number, title).shown()?;
+        output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
+        let path = dir.join(format!("{stem}.png"));
+        output::write_file(&path, &of.png(number, title).shown()?)?;
+        Ok(path)
+    }
+
     /// Draws as SVG and PNG; the path is that of the PNG.
     fn draw(&mut self, one: &Prediction, class: usize, dir: &Path) -> miette::Result<PathBuf> {
         let explanation = one

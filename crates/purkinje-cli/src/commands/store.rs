@@ -11,6 +11,7 @@ use purkinje::store::leakage::{RecordRef, SignalPair, leakage};
 use purkinje::store::{
     QualityFilter, RedetectOptions, Redetected, Split, Store, StoreInfo, merge, redetect,
 };
+use purkinje::texts::StoreText;
 
 use super::prepare::{Watch, split_table};
 use super::store_export;
@@ -267,7 +268,56 @@ fn info(store: &Store) -> miette::Result<String> {
         printable(&info.made_by.command)
     );
     text += &split_table(store)?.to_string();
+    text += &texts(store)?;
     Ok(text)
+}
+
+/// The texts of a store: how many records have one, distinct ones, their lengths; the values of those that have a few only.
+fn texts(store: &Store) -> miette::Result<String> {
+    const FEW: usize = 6;
+    let names = ["report"].into_iter().map(str::to_owned);
+    let header = ["text", "records", "distinct", "median words", "most words"];
+    let mut table = Table::new(1, header.map(|name| format!("{name} ")));
+    let (mut any, mut few) = (false, String::new());
+    for name in names.chain(store.info().texts.iter().cloned()) {
+        let column = StoreText::named(store, &name).shown()?;
+        let mut found = BTreeMap::<&str, usize>::new();
+        let mut words = Vec::new();
+        for index in 0..store.len() {
+            let row = store.row(index).shown()?;
+            if let Some(text) = column.of(&row) {
+                *found.entry(text).or_default() += 1;
+                words.push(text.split_whitespace().count());
+            }
+        }
+        if words.is_empty() {
+            continue;
+        }
+        any = true;
+        words.sort_unstable();
+        let last = words[words.len() - 1];
+        let figures = [words.len(), found.len(), words[words.len() / 2], last];
+        let figures = figures.map(|figure| format!("{figure} "));
+        table.row(
+            [format!("{} ", printable(&name))]
+                .into_iter()
+                .chain(figures),
+        );
+        if found.len() <= FEW && last == 1 {
+            let each = found
+                .iter()
+                .map(|(value, count)| format!("{} {count}", printable(value)));
+            few += &format!(
+                "{}: {}\n",
+                printable(&name),
+                each.collect::<Vec<_>>().join(", ")
+            );
+        }
+    }
+    Ok(match any {
+        true => format!("\n{table}{few}"),
+        false => String::new(),
+    })
 }
 
 /// What the R-peaks of a store were detected in, at which rate, in which leads, and how.

@@ -1,20 +1,23 @@
 //! `purkinje zero-shot`: diagnoses by sentences, with a model of recordings and texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
-use miette::IntoDiagnostic as _;
-use purkinje::eval::report::ranking_table;
-use purkinje::inputs::{Input, list};
+use miette::{IntoDiagnostic as _, miette};
+use purkinje::eval::report::{class_table, ranking_table};
+use purkinje::files::write_file;
+use purkinje::inputs::{Input, ReadOptions, list};
+use purkinje::prompts::{Prompt, read_map, read_prompts};
 use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Split, Store};
 use purkinje::zero_shot::{
-    Together, ZeroShot, ZeroShotOptions, read_prompts, scores_of, zero_shot,
+    Together, ZeroShot, ZeroShotOptions, occlusion_of, predictions_csv, scores_of, zero_shot,
 };
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
 use super::WindowArgs;
+use super::predict::Pictures;
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -43,6 +46,30 @@ pub struct Args {
     /// How the scores of several sentences of a label become one: mean, max or first
     #[arg(long, default_value = "mean", value_parser = super::by_name::<Together>)]
     aggregate: Together,
+    /// Which prompts are for which classes, where names differ: a JSON object of classes with labels, or lines of a class, a tab and a label
+    #[arg(long, value_name = "FILE", requires = "data")]
+    map: Option<PathBuf>,
+    /// Label sets of the store by others, such as cardiology_residents,dnn, to be measured against the task as the model is
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', requires = "data")]
+    against: Vec<String>,
+    /// Labelled store whose validation split (or test split, if it has no other) thresholds are chosen on [default: the validation split of
+    /// the store, if it is not the one judged]
+    #[arg(long, value_name = "STORE", requires = "data")]
+    calibrate: Option<PathBuf>,
+    /// Table (.csv) to write the scores and labels of every record to
+    #[arg(long, value_name = "FILE", requires = "data")]
+    predict: Option<PathBuf>,
+    /// For recordings: folder to draw pictures in of what the score of each label loses where a lead, or 200 ms of all leads, is silenced
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    explain: Option<PathBuf>,
+    /// Labels to draw pictures of, separated by commas [default: the one with the highest score]
+    #[arg(
+        long,
+        value_name = "LABELS",
+        value_delimiter = ',',
+        requires = "explain"
+    )]
+    class: Vec<String>,
     /// Leave out the same network with random weights
     #[arg(long)]
     no_twin: bool,
@@ -79,6 +106,9 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         return recordings(&args, &model, &prompts);
     };
     let store = Store::open(data).shown()?;
+    let calibration = args.calibrate.as_deref().map(Store::open);
+    let calibration = calibration.transpose().shown()?;
+    let map = args.map.as_deref().map(read_map).transpose().shown()?;
     let options = ZeroShotOptions {
         task: task.clone(),
         split: args.split,
@@ -87,13 +117,24 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         resamples: args.resamples,
         seed: args.seed,
         twin: !args.no_twin,
+        map: map.unwrap_or_default(),
+        against: args.against.clone(),
+        calibrate: true,
         quality: super::text(args.quality.as_ref()),
         any_preprocessing: args.any_preprocessing,
     };
     let found = ZeroShot {
         model: Some(args.model.clone()),
         data: data.clone(),
-        ..zero_shot(&model, &store, &prompts, &options, &Bars).shown()?
+        ..zero_shot(
+            &model,
+            &store,
+            &prompts,
+            calibration.as_ref(),
+            &options,
+            &Bars,
+        )
+        .shown()?
     };
     let metrics = &found.ranking;
     let mut text = format!(
@@ -117,9 +158,33 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             ranking_table(random)
         ));
     }
-    text.push_str(
-        "\nScores rank records and are no probabilities: without thresholds chosen on other records there are no decisions.\n",
-    );
+    for other in &found.against {
+        text.push_str(&format!(
+            "\n{}, measured in the same way on {} records\n{}",
+            printable(&other.name),
+            other.ranking.records,
+            ranking_table(&other.ranking)
+        ));
+    }
+    match &found.decisions {
+        Some(decisions) => text.push_str(&format!(
+            "\nat the thresholds of best F1 on {} records of {} ({})\n{}\nScores are no probabilities.\n",
+            decisions.records,
+            decisions.chosen_on.display(),
+            decisions.split,
+            class_table(&decisions.metrics)
+        )),
+        None => text.push_str(
+            "\nScores rank records and are no probabilities: the store has no other labelled records to choose thresholds on, so there are no decisions (`--calibrate STORE` gives some).\n",
+        ),
+    }
+    text.push_str(&format!(
+        "mean rank correlation between the scores of two labels: {:.2}\n",
+        found.label_correlation
+    ));
+    if let Some(path) = &args.predict {
+        write_file(path, &predictions_csv(&found).shown()?).shown()?;
+    }
     text.push_str(&super::used_line(&found.used));
     output::print(&text)?;
     match &args.out {
@@ -133,11 +198,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
 }
 
 /// The scores of recordings.
-fn recordings(
-    args: &Args,
-    model: &Model,
-    prompts: &[purkinje::zero_shot::Prompt],
-) -> miette::Result<()> {
+fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<()> {
     let mut paths = Vec::new();
     for input in &args.inputs {
         paths.extend(list(input).shown()?);
@@ -147,6 +208,7 @@ fn recordings(
     let windows = args.windows.options();
     let progress = Progress::new("zero-shot", paths.len(), "recordings");
     let (mut results, mut failures) = (Vec::new(), Vec::new());
+    let mut names = Pictures::default();
     let labels = prompts
         .iter()
         .map(|prompt| format!("{} ", printable(&prompt.label)));
@@ -164,7 +226,11 @@ fn recordings(
                 let scores: serde_json::Map<String, Value> = labels
                     .map(|(prompt, score)| (prompt.label.clone(), json!(score)))
                     .collect();
-                results.push(json!({"recording": path, "scores": scores, "used": used}));
+                let mut facts = json!({"recording": path, "scores": scores, "used": used});
+                if let Some(dir) = &args.explain {
+                    facts["silenced"] = pictures(args, model, prompts, path, dir, &mut names)?;
+                }
+                results.push(facts);
             }
         }
         progress.add(1);
@@ -181,4 +247,47 @@ fn recordings(
         output::write_file(out, (output::json(&results)? + "\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// Draws what scores of a recording lose where parts are silenced; returns the figures.
+fn pictures(
+    args: &Args,
+    model: &Model,
+    prompts: &[Prompt],
+    path: &Path,
+    dir: &Path,
+    names: &mut Pictures,
+) -> miette::Result<Value> {
+    let read = ReadOptions {
+        windows: args.windows.options(),
+        ..ReadOptions::new()
+    };
+    let input = Input::File(path.to_owned());
+    let found = occlusion_of(model, input, prompts, args.aggregate, &read).shown()?;
+    let labels = || prompts.iter().map(|own| own.label.as_str());
+    let mut chosen = Vec::new();
+    for class in &args.class {
+        let place = labels().position(|label| label.eq_ignore_ascii_case(class));
+        chosen.push(place.ok_or_else(|| {
+            let known: Vec<&str> = labels().collect();
+            miette!(
+                "the prompts have no label `{class}`; they have {}",
+                known.join(", ")
+            )
+        })?);
+    }
+    if chosen.is_empty() {
+        let scores = found.scores.iter().enumerate();
+        chosen.extend(
+            scores
+                .max_by(|a, b| a.1.total_cmp(b.1))
+                .map(|(place, _)| place),
+        );
+    }
+    let drawn = chosen.iter().map(|&place| {
+        let path = names.draw_silenced(&found, place, &prompts[place].label, dir)?;
+        Ok(path.display().to_string())
+    });
+    let drawn: Vec<String> = drawn.collect::<miette::Result<_>>()?;
+    Ok(json!({"pictures": drawn, "losses": found}))
 }

@@ -30,7 +30,7 @@ const GROUP_LINES: usize = 4096;
 
 /// Metadata of a table.
 struct About {
-    level: Level,
+    of: Of,
     /// Whether every window has vectors of its own.
     each: bool,
     width: usize,
@@ -39,6 +39,24 @@ struct About {
     model: String,
     /// BLAKE3 of its weights.
     model_blake3: String,
+}
+
+/// What the vectors of a table stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    /// Recordings or parts of them.
+    Recordings(Level),
+    Texts,
+}
+
+impl Of {
+    /// What `per` says of it.
+    fn name(self) -> Value {
+        match self {
+            Of::Recordings(level) => json!(level),
+            Of::Texts => json!("text"),
+        }
+    }
 }
 
 impl Level {
@@ -94,6 +112,18 @@ impl Table {
         level: Level,
         each: bool,
     ) -> Result<Self> {
+        Self::begin_of(path, model, named, Of::Recordings(level), each)
+    }
+
+    /// Begins a table of vectors of texts, to be filled by [`Table::add_text`].
+    ///
+    /// # Errors
+    /// As [`Table::begin`].
+    pub fn begin_texts(path: &Path, model: &Model, named: &Path) -> Result<Self> {
+        Self::begin_of(path, model, named, Of::Texts, false)
+    }
+
+    fn begin_of(path: &Path, model: &Model, named: &Path, of: Of, each: bool) -> Result<Self> {
         let ends_in = |ending: &str| {
             let own = path.extension();
             own.is_some_and(|own| own.eq_ignore_ascii_case(ending))
@@ -105,7 +135,7 @@ impl Table {
             )));
         }
         let about = About {
-            level,
+            of,
             each,
             width: model.width(),
             preprocess: model.preprocess().clone(),
@@ -146,6 +176,28 @@ impl Table {
         self.rows
     }
 
+    /// Adds the vector of a text.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_text(&mut self, id: &str, text: &str, vector: &[f32]) -> Result<()> {
+        self.rows += 1;
+        match &mut self.kind {
+            Kind::Parquet {
+                writer, columns, ..
+            } => {
+                columns.push_text(id, text, vector);
+                columns.write_full(writer, &self.path)
+            }
+            Kind::Npy { writer, lines, .. } => {
+                let written = writer.push(vector);
+                written.map_err(|error| Error::file("write", &self.path, error))?;
+                lines.push(json!({"id": id, "text": text}));
+                Ok(())
+            }
+        }
+    }
+
     /// Adds the vectors of a recording.
     ///
     /// # Errors
@@ -164,15 +216,14 @@ impl Table {
                 writer, columns, ..
             } => {
                 columns.push(record, place, vector);
-                if columns.lines == GROUP_LINES {
-                    let written = writer.write(&columns.take(&self.path)?);
-                    written.map_err(|error| parquet_error(&self.path, &error))?;
-                }
+                columns.write_full(writer, &self.path)?;
             }
             Kind::Npy { writer, lines, .. } => {
                 let written = writer.push(vector);
                 written.map_err(|error| Error::file("write", &self.path, error))?;
-                lines.push(columns_of(self.about.level, record, place));
+                if let Of::Recordings(level) = self.about.of {
+                    lines.push(columns_of(level, record, place));
+                }
             }
         }
         Ok(())
@@ -219,10 +270,39 @@ impl Table {
     }
 }
 
+/// The columns between id and vector of a table of recordings or parts of them.
+fn fields_of(level: Level, each: bool) -> Vec<Field> {
+    let mut fields = Vec::new();
+    if level.has_leads() {
+        // A token may be one of all leads.
+        let any = level == Level::Token;
+        fields.push(Field::new("lead", DataType::Utf8, any));
+    }
+    if let Some((number, time_s)) = level.columns() {
+        fields.push(Field::new(number, DataType::Int32, false));
+        fields.push(Field::new(time_s, DataType::Float64, false));
+    }
+    if level == Level::Group {
+        fields.push(Field::new("group", DataType::Utf8, false));
+    }
+    if each {
+        fields.push(Field::new("window_start_s", DataType::Float64, false));
+    }
+    fields.extend([
+        Field::new("windows", DataType::Int32, false),
+        Field::new("seconds_used", DataType::Float64, false),
+        Field::new("beats_used", DataType::Int32, true),
+        Field::new("beats", DataType::Int32, true),
+        Field::new("source", DataType::Utf8, false),
+        Field::new("source_blake3", DataType::Utf8, false),
+    ]);
+    fields
+}
+
 /// The columns of a row group.
 struct Columns {
     schema: SchemaRef,
-    level: Level,
+    of: Of,
     each: bool,
     lines: usize,
     id: StringBuilder,
@@ -245,37 +325,15 @@ impl Columns {
         let width = i32::try_from(about.width).unwrap_or(i32::MAX);
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
-        if about.level.has_leads() {
-            // A token may be one of all leads.
-            let any = about.level == Level::Token;
-            fields.push(Field::new("lead", DataType::Utf8, any));
+        match about.of {
+            Of::Recordings(level) => fields.extend(fields_of(level, about.each)),
+            Of::Texts => fields.push(Field::new("text", DataType::Utf8, false)),
         }
-        if let Some((number, time_s)) = about.level.columns() {
-            fields.push(Field::new(number, DataType::Int32, false));
-            fields.push(Field::new(time_s, DataType::Float64, false));
-        }
-        if about.level == Level::Group {
-            fields.push(Field::new("group", DataType::Utf8, false));
-        }
-        if about.each {
-            fields.push(Field::new("window_start_s", DataType::Float64, false));
-        }
-        fields.extend([
-            Field::new("windows", DataType::Int32, false),
-            Field::new("seconds_used", DataType::Float64, false),
-            Field::new("beats_used", DataType::Int32, true),
-            Field::new("beats", DataType::Int32, true),
-            Field::new("source", DataType::Utf8, false),
-            Field::new("source_blake3", DataType::Utf8, false),
-            Field::new(
-                "vector",
-                DataType::FixedSizeList(item.clone(), width),
-                false,
-            ),
-        ]);
+        let vector = DataType::FixedSizeList(item.clone(), width);
+        fields.push(Field::new("vector", vector, false));
         Columns {
             schema: Arc::new(Schema::new(fields)),
-            level: about.level,
+            of: about.of,
             each: about.each,
             lines: 0,
             id: StringBuilder::new(),
@@ -320,19 +378,35 @@ impl Columns {
         self.vector.append(true);
     }
 
-    fn take(&mut self, path: &Path) -> Result<RecordBatch> {
-        self.lines = 0;
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.id.finish())];
+    fn push_text(&mut self, id: &str, text: &str, vector: &[f32]) {
+        self.lines += 1;
+        self.id.append_value(id);
+        self.source.append_value(text);
+        self.vector.values().append_slice(vector);
+        self.vector.append(true);
+    }
+
+    /// Writes a row group, if it is full.
+    fn write_full(&mut self, writer: &mut ArrowWriter<std::fs::File>, path: &Path) -> Result<()> {
+        if self.lines < GROUP_LINES {
+            return Ok(());
+        }
+        let written = writer.write(&self.take(path)?);
+        written.map_err(|error| parquet_error(path, &error))
+    }
+
+    /// The columns between id and vector.
+    fn take_recordings(&mut self, level: Level, arrays: &mut Vec<ArrayRef>) {
         let (lead, number) = (self.lead.finish(), self.number.finish());
         let (time_s, group) = (self.time_s.finish(), self.group.finish());
-        if self.level.has_leads() {
+        if level.has_leads() {
             arrays.push(Arc::new(lead));
         }
-        if self.level.columns().is_some() {
+        if level.columns().is_some() {
             arrays.push(Arc::new(number));
             arrays.push(Arc::new(time_s));
         }
-        if self.level == Level::Group {
+        if level == Level::Group {
             arrays.push(Arc::new(group));
         }
         let window_s = self.window_s.finish();
@@ -345,6 +419,15 @@ impl Columns {
         arrays.push(Arc::new(self.beats.finish()));
         arrays.push(Arc::new(self.source.finish()));
         arrays.push(Arc::new(self.blake3.finish()));
+    }
+
+    fn take(&mut self, path: &Path) -> Result<RecordBatch> {
+        self.lines = 0;
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(self.id.finish())];
+        match self.of {
+            Of::Recordings(level) => self.take_recordings(level, &mut arrays),
+            Of::Texts => arrays.push(Arc::new(self.source.finish())),
+        }
         arrays.push(Arc::new(self.vector.finish()));
         let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         batch.map_err(|error: ArrowError| {
@@ -358,7 +441,7 @@ fn facts(about: &About) -> Result<Map<String, Value>> {
     let program = format!("purkinje {}", env!("CARGO_PKG_VERSION"));
     for (name, value) in [
         ("program", json!(program)),
-        ("per", json!(about.level)),
+        ("per", about.of.name()),
         ("model", json!(about.model)),
         ("model_blake3", json!(about.model_blake3)),
         ("preprocess", crate::network::json(&about.preprocess)?),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use purkinje_eval::crops::Aggregation;
 use purkinje_eval::fraction::LabelFraction;
+use purkinje_models::angles::Angles;
 use purkinje_models::compat::Compat;
 use purkinje_record::LeadSet;
 use purkinje_store::Store;
@@ -106,6 +107,9 @@ pub struct FinetuneConfig {
     pub leads: Option<LeadSet>,
     /// Limits on signal quality that records must keep; none when empty.
     pub quality: String,
+    /// With patients instead of labels: factor and margin of the angles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub angles: Option<Angles>,
     /// Settings that are specific to the system.
     #[serde(default)]
     pub settings: Table,
@@ -143,6 +147,7 @@ impl FinetuneConfig {
             fraction: LabelFraction::ALL,
             leads: None,
             quality: String::new(),
+            angles: None,
             settings: Table::new(),
             train: TrainConfig {
                 epochs: 20,
@@ -186,7 +191,7 @@ impl FinetuneConfig {
     ///
     /// # Errors
     /// For an unknown field or an invalid value.
-    pub(super) fn with(&self, changes: &Table) -> Result<FinetuneConfig> {
+    pub(crate) fn with(&self, changes: &Table) -> Result<FinetuneConfig> {
         let table = Table::try_from(self);
         let mut table = table.map_err(|error| Error::invalid(format!("TOML: {error}")))?;
         overlay(&mut table, changes, "");

@@ -1,6 +1,7 @@
 //! Fine-tuning: trains encoder and head, or selected parameters of them, on labels; optionally by a published recipe.
 
 mod config;
+mod patients;
 mod plan;
 mod run;
 mod system;
@@ -27,7 +28,10 @@ use crate::windows::WindowOptions;
 use crate::{Device, Error, Registry, Result};
 
 pub use self::config::{FinetuneConfig, Start, ValidatedOn, read_table};
+pub(crate) use self::patients::run as run_patients;
+pub use self::patients::{LearnedPatients, PATIENT, PatientJob, is_of_patients, learn_patients};
 pub use self::run::{Job, Tuned};
+pub(crate) use self::system::learning_by_name;
 pub use self::system::{Finetunes, Sources, ValidationRules};
 
 pub(crate) use self::plan::{INTERVALS, behaviour};

@@ -2,7 +2,7 @@
 //! fields.
 
 use purkinje_models::compat::Compat;
-use purkinje_store::Store;
+use purkinje_store::{Split, Store};
 use purkinje_train::early_stopping::Behaviour;
 use purkinje_train::{Decay, Span};
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::FinetuneOptions;
 use super::config::{FinetuneConfig, Start, upgrade};
+use super::patients::is_of_patients;
 use crate::learns::Learns;
 use crate::model::Model;
 use crate::{Error, Result};
@@ -99,11 +100,15 @@ fn follow(
         ));
     }
     config.task.clone_from(&options.task);
-    let classes = store.label_matrix_of(&options.task, purkinje_store::Split::Train)?;
+    let classes = match is_of_patients(store, &options.task) {
+        true => 0,
+        false => store
+            .label_matrix_of(&options.task, Split::Train)?
+            .classes
+            .len(),
+    };
     let size = options.recipe_size.as_deref();
-    model
-        .network()
-        .follow(config, recipe, size, classes.classes.len())
+    model.network().follow(config, recipe, size, classes)
 }
 
 /// Applies the caller's fields and fills in those that follow from them.

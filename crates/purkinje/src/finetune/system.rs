@@ -143,19 +143,7 @@ pub trait Finetunes: System {
         head: &[String],
     ) -> Result<Box<LearningOf<'static>>> {
         let _ = (tuning, network);
-        let text = config.trainable.as_str();
-        if text.is_empty() {
-            return Err(Error::invalid(
-                "`--trainable` is empty: expected all, linear, or substrings of parameter names separated by commas",
-            ));
-        }
-        let (all, linear) = (text == "all", text == "linear");
-        let head: BTreeSet<String> = head.iter().cloned().collect();
-        let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
-        Ok(Box::new(move |name| {
-            let named = || !linear && parts.iter().any(|part| name.contains(part));
-            (all || head.contains(name) || named()).then(Learning::default)
-        }))
+        learning_by_name(config, head)
     }
 
     /// The records of a store for training and evaluation.
@@ -196,4 +184,27 @@ pub trait Finetunes: System {
             Self::ABOUT.title
         )))
     }
+}
+
+/// How each parameter is trained: `all`, `linear` (the head), or substrings of parameter names separated by commas.
+///
+/// # Errors
+/// When [`FinetuneConfig::trainable`] is empty.
+pub(crate) fn learning_by_name(
+    config: &FinetuneConfig,
+    head: &[String],
+) -> Result<Box<LearningOf<'static>>> {
+    let text = config.trainable.as_str();
+    if text.is_empty() {
+        return Err(Error::invalid(
+            "`--trainable` is empty: expected all, linear, or substrings of parameter names separated by commas",
+        ));
+    }
+    let (all, linear) = (text == "all", text == "linear");
+    let head: BTreeSet<String> = head.iter().cloned().collect();
+    let parts: Vec<String> = text.split(',').map(str::to_owned).collect();
+    Ok(Box::new(move |name| {
+        let named = || !linear && parts.iter().any(|part| name.contains(part));
+        (all || head.contains(name) || named()).then(Learning::default)
+    }))
 }

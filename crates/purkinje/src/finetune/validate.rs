@@ -168,6 +168,7 @@ impl Validation<'_> {
         Ok(Validated {
             loss: sum / part.rows.len().max(1) as f64,
             metric: metric.value,
+            ..Validated::default()
         })
     }
 }

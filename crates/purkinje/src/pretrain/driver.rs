@@ -112,18 +112,32 @@ fn note_beats<S: Complete>(
     }
 }
 
-/// Checks the sampling rate: patterns learnt at one rate do not fit another.
+/// Checks the sampling rate: patterns learnt at one rate do not fit another. Other rates than that of the system's preset are those of its
+/// other presets, with all that these state.
 fn check_rate<S: Complete>(contract: &Preprocess) -> Result<()> {
     let (found, preset) = (contract.rate_hz, S::ABOUT.preset);
+    let others = S::ABOUT.other_presets;
+    let chosen = |name: &&str| {
+        let other = Preprocess::preset(name);
+        other.is_ok_and(|other| other.with_leads(contract.leads.clone()) == *contract)
+    };
     match Preprocess::preset(preset) {
-        Ok(own) if own.rate_hz != found => Err(Error::invalid(format!(
-            "the store, or the preset chosen for it, has {found} Hz, expected {} Hz for {}",
-            own.rate_hz,
-            S::ABOUT.title
-        ))
-        .with_help(format!(
-            "a store that was prepared with `--preset raw-500` serves it with `--preset {preset}`; otherwise prepare a store with `--preset {preset}`"
-        ))),
+        Ok(own) if own.rate_hz != found && !others.iter().any(chosen) => {
+            let mut also = String::new();
+            for other in others {
+                also.push_str(&format!(
+                    "; small networks can also be pre-trained with `--preset {other}`"
+                ));
+            }
+            Err(Error::invalid(format!(
+                "the store, or the preset chosen for it, has {found} Hz, expected {} Hz for {}",
+                own.rate_hz,
+                S::ABOUT.title
+            ))
+            .with_help(format!(
+                "a store that was prepared with `--preset raw-500` serves it with `--preset {preset}`; otherwise prepare a store with `--preset {preset}`{also}"
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -166,13 +180,23 @@ impl<S: Complete> Run<'_, S> {
             let stood = self.load(&finished)?;
             return Ok((stood, StageResult { name, last: None }));
         }
-        let start = S::begin(self.config, number, before, self.device);
+        let start = S::begin(self.config, number, before, self.device)?;
+        let stood = |weights: &Weights, tokenizer: Option<&Arc<Tokenizer>>| Stood {
+            encoder: start.with_weights(weights.clone()),
+            tokenizer: tokenizer.cloned(),
+        };
         let save = |weights: &Weights, tokenizer: Option<&Arc<Tokenizer>>, folder: &str, epochs| {
-            let stood = Stood {
-                encoder: start.with_weights(weights.clone()),
-                tokenizer: tokenizer.cloned(),
-            };
-            self.save(&stood, &dir.join(folder), number, of, Some(epochs))
+            let folder = dir.join(folder);
+            self.save(
+                &stood(weights, tokenizer),
+                &folder,
+                number,
+                of,
+                Some(epochs),
+            )
+        };
+        let model = |weights: &Weights, tokenizer: Option<&Arc<Tokenizer>>| {
+            self.model(&stood(weights, tokenizer))
         };
         let stage = Stage::<S> {
             number,
@@ -190,6 +214,7 @@ impl<S: Complete> Run<'_, S> {
             resume: self.options.resume,
             tokenizer: OnceCell::new(),
             save: &save,
+            model: &model,
         };
         let nothing = stage.train.epochs == 0 && stage.train.updates.is_none();
         let (encoder, tokenizer, last) = match nothing {

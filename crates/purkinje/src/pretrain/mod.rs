@@ -112,17 +112,20 @@ pub trait Pretrains: System {
     }
 
     /// The encoder that stage `number` starts from; `before` is the result of the previous stage.
+    ///
+    /// # Errors
+    /// When weights to start from cannot be read.
     fn begin(
         config: &RunOf<Self>,
         number: usize,
         before: Option<&Self::Encoder>,
         device: &Device,
-    ) -> Self::Encoder {
+    ) -> Result<Self::Encoder> {
         let _ = number;
-        match before {
+        Ok(match before {
             Some(before) => before.clone(),
             None => Self::random(config.network.clone(), config.train.seed, device.inner()),
-        }
+        })
     }
 
     /// Runs a stage: computes what it needs, and calls [`Stage::learn`] with its objective. `encoder` is the one it

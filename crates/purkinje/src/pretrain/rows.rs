@@ -2,6 +2,7 @@
 
 use purkinje_store::{QualityFilter, Split, Store};
 
+use crate::prepared::contradicted_leads;
 use crate::{Error, Reporter, Result};
 
 /// Limits that records must keep.
@@ -30,6 +31,9 @@ pub(super) fn training(
             store.dir().display(),
             limits.quality
         )));
+    }
+    if let Some(note) = contradicted_leads(store, rows.iter().copied()) {
+        reporter.note(&note);
     }
     keep_long(store, rows, limits, reporter)
 }

@@ -14,7 +14,7 @@ use purkinje_train::{
 };
 
 use super::{Pretrains, RunOf};
-use crate::{Device, Error, Progress, Reporter, Result};
+use crate::{Device, Error, Model, Progress, Reporter, Result};
 
 /// The inputs of a stage.
 pub struct Stage<'a, S: Pretrains> {
@@ -44,11 +44,15 @@ pub struct Stage<'a, S: Pretrains> {
     pub(super) resume: bool,
     pub(super) tokenizer: OnceCell<Arc<Tokenizer>>,
     pub(super) save: &'a Save<'a>,
+    pub(super) model: &'a AsModel<'a>,
 }
 
 /// Saves weights, with a tokenizer, in a folder of the stage after a number of epochs.
 pub(super) type Save<'a> =
     dyn Fn(&Weights, Option<&Arc<Tokenizer>>, &str, usize) -> Result<()> + 'a;
+
+/// The model that weights and a tokenizer make.
+pub(super) type AsModel<'a> = dyn Fn(&Weights, Option<&Arc<Tokenizer>>) -> Model + 'a;
 
 /// Computes validation loss and metric of weights.
 pub type Validate<'a> = dyn Fn(&Weights) -> Result<Validated, TrainError> + 'a;
@@ -65,6 +69,11 @@ impl<S: Pretrains> Stage<'_, S> {
     /// The tokenizer of the texts that are learned from: models of this stage are saved with it.
     pub fn keep_tokenizer(&self, tokenizer: Tokenizer) -> Arc<Tokenizer> {
         self.tokenizer.get_or_init(|| Arc::new(tokenizer)).clone()
+    }
+
+    /// The model that would be kept with these weights.
+    pub fn model(&self, weights: &Weights) -> Model {
+        (self.model)(weights, self.tokenizer.get())
     }
 
     /// Trains `encoder` on an objective, from the checkpoint in the stage's folder if the run is resumed. `validate` is

@@ -154,6 +154,7 @@ impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Scored<
         Ok(Some(Validated {
             loss: f64::NAN,
             metric,
+            ..Validated::default()
         }))
     }
 }

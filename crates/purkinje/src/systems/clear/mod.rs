@@ -64,6 +64,7 @@ impl System for Clear {
         head_levels: &[("hug", Level::Group)],
         crops: false,
         preset: "clear",
+        other_presets: &[],
     };
 
     const LINEAR: &'static str = "mlp_head.";

@@ -119,5 +119,6 @@ fn validated(
     Ok(Validated {
         loss,
         metric: Some(1.0 - loss),
+        ..Validated::default()
     })
 }

@@ -31,6 +31,9 @@ use crate::network::values;
 use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
 use crate::{Error, Result};
 
+/// Word pieces of the longest text.
+const LONGEST: usize = 512;
+
 /// D-BETA (ICML 2025).
 pub struct Dbeta;
 
@@ -93,6 +96,7 @@ impl System for Dbeta {
         head_levels: &[],
         crops: false,
         preset: "d-beta",
+        other_presets: &["d-beta-100"],
     };
 
     const LINEAR: &'static str = dbeta::LINEAR;
@@ -262,16 +266,17 @@ impl System for Dbeta {
         // Convolutions without padding: a token begins at its first sample. It is one of all leads.
         let strides = encoder.config().ecg.convolutions.iter();
         let samples: usize = strides.map(|own| own.stride).product();
-        let token_s = samples as f64 / Preprocess::d_beta().rate_hz;
-        let place = |number| Place {
-            number: Some(number),
-            time_s: Some(number as f64 * token_s),
-            ..Place::default()
-        };
-        let places: Vec<Option<Place>> = (0..tokens).map(|number| Some(place(number))).collect();
+        let places = sights.iter().map(|sight| {
+            let place = |number| Place {
+                number: Some(number),
+                time_s: Some((number * samples) as f64 / sight.rate_hz),
+                ..Place::default()
+            };
+            (0..tokens).map(|number| Some(place(number))).collect()
+        });
         Ok(LevelVectors {
             values: values(states.narrow(1, 1, tokens))?,
-            places: vec![places; sights.len()],
+            places: places.collect(),
         })
     }
 
@@ -303,6 +308,16 @@ impl System for Dbeta {
     fn table_of_words(encoder: &dbeta::Dbeta) -> Option<usize> {
         let config = encoder.config();
         (config.part != Part::Ecg).then(|| config.text.vocabulary())
+    }
+
+    /// As much as the published tokenizer allows and the table of positions has, if there is one.
+    fn longest_text(encoder: &dbeta::Dbeta) -> usize {
+        encoder
+            .config()
+            .text
+            .positions()
+            .unwrap_or(LONGEST)
+            .min(LONGEST)
     }
 
     fn clean_text(encoder: &dbeta::Dbeta, text: &str) -> String {

@@ -1,7 +1,9 @@
 //! D-BETA's pre-training as an objective: four losses over pairs of recordings and reports.
 
+use std::path::Path;
+
 use purkinje_models::dbeta::{
-    Dbeta, DbetaBatch, DbetaInput, Dropping, EtsReduction, Pairs, SignalTarget,
+    Dbeta, DbetaBatch, DbetaInput, Dropping, EtsReduction, Pairs, SignalTarget, TEXT,
 };
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
@@ -11,11 +13,12 @@ use purkinje_text::masking::MaskDraws;
 use purkinje_text::{TextBatch, Tokenizer};
 use purkinje_train::augment::Perturbation;
 use purkinje_train::source::{Look, Source};
-use purkinje_train::{EpochOrder, Losses, Objective, TrainError};
+use purkinje_train::{EpochOrder, Learning, Losses, Objective, TrainError};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::{Key, fraction, parsed, word, word_of};
+use crate::keys::{Key, fraction, joined, parsed, word, word_of};
 use crate::pretrain::Own;
+use crate::text_encoder::TextEncoder;
 use purkinje_models::dbeta::DbetaConfig;
 use purkinje_models::text::TextConfig;
 
@@ -32,6 +35,31 @@ pub enum Words {
     Off,
 }
 
+/// Which reports of others stand in for the own ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Negatives {
+    /// The least similar ones where there is an encoder to find them with.
+    #[default]
+    N3s,
+    /// All that differ.
+    Shuffle,
+}
+
+/// A loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loss {
+    /// Hidden words.
+    Mlm,
+    /// Hidden stretches of signal.
+    Mem,
+    /// Whether a report belongs to a recording.
+    Etm,
+    /// The same of the vectors alone.
+    Ets,
+}
+
 /// Settings of the pre-training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,13 +68,19 @@ pub struct Settings {
     pub text: String,
     /// `tokenizer.json`; one is made from the training reports if empty.
     pub tokenizer: String,
+    /// Folder of an encoder of texts to start from; a random one if empty.
+    pub text_encoder: String,
     /// Longest text in word pieces, its end included.
     pub max_text: usize,
     /// The share of recordings that get the report of another.
     pub negative_share: f64,
+    /// Which reports of others are drawn.
+    pub negatives: Negatives,
     /// Folder of an encoder of texts: reports of others are drawn from those least similar to the own one by its vectors; from all that
     /// differ if empty.
     pub embedder: String,
+    /// Index of reports that has them already.
+    pub index: String,
     /// How many least similar reports there are to draw from.
     pub neighbours: usize,
     /// What is done to words.
@@ -57,8 +91,14 @@ pub struct Settings {
     pub lead_mask: f64,
     /// What the decoder of signals is asked for.
     pub mem_target: SignalTarget,
+    /// The losses that are minimised.
+    pub losses: Vec<Loss>,
     /// How the loss between vectors is summed up.
     pub ets: EtsReduction,
+    /// Label set of the store that validations diagnose by sentences; none if empty.
+    pub task: String,
+    /// The sentences.
+    pub prompts: String,
 }
 
 impl Default for Settings {
@@ -66,15 +106,21 @@ impl Default for Settings {
         Settings {
             text: String::new(),
             tokenizer: String::new(),
+            text_encoder: String::new(),
             max_text: 254,
             negative_share: 0.5,
+            negatives: Negatives::N3s,
             embedder: String::new(),
+            index: String::new(),
             neighbours: 64,
             mlm: Words::Sentinel,
             mlm_probability: 0.25,
             lead_mask: 0.5,
             mem_target: SignalTarget::Masked,
+            losses: vec![Loss::Mlm, Loss::Mem, Loss::Etm, Loss::Ets],
             ets: EtsReduction::Sum,
+            task: String::new(),
+            prompts: String::new(),
         }
     }
 }
@@ -116,6 +162,29 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         },
     },
     Key {
+        key: "text-encoder",
+        help: "folder of a T5 or BERT (config.json, model.safetensors, tokenizer.json) to start from; a random T5 if empty",
+        get: |own| own.settings.text_encoder.clone(),
+        set: |own, text| {
+            own.settings.text_encoder = text.to_owned();
+            if !text.is_empty() {
+                own.network.text =
+                    TextEncoder::sizes(Path::new(text)).map_err(|error| error.to_string())?;
+                own.network.vocabulary = own.network.text.vocabulary();
+            }
+            Ok(())
+        },
+    },
+    Key {
+        key: "text-learns",
+        help: "train the encoder of texts too: true or false",
+        get: |own| own.network.text_learns.to_string(),
+        set: |own, text| {
+            own.network.text_learns = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
         key: "max-text",
         help: "longest text in word pieces",
         get: |own| own.settings.max_text.to_string(),
@@ -134,11 +203,29 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         },
     },
     Key {
+        key: "negatives",
+        help: "reports of others: n3s (the least similar ones, where an embedder is given) or shuffle (all that differ); validations judge both",
+        get: |own| word_of(&own.settings.negatives),
+        set: |own, text| {
+            own.settings.negatives = word(text)?;
+            Ok(())
+        },
+    },
+    Key {
         key: "embedder",
         help: "folder of a T5 or BERT (config.json, model.safetensors, tokenizer.json) by whose vectors reports of others are drawn from the least similar ones; from all that differ if empty",
         get: |own| own.settings.embedder.clone(),
         set: |own, text| {
             own.settings.embedder = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        key: "index",
+        help: "index of the training reports (`purkinje text index`), in place of an embedder",
+        get: |own| own.settings.index.clone(),
+        set: |own, text| {
+            own.settings.index = text.to_owned();
             Ok(())
         },
     },
@@ -188,11 +275,36 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         },
     },
     Key {
+        key: "convolutions",
+        help: "convolutions at the start, each of which halves the number of tokens",
+        get: |own| own.network.ecg.convolutions.len().to_string(),
+        set: |own, text| {
+            let count = parsed(text, "a number of convolutions")?;
+            let convolutions = &mut own.network.ecg.convolutions;
+            let last = *convolutions.last().ok_or("there is none to repeat")?;
+            convolutions.resize(count, last);
+            Ok(())
+        },
+    },
+    Key {
         key: "mem-target",
         help: "what hidden tokens are predicted from: masked (leads that are hidden are zero) or clean",
         get: |own| word_of(&own.settings.mem_target),
         set: |own, text| {
             own.settings.mem_target = word(text)?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "losses",
+        help: "losses that are minimised, of mlm (words), mem (signal), etm (matching) and ets (alignment); the others are only logged",
+        get: |own| joined(own.settings.losses.iter().map(word_of), ","),
+        set: |own, text| {
+            let found: Vec<Loss> = text
+                .split(',')
+                .map(|name| word(name.trim()))
+                .collect::<Result<_, _>>()?;
+            own.settings.losses = found;
             Ok(())
         },
     },
@@ -238,6 +350,24 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         get: |own| own.network.text_mask.to_string(),
         set: |own, text| {
             own.network.text_mask = parsed(text, "true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        key: "task",
+        help: "label set of the store that validations diagnose by sentences; none if empty",
+        get: |own| own.settings.task.clone(),
+        set: |own, text| {
+            own.settings.task = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        key: "prompts",
+        help: "file of the sentences for its classes",
+        get: |own| own.settings.prompts.clone(),
+        set: |own, text| {
+            own.settings.prompts = text.to_owned();
             Ok(())
         },
     },
@@ -410,6 +540,21 @@ impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
     }
 }
 
+impl<S: ?Sized> Pretraining<'_, S> {
+    /// The least alignment loss of a network that gives all pairs of a batch one product.
+    pub fn constant_alignment(&self, batch: &PairBatch) -> f64 {
+        let records = batch.aligned.len() as f64;
+        let own = batch.aligned.iter().filter(|&&own| own).count() as f64;
+        let share = own / (records * records).max(1.0);
+        let term = |p: f64| if p > 0.0 { -p * p.ln() } else { 0.0 };
+        let mean = term(share) + term(1.0 - share);
+        match self.settings.ets {
+            EtsReduction::Sum => records * mean,
+            EtsReduction::Mean => mean,
+        }
+    }
+}
+
 /// `count` of `0..all`, in the order in which they are drawn.
 fn without_replacement(all: usize, count: usize, draws: &mut Stream) -> Vec<usize> {
     let mut left: Vec<usize> = (0..all).collect();
@@ -441,16 +586,22 @@ impl<S: Source<Input = DbetaInput> + ?Sized> Objective for Pretraining<'_, S> {
     fn losses(&self, weights: &Weights, batch: &PairBatch, ctx: &Context) -> Losses {
         let found = self.found(weights, batch, ctx);
         let share = |(right, all): (usize, usize)| right as f64 / all.max(1) as f64;
-        Losses::new("words", found.words.clone())
-            .and("signal", 1.0, found.signal.clone())
-            .and("matching", 1.0, found.matching.clone())
-            .and("alignment", 1.0, found.alignment.clone())
+        let weight = |loss| f64::from(u8::from(self.settings.losses.contains(&loss)));
+        Losses::weighted("words", weight(Loss::Mlm), found.words.clone())
+            .and("signal", weight(Loss::Mem), found.signal.clone())
+            .and("matching", weight(Loss::Etm), found.matching.clone())
+            .and("alignment", weight(Loss::Ets), found.alignment.clone())
             .with_metric("words_accuracy", share(found.words_right))
             .with_metric("matching_accuracy", share(found.matches_right))
     }
 
     fn needs_whole_batch(&self) -> bool {
         true
+    }
+
+    fn learning(&self, name: &str) -> Option<Learning> {
+        let still = !self.model.config().text_learns && name.starts_with(TEXT);
+        (!still).then(Learning::default)
     }
 
     fn dropout(&self) -> f32 {

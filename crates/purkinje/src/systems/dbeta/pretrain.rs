@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use burn::Tensor;
 use purkinje_base::atomic;
 use purkinje_models::compat::Compat;
 use purkinje_models::dbeta::{self, DbetaConfig};
@@ -14,13 +15,17 @@ use purkinje_train::source::{Look, StoreSignals};
 use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
 
 use super::cutter::DbetaCutter;
-use super::objective::{KEYS, Least, Pretraining, Settings, Words};
+use super::objective::{KEYS, Least, Negatives, Pretraining, Settings, Words};
 use super::{Dbeta, cleaned};
+use crate::alignment::Judge;
 use crate::keys::Key;
-use crate::pretrain::{Learned, OwnOf, Pretrains, Stage};
+use crate::pretrain::{Learned, OwnOf, Pretrains, RunOf, Stage};
+use crate::prompts::read_prompts;
 use crate::text::count;
 use crate::text_encoder::TextEncoder;
-use crate::{Error, Result};
+use crate::text_index::{TextIndex, clean_for_index};
+use crate::texts::StoreText;
+use crate::{Device, Error, Result};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
@@ -64,6 +69,20 @@ impl Pretrains for Dbeta {
     }
 
     fn check_pretraining(own: &OwnOf<Self>) -> Result<(), String> {
+        let own_vocabulary = own.network.text.vocabulary();
+        if !own.settings.text_encoder.is_empty() && own.network.vocabulary != own_vocabulary {
+            return Err(format!(
+                "`vocabulary` is {}, that of the text encoder {own_vocabulary}; leave it out",
+                own.network.vocabulary
+            ));
+        }
+        let positions = own.network.text.positions();
+        if let Some(positions) = positions.filter(|&most| own.settings.max_text > most) {
+            return Err(format!(
+                "`max-text` is {}, the text encoder reads {positions} word pieces at most",
+                own.settings.max_text
+            ));
+        }
         match (own.settings.max_text, own.settings.neighbours) {
             (length @ 0..=2, _) => Err(format!(
                 "`max-text` is {length}, expected at least 3 word pieces"
@@ -73,6 +92,23 @@ impl Pretrains for Dbeta {
             }
             _ => Ok(()),
         }
+    }
+
+    fn begin(
+        config: &RunOf<Self>,
+        _: usize,
+        _: Option<&dbeta::Dbeta>,
+        device: &Device,
+    ) -> Result<dbeta::Dbeta> {
+        let network = config.network.clone();
+        let encoder = dbeta::Dbeta::random(network, config.train.seed, device.inner());
+        let folder = &config.settings.text_encoder;
+        if folder.is_empty() {
+            return Ok(encoder);
+        }
+        let mut weights = encoder.weights().clone();
+        TextEncoder::open(Path::new(folder), device)?.put_into(&mut weights, dbeta::TEXT);
+        Ok(encoder.with_weights(weights))
     }
 
     fn stage(
@@ -101,14 +137,44 @@ impl Pretrains for Dbeta {
         let (training, validation) = (source(&learned_from.rows)?, source(&held_out.rows)?);
         let (batch, seed) = (stage.config.batch, stage.train.seed);
         let pairs = (&texts[..], &cut);
-        let least = learned_from.least_similar(embedder.as_ref(), stage)?;
+        let least = match settings.negatives {
+            Negatives::N3s if !settings.index.is_empty() => {
+                let index = TextIndex::open(Path::new(&settings.index))?;
+                Some(learned_from.least_of(&index, stage)?)
+            }
+            Negatives::N3s => learned_from.least_similar(embedder.as_ref(), stage)?,
+            Negatives::Shuffle => None,
+        };
         let objective = Pretraining::new(encoder.clone(), &training, pairs, settings, batch, seed)
             .drawing_from(least.as_ref());
         let pairs = (&others[..], &cut);
-        let held = Pretraining::new(encoder.clone(), &validation, pairs, settings, BATCH, seed);
+        let held = || Pretraining::new(encoder.clone(), &validation, pairs, settings, BATCH, seed);
+        let at_random = held();
+        // Validations may be left out.
+        let others_least = match held_out.rows.is_empty() {
+            true => None,
+            false => held_out.least_similar(embedder.as_ref(), stage)?,
+        };
+        let hard = others_least
+            .as_ref()
+            .map(|own| held().drawing_from(Some(own)));
+        let judge = held_out.judge(stage.store, settings)?;
         let validate = |weights: &_| {
             let ctx = Context::inference(stage.device.inner());
-            validated(&held, others.len(), weights, &ctx)
+            let mut found = validated(&at_random, others.len(), weights, &ctx)?;
+            if let Some(hard) = &hard {
+                let hard = validated(hard, others.len(), weights, &ctx)?;
+                let right = hard.metric.unwrap_or(f64::NAN);
+                found
+                    .others
+                    .push(("matching_accuracy_least_similar", right));
+            }
+            if let Some(judge) = &judge {
+                let judged = judge.found(&stage.model(weights));
+                let judged = judged.map_err(|error| TrainError::Data(error.to_string()))?;
+                found.others.extend(judged);
+            }
+            Ok(found)
         };
         stage.learn(encoder, &objective, Some(&validate))
     }
@@ -125,20 +191,7 @@ struct Reports {
 impl Reports {
     /// The texts of a column, cleaned; of the report where no column is named.
     fn read(store: &Store, rows: &[usize], column: &str, compat: Compat) -> Result<Self> {
-        let place = match column {
-            "" | "report" => None,
-            name => Some(store.text(name).ok_or_else(|| {
-                let known = &store.info().texts;
-                let known = match known.is_empty() {
-                    true => "only `report`".to_owned(),
-                    false => format!("`report`, {}", known.join(", ")),
-                };
-                Error::invalid(format!(
-                    "the store {} has no text `{name}`; it has {known}",
-                    store.dir().display()
-                ))
-            })?),
-        };
+        let column = StoreText::named(store, column)?;
         let mut found = Reports {
             rows: Vec::new(),
             texts: Vec::new(),
@@ -146,11 +199,7 @@ impl Reports {
         };
         for &index in rows {
             let row = store.row(index)?;
-            let text = match place {
-                None => row.report(),
-                Some(place) => row.text(place),
-            };
-            let text = text.map(|text| cleaned(compat, text));
+            let text = column.of(&row).map(|text| cleaned(compat, text));
             match text.filter(|text| !text.is_empty()) {
                 Some(text) => {
                     found.rows.push(index);
@@ -206,7 +255,7 @@ impl Reports {
             return Ok(None);
         };
         // Texts of an index are cleaned in full, whatever is trained on.
-        let cleaned = self.texts.iter().map(|text| cleaned(Compat::Paper, text));
+        let cleaned = self.texts.iter().map(|text| clean_for_index(text));
         let cleaned: Vec<String> = cleaned.collect();
         let mut places = HashMap::new();
         let (mut distinct, mut first, mut of) = (Vec::new(), Vec::new(), Vec::new());
@@ -226,13 +275,77 @@ impl Reports {
         Ok(Some(Least { of, others }))
     }
 
+    /// The same from an index.
+    fn least_of(&self, index: &TextIndex, stage: &Stage<'_, Dbeta>) -> Result<Least> {
+        let places = index.places();
+        let texts = self.texts.iter().map(|text| clean_for_index(text));
+        let of: Vec<Option<u32>> = texts
+            .map(|text| places.get(text.as_str()).copied())
+            .collect();
+        let missing = of.iter().filter(|place| place.is_none()).count();
+        if let Some(first) = of.iter().position(Option::is_none) {
+            return Err(Error::invalid(format!(
+                "the index `{}` lacks {} (the first: `{}`): it was made from other texts",
+                stage.config.settings.index,
+                count(missing, "training report"),
+                self.texts[first]
+            ))
+            .with_help("make it from the same store and text with `purkinje text index`"));
+        }
+        let mut first = vec![None; index.texts.len()];
+        let of: Vec<usize> = of
+            .into_iter()
+            .flatten()
+            .map(|place| place as usize)
+            .collect();
+        for (record, &place) in (0..).zip(&of) {
+            first[place].get_or_insert(record);
+        }
+        let k = index.neighbours.min(stage.config.settings.neighbours);
+        let least = index.least()?;
+        let others = least.chunks_exact(index.neighbours.max(1)).map(|all| {
+            // Texts of an index that no training record has are passed over.
+            let own = all[..k].iter().filter_map(|&place| first[place as usize]);
+            own.collect()
+        });
+        Ok(Least {
+            of,
+            others: others.collect(),
+        })
+    }
+
+    /// What models are judged by on these records; nothing where fewer than two reports differ.
+    fn judge<'a>(&'a self, store: &'a Store, settings: &Settings) -> Result<Option<Judge<'a>>> {
+        let first = self.texts.first();
+        if self.texts.iter().all(|text| Some(text) == first) {
+            return Ok(None);
+        }
+        let labels = match (settings.task.as_str(), settings.prompts.as_str()) {
+            ("", "") => None,
+            (task, prompts) if !task.is_empty() && !prompts.is_empty() => {
+                Some((task.to_owned(), read_prompts(Path::new(prompts))?))
+            }
+            _ => {
+                return Err(Error::invalid(
+                    "found only one of `task` and `prompts`, expected both, or none",
+                ));
+            }
+        };
+        Ok(Some(Judge {
+            store,
+            rows: &self.rows,
+            texts: &self.texts,
+            labels,
+        }))
+    }
+
     fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
         let ids = self.texts.iter().map(|text| tokenizer.ids(text));
         Ok(ids.collect::<Result<_, _>>()?)
     }
 }
 
-/// The tokenizer of a run: that of its folder, else the user's, else one made from the reports; kept in the folder.
+/// The tokenizer of a run: that of its folder, else the user's, else that of the encoder of texts it starts from, else one made from the reports; kept in the folder.
 fn tokenizer(
     dir: &Path,
     settings: &Settings,
@@ -242,10 +355,12 @@ fn tokenizer(
     let kept = dir.join(TOKENIZER);
     let found = if kept.is_file() {
         Tokenizer::read(&kept)?
-    } else if settings.tokenizer.is_empty() {
-        train::train(texts, network.vocabulary)?
-    } else {
+    } else if !settings.tokenizer.is_empty() {
         Tokenizer::read(Path::new(&settings.tokenizer))?
+    } else if !settings.text_encoder.is_empty() {
+        Tokenizer::read(&Path::new(&settings.text_encoder).join(TOKENIZER))?
+    } else {
+        train::train(texts, network.vocabulary)?
     };
     let (largest, rows) = (found.largest_id() as usize, network.text.vocabulary());
     if largest >= rows {
@@ -280,16 +395,45 @@ fn validated<S: purkinje_train::source::Source<Input = dbeta::DbetaInput> + ?Siz
     ctx: &Context,
 ) -> Result<Validated, TrainError> {
     let all: Vec<usize> = (0..records).collect();
-    let (mut loss, mut right, mut decisions) = (0.0, 0, 0);
+    let count = all.len().max(1) as f64;
+    let (mut loss, mut words, mut matches) = (0.0, (0, 0), (0, 0));
+    let mut each = [
+        ("words", 0.0),
+        ("signal", 0.0),
+        ("matching", 0.0),
+        ("alignment", 0.0),
+        ("alignment_constant", 0.0),
+    ];
+    let value = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
     for (number, records) in (0..).zip(all.chunks(BATCH)) {
         let batch = held.pairs(records, Look::Whole, number)?;
         let found = held.found(weights, &batch, ctx);
-        loss += f64::from(found.total().into_scalar::<f32>()) * records.len() as f64;
-        right += found.matches_right.0;
-        decisions += found.matches_right.1;
+        let share = records.len() as f64 / count;
+        loss += share * value(found.total());
+        let constant = held.constant_alignment(&batch);
+        let own = [found.words, found.signal, found.matching, found.alignment];
+        let own = own.map(value).into_iter().chain([constant]);
+        for ((_, sum), own) in each.iter_mut().zip(own) {
+            *sum += share * own;
+        }
+        add(&mut words, found.words_right);
+        add(&mut matches, found.matches_right);
     }
+    let share = |(right, all): (usize, usize)| right as f64 / all.max(1) as f64;
     Ok(Validated {
-        loss: loss / all.len().max(1) as f64,
-        metric: Some(right as f64 / decisions.max(1) as f64),
+        loss,
+        metric: Some(share(matches)),
+        others: each
+            .into_iter()
+            .chain([
+                ("words_accuracy", share(words)),
+                ("matching_accuracy", share(matches)),
+            ])
+            .collect(),
     })
+}
+
+fn add(sum: &mut (usize, usize), own: (usize, usize)) {
+    sum.0 += own.0;
+    sum.1 += own.1;
 }

@@ -76,6 +76,7 @@ impl System for Hubert {
         head_levels: &[],
         crops: true,
         preset: "hubert",
+        other_presets: &[],
     };
 
     const LINEAR: &'static str = "classifier.";

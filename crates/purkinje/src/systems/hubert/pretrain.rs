@@ -197,10 +197,10 @@ impl Pretrains for Hubert {
         number: usize,
         before: Option<&hubert::Hubert>,
         device: &Device,
-    ) -> hubert::Hubert {
+    ) -> Result<hubert::Hubert> {
         let clusters = config.settings.clusters[number - 1].clone();
         let (seed, device) = (config.train.seed, device.inner());
-        match before {
+        Ok(match before {
             Some(before) => {
                 before.next_iteration(clusters, seed.wrapping_add(number as u64), device)
             }
@@ -211,7 +211,7 @@ impl Pretrains for Hubert {
                 };
                 hubert::Hubert::random(network, seed, device)
             }
-        }
+        })
     }
 
     fn stage(
@@ -291,6 +291,7 @@ fn validated(
     Ok(Validated {
         loss: loss / all.len() as f64,
         metric: Some(accuracy / all.len() as f64),
+        ..Validated::default()
     })
 }
 
