@@ -78,6 +78,14 @@ def make(name, data, exchange):
         from . import hubert_rows
 
         return hubert_rows.make(name, data, exchange)
+    if name.startswith("dbeta_"):
+        from . import dbeta_rows
+
+        return dbeta_rows.make(name, data, exchange)
+    if name.endswith("_encode") or name.startswith(("text_", "n3s_")):
+        from . import text_rows
+
+        return text_rows.make(name, exchange)
     if name.startswith("descriptors"):
         from . import descriptors
 

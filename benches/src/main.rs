@@ -9,12 +9,14 @@ mod allocator;
 mod beats;
 mod clear;
 mod cluster;
+mod dbeta;
 mod descriptors;
 mod epoch;
 mod exchange;
 mod hubert;
 mod prepare;
 mod signals;
+mod texts;
 mod worker;
 
 use std::error::Error;

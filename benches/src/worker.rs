@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::exchange::Answer;
-use crate::{clear, cluster, descriptors, hubert, signals};
+use crate::{clear, cluster, dbeta, descriptors, hubert, signals, texts};
 
 /// One thing to measure.
 pub trait Row {
@@ -160,6 +160,15 @@ fn make(name: &str, data: &Path, exchange: &Path) -> Result<Box<dyn Row>> {
         name if name.starts_with("hubert_base_infer") => {
             Box::new(hubert::Infer::new(name, exchange)?)
         }
+        "dbeta_pretrain_step" => Box::new(dbeta::PretrainStep::new(name, exchange)?),
+        name if name.starts_with("dbeta_base_infer") => {
+            Box::new(dbeta::Infer::new(name, exchange)?)
+        }
+        "n3s_least_similar" => Box::new(texts::LeastSimilar::new(name, exchange)?),
+        name if name.starts_with("text_embed_corpus") => {
+            Box::new(texts::Corpus::new(name, exchange)?)
+        }
+        name if name.ends_with("_encode") => Box::new(texts::Encode::new(name, exchange)?),
         _ => return Err(format!("unknown row `{name}`").into()),
     })
 }

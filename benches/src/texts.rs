@@ -1,0 +1,145 @@
+//! Encoders of texts with the weights and texts that the peer made, and exact search among vectors.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use purkinje::reporter::Silent;
+use purkinje::text_encoder::TextEncoder;
+use purkinje_models::layers::{Context, Weights};
+use purkinje_models::text::{TextConfig, TextIds};
+use purkinje_text::neighbours::least_similar;
+
+use crate::Result;
+use crate::dbeta::weights;
+use crate::exchange::{Answer, Shared};
+use crate::worker::Row;
+
+/// Hidden states of 64 texts.
+pub struct Encode {
+    config: TextConfig,
+    weights: Weights,
+    texts: TextIds,
+    device: Device,
+}
+
+impl Encode {
+    /// The encoder and texts of row `name`.
+    pub fn new(name: &str, exchange: &Path) -> Result<Self> {
+        let device = Device::flex();
+        let at = |what: &str| exchange.join(format!("{name}.{what}"));
+        let config = serde_json::from_slice(&std::fs::read(at("config.json"))?)?;
+        let config = TextConfig::from_published(&config)?;
+        let weights = weights(&Shared::open(&at("weights.safetensors"))?, &device)?;
+        weights.require(&config.parameters(""))?;
+        let shared = Shared::open(&at("batch.safetensors"))?;
+        let (ids, real) = (shared.integers("ids")?, shared.integers("real")?);
+        let texts = TextIds {
+            length: ids.len() / 64,
+            ids: ids
+                .into_iter()
+                .map(u32::try_from)
+                .collect::<std::result::Result<_, _>>()?,
+            real: real.iter().map(|real| *real == 1).collect(),
+        };
+        Ok(Encode {
+            config,
+            weights,
+            texts,
+            device,
+        })
+    }
+
+    fn states(&self) -> Result<(Vec<usize>, Vec<f32>)> {
+        let ctx = Context::inference(&self.device);
+        let found = self
+            .config
+            .states(&self.weights, "", &self.texts, true, &ctx);
+        Ok((
+            found.dims().to_vec(),
+            found.into_data().try_to_vec::<f32>()?,
+        ))
+    }
+}
+
+impl Row for Encode {
+    fn answer(&mut self) -> Result<Answer> {
+        let (shape, states) = self.states()?;
+        Ok(Answer::default().f32("states", &shape, &states))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        black_box(self.states()?);
+        Ok(())
+    }
+}
+
+/// Vectors of report-like texts.
+pub struct Corpus {
+    encoder: TextEncoder,
+    texts: Vec<String>,
+}
+
+impl Corpus {
+    /// The texts of row `name`; the encoder is that in the folder `PURKINJE_TEXT_MODELS`.
+    pub fn new(name: &str, exchange: &Path) -> Result<Self> {
+        let folder = std::env::var_os("PURKINJE_TEXT_MODELS")
+            .ok_or("PURKINJE_TEXT_MODELS names no folder")?;
+        let texts = std::fs::read_to_string(exchange.join(format!("{name}.texts.txt")))?;
+        Ok(Corpus {
+            encoder: TextEncoder::open(&PathBuf::from(folder), &purkinje::Device::cpu())?,
+            texts: texts.lines().map(str::to_owned).collect(),
+        })
+    }
+
+    fn vectors(&self) -> Result<Vec<f32>> {
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        Ok(self.encoder.vectors(&texts, &Silent)?)
+    }
+}
+
+impl Row for Corpus {
+    fn answer(&mut self) -> Result<Answer> {
+        let vectors = self.vectors()?;
+        let shape = [self.texts.len(), self.encoder.width()];
+        Ok(Answer::default().f32("vectors", &shape, &vectors))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        black_box(self.vectors()?);
+        Ok(())
+    }
+}
+
+/// The 64 rows least similar to each query.
+pub struct LeastSimilar {
+    rows: Vec<f32>,
+    queries: Vec<f32>,
+    width: usize,
+}
+
+impl LeastSimilar {
+    /// The rows and queries of row `name`.
+    pub fn new(name: &str, exchange: &Path) -> Result<Self> {
+        let shared = Shared::open(&exchange.join(format!("{name}.batch.safetensors")))?;
+        let (shape, rows) = shared.f32("rows")?;
+        Ok(LeastSimilar {
+            rows,
+            queries: shared.f32("queries")?.1,
+            width: shape[1],
+        })
+    }
+}
+
+impl Row for LeastSimilar {
+    fn answer(&mut self) -> Result<Answer> {
+        let found = least_similar(&self.rows, &self.queries, self.width, 64);
+        let products: Vec<f32> = found.iter().flatten().map(|found| found.product).collect();
+        Ok(Answer::default().f32("products", &[found.len(), 64], &products))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        black_box(least_similar(&self.rows, &self.queries, self.width, 64));
+        Ok(())
+    }
+}
