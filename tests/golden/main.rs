@@ -14,6 +14,7 @@ mod clear_hug_tokenizer;
 mod clear_hug_xqrs;
 mod compare;
 mod d_beta;
+mod deri;
 mod entry;
 mod hubert_clustering;
 mod hubert_descriptors;
@@ -84,7 +85,12 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
     ("text", &[text::PUBLISHED]),
     (
         "deri",
-        &[preprocessing::DERI, optimisation::DERI, resnet1d::CHECKS],
+        &[
+            preprocessing::DERI,
+            optimisation::DERI,
+            resnet1d::CHECKS,
+            deri::CHECKS,
+        ],
     ),
 ];
 

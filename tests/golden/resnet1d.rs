@@ -4,8 +4,8 @@
 use burn::tensor::{Device, Tensor, activation};
 use purkinje_models::checkpoint;
 use purkinje_models::layers::{
-    Activation, BatchNorm, BatchNormWeights, Context, Convolution, DropoutMask, Parameter, Weights,
-    batch_norm, conv1d, conv1d_batch_norm, linear,
+    Activation, BatchNorm, Context, Convolution, DropoutMask, Parameter, ResNetConfig, Trace,
+    Weights, conv1d, linear,
 };
 use serde_json::Value;
 
@@ -24,11 +24,8 @@ const STATISTICS: Tolerance = Tolerance::relative(1e-6);
 
 /// A network of the case's sizes.
 struct ResNet {
-    bottleneck: bool,
-    blocks: Vec<usize>,
+    config: ResNetConfig,
     norm: BatchNorm,
-    /// Whether convolution and normalisation are one call.
-    joined: bool,
     weights: Weights,
 }
 
@@ -48,112 +45,65 @@ impl ResNet {
             momentum: number("momentum")?,
             frozen: false,
         };
-        let blocks = whole_numbers(&config["num_blocks"], "num_blocks")?;
-        Self::new(bottleneck, blocks, norm, weights)
+        let leads = config["in_leads"]
+            .as_u64()
+            .ok_or("config.json: no `in_leads`")?;
+        let config = ResNetConfig {
+            leads: leads as usize,
+            widths: whole_numbers(&config["widths"], "widths")?,
+            blocks: whole_numbers(&config["num_blocks"], "num_blocks")?,
+            bottleneck,
+        };
+        Self::new(config, norm, weights)
     }
 
-    fn new(
-        bottleneck: bool,
-        blocks: Vec<usize>,
-        norm: BatchNorm,
-        mut weights: Weights,
-    ) -> Result<Self, String> {
-        let norms: Vec<String> = weights
-            .iter()
-            .filter_map(|p| p.name.strip_suffix(".running_mean"))
-            .map(str::to_owned)
-            .collect();
-        for norm in &norms {
-            let channels = weights.flat(&format!("{norm}.weight")).dims()[0];
-            let entries = BatchNormWeights::entries(norm, channels);
-            weights.require(&entries).map_err(|e| e.to_string())?;
-        }
-        let state: Vec<String> = norms
-            .iter()
-            .flat_map(|n| BatchNormWeights::state(n))
-            .collect();
+    fn new(config: ResNetConfig, norm: BatchNorm, mut weights: Weights) -> Result<Self, String> {
+        config.require(&weights, "").map_err(|e| e.to_string())?;
+        let state = config.state("");
         let state = weights.declare_state(state.iter().map(String::as_str));
         state.map_err(|e| e.to_string())?;
         Ok(ResNet {
-            bottleneck,
-            blocks,
+            config,
             norm,
-            joined: true,
             weights,
         })
     }
 
     fn with_weights(&self, weights: Weights) -> Self {
         ResNet {
-            blocks: self.blocks.clone(),
+            config: self.config.clone(),
             weights,
             ..*self
         }
     }
 
-    /// A convolution, `same` as far as its stride allows, and the normalisation behind it.
-    fn conv(
-        &self,
-        x: Tensor<3>,
-        [conv, norm]: [String; 2],
-        stride: usize,
-        act: Activation,
-        ctx: &Context,
-    ) -> Tensor<3> {
-        let kernels = self.weights.get::<3>(&format!("{conv}.weight"));
-        let around = kernels.dims()[2] / 2;
-        let how = Convolution {
-            stride,
-            padding: [around, around],
-        };
-        let w = BatchNormWeights::of(&self.weights, &norm);
-        if self.joined {
-            return conv1d_batch_norm(x, kernels, None, how, &w, self.norm, act, ctx);
-        }
-        let x = conv1d(x, kernels, None, how, Activation::Identity, ctx);
-        batch_norm(x, &w, self.norm, act, ctx)
+    /// The output; `x` `[batch, time, leads]`.
+    fn forward(&self, x: Tensor<3>, ctx: &Context) -> Tensor<3> {
+        self.config.run(x, &self.weights, "", self.norm, ctx)
     }
+}
 
-    fn block(&self, x: Tensor<3>, name: &str, stride: usize, ctx: &Context) -> Tensor<3> {
-        let names = |i: usize| ["conv", "bn"].map(|part| format!("{name}.{part}{i}"));
-        let (relu, none) = (Activation::Relu, Activation::Identity);
-        let y = if self.bottleneck {
-            let y = self.conv(x.clone(), names(1), 1, relu, ctx);
-            let y = self.conv(y, names(2), stride, relu, ctx);
-            self.conv(y, names(3), 1, none, ctx)
-        } else {
-            let y = self.conv(x.clone(), names(1), stride, relu, ctx);
-            self.conv(y, names(2), 1, none, ctx)
+/// Compares stem and stages, as a pass recorded them, and forgets them.
+fn stages(
+    findings: &mut Findings,
+    io: &Tensors,
+    prefix: &str,
+    trace: &Trace,
+) -> Result<(), String> {
+    for (name, (shape, values)) in std::mem::take(&mut *trace.borrow_mut()) {
+        let x = Tensor::<1>::from_floats(values.as_slice(), &Device::flex());
+        let [batch, time, channels] = shape[..] else {
+            return Err(format!("{name} has the shape {shape:?}"));
         };
-        let shortcut = [0, 1].map(|i| format!("{name}.shortcut.{i}"));
-        let own = self.weights.parameter(&format!("{}.weight", shortcut[0]));
-        let x = match own {
-            Some(_) => self.conv(x, shortcut, stride, none, ctx),
-            None => x,
-        };
-        activation::relu(y + x)
+        let x = x.reshape([batch, time, channels]);
+        close(findings, io, &format!("{prefix}.{name}"), x, ACTIVATIONS)?;
     }
-
-    /// Stem and stages by name; `x` `[batch, time, leads]`.
-    fn forward(&self, x: Tensor<3>, ctx: &Context) -> Vec<(String, Tensor<3>)> {
-        let stem = ["conv1", "bn1"].map(str::to_owned);
-        let mut x = self.conv(x, stem, 2, Activation::Relu, ctx);
-        let mut all = vec![("stem".to_owned(), x.clone())];
-        for (stage, blocks) in self.blocks.iter().enumerate() {
-            for i in 0..*blocks {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                x = self.block(x, &format!("layer{}.{i}", stage + 1), stride, ctx);
-            }
-            all.push((format!("layer{}", stage + 1), x.clone()));
-        }
-        all.push(("out".to_owned(), x));
-        all
-    }
+    Ok(())
 }
 
 fn resnet1d(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let (config, io) = (case.json("config.json")?, case.tensors("io.safetensors")?);
-    let mut network = ResNet::of_case(&config, weights(case, findings)?)?;
+    let network = ResNet::of_case(&config, weights(case, findings)?)?;
     let device = Device::flex();
     let [batch, leads, time] = io.shape("x")?[..] else {
         return Err("`x` has other than three dimensions".to_owned());
@@ -162,16 +112,13 @@ fn resnet1d(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let x = x.swap_dims(1, 2);
     for fused in [true, false] {
         let with = |ctx: Context| if fused { ctx } else { ctx.composed() };
-        for joined in [true, false] {
-            network.joined = joined;
-            let ctx = with(Context::inference(&device));
-            for (name, found) in network.forward(x.clone(), &ctx) {
-                close(findings, &io, &format!("eval.{name}"), found, ACTIVATIONS)?;
-            }
-        }
+        let trace = Trace::default();
+        let ctx = with(Context::inference(&device)).traced(&trace);
+        let out = network.forward(x.clone(), &ctx);
+        stages(findings, &io, "eval", &trace)?;
+        close(findings, &io, "eval.out", out, ACTIVATIONS)?;
         train(findings, &io, &network, x.clone(), &with)?;
     }
-    network.joined = true;
     let host = |x: Tensor<3>| x.into_data().try_to_vec::<f32>().map_err(debug);
     let sequences = host(x)?;
     batches::agree(findings, "output", batch, |places| {
@@ -180,9 +127,7 @@ fn resnet1d(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let own: Vec<f32> = own.copied().collect();
         let x = Tensor::<1>::from_floats(own.as_slice(), &device);
         let x = x.reshape([places.len(), time, leads]);
-        let mut all = network.forward(x, &Context::inference(&device));
-        let (_, out) = all.pop().ok_or("no output")?;
-        host(out)
+        host(network.forward(x, &Context::inference(&device)))
     })
 }
 
@@ -198,20 +143,13 @@ fn train(
     let graph = device.clone().autodiff();
     let tracked = network.weights.tracked(|_| true);
     let input = Tensor::from_inner(x.clone()).require_grad();
-    let ctx = with(Context::training(&graph, 0.0, 0));
-    let mut all = network
+    let trace = Trace::default();
+    let ctx = with(Context::training(&graph, 0.0, 0)).traced(&trace);
+    let out = network
         .with_weights(tracked.clone())
         .forward(input.clone(), &ctx);
-    for (name, found) in &all {
-        close(
-            findings,
-            io,
-            &format!("train.{name}"),
-            found.clone(),
-            ACTIVATIONS,
-        )?;
-    }
-    let (_, out) = all.pop().ok_or("no output")?;
+    stages(findings, io, "train", &trace)?;
+    close(findings, io, "train.out", out.clone(), ACTIVATIONS)?;
     let [batch, time, channels] = out.dims();
     let along = Tensor::<1>::from_floats(io.f32("train.grad_out")?, &graph);
     let along = along.reshape([batch, channels, time]).swap_dims(1, 2);
@@ -241,8 +179,7 @@ fn train(
         }
     }
     let ctx = with(Context::inference(&device));
-    let mut all = network.with_weights(after).forward(x, &ctx);
-    let (_, out) = all.pop().ok_or("no output")?;
+    let out = network.with_weights(after).forward(x, &ctx);
     close(findings, io, "eval_after.out", out, ACTIVATIONS)
 }
 
@@ -270,7 +207,12 @@ fn views(case: &Case, findings: &mut Findings) -> Result<(), String> {
         });
     }
     let blocks = whole_numbers(&config["resnet"]["blocks"], "resnet.blocks")?;
-    let network = ResNet::new(false, blocks, BatchNorm::default(), own)?;
+    let sizes = ResNetConfig {
+        widths: whole_numbers(&config["resnet"]["widths"], "resnet.widths")?,
+        blocks,
+        ..ResNetConfig::default()
+    };
+    let network = ResNet::new(sizes, BatchNorm::default(), own)?;
     let device = Device::flex();
     let [batch, leads, time] = io.shape("ecg_int16")?[..] else {
         return Err("`ecg_int16` has other than three dimensions".to_owned());
@@ -299,7 +241,7 @@ fn views(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let ctx = if fused { ctx } else { ctx.composed() };
         let network = network.with_weights(tracked.clone());
         let x = Tensor::from_inner(x.clone());
-        let (_, x) = network.forward(x, &ctx).pop().ok_or("no output")?;
+        let x = network.forward(x, &ctx);
         let (down, bias) = (tracked.get("downconv.weight"), tracked.get("downconv.bias"));
         let (valid, none) = (Convolution::valid(1), Activation::Identity);
         let x = conv1d(x, down, Some(bias), valid, none, &ctx);

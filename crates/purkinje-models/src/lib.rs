@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod clear;
 pub mod compat;
 pub mod dbeta;
+pub mod deri;
 pub mod encoder;
 pub mod hubert;
 pub mod hug;

@@ -12,9 +12,11 @@ pub(crate) mod init;
 mod kernels;
 mod linear;
 mod norm;
+mod resnet1d;
 #[cfg(test)]
 mod twins;
 pub mod update;
+pub(crate) mod vit1d;
 mod weights;
 
 pub use attention::{
@@ -29,4 +31,5 @@ pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
 pub use dropout::{DropoutMask, dropout};
 pub use linear::{Activation, gelu_tanh, linear, linear_map, quick_gelu};
 pub use norm::{add_layer_norm, layer_norm, rms_norm};
+pub use resnet1d::ResNetConfig;
 pub use weights::{HandedBack, Parameter, WeightError, Weights};

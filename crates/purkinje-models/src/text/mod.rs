@@ -89,6 +89,18 @@ impl TextConfig {
         }
     }
 
+    /// The same encoder without dropout.
+    #[must_use]
+    pub fn without_dropout(mut self) -> Self {
+        match &mut self {
+            TextConfig::T5(own) => own.dropout_rate = 0.0,
+            TextConfig::Bert(own) => {
+                (own.hidden_dropout_prob, own.attention_probs_dropout_prob) = (0.0, 0.0);
+            }
+        }
+        self
+    }
+
     /// Length of the vector of a word piece.
     pub fn width(&self) -> usize {
         match self {
