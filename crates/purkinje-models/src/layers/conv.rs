@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, activation};
 use super::context::Context;
 use super::cpu::Activation;
 use super::kernels::Kernels;
+use super::linear::gelu_tanh;
 
 /// Stride and padding of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,7 @@ pub(super) fn activate(x: Tensor<3>, act: Activation) -> Tensor<3> {
         Activation::Identity => x,
         Activation::Relu => activation::relu(x),
         Activation::Gelu => activation::gelu(x),
+        Activation::GeluTanh => gelu_tanh(x),
     }
 }
 
@@ -183,6 +185,7 @@ mod tests {
         for (batch, length, channels, act) in [
             (1, 5, 3, Activation::Identity),
             (3, 300, 20, Activation::Gelu),
+            (2, 30, 20, Activation::GeluTanh),
             (2, 17, 33, Activation::Relu),
         ] {
             let shapes: [&[usize]; 3] = [&[batch, length, channels], &[channels], &[channels]];

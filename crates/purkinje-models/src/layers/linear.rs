@@ -37,6 +37,7 @@ pub fn linear<const D: usize>(
         Activation::Identity => y,
         Activation::Relu => activation::relu(y),
         Activation::Gelu => activation::gelu(y),
+        Activation::GeluTanh => gelu_tanh(y),
     };
     dims[D - 1] = m;
     ctx.drop_composed(y.reshape(dims), &site)
@@ -49,7 +50,7 @@ pub fn linear_map<const D: usize>(x: Tensor<D>, w: Tensor<2>, ctx: &Context) -> 
 }
 
 /// The approximation of GELU by a hyperbolic tangent, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
-pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(super) fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let inner = x.clone() + x.clone().powi_scalar(3) * 0.044715;
     let inner = inner * (2.0 / std::f64::consts::PI).sqrt();
     x * 0.5 * (inner.tanh() + 1.0)
@@ -71,6 +72,7 @@ mod tests {
             (1, 3, 1, Activation::Identity),
             (401, 33, 50, Activation::Relu),
             (97, 20, 31, Activation::Gelu),
+            (97, 20, 31, Activation::GeluTanh),
         ] {
             twins::check(&[&[1, rows, k], &[m, k], &[m]], move |p, ctx| {
                 let [x, w, b] = p else { unreachable!() };

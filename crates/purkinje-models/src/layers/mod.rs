@@ -29,7 +29,7 @@ pub use context::{Context, Trace};
 pub(crate) use conv::kernel_norm;
 pub use conv::{Convolution, channel_norm, conv1d, weight_norm};
 pub use dropout::{DropoutMask, dropout};
-pub use linear::{Activation, gelu_tanh, linear, linear_map, quick_gelu};
+pub use linear::{Activation, linear, linear_map, quick_gelu};
 pub use norm::{add_layer_norm, layer_norm, rms_norm};
 pub use resnet1d::ResNetConfig;
 pub use weights::{HandedBack, Parameter, WeightError, Weights};

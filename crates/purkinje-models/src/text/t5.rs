@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{TextIds, embed};
 use crate::layers::{
-    Attending, AttentionWeights, Context, Projection, Weights, attention_with, dropout, gelu_tanh,
-    init, linear_map, rms_norm,
+    Activation, Attending, AttentionWeights, Context, Projection, Weights, attention_with, dropout,
+    init, linear, linear_map, rms_norm,
 };
 use crate::random::Stream;
 
@@ -171,7 +171,10 @@ impl T5Config {
                 let w = matrix(format!("{layer}.1.DenseReluDense.{part}.weight"));
                 linear_map(z.clone(), w, ctx)
             };
-            let gated = dropout(gelu_tanh(map(&z, "wi_0")) * map(&z, "wi_1"), ctx);
+            let w = matrix(format!("{layer}.1.DenseReluDense.wi_0.weight"));
+            let b = none(w.dims()[0]);
+            let gate = linear(z.clone(), w, b, Activation::GeluTanh, false, ctx);
+            let gated = dropout(gate * map(&z, "wi_1"), ctx);
             x = x + dropout(map(&gated, "wo"), ctx);
             ctx.record(&format!("block_{i}"), &x);
         }

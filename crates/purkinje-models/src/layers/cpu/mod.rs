@@ -55,7 +55,7 @@ pub(crate) fn linear(
     let k = w.len() / m;
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
-    let keeps = keep && activation == Activation::Gelu;
+    let keeps = keep && activation.keeps_input();
     // Sums of one or two terms use a separate code path in the `gemm` crate.
     if simd::has_tiles() && rows <= FEW_ROWS && k > 2 {
         let finish = tiles::Finish {

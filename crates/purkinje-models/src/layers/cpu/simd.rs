@@ -190,6 +190,27 @@ pub enum Activation {
     Relu,
     /// x Phi(x) with the normal distribution function Phi (the form with the error function).
     Gelu,
+    /// Its approximation by a hyperbolic tangent, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+    GeluTanh,
+}
+
+impl Activation {
+    /// Whether the backward pass needs the input of the activation.
+    pub(crate) fn keeps_input(self) -> bool {
+        matches!(self, Activation::Gelu | Activation::GeluTanh)
+    }
+}
+
+/// What [`Activation::GeluTanh`] multiplies `x` with, and its slope at `x`: half of one plus a hyperbolic tangent is a logistic function.
+#[inline(always)]
+fn by_tanh<const FMA: bool>(x: f32) -> (f32, f32) {
+    const TWICE: f32 = 2.0 * 0.797_884_6;
+    const CUBE: f32 = 0.044_715;
+    let square = x * x;
+    let inner = TWICE * x * fma::<FMA>(CUBE, square, 1.0);
+    let factor = 1.0 / (1.0 + exp::<FMA>((-inner).min(80.0)));
+    let along = TWICE * fma::<FMA>(3.0 * CUBE, square, 1.0);
+    (factor, fma::<FMA>(x * along * factor, 1.0 - factor, factor))
 }
 
 /// The normal distribution function Phi and its density at `x`. Error of Phi below 1.5e-7, relative in the lower tail
@@ -240,6 +261,11 @@ fn finish_tile_body<const FMA: bool>(
             Activation::Gelu => {
                 for x in row.iter_mut() {
                     *x *= normal::<FMA>(*x).0;
+                }
+            }
+            Activation::GeluTanh => {
+                for x in row.iter_mut() {
+                    *x *= by_tanh::<FMA>(*x).0;
                 }
             }
         }
@@ -313,6 +339,11 @@ fn activation_backward_body<const FMA: bool>(
             for (g, x) in grad.iter_mut().zip(before) {
                 let (phi, density) = normal::<FMA>(*x);
                 *g *= fma::<FMA>(*x, density, phi);
+            }
+        }
+        Activation::GeluTanh => {
+            for (g, x) in grad.iter_mut().zip(before) {
+                *g *= by_tanh::<FMA>(*x).1;
             }
         }
     }
@@ -436,6 +467,11 @@ fn norm_columns_body<const FMA: bool>(
                     *y *= normal::<FMA>(*y).0;
                 }
             }
+            Activation::GeluTanh => {
+                for y in y.iter_mut() {
+                    *y *= by_tanh::<FMA>(*y).0;
+                }
+            }
         }
     }
 }
@@ -478,6 +514,7 @@ fn norm_columns_sums_body<const FMA: bool>(
                     let (phi, density) = normal::<FMA>(z);
                     fma::<FMA>(z, density, phi)
                 }
+                Activation::GeluTanh => by_tanh::<FMA>(z).1,
             };
             g[j] = d[j] * slope;
             grad_beta[j] += g[j];
