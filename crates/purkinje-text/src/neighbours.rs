@@ -4,9 +4,9 @@ use purkinje_compute::matmul::{View, product_over};
 use rayon::prelude::*;
 
 /// Queries of a task.
-const QUERIES: usize = 256;
-/// Rows whose products with the queries of a task are held at once: 512 KiB.
-const ROWS: usize = 512;
+const QUERIES: usize = 512;
+/// Rows whose products with the queries of a task are held at once: 2 MiB.
+const ROWS: usize = 1024;
 
 /// A row and its product with the query.
 #[derive(Clone, Copy, Debug, PartialEq)]
