@@ -117,6 +117,26 @@ fn a_network_of_recordings_and_reports_is_trained_and_diagnoses_by_sentences() {
     let text = ok(zero_shot(&model, None, &args));
     assert!(text.contains("NORM"), "{text}");
     assert!(json(&fs::read_to_string(&out).unwrap())[0]["scores"]["MI"].is_number());
+    // The model compares by cosines.
+    let scores = |how: &str| {
+        ok(zero_shot(
+            &model,
+            None,
+            &[&args[..], &["--similarity".as_ref(), how.as_ref()]].concat(),
+        ));
+        json(&fs::read_to_string(&out).unwrap())[0]["scores"]["NORM"]
+            .as_f64()
+            .unwrap()
+    };
+    let (cosine, dot) = (scores("cosine"), scores("dot"));
+    ok(zero_shot(&model, None, &args));
+    let own = json(&fs::read_to_string(&out).unwrap())[0]["scores"]["NORM"]
+        .as_f64()
+        .unwrap();
+    assert!(
+        (own - cosine).abs() < 1e-5 && (own - dot).abs() > 1e-4,
+        "{own} {cosine} {dot}"
+    );
     let pictures = dir.path().join("pictures");
     let explained = [&args[..], &["--explain".as_ref(), pictures.as_os_str()]].concat();
     ok(zero_shot(&model, None, &explained));

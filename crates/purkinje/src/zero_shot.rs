@@ -7,6 +7,7 @@ use purkinje_eval::{RankingMetrics, TaskMetrics, best_thresholds, evaluate_split
 use purkinje_models::compat::Compat;
 use purkinje_store::{Split, Store};
 use purkinje_text::Tokenizer;
+use purkinje_text::neighbours::normalise;
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::{Input, ReadOptions, StoreRows};
@@ -34,6 +35,16 @@ pub enum Together {
     First,
 }
 
+/// How a recording is compared with a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Similarity {
+    /// The product of their vectors.
+    Dot,
+    /// The cosine of the angle between them.
+    Cosine,
+}
+
 /// What a zero-shot diagnosis is measured on, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +55,8 @@ pub struct ZeroShotOptions {
     pub split: Split,
     /// How several sentences of a label are taken together.
     pub together: Together,
+    /// How recordings and sentences are compared; as the model was trained if absent.
+    pub similarity: Option<Similarity>,
     /// How much of each record the model is given, and how its vectors are aggregated.
     pub windows: WindowOptions,
     /// Bootstrap resamples for the 95 % intervals.
@@ -70,6 +83,7 @@ impl Default for ZeroShotOptions {
             task: String::new(),
             split: Split::Test,
             together: Together::Mean,
+            similarity: None,
             windows: WindowOptions::default(),
             resamples: 1000,
             seed: 0,
@@ -247,11 +261,12 @@ impl Diagnosis<'_> {
             any_preprocessing,
             windows,
             together,
+            similarity,
             ..
         } = self.options;
         let leads = &model.preprocess().leads;
         let contract = model.check_store(store, leads, *any_preprocessing)?;
-        let sentences = Sentences::of(model, self.prompts)?;
+        let sentences = Sentences::of(model, self.prompts, *similarity)?;
         let source = StoreRows::under(model, store, &contract, Compat::Paper, 0)?;
         let inputs = rows.iter().map(|&row| Input::Row(&source, row));
         let progress = self.reporter.begin(what, rows.len(), "records");
@@ -384,10 +399,10 @@ pub fn scores_of<'a>(
     model: &'a Model,
     inputs: impl Iterator<Item = Input<'a>> + 'a,
     prompts: &[Prompt],
-    together: Together,
+    (together, similarity): (Together, Option<Similarity>),
     windows: WindowOptions,
 ) -> Result<impl Iterator<Item = Result<(Vec<f32>, Used)>> + 'a> {
-    let sentences = Sentences::of(model, prompts)?;
+    let sentences = Sentences::of(model, prompts, similarity)?;
     let found = model.vectors_all(inputs, windows)?;
     Ok(found.map(move |found| {
         let (vectors, used) = found?;
@@ -403,10 +418,10 @@ pub fn occlusion_of(
     model: &Model,
     input: Input<'_>,
     prompts: &[Prompt],
-    together: Together,
+    (together, similarity): (Together, Option<Similarity>),
     read: &ReadOptions,
 ) -> Result<Occlusion> {
-    let sentences = Sentences::of(model, prompts)?;
+    let sentences = Sentences::of(model, prompts, similarity)?;
     model.occlude(input, read, "similarity", |seen| {
         let vectors = model.network().vectors(seen, model.device())?;
         let each = vectors
@@ -431,6 +446,7 @@ fn twin(model: &Model, seed: u64) -> Model {
 
 /// The vectors of all sentences.
 struct Sentences {
+    similarity: Option<Similarity>,
     /// `[sentences, width]`.
     vectors: Vec<f32>,
     width: usize,
@@ -439,24 +455,45 @@ struct Sentences {
 }
 
 impl Sentences {
-    fn of(model: &Model, prompts: &[Prompt]) -> Result<Self> {
+    fn of(model: &Model, prompts: &[Prompt], similarity: Option<Similarity>) -> Result<Self> {
         let texts = prompts.iter().flat_map(|prompt| &prompt.texts);
         let texts: Vec<&str> = texts.map(String::as_str).collect();
+        let mut vectors = text_vectors(model, &texts)?.values;
+        if similarity == Some(Similarity::Cosine) {
+            normalise(&mut vectors, model.width());
+        }
         Ok(Sentences {
-            vectors: text_vectors(model, &texts)?.values,
+            similarity,
+            vectors,
             width: model.width(),
             counts: prompts.iter().map(|prompt| prompt.texts.len()).collect(),
         })
     }
 
-    fn scores(&self, model: &Model, recording: &[f32], together: Together) -> Result<Vec<f32>> {
+    /// How much a recording and each sentence resemble each other by what the network was trained with.
+    fn as_trained(&self, model: &Model, recording: &[f32]) -> Result<Vec<f32>> {
         let rows = |values| RowsOfVectors {
             values,
             width: self.width,
         };
         let (network, device) = (model.network(), model.device());
         let each = network.similarity(rows(recording), rows(&self.vectors), device)?;
-        let each = each.ok_or_else(|| reads_no_texts(model))?;
+        each.ok_or_else(|| reads_no_texts(model))
+    }
+
+    fn scores(&self, model: &Model, recording: &[f32], together: Together) -> Result<Vec<f32>> {
+        let each = match self.similarity {
+            None => self.as_trained(model, recording)?,
+            Some(how) => {
+                let mut recording = recording.to_vec();
+                if how == Similarity::Cosine {
+                    normalise(&mut recording, self.width);
+                }
+                let rows = self.vectors.chunks_exact(self.width);
+                let product = |own: &[f32]| own.iter().zip(&recording).map(|(a, b)| a * b).sum();
+                rows.map(product).collect()
+            }
+        };
         let mut rest = each.as_slice();
         let scores = self.counts.iter().map(|&count| {
             let (own, others) = rest.split_at(count);

@@ -11,7 +11,8 @@ use purkinje::prompts::{Prompt, read_map, read_prompts};
 use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Split, Store};
 use purkinje::zero_shot::{
-    Together, ZeroShot, ZeroShotOptions, occlusion_of, predictions_csv, scores_of, zero_shot,
+    Similarity, Together, ZeroShot, ZeroShotOptions, occlusion_of, predictions_csv, scores_of,
+    zero_shot,
 };
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
@@ -46,6 +47,9 @@ pub struct Args {
     /// How the scores of several sentences of a label become one: mean, max or first
     #[arg(long, default_value = "mean", value_parser = super::by_name::<Together>)]
     aggregate: Together,
+    /// How recordings and sentences are compared: dot (product of vectors) or cosine [default: as the model was trained]
+    #[arg(long, value_parser = super::by_name::<Similarity>)]
+    similarity: Option<Similarity>,
     /// Which prompts are for which classes, where names differ: a JSON object of classes with labels, or lines of a class, a tab and a label
     #[arg(long, value_name = "FILE", requires = "data")]
     map: Option<PathBuf>,
@@ -113,6 +117,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         task: task.clone(),
         split: args.split,
         together: args.aggregate,
+        similarity: args.similarity,
         windows: args.windows.options(),
         resamples: args.resamples,
         seed: args.seed,
@@ -213,7 +218,14 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
         .iter()
         .map(|prompt| format!("{} ", printable(&prompt.label)));
     let mut table = Table::new(1, std::iter::once("recording".to_owned()).chain(labels));
-    let found = scores_of(model, inputs, prompts, args.aggregate, windows).shown()?;
+    let found = scores_of(
+        model,
+        inputs,
+        prompts,
+        (args.aggregate, args.similarity),
+        windows,
+    )
+    .shown()?;
     for (path, found) in paths.iter().zip(found) {
         go_on(&Bars).shown()?;
         match found {
@@ -263,7 +275,14 @@ fn pictures(
         ..ReadOptions::new()
     };
     let input = Input::File(path.to_owned());
-    let found = occlusion_of(model, input, prompts, args.aggregate, &read).shown()?;
+    let found = occlusion_of(
+        model,
+        input,
+        prompts,
+        (args.aggregate, args.similarity),
+        &read,
+    )
+    .shown()?;
     let labels = || prompts.iter().map(|own| own.label.as_str());
     let mut chosen = Vec::new();
     for class in &args.class {
