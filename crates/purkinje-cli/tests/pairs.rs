@@ -310,6 +310,10 @@ fn patients_are_told_apart_by_any_encoder() {
         text.contains("patients in") && text.contains("this model"),
         "{text}"
     );
+    let config = fs::read_to_string(dir.path().join("learned/config.toml")).unwrap();
+    for part in ["kind = \"three_stage\"", "margin = 1.0", "lr = 0.00003"] {
+        assert!(config.contains(part), "{part}: {config}");
+    }
     let kept = files(&dir.path().join("learned/model"));
     assert!(kept["model.safetensors"] != files(&model)["model.safetensors"]);
     let out = dir.path().join("v.npy");

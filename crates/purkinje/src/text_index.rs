@@ -22,12 +22,25 @@ use crate::{Device, Error, Result};
 const NEIGHBOURS: &str = "neighbours.u32";
 /// The list of files of vectors.
 const FEATURES: &str = "features.json";
-/// Distinct texts that are read before their vectors are computed: those of one length share a pass.
-const CHUNK: usize = 8192;
-/// Texts of a batch of the released program.
-const RELEASED_BATCH: usize = 128;
-/// Bytes of vectors of a shard.
-const SHARD_BYTES: usize = 16 << 20;
+/// In which parts an index is made.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// Distinct texts that are read before their vectors are computed: those of one length share a pass. A multiple of `batch`.
+    chunk: usize,
+    /// Texts of a batch of the released program.
+    batch: usize,
+    /// Bytes of vectors of a shard.
+    shard_bytes: usize,
+    /// Texts that are compared with all others at once, at the least and at the most.
+    queries: [usize; 2],
+}
+
+const PARTS: Parts = Parts {
+    chunk: 8192,
+    batch: 128,
+    shard_bytes: 16 << 20,
+    queries: [64, 1 << 16],
+};
 
 /// How an index is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +83,16 @@ pub fn build<'t>(
     options: &IndexOptions,
     reporter: &dyn Reporter,
 ) -> Result<Indexed> {
+    build_in(PARTS, texts, embedder, options, reporter)
+}
+
+fn build_in<'t>(
+    parts: Parts,
+    texts: impl Iterator<Item = Result<Option<&'t str>>> + Clone,
+    embedder: &TextEncoder,
+    options: &IndexOptions,
+    reporter: &dyn Reporter,
+) -> Result<Indexed> {
     if options.neighbours == 0 {
         return Err(Error::invalid(
             "an index stores no neighbours, expected at least one for each text",
@@ -105,11 +128,11 @@ pub fn build<'t>(
         )));
     }
     let writer = Writer::open(&options.out, embedder.width(), 1, made_of)?;
-    let mut writer = writer.shard_bytes(SHARD_BYTES);
+    let mut writer = writer.shard_bytes(parts.shard_bytes);
     let (complete, done) = (writer.is_complete(), writer.records());
     if !complete {
         let progress = reporter.begin("embed", indexed.distinct, "texts");
-        let (mut first, mut chunk) = (0, Vec::with_capacity(CHUNK));
+        let (mut first, mut chunk) = (0, Vec::with_capacity(parts.chunk));
         // Texts of which the first occurrence was not met yet.
         for text in texts {
             if let Some(text) = text?
@@ -118,7 +141,7 @@ pub fn build<'t>(
             {
                 chunk.push(text);
             }
-            if chunk.len() < CHUNK && !seen.is_empty() {
+            if chunk.len() < parts.chunk && !seen.is_empty() {
                 continue;
             }
             // A whole chunk is done or its batches are computed again: in the released program texts of a batch share their padding.
@@ -130,7 +153,7 @@ pub fn build<'t>(
                 };
                 let (vectors, cut) = match options.compat {
                     Compat::Paper => embedder.each(&own, go)?,
-                    Compat::Released => embedder.batched(&own, RELEASED_BATCH, go)?,
+                    Compat::Released => embedder.batched(&own, parts.batch, go)?,
                 };
                 indexed.cut += cut;
                 let rows = vectors.chunks_exact(embedder.width());
@@ -167,7 +190,7 @@ pub fn build<'t>(
             indexed.distinct, indexed.neighbours, options.neighbours
         ));
     }
-    compare(&features, indexed.neighbours, options, reporter)?;
+    compare(&features, indexed.neighbours, parts, options, reporter)?;
     Ok(indexed)
 }
 
@@ -196,6 +219,7 @@ pub fn clean_for_index(text: &str) -> String {
 fn compare(
     features: &Features,
     k: usize,
+    parts: Parts,
     options: &IndexOptions,
     reporter: &dyn Reporter,
 ) -> Result<()> {
@@ -225,7 +249,9 @@ fn compare(
     // A query is a vector and a list of `k` found, of 16 bytes each.
     let of_query = 4 * width + 16 * (k + 2);
     let block = 4096.min(rows);
-    let queries = (options.memory.saturating_sub(8 * block * width) / of_query).clamp(64, 1 << 16);
+    let [least, most] = parts.queries;
+    let fit = options.memory.saturating_sub(8 * block * width) / of_query;
+    let queries = fit.clamp(least, most);
     let progress = reporter.begin("compare texts", rows, "texts");
     progress.resume(done as usize);
     let mut first = done as usize;
@@ -409,7 +435,13 @@ mod tests {
         let text = |n: usize| match n % 7 {
             6 => None,
             5 => Some(" \t ".to_owned()),
-            _ => Some(format!("{}. {}", parts[n % 4], parts[(n / 5) % 4])),
+            // Leading blanks make no other text.
+            _ => Some(format!(
+                "{}{}. {}",
+                &"  "[..n % 3],
+                parts[n % 4],
+                parts[(n / 5) % 4]
+            )),
         };
         (0..60).map(text).collect()
     }
@@ -427,6 +459,22 @@ mod tests {
         all
     }
 
+    /// Parts so small that an interruption falls into each.
+    const SMALL: Parts = Parts {
+        chunk: 6,
+        batch: 3,
+        shard_bytes: 2 * 16 * 4,
+        queries: [3, 3],
+    };
+
+    struct Stops(AtomicUsize);
+
+    impl Reporter for Stops {
+        fn stop_requested(&self) -> bool {
+            self.0.fetch_sub(1, Ordering::Relaxed) <= 1
+        }
+    }
+
     #[test]
     fn an_index_has_the_same_bytes_whatever_interrupts_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -434,23 +482,41 @@ mod tests {
         let all = texts();
         for compat in [Compat::Paper, Compat::Released] {
             let of = || all.iter().map(|text| Ok(text.as_deref()));
+            let make = |out: &Path, reporter: &dyn Reporter| {
+                let options = options(out, compat, 0);
+                build_in(SMALL, of(), &encoder, &options, reporter)
+            };
             let whole = folder.path().join(format!("whole {compat:?}"));
-            let found = build(of(), &encoder, &options(&whole, compat, 1 << 29), &Silent).unwrap();
+            let found = make(&whole, &Silent).unwrap();
             assert_eq!((found.records, found.distinct, found.without), (60, 16, 16));
             let parts = folder.path().join(format!("parts {compat:?}"));
-            // Stops while texts are read, and then in the middle of the table.
-            struct Stops(AtomicUsize);
-            impl Reporter for Stops {
-                fn stop_requested(&self) -> bool {
-                    self.0.fetch_sub(1, Ordering::Relaxed) <= 1
-                }
-            }
-            for after in [30, 61, 62, 63] {
+            // Each call may go one step further than that before, from the first text on.
+            let (mut shards, mut tables, mut stopped) = (0, 0, 0);
+            for after in 58.. {
                 let stops = Stops(AtomicUsize::new(after));
-                let _ = build(of(), &encoder, &options(&parts, compat, 0), &stops);
+                if make(&parts, &stops).is_ok() {
+                    break;
+                }
+                stopped += 1;
+                let names = match parts.is_dir() {
+                    true => bytes(&parts),
+                    false => Vec::new(),
+                };
+                let begun = |end: &str| {
+                    names
+                        .iter()
+                        .any(|(name, own)| name.contains(end) && !own.is_empty())
+                };
+                let listed = parts.join(FEATURES).is_file() && Features::open(&parts).is_err();
+                shards += usize::from(begun(".npy") && listed);
+                tables += usize::from(begun(".part-"));
             }
-            let again = build(of(), &encoder, &options(&parts, compat, 0), &Silent).unwrap();
-            assert_eq!((again.distinct, again.neighbours), (16, 3));
+            // Interruptions fell between shards and into the table.
+            assert!(
+                shards > 0 && tables > 0 && stopped > 4,
+                "{shards} {tables} {stopped}"
+            );
+            assert_eq!(make(&parts, &Silent).unwrap().neighbours, 3);
             assert_eq!(bytes(&whole), bytes(&parts));
             let index = TextIndex::open(&whole).unwrap();
             let least = index.least().unwrap();
@@ -462,5 +528,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn memory_does_not_change_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = tiny_encoder(&folder.path().join("encoder"));
+        let all = texts();
+        let made = |name: &str, parts: Parts, memory: usize| {
+            let out = folder.path().join(name);
+            let of = all.iter().map(|text| Ok(text.as_deref()));
+            build_in(
+                parts,
+                of,
+                &encoder,
+                &options(&out, Compat::Paper, memory),
+                &Silent,
+            )
+            .unwrap();
+            std::fs::read(out.join(NEIGHBOURS)).unwrap()
+        };
+        assert_eq!(made("little", SMALL, 0), made("much", PARTS, 1 << 29));
     }
 }

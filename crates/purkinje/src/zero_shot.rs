@@ -193,8 +193,19 @@ pub fn zero_shot(
     let of_store = options.calibrate && options.split != Split::Val;
     let chosen_on = match calibration {
         Some(other) => {
-            let part = labelled(other, Split::Val).or_else(|_| labelled(other, Split::Test))?;
-            Some((other, part))
+            let mut part = (labelled(other, Split::Val), Split::Val);
+            if part.0.is_err() {
+                part = (labelled(other, Split::Test), Split::Test);
+            }
+            if other.dir() == store.dir() && part.1 == options.split {
+                return Err(Error::invalid(format!(
+                    "thresholds would be chosen on the split `{}` of {}, which is judged",
+                    options.split.name(),
+                    store.dir().display()
+                ))
+                .with_help("name another store with `--calibrate`, or judge another split"));
+            }
+            Some((other, part.0?))
         }
         // A store without a labelled validation split gives no thresholds.
         None if of_store => labelled(store, Split::Val).ok().map(|part| (store, part)),

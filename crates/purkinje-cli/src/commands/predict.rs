@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     table: bool,
     /// Write pictures to this folder that show which leads and beats speak for and against a label, or, where logits are no sums over leads,
-    /// what they lose where a lead, or 200 ms of all leads, is silenced
+    /// what they lose where a lead, or 200 ms of all leads, of the first window is silenced
     #[arg(long, value_name = "DIR")]
     explain: Option<PathBuf>,
     /// Explain or draw this label; may be repeated [default: the most probable ones, see --top]

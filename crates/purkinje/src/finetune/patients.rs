@@ -8,7 +8,9 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
 use purkinje_train::patients::{PATIENTS, PatientTraining, add_patients};
-use purkinje_train::{Next, Observer, RunFolder, StepReport, TrainError, Validated, train};
+use purkinje_train::{
+    Next, Objective as _, Observer, RunFolder, StepReport, TrainError, Validated, train,
+};
 use serde::Serialize;
 
 use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan};
@@ -175,8 +177,11 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: PatientJob<'_>) -> Result<
         batch,
         seed,
     );
+    let updates = config.train.updates.unwrap_or_else(|| {
+        objective.steps_per_epoch() / config.train.accumulate.max(1) * config.train.epochs
+    });
     let mut watch = Watch {
-        progress: job.reporter.begin("train", 0, "steps"),
+        progress: job.reporter.begin("train", updates, "steps"),
         reporter: job.reporter,
     };
     let folder = RunFolder {
