@@ -1,9 +1,9 @@
 //! Label fractions: training on 1 %, 10 % or all labels, with the published sampling.
 //!
-//! Both methods reproduce the random numbers of the original program, so a result at 1 % was trained on the same 170
+//! All methods reproduce the random numbers of the original program, so a result at 1 % was trained on the same 170
 //! records.
 
-use purkinje_base::legacy_random::{python_sample, share_of, stratified_subset};
+use purkinje_base::legacy_random::{numpy_permutation, python_sample, share_of, stratified_subset};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -17,6 +17,9 @@ pub enum FractionMethod {
     /// The fraction of every class, at least one record each; a record counts for the first of
     /// its labels only.
     Stratified,
+    /// The last records of a random permutation, as scikit-learn's `train_test_split(train_size=...)` draws them and
+    /// with it MERL and DERI (seed 42); rare classes may be lost.
+    Permuted,
 }
 
 /// A label fraction with everything needed to sample it again.
@@ -41,8 +44,8 @@ impl LabelFraction {
     /// Indices of the chosen training records, in the order of the original program; all records in file order if the
     /// fraction is 1.
     ///
-    /// `labels` is `[records, classes]`, row-major. `Random` draws `floor(records * share)`
-    /// records and does not look at the labels.
+    /// `labels` is `[records, classes]`, row-major. `Random` and `Permuted` draw `floor(records * share)`
+    /// records and do not look at the labels.
     ///
     /// # Errors
     /// A fraction outside (0, 1], a label matrix that is not `records x classes`, or a fraction
@@ -74,6 +77,8 @@ impl LabelFraction {
             FractionMethod::Stratified => {
                 stratified_subset(labels, classes, self.share, self.seed)?
             }
+            FractionMethod::Permuted => numpy_permutation(records, self.seed)
+                .split_off(records - share_of(records, self.share)),
         };
         if chosen.is_empty() {
             return Err(EvalError::EmptyFraction {
@@ -176,6 +181,7 @@ mod tests {
             draw(1.0, FractionMethod::Random).unwrap().last(),
             Some(&17083)
         );
+        assert_eq!(draw(0.1, FractionMethod::Permuted).unwrap().len(), 1708);
         assert!(draw(0.0, FractionMethod::Random).is_err());
         assert!(draw(1.1, FractionMethod::Random).is_err());
         assert!(draw(1e-6, FractionMethod::Random).is_err());

@@ -15,6 +15,7 @@
 //! - [`bootstrap`] resamples patients (by default) for 95 % intervals and paired differences.
 //! - [`probe`] fits the linear probe, by which the protocol evaluates encoders.
 //! - [`fraction`] samples label fractions as the published programs do.
+//! - [`text`] scores generated reports against written ones (BLEU, ROUGE-L, METEOR, CIDEr, negated findings).
 //! - [`report`] holds results with everything needed to interpret them, including the row of the same encoder with random weights.
 //!
 //! Matrices are plain row-major slices: scores `[records, classes]` (`f32`), labels
@@ -34,6 +35,7 @@ pub mod probe;
 pub mod report;
 mod sums;
 pub mod survival;
+pub mod text;
 
 pub use error::EvalError;
 pub use evaluate::{

@@ -139,6 +139,38 @@ impl Ranking {
         best.filter(|_| positives > 0)
     }
 
+    /// The score from which on (`>=`) calling records positive gives the largest F1 on these very records, as MERL's
+    /// and DERI's programs choose it; among equal F1 the lowest score. `None` without positives.
+    ///
+    /// They choose it on the records that they evaluate, which makes the F1 too high: of use to compare with their
+    /// figures, not to decide. Their accuracy is that of [`Confusion::count`] at this threshold, where the record it
+    /// came from is negative.
+    pub fn own_f1_threshold(&self) -> Option<OwnThreshold> {
+        let positives = self.positives();
+        let mut best: Option<OwnThreshold> = None;
+        let mut hits = 0usize;
+        for (i, place) in self.places.iter().enumerate() {
+            hits += usize::from(place.positive);
+            if !place.ends_tie {
+                continue;
+            }
+            // Rounded as in the programs: the choice between equal values hangs on the last digit.
+            let precision = hits as f64 / (i + 1) as f64;
+            let recall = hits as f64 / positives as f64;
+            let f1 = match hits {
+                0 => 0.0,
+                _ => 2.0 * precision * recall / (precision + recall),
+            };
+            if best.is_none_or(|best| f1 >= best.f1) {
+                best = Some(OwnThreshold {
+                    threshold: place.score,
+                    f1,
+                });
+            }
+        }
+        best.filter(|_| positives > 0)
+    }
+
     fn sweep(&self) -> Sweep {
         let mut sweep = Sweep::default();
         for place in &self.places {
@@ -146,6 +178,15 @@ impl Ranking {
         }
         sweep
     }
+}
+
+/// A threshold chosen on the records it is used on; see [`Ranking::own_f1_threshold`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OwnThreshold {
+    /// The lowest score called positive.
+    pub threshold: f32,
+    /// F1 there, a fraction.
+    pub f1: f64,
 }
 
 /// Counts gathered in one pass over a ranking in which record i counts `weight` times.
@@ -312,6 +353,12 @@ impl Confusion {
             doubled,
             doubled + self.false_positives + self.false_negatives,
         )
+    }
+
+    /// (TP + TN) / all, 0 without records.
+    pub fn accuracy(&self) -> f64 {
+        let right = self.true_positives + self.true_negatives;
+        ratio(right, right + self.false_positives + self.false_negatives)
     }
 
     /// TN / (TN + FP), 0 without negatives.
@@ -563,6 +610,9 @@ mod tests {
                         prop_assert!(f1(best) >= f1(score));
                         prop_assert!(f1(best) >= f1(score.next_down()));
                     }
+                    let own = ranking.own_f1_threshold().unwrap();
+                    prop_assert!((own.f1 - f1(best)).abs() < 1e-12);
+                    prop_assert!((own.f1 - f1(own.threshold.next_down())).abs() < 1e-12);
                 }
             }
         }
@@ -592,6 +642,24 @@ mod tests {
             (0.0, 0.0, 0.0)
         );
         assert_eq!(nothing.specificity(), 1.0);
+    }
+
+    #[test]
+    fn the_threshold_of_the_records_themselves_is_one_of_their_scores() {
+        // From 0.9 on F1 is 2/3, from 0.5 (twice) on 2/5, from 0.1 on 2/3.
+        let (scores, labels) = ([0.5, 0.9, 0.5, 0.1], [false, true, false, true]);
+        let found = Ranking::new(&scores, &labels).unwrap().own_f1_threshold();
+        let found = found.unwrap();
+        assert_eq!(found.threshold, 0.1);
+        assert!((found.f1 - 2.0 / 3.0).abs() < 1e-15, "{found:?}");
+        // The record at the threshold is then called negative.
+        let confusion = Confusion::count(scores, labels, found.threshold);
+        assert_eq!(confusion.accuracy(), 0.25);
+        assert_eq!(Confusion::default().accuracy(), 0.0);
+        let none = Ranking::new(&scores, &[false; 4]).unwrap();
+        assert_eq!(none.own_f1_threshold(), None);
+        let ranking = Ranking::new(&[3.0, 2.0, 1.0], &[true, false, false]).unwrap();
+        assert_eq!(ranking.own_f1_threshold().unwrap().threshold, 3.0);
     }
 
     #[test]
