@@ -139,11 +139,65 @@ fn shown_in(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Defects of DERI's program, numbered as in `docs/differences.md`.
+const DERI_DEFECTS: usize = 31;
+
+/// The part about DERI and MERL: every defect has a row, and every row a test or a kind of golden case that exists.
+#[test]
+fn what_is_named_for_deri_and_merl_exists() {
+    let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
+    let (_, text) = text
+        .split_once("# Where DERI's and MERL's programs depart")
+        .unwrap();
+    let (tests, mut kinds) = (tests(), String::new());
+    for entry in fs::read_dir(project().join("tests/golden")).unwrap() {
+        kinds += &fs::read_to_string(entry.unwrap().path()).unwrap();
+    }
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("| ---"))
+        .skip(1);
+    let mut listed = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        // Numbers stand for themselves, joined by `to` for all between them.
+        let words = cells[0].split([' ', ',']).filter(|word| !word.is_empty());
+        let (mut last, mut through) = (None, false);
+        for word in words {
+            match word.strip_prefix('D').and_then(|n| n.parse::<usize>().ok()) {
+                Some(number) if through => listed.extend(last.unwrap_or(number)..=number),
+                Some(number) => {
+                    listed.insert(number);
+                    last = Some(number);
+                }
+                None if word == "to" => {
+                    through = true;
+                    continue;
+                }
+                None => break,
+            }
+            through = false;
+        }
+        let names = quoted(cells[3]);
+        assert!(
+            !names.is_empty() || cells[3].trim().starts_with("none: "),
+            "nothing shows {row}"
+        );
+        for name in names {
+            let kind = kinds.contains(&format!("(\"{name}\", "));
+            assert!(kind || tests.contains(name), "`{name}` shows nothing");
+        }
+    }
+    assert_eq!(listed, (1..=DERI_DEFECTS).collect());
+}
+
 /// The part about D-BETA: every row has a test or a golden case that exists.
 #[test]
 fn what_is_named_for_d_beta_exists() {
     let text = fs::read_to_string(project().join("docs/differences.md")).unwrap();
     let (_, text) = text.split_once("# Where D-BETA's program departs").unwrap();
+    let (text, _) = text.split_once("# Where DERI's").unwrap();
     let (tests, golden) = (tests(), project().join("tests/golden-data/d-beta"));
     let rows: Vec<&str> = text
         .lines()

@@ -2,26 +2,30 @@
 
 use burn::tensor::{Device, Tensor};
 use purkinje_models::compat::Compat;
-use purkinje_models::deri::{
-    DecoderConfig, Deri, DeriBatch, DeriConfig, DeriInput, DeriLosses, Pass, Views, Weighted, top,
-};
-use purkinje_models::layers::{Context, DropoutMask, ResNetConfig, Trace, Weights};
+use purkinje_models::deri::{DecoderConfig, Deri, DeriConfig, DeriLosses, Pass, Views};
+use purkinje_models::encoder::Encoder as _;
+use purkinje_models::layers::{Context, DropoutMask, ResNetConfig, Trace};
+use purkinje_models::paired::{PairConfig as _, Paired as _, Signals, top};
 use purkinje_models::text::{TextConfig, TextIds};
+use purkinje_train::Learning;
+use purkinje_train::optimizer::Optimizer;
 use serde_json::Value;
 
 use crate::Check;
 use crate::compare::{Findings, Tolerance, close};
+use crate::paired::{self, recordings, stored_weights, texts, values};
 use crate::walk::{Case, Tensors};
 
 /// The kinds checked here.
 pub const CHECKS: &[(&str, Check)] = &[("pretrain_step", pretrain_step)];
 
 const ACTIVATIONS: Tolerance = Tolerance::relative(1e-4);
-const GRADIENTS: Tolerance = Tolerance::relative(2e-4);
+/// After an update, which divides gradients by their size.
+const AFTER_STEP: Tolerance = Tolerance::relative(1e-3);
 
-/// The sizes of a case.
-pub fn config(case: &Case) -> Result<DeriConfig, String> {
-    let stated = case.json("config.json")?;
+/// The sizes of a case, from a file beside it.
+pub fn config_of(case: &Case, file: &str) -> Result<DeriConfig, String> {
+    let stated = case.json(file)?;
     let number = |value: &Value, name: &str| {
         let found = value[name].as_u64().map(|n| n as usize);
         found.ok_or_else(|| format!("config.json: no number `{name}`"))
@@ -80,74 +84,25 @@ pub fn config(case: &Case) -> Result<DeriConfig, String> {
     })
 }
 
-/// The stored weights; numbers of batches are whole numbers.
-fn weights(case: &Case) -> Result<Weights, String> {
-    let stored = case.tensors("weights.safetensors")?;
-    let names: Vec<String> = stored.names().map(str::to_owned).collect();
-    let mut weights = Weights::default();
-    for name in &names {
-        let values = match stored.f32(name) {
-            Ok(values) => values.to_vec(),
-            Err(_) => stored.i64(name)?.iter().map(|v| *v as f32).collect(),
-        };
-        weights.insert(name.as_str(), stored.shape(name)?, values, &Device::flex());
-    }
-    Ok(weights)
-}
-
-fn texts(io: &Tensors) -> Result<TextIds, String> {
-    let ids = io.i64("input_ids")?;
-    Ok(TextIds {
-        length: io.shape("input_ids")?[1],
-        ids: ids.iter().map(|&id| id as u32).collect(),
-        real: io
-            .i64("attention_mask")?
-            .iter()
-            .map(|&real| real == 1)
-            .collect(),
-    })
-}
-
-fn recordings(config: &DeriConfig, io: &Tensors) -> Result<DeriBatch, String> {
-    let samples: Vec<f32> = io
-        .i64("ecg_int16")?
-        .iter()
-        .map(|&v| (v as f64 / 1000.0) as f32)
-        .collect();
-    let each = samples.chunks_exact(config.ecg.leads * config.samples);
-    let inputs: Vec<DeriInput> = each
-        .map(|own| DeriInput {
-            samples: own.to_vec(),
-        })
-        .collect();
-    DeriBatch::new(config, &inputs).map_err(|e| e.to_string())
-}
-
-fn values<const D: usize>(x: &Tensor<D>) -> Result<Vec<f32>, String> {
-    x.to_data()
-        .convert::<f32>()
-        .try_to_vec::<f32>()
-        .map_err(|e| format!("{e:?}"))
-}
-
 fn pretrain_step(case: &Case, findings: &mut Findings) -> Result<(), String> {
-    let (config, io) = (config(case)?, case.tensors("io.safetensors")?);
+    let (config, io) = (
+        config_of(case, "config.json")?,
+        case.tensors("io.safetensors")?,
+    );
     config.validate()?;
+    let settings = case.json("config.json")?;
     let device = Device::flex();
-    let model = Deri::new(config.clone(), weights(case)?).map_err(|e| e.to_string())?;
-    for entries in [config.text_entries(), config.pretraining_entries()] {
-        model
-            .weights()
-            .require(&entries)
-            .map_err(|e| e.to_string())?;
-    }
-    let (batch, texts) = (recordings(&config, &io)?, texts(&io)?);
+    let weights = stored_weights(case, "weights.safetensors")?;
+    let model = Deri::with(config.clone(), weights).map_err(|e| e.to_string())?;
+    let heads = Some(config.decoder.heads);
+    paired::imported::<Deri>(case, findings, model.weights(), heads)?;
+    let (batch, texts) = (recordings(&io, None)?, texts(&io, None, "")?);
     findings.exact("tokens", config.tokens(), io.shape("eval.noise1")?[1]);
     findings.exact("kept", config.kept(), io.shape("eval.keep1")?[1]);
     for fused in [true, false] {
         let with = |ctx: Context| if fused { ctx } else { ctx.composed() };
         let ctx = with(Context::inference(&device));
-        let found = model.vectors(&batch, false, &ctx);
+        let found = model.feature(&batch, false, &ctx);
         close(
             findings,
             &io,
@@ -156,19 +111,27 @@ fn pretrain_step(case: &Case, findings: &mut Findings) -> Result<(), String> {
             ACTIVATIONS,
         )?;
         for mode in ["eval", "train", "stoch"] {
-            step(findings, &io, &model, (&batch, &texts), mode, &with)?;
+            step(
+                findings,
+                &io,
+                &model,
+                (&batch, &texts),
+                (mode, &settings),
+                &with,
+            )?;
         }
     }
     Ok(())
 }
 
 /// One pass in a mode.
+#[expect(clippy::too_many_lines, reason = "one case, tensor by tensor")]
 fn step(
     findings: &mut Findings,
     io: &Tensors,
     model: &Deri,
-    (batch, texts): (&DeriBatch, &TextIds),
-    mode: &str,
+    (batch, texts): (&Signals, &TextIds),
+    (mode, settings): (&str, &Value),
     with: &impl Fn(Context) -> Context,
 ) -> Result<(), String> {
     let config = model.config();
@@ -204,7 +167,28 @@ fn step(
     activations(findings, io, mode, &trace)?;
     vectors(findings, io, mode, &pass)?;
     let losses = DeriLosses::of(&pass, config.temperature, &ctx);
-    let total = losses.total(Weighted::released());
+    let terms = model.terms(
+        batch,
+        &read,
+        &texts.real,
+        &views,
+        &with(Context::inference(&graph)),
+    );
+    let own = [
+        &losses.alignment,
+        &losses.mixed,
+        &losses.views,
+        &losses.decoded_ecg,
+    ];
+    let total = own
+        .map(Clone::clone)
+        .into_iter()
+        .reduce(|sum, own| sum + own);
+    let total = total.ok_or("no loss")?;
+    if mode == "eval" {
+        let same = values(&paired::total::<Deri>(&terms))?;
+        close(findings, io, "eval.loss_total", &same, ACTIVATIONS)?;
+    }
     for (name, loss) in [
         ("cma", &losses.alignment),
         ("cma_mix", &losses.mixed),
@@ -222,7 +206,8 @@ fn step(
         )?;
     }
     for (name, k) in [("acc1", 1), ("acc5", 5)] {
-        let found = 100.0 * top(pass.ecg.clone(), pass.text.clone(), k, &ctx);
+        let [there, back] = top(&pass.ecg, &pass.text, k, &ctx);
+        let found = 50.0 * (there + back);
         let name = format!("{mode}.{name}");
         if io.has(&name) {
             close(findings, io, &name, &[found as f32], ACTIVATIONS)?;
@@ -232,12 +217,20 @@ fn step(
         return Ok(());
     }
     let gradients = total.backward();
-    for p in tracked.iter().filter(|p| !p.state) {
-        let (name, found) = (format!("{mode}.grad.{}", p.name), p.value.grad(&gradients));
-        match (io.has(&name), found) {
-            (true, Some(found)) => close(findings, io, &name, &values(&found)?, GRADIENTS)?,
-            (true, None) => findings.fail(format!("{name} was not found")),
-            (false, _) => {}
+    paired::compare_gradients(findings, io, &tracked, &gradients, mode)?;
+    if io.has(&format!("{mode}.lr_after_step_f64")) {
+        let (schedule, optimizer) = paired::recipe(settings)?;
+        let rates = schedule.rates(2, 1).map_err(|e| e.to_string())?;
+        let name = format!("{mode}.lr_after_step_f64");
+        let exact = Tolerance::relative(1e-12);
+        findings.close_all(&name, &[rates.at(1)], &io.f64(&name)?, exact);
+        let learns = |name: &str| (!name.starts_with("lm_model.")).then(Learning::default);
+        let mut weights = model.weights().clone().untracked();
+        let mut optimizer = Optimizer::new(&weights, learns, optimizer);
+        optimizer.step(&mut weights, &tracked, gradients, rates.at(0));
+        for (name, _, found) in weights.to_host() {
+            let name = format!("{mode}.after_step.{name}");
+            close(findings, io, &name, &found, AFTER_STEP)?;
         }
     }
     let mut after = model.weights().clone();
@@ -331,7 +324,21 @@ fn activations(
 }
 
 fn vectors(findings: &mut Findings, io: &Tensors, mode: &str, pass: &Pass) -> Result<(), String> {
-    for (name, found) in [
+    for (name, found) in named(pass) {
+        close(
+            findings,
+            io,
+            &format!("{mode}.{name}"),
+            &values(found)?,
+            ACTIVATIONS,
+        )?;
+    }
+    Ok(())
+}
+
+/// What a pass gives, by the names of the cases.
+pub fn named(pass: &Pass) -> [(&'static str, &Tensor<2>); 10] {
+    [
         ("ecg_emb1", &pass.views[0]),
         ("ecg_emb2", &pass.views[1]),
         ("proj_ecg_emb", &pass.ecg),
@@ -342,14 +349,5 @@ fn vectors(findings: &mut Findings, io: &Tensors, mode: &str, pass: &Pass) -> Re
         ("dec_text_emb", &pass.decoded_text),
         ("ori_ecg_emb", &pass.own_ecg),
         ("ori_text_emb", &pass.own_text),
-    ] {
-        close(
-            findings,
-            io,
-            &format!("{mode}.{name}"),
-            &values(found)?,
-            ACTIVATIONS,
-        )?;
-    }
-    Ok(())
+    ]
 }

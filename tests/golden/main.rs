@@ -15,7 +15,12 @@ mod clear_hug_xqrs;
 mod compare;
 mod d_beta;
 mod deri;
+mod deri_metrics;
+mod deri_reports;
+mod deri_writing;
 mod entry;
+mod full_scale;
+mod full_scale_decoder;
 mod hubert_clustering;
 mod hubert_descriptors;
 mod hubert_metrics;
@@ -23,10 +28,13 @@ mod hubert_models;
 mod hubert_schedules;
 mod io;
 mod optimisation;
+mod paired;
 mod preprocessing;
 mod recipe;
 mod resnet1d;
 mod text;
+mod text_metrics;
+mod vit1d;
 mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,10 +52,10 @@ type Check = fn(&Case, &mut Findings) -> Result<(), String>;
 type Kinds = &'static [(&'static str, Check)];
 
 /// Systems all of whose kinds are checked: a case of another kind fails. Of the others it is skipped, and said so.
-const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta"];
+const COMPLETE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta", "deri"];
 
 /// Systems of whose cases in the repository a check must read every file and look at every tensor.
-const READ_WHOLE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta"];
+const READ_WHOLE: &[&str] = &["clear-hug", "hubert-ecg", "d-beta", "deri"];
 
 /// For each system that exists here, the kinds of case it is checked with.
 const SYSTEMS: &[(&str, &[Kinds])] = &[
@@ -89,7 +97,13 @@ const SYSTEMS: &[(&str, &[Kinds])] = &[
             preprocessing::DERI,
             optimisation::DERI,
             resnet1d::CHECKS,
+            vit1d::CHECKS,
             deri::CHECKS,
+            paired::CHECKS,
+            full_scale::CHECKS,
+            deri_metrics::CHECKS,
+            text_metrics::CHECKS,
+            deri_reports::CHECKS,
         ],
     ),
 ];

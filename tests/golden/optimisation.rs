@@ -1,4 +1,4 @@
-//! Learning rates and updates of D-BETA and DERI: kinds `optim`, `schedules`, `linear_probe`. Of the last, the updates of
+//! Learning rates and updates of D-BETA and DERI: kinds `optim`, `schedules`; of `linear_probe` the updates of
 //! the head from given gradients.
 
 use burn::tensor::{Device, Tensor};
@@ -15,7 +15,7 @@ use crate::walk::{Case, Tensors};
 /// The kinds of D-BETA checked here.
 pub const D_BETA: &[(&str, Check)] = &[("optim", optim)];
 /// Those of DERI.
-pub const DERI: &[(&str, Check)] = &[("schedules", schedules), ("linear_probe", linear_probe)];
+pub const DERI: &[(&str, Check)] = &[("schedules", schedules)];
 
 /// Rates are computed in double precision.
 const RATES: Tolerance = Tolerance::relative(1e-12);
@@ -211,7 +211,7 @@ fn schedules(case: &Case, findings: &mut Findings) -> Result<(), String> {
 }
 
 /// Adam with L2 decay on the head, at rates of a milestone.
-fn linear_probe(case: &Case, findings: &mut Findings) -> Result<(), String> {
+pub fn linear_probe(case: &Case, findings: &mut Findings) -> Result<(), String> {
     let config = case.json("config.json")?;
     let (stored, start) = (
         case.tensors("io.safetensors")?,

@@ -1,12 +1,9 @@
 //! A residual network of the layers, in evaluation and training: convolutions with batch normalisation, running
-//! statistics, gradients; and with recorded dropout behind it.
+//! statistics, gradients.
 
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use purkinje_models::checkpoint;
-use purkinje_models::layers::{
-    Activation, BatchNorm, Context, Convolution, DropoutMask, Parameter, ResNetConfig, Trace,
-    Weights, conv1d, linear,
-};
+use purkinje_models::layers::{BatchNorm, Context, ResNetConfig, Trace, Weights};
 use serde_json::Value;
 
 use crate::Check;
@@ -15,7 +12,7 @@ use crate::compare::{Findings, Tolerance};
 use crate::walk::{Case, Tensors};
 
 /// The kinds checked here.
-pub const CHECKS: &[(&str, Check)] = &[("resnet1d", resnet1d), ("merl", views)];
+pub const CHECKS: &[(&str, Check)] = &[("resnet1d", resnet1d)];
 
 /// Relative to the largest entry of each tensor. What is stored departs from double precision by up to 6e-6.
 const ACTIVATIONS: Tolerance = Tolerance::relative(3e-5);
@@ -181,120 +178,6 @@ fn train(
     let ctx = with(Context::inference(&device));
     let out = network.with_weights(after).forward(x, &ctx);
     close(findings, io, "eval_after.out", out, ACTIVATIONS)
-}
-
-/// Two views of a recording that recorded dropout makes different, and their contrastive loss: the part of a model of
-/// signals and reports that needs no reports.
-fn views(case: &Case, findings: &mut Findings) -> Result<(), String> {
-    let config = case.json("config.json")?;
-    if config["kind"] != "resnet" {
-        findings.skip("the encoder is no residual network");
-        return Ok(());
-    }
-    let io = case.tensors("io.safetensors")?;
-    let number = |key: &str| {
-        let value = config[key].as_f64();
-        value.ok_or_else(|| format!("config.json: no number `{key}`"))
-    };
-    let (dropout, temperature) = (number("dropout")? as f32, number("temperature")?);
-    let all = weights(case, findings)?;
-    let mut own = Weights::default();
-    for p in all.iter() {
-        let name = p.name.strip_prefix("ecg_encoder.").unwrap_or(&p.name);
-        own.put(Parameter {
-            name: name.to_owned(),
-            ..p.clone()
-        });
-    }
-    let blocks = whole_numbers(&config["resnet"]["blocks"], "resnet.blocks")?;
-    let sizes = ResNetConfig {
-        widths: whole_numbers(&config["resnet"]["widths"], "resnet.widths")?,
-        blocks,
-        ..ResNetConfig::default()
-    };
-    let network = ResNet::new(sizes, BatchNorm::default(), own)?;
-    let device = Device::flex();
-    let [batch, leads, time] = io.shape("ecg_int16")?[..] else {
-        return Err("`ecg_int16` has other than three dimensions".to_owned());
-    };
-    let x = io.i64("ecg_int16")?.into_iter();
-    let x: Vec<f32> = x.map(|v| (v as f64 / 1000.0) as f32).collect();
-    let x = Tensor::<1>::from_floats(x.as_slice(), &device);
-    let x = x.reshape([batch, leads, time]).swap_dims(1, 2);
-    for (training, fused) in [(false, true), (false, false), (true, true), (true, false)] {
-        let tracked = network.weights.tracked(|_| true);
-        let graph = device.clone().autodiff();
-        let (prefix, ctx) = match training {
-            false => ("eval", Context::inference(&graph)),
-            true => {
-                let masks = ["dropout1", "dropout2"].map(|site| {
-                    let name = format!("train.mask.{site}#0");
-                    let keep = io.i64(&name)?.iter().map(|k| *k != 0).collect();
-                    let shape = io.shape(&name)?.to_vec();
-                    Ok(DropoutMask { shape, keep })
-                });
-                let masks = masks.into_iter().collect::<Result<Vec<_>, String>>()?;
-                let ctx = Context::training(&graph, dropout, 0).with_dropout_masks(masks);
-                ("train", ctx)
-            }
-        };
-        let ctx = if fused { ctx } else { ctx.composed() };
-        let network = network.with_weights(tracked.clone());
-        let x = Tensor::from_inner(x.clone());
-        let x = network.forward(x, &ctx);
-        let (down, bias) = (tracked.get("downconv.weight"), tracked.get("downconv.bias"));
-        let (valid, none) = (Convolution::valid(1), Activation::Identity);
-        let x = conv1d(x, down, Some(bias), valid, none, &ctx);
-        let mean = x.mean_dim(1).squeeze_dim::<2>(1);
-        let views = ["linear1", "linear2"].map(|name| {
-            let w = tracked.get::<2>(&format!("{name}.weight"));
-            let b = Tensor::zeros([w.dims()[0]], &graph);
-            linear(mean.clone(), w, b, none, true, &ctx)
-        });
-        for (i, view) in views.iter().enumerate() {
-            let name = format!("{prefix}.ecg_emb{}", i + 1);
-            flat(
-                findings,
-                &io,
-                &name,
-                view.clone().flatten(0, 1),
-                ACTIVATIONS,
-            )?;
-        }
-        findings.exact("masks left", ctx.masks_left(), 0);
-        let loss = contrastive(views, temperature);
-        flat(
-            findings,
-            &io,
-            &format!("{prefix}.loss_uma"),
-            loss.clone(),
-            ACTIVATIONS,
-        )?;
-        if training {
-            // The other loss does not reach these maps.
-            let gradients = loss.backward();
-            for name in ["linear1.weight", "linear2.weight"] {
-                let own = tracked
-                    .parameter(name)
-                    .and_then(|p| p.value.grad(&gradients));
-                let own = own.ok_or_else(|| format!("no gradient of {name}"))?;
-                flat(findings, &io, &format!("train.grad.{name}"), own, GRADIENTS)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Cross-entropy of the scaled cosines with their diagonal, both ways.
-fn contrastive([a, b]: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
-    let [a, b] = [a, b].map(|x| x.clone() / x.square().sum_dim(1).sqrt());
-    let scores = a.matmul(b.transpose()) / temperature;
-    let count = scores.dims()[0];
-    let own = Tensor::<2>::eye(count, &scores.device());
-    let one_way = |scores: Tensor<2>| {
-        (activation::log_softmax(scores, 1) * own.clone()).sum() / -(count as f64)
-    };
-    one_way(scores.clone()) + one_way(scores.transpose())
 }
 
 fn whole_numbers(list: &Value, name: &str) -> Result<Vec<usize>, String> {

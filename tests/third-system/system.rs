@@ -64,6 +64,7 @@ impl System for Ripple {
         frozen_heads: &["linear"],
         levels: &[Level::Recording],
         head_levels: &[],
+        features: &[],
         crops: true,
         preset: "clear",
         other_presets: &[],

@@ -45,6 +45,16 @@ pub enum CropError {
         /// Samples per lead.
         found: usize,
     },
+    /// It has another length than the network reads.
+    #[error(
+        "the row has {found} samples per lead, the network reads exactly {expected}; prepare recordings of that length, or leave the recording out"
+    )]
+    Length {
+        /// Samples per lead.
+        found: usize,
+        /// What the network reads.
+        expected: usize,
+    },
     /// The number of samples is not a multiple of the leads.
     #[error("found {samples} samples for {leads} leads, expected leads x time, row by row")]
     Shape {

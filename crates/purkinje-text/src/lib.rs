@@ -3,10 +3,13 @@
 
 pub mod batch;
 pub mod clean;
+mod folder;
+mod gpt2;
 pub mod masking;
 pub mod neighbours;
 pub mod tokenizer;
 pub mod train;
 
 pub use batch::TextBatch;
+pub use folder::has_tokenizer;
 pub use tokenizer::{TextError, Tokenizer};

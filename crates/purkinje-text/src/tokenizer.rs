@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::folder;
 use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// Bytes of the largest `tokenizer.json` that is read; that of Flan-T5 has 2.4 MB.
@@ -13,6 +14,8 @@ pub const MAX_VOCABULARY: usize = 1 << 20;
 
 /// What the pad is called.
 const PAD: [&str; 3] = ["<pad>", "[PAD]", "<|pad|>"];
+/// What begins a text where a decoder writes it.
+const START: [&str; 2] = ["[BOS]", "<s>"];
 /// What ends a text.
 const END: [&str; 3] = ["</s>", "[SEP]", "<|endoftext|>"];
 /// What stands for what is not known.
@@ -57,6 +60,22 @@ pub enum TextError {
     Text(String),
 }
 
+/// The contents of a file of a tokenizer.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, TextError> {
+    let io = |source| TextError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let found = fs::metadata(path).map_err(io)?.len();
+    if found > MAX_TOKENIZER_BYTES {
+        return Err(TextError::TooLarge {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    fs::read(path).map_err(io)
+}
+
 /// Words into word pieces.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -66,28 +85,21 @@ pub struct Tokenizer {
     pad: u32,
     mask: Option<u32>,
     unknown: Option<u32>,
+    start: Option<u32>,
     end: u32,
     special: HashSet<u32>,
 }
 
 impl Tokenizer {
-    /// The tokenizer in a file `tokenizer.json`.
+    /// The tokenizer in a file `tokenizer.json`, or in a folder that has one or the word pieces of BERT (`vocab.txt`).
     ///
     /// # Errors
     /// When it cannot be read, or used.
     pub fn read(path: &Path) -> Result<Self, TextError> {
-        let io = |source| TextError::Read {
-            path: path.to_owned(),
-            source,
+        let json = match path.is_dir() {
+            true => folder::json(path)?,
+            false => read_bytes(path)?,
         };
-        let found = fs::metadata(path).map_err(io)?.len();
-        if found > MAX_TOKENIZER_BYTES {
-            return Err(TextError::TooLarge {
-                path: path.to_owned(),
-                found,
-            });
-        }
-        let json = fs::read(path).map_err(io)?;
         Self::from_json(json, &path.display().to_string())
     }
 
@@ -125,6 +137,7 @@ impl Tokenizer {
             end,
             mask: id(&MASK),
             unknown: id(&UNKNOWN),
+            start: id(&START),
             special,
             inner,
             json,
@@ -149,6 +162,11 @@ impl Tokenizer {
     /// What texts are filled up with.
     pub fn pad(&self) -> u32 {
         self.pad
+    }
+
+    /// What begins a text that a decoder writes.
+    pub fn start(&self) -> Option<u32> {
+        self.start
     }
 
     /// What ends a text.
@@ -176,7 +194,16 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// A text as ids, with what ends it.
+    /// The text of ids, without special ones.
+    ///
+    /// # Errors
+    /// When the library cannot do it.
+    pub fn text(&self, ids: &[u32]) -> Result<String, TextError> {
+        let text = self.inner.decode(ids, true);
+        text.map_err(|e| TextError::Text(e.to_string()))
+    }
+
+    /// A text as ids, with what begins and ends it.
     ///
     /// # Errors
     /// When the library cannot do it.

@@ -10,6 +10,8 @@ pub struct EpochOrder {
     stream: Stream,
     records: usize,
     batch: usize,
+    /// Whether every epoch has the order of the first.
+    repeated: bool,
     current: Mutex<(usize, Vec<usize>)>,
 }
 
@@ -20,7 +22,17 @@ impl EpochOrder {
             stream: Stream::new(seed, "epoch order"),
             records,
             batch,
+            repeated: false,
             current: Mutex::new((usize::MAX, Vec::new())),
+        }
+    }
+
+    /// The same order in every epoch, as in the released programs of DERI and MERL.
+    #[must_use]
+    pub fn repeated(self) -> Self {
+        EpochOrder {
+            repeated: true,
+            ..self
         }
     }
 
@@ -37,6 +49,7 @@ impl EpochOrder {
     /// The records of a step, counted from 0 over all epochs.
     pub fn records_of(&self, step: usize) -> Vec<usize> {
         let (epoch, step) = (step / self.steps(), step % self.steps());
+        let epoch = if self.repeated { 0 } else { epoch };
         // A poisoned lock means that another thread panicked; the order itself is always whole.
         let mut current = self.current.lock().unwrap_or_else(|e| e.into_inner());
         if current.0 != epoch {
@@ -52,6 +65,13 @@ impl EpochOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_order_can_be_repeated() {
+        let order = EpochOrder::new(10, 5, 1).repeated();
+        assert_eq!(order.records_of(1), order.records_of(3));
+        assert_eq!(order.records_of(0), EpochOrder::new(10, 5, 1).records_of(0));
+    }
 
     #[test]
     fn every_epoch_visits_every_record_once_in_a_new_order() {

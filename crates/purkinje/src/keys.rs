@@ -31,6 +31,15 @@ pub struct Key<T: 'static> {
     pub set: fn(&mut T, &str) -> Result<(), String>,
 }
 
+// Derived, these would ask the same of `T`.
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
 /// A key as people are told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {

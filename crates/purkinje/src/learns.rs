@@ -5,6 +5,7 @@ use std::sync::Arc;
 use purkinje_models::compat::Compat;
 use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Context;
+use purkinje_signal::Preprocess;
 use toml::Table;
 
 use crate::finetune::{self, FinetuneConfig, Job, PatientJob, Tuned, tuning};
@@ -178,7 +179,7 @@ impl<S: Complete> Learns for Loaded<S> {
     fn check_finetuning(&self, config: &FinetuneConfig) -> Result<()> {
         let head = head_named::<S>(&config.head)?;
         S::check_finetuning(config)?;
-        let names = finetune::head_names::<S>(head, self.encoder.width(), 1);
+        let names = finetune::head_names::<S>(head, S::head_width(&self.encoder, head), 1);
         let tuning = config.tuning::<S>()?;
         S::learning(config, &tuning, S::config(&self.encoder), &names).map(|_| ())
     }
@@ -203,17 +204,21 @@ pub trait LearnsAny {
     /// Names of published fine-tuning recipes.
     fn recipes(&self) -> Vec<String>;
 
-    /// A network of a size with random weights, to train without a model.
+    /// A network of a size with random weights, to train without a model, for the input that `contract` gives; with a published encoder
+    /// of recordings, if one is named.
     ///
     /// # Errors
-    /// When there is no such size.
+    /// When there is no such size or encoder.
     fn untrained(
         &self,
-        size: &str,
+        of: (&str, Option<&str>),
+        contract: &Preprocess,
         compat: Compat,
-        seed: u64,
         device: &Device,
     ) -> Result<Arc<dyn Network>>;
+
+    /// Published names of the encoders of recordings that its networks can have.
+    fn encoders(&self) -> &'static [&'static str];
 }
 
 impl<S: Complete> LearnsAny for Entry<S> {
@@ -227,16 +232,27 @@ impl<S: Complete> LearnsAny for Entry<S> {
 
     fn untrained(
         &self,
-        size: &str,
+        (size, encoder): (&str, Option<&str>),
+        contract: &Preprocess,
         compat: Compat,
-        seed: u64,
         device: &Device,
     ) -> Result<Arc<dyn Network>> {
-        let config = S::untrained(S::with_compat(sized::<S>(size)?, compat));
+        let mut config = S::with_compat(sized::<S>(size)?, compat);
+        if let Some(name) = encoder {
+            config = S::with_encoder(config, name)
+                .map_err(|problem| Error::invalid(format!("`--encoder {name}`: {problem}")))?;
+        }
+        let config = S::untrained(S::for_contract(config, contract));
+        S::validate(&config).map_err(Error::invalid)?;
         Ok(Arc::new(Loaded::<S> {
-            encoder: S::random(config, seed, device.inner()),
+            // These weights are not trained: the run draws its own from its seed.
+            encoder: S::random(config, 0, device.inner()),
             head: None,
         }))
+    }
+
+    fn encoders(&self) -> &'static [&'static str] {
+        S::ENCODERS
     }
 }
 

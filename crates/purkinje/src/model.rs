@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use purkinje_models::checkpoint::{
-    FolderContents, LabelClass, Labels, ModelCard, ModelFolder, Reference,
+    FolderContents, FolderWriter, LabelClass, Labels, ModelCard, ModelFolder, Reference,
 };
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
@@ -19,6 +19,7 @@ use crate::leads::WantedLeads;
 use crate::network::{Network, json as to_json, state_dict};
 use crate::prepared::agree;
 use crate::registry::Registry;
+use crate::reports::{SENTENCE, Writer};
 use crate::system::{About, Level};
 use crate::{Device, Error, Result};
 
@@ -36,6 +37,7 @@ pub struct Model {
     network: Arc<dyn Network>,
     labels: Option<Labels>,
     tokenizer: Option<Arc<Tokenizer>>,
+    writer: Option<Arc<Writer>>,
     preprocess: Preprocess,
     device: Device,
     registry: Registry,
@@ -100,6 +102,7 @@ impl Model {
             network,
             labels: None,
             tokenizer: None,
+            writer: None,
             preprocess,
             device: device.clone(),
             registry: registry.clone(),
@@ -111,9 +114,44 @@ impl Model {
         Model { tokenizer, ..self }
     }
 
+    /// The same model with what writes reports from its vectors.
+    pub fn with_writer(self, writer: Arc<Writer>) -> Model {
+        Model {
+            writer: Some(writer),
+            ..self
+        }
+    }
+
+    /// What writes reports from its vectors.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn writer(&self) -> Result<&Arc<Writer>> {
+        self.writer.as_ref().ok_or_else(|| {
+            Error::invalid(format!("the model {} writes no reports", self.place()))
+                .with_help("`purkinje report train` trains what writes them")
+        })
+    }
+
+    /// Whether it writes reports.
+    pub fn writes(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// The tokenizer of the texts it reads.
     pub fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
         self.tokenizer.as_ref()
+    }
+
+    /// The same model with another vector of a recording, by its name.
+    ///
+    /// # Errors
+    /// When its system has no such vector; the message names those it has.
+    pub fn with_feature(self, name: &str) -> Result<Model> {
+        Ok(Model {
+            network: self.network.with_feature(name)?,
+            ..self
+        })
     }
 
     /// The same encoder with a head: `weights` holds the parameters of the head, among others or alone.
@@ -355,7 +393,22 @@ impl Model {
             ),
             _ => format!("{title} encoder of {leads}-lead recordings."),
         };
+        let mut how_made = vec![made.to_owned()];
+        let written = self.writer.as_deref().map(|own| {
+            how_made.push(own.about().told());
+            how_made.push(SENTENCE.to_owned());
+            (own, state_dict(own.weights()))
+        });
+        let writer = match &written {
+            None => None,
+            Some((own, weights)) => Some(FolderWriter {
+                config: to_json(own.about())?,
+                weights,
+                tokenizer: own.tokenizer().json(),
+            }),
+        };
         let contents = FolderContents {
+            writer,
             weights: &state_dict(self.network.weights()),
             preprocess: to_json(&self.preprocess)?,
             labels: self.labels.clone(),
@@ -364,7 +417,7 @@ impl Model {
                 name: name_of(dir),
                 description,
                 compat: compat.as_str().unwrap_or_default().to_owned(),
-                how_made: vec![made.to_owned()],
+                how_made,
                 ..ModelCard::default()
             },
             config: Value::Object(config),
@@ -424,6 +477,10 @@ fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
                 let origin = folder.join("tokenizer.json").display().to_string();
                 Tokenizer::from_json(json, &origin).map(Arc::new)
             })
+            .transpose()?,
+        writer: read
+            .writer
+            .map(|own| Writer::read(own, folder, device).map(Arc::new))
             .transpose()?,
         preprocess,
         device: device.clone(),

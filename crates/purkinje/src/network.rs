@@ -86,6 +86,12 @@ pub trait Network: Exports + Learns + Any + Send + Sync {
     /// An encoder of the same sizes with random weights.
     fn random_twin(&self, seed: u64, device: &Device) -> Arc<dyn Network>;
 
+    /// The same network with another vector of a recording, by its name among [`About::features`].
+    ///
+    /// # Errors
+    /// When the system has no such vector; the message names those it has.
+    fn with_feature(&self, name: &str) -> Result<Arc<dyn Network>>;
+
     /// The same encoder with a head, given by name and number of outputs, whose parameters are among `weights`.
     ///
     /// # Errors
@@ -382,13 +388,35 @@ impl<S: Complete> Network for Loaded<S> {
         })
     }
 
+    fn with_feature(&self, name: &str) -> Result<Arc<dyn Network>> {
+        let config = S::with_feature(S::config(&self.encoder).clone(), name);
+        let config = config.ok_or_else(|| {
+            Error::invalid(match S::ABOUT.features {
+                [] => format!(
+                    "{} has one vector of a recording; leave `{name}` out",
+                    S::ABOUT.title
+                ),
+                known => format!(
+                    "{} has no vector `{name}` of a recording, expected one of {}",
+                    S::ABOUT.title,
+                    known.join(", ")
+                ),
+            })
+        })?;
+        Ok(Arc::new(Loaded::<S> {
+            encoder: S::encoder(config, self.weights().clone())?,
+            head: self.head,
+        }))
+    }
+
     fn with_head(&self, head: &str, outputs: usize, weights: &Weights) -> Result<Arc<dyn Network>> {
         let head = head_named::<S>(head)?;
         let kept = S::kept_with_head(S::config(&self.encoder));
         let mut all = self
             .weights()
             .subset(kept.iter().map(|(name, _)| name.as_str()));
-        for (name, _) in S::head_parameters(head, self.width(), outputs) {
+        let width = S::head_width(&self.encoder, head);
+        for (name, _) in S::head_parameters(head, width, outputs) {
             if let Some(parameter) = weights.parameter(&name) {
                 all.put(parameter.clone());
             }
@@ -405,7 +433,7 @@ impl<S: Complete> Network for Loaded<S> {
     fn new_head(&self, head: &str, outputs: usize, seed: u64, device: &Device) -> Result<Weights> {
         let head = head_named::<S>(head)?;
         let mut weights = Weights::default();
-        let width = self.width();
+        let width = S::head_width(&self.encoder, head);
         S::initialise_head(head, &mut weights, width, outputs, seed, device.inner());
         Ok(weights)
     }

@@ -15,7 +15,7 @@ use crate::learns::LearnsAny;
 use crate::network::{Loaded, Network};
 use crate::pretrain::{AnyPretrains, Pretrains};
 use crate::system::{About, System};
-use crate::systems::{Clear, Dbeta, Hubert};
+use crate::systems::{Clear, Dbeta, Deri, Hubert, Merl};
 use crate::{Device, Error, Result};
 
 /// A system that implements all traits.
@@ -141,6 +141,8 @@ impl Default for Registry {
             .with::<Clear>()
             .with::<Hubert>()
             .with::<Dbeta>()
+            .with::<Deri>()
+            .with::<Merl>()
     }
 }
 

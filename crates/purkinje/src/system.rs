@@ -161,6 +161,8 @@ pub struct About {
     pub levels: &'static [Level],
     /// Levels that heads add, with the name of the head.
     pub head_levels: &'static [(&'static str, Level)],
+    /// Names of the vectors of a recording, where there are several; the first is the default.
+    pub features: &'static [&'static str],
     /// Whether it reads crops of a recording, whose outputs can be aggregated.
     pub crops: bool,
     /// Name of the preset of preprocessing that its networks expect.
@@ -222,6 +224,12 @@ pub trait System: Sized + Send + Sync + 'static {
     /// The configuration changed to follow `compat`.
     fn with_compat(config: Self::Config, compat: Compat) -> Self::Config;
 
+    /// The configuration of a network of one's own for the input that `contract` gives, where it depends on it.
+    fn for_contract(config: Self::Config, contract: &Preprocess) -> Self::Config {
+        let _ = contract;
+        config
+    }
+
     /// The configuration of a network.
     fn config(encoder: &Self::Encoder) -> &Self::Config;
 
@@ -239,6 +247,12 @@ pub trait System: Sized + Send + Sync + 'static {
 
     /// The head with a name among [`About::heads`].
     fn head(name: &str) -> Option<Self::Head>;
+
+    /// Length of the vectors that a head sees.
+    fn head_width(encoder: &Self::Encoder, head: Self::Head) -> usize {
+        let _ = head;
+        encoder.width()
+    }
 
     /// The parameters of a head on vectors of length `width`, with shapes.
     fn head_parameters(head: Self::Head, width: usize, outputs: usize)
@@ -386,6 +400,12 @@ pub trait System: Sized + Send + Sync + 'static {
         sights: &[&Sight<<Self::Encoder as Encoder>::Input>],
         ctx: &Context,
     ) -> Result<Vec<Vec<Stretch>>>;
+
+    /// The same configuration with another vector of a recording, by its name among [`About::features`].
+    fn with_feature(config: Self::Config, name: &str) -> Option<Self::Config> {
+        let _ = (config, name);
+        None
+    }
 
     /// Rows of the table of word pieces; `None` where the network reads no texts.
     fn table_of_words(encoder: &Self::Encoder) -> Option<usize> {

@@ -340,6 +340,25 @@ mod tests {
     }
 
     #[test]
+    fn thresholds_come_from_validation() {
+        let part = |labels: [bool; 4]| SplitRows {
+            rows: vec![0, 1, 2, 3],
+            labels: labels.to_vec(),
+        };
+        let task = |test| Task {
+            name: "t".to_owned(),
+            classes: vec!["a".to_owned()],
+            train: SplitRows::default(),
+            validation: part([false, false, true, true]),
+            test,
+            patients: Vec::new(),
+            follow_up: None,
+        };
+        let found = task(part([false, true, true, true])).thresholds(&[0.1, 0.2, 0.6, 0.9]);
+        assert_eq!(found.unwrap(), [0.4]);
+    }
+
+    #[test]
     fn rows_keep_their_labels() {
         let part = SplitRows {
             rows: vec![5, 6, 9],

@@ -19,7 +19,7 @@ const TEXTS: usize = 64;
 /// Texts are cut to this many word pieces, as D-BETA's program cuts those of its index.
 const LONGEST: usize = 256;
 /// The files of an encoder.
-const FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
 /// An encoder of texts in a folder as Hugging Face lays it out: T5 of version 1.1 or BERT, with its tokenizer.
 pub struct TextEncoder {
@@ -83,7 +83,7 @@ impl TextEncoder {
         weights
             .require(&config.parameters(&prefix))
             .map_err(|error| fail(error.to_string()))?;
-        let tokenizer = Tokenizer::read(&folder.join("tokenizer.json"))?;
+        let tokenizer = Tokenizer::read(folder)?;
         let (largest, rows) = (tokenizer.largest_id() as usize, config.vocabulary());
         if largest >= rows {
             return Err(fail(format!(
@@ -110,15 +110,21 @@ impl TextEncoder {
 
     /// Puts its weights in the place of those of a network, where their names begin with `prefix`.
     pub fn put_into(&self, weights: &mut Weights, prefix: &str) {
-        for (name, _) in self.config.parameters("") {
-            let own = self.weights.parameter(&format!("{}{name}", self.prefix));
-            if let Some(own) = own {
+        let own: Vec<Parameter> = self
+            .weights
+            .iter()
+            .filter_map(|own| {
+                let name = own.name.strip_prefix(self.prefix.as_str())?;
                 let name = format!("{prefix}{name}");
-                weights.put(Parameter {
+                let there = weights.parameter(&name)?;
+                (there.shape == own.shape).then(|| Parameter {
                     name,
                     ..own.clone()
-                });
-            }
+                })
+            })
+            .collect();
+        for parameter in own {
+            weights.put(parameter);
         }
     }
 
@@ -274,7 +280,7 @@ pub(crate) fn each_alone(
 pub(crate) mod tests {
     use purkinje_models::random::Stream;
     use purkinje_models::text::BertConfig;
-    use purkinje_text::train::train;
+    use purkinje_text::train::{Marks, train};
 
     use super::*;
     use crate::reporter::Silent;
@@ -283,7 +289,7 @@ pub(crate) mod tests {
     pub(crate) fn tiny_encoder(folder: &Path) -> TextEncoder {
         std::fs::create_dir_all(folder).unwrap();
         let texts = ["sinus rhythm", "atrial fibrillation", "normal ecg", "block"];
-        let tokenizer = train(&texts.map(str::to_owned), 60).unwrap();
+        let tokenizer = train(&texts.map(str::to_owned), 60, Marks::End).unwrap();
         let config = TextConfig::Bert(BertConfig {
             vocab_size: 64,
             hidden_size: 16,

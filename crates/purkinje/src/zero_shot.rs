@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use purkinje_eval::metrics::{SingleClass, macro_auroc};
 use purkinje_eval::{RankingMetrics, TaskMetrics, best_thresholds, evaluate_split};
 use purkinje_models::compat::Compat;
 use purkinje_store::{Split, Store};
@@ -17,6 +18,7 @@ use crate::occlusion::Occlusion;
 use crate::probe::quality_filter;
 use crate::prompts::{Prompt, with_prompts};
 use crate::reporter::{Reporter, go_on};
+use crate::shift::shifted;
 use crate::task::Task;
 use crate::text_encoder::each_alone;
 use crate::windows::{Used, WindowOptions};
@@ -67,6 +69,8 @@ pub struct ZeroShotOptions {
     pub twin: bool,
     /// Which prompts are for which classes, where names differ.
     pub map: Vec<(String, String)>,
+    /// Measure only the classes that have a counterpart in another label set, such as `super:cpsc2018`; all if empty.
+    pub shift: String,
     /// Label sets of the store by others, which are measured against the task as the model is.
     pub against: Vec<String>,
     /// Choose thresholds on the validation split of the store, where it has one that is not judged.
@@ -89,6 +93,7 @@ impl Default for ZeroShotOptions {
             seed: 0,
             twin: true,
             map: Vec::new(),
+            shift: String::new(),
             against: Vec::new(),
             calibrate: true,
             quality: String::new(),
@@ -125,6 +130,9 @@ pub struct ZeroShot {
     pub label_correlation: f64,
     /// The same of the network with random weights.
     pub random_weights: Option<RankingMetrics>,
+    /// The mean AUROC where every class has the sentences of another one, over all such exchanges by a fixed distance: near one half where the
+    /// sentences matter. `None` for one class.
+    pub shuffled_prompts: Option<f64>,
     /// The score of each class for each record.
     #[serde(skip)]
     pub predictions: Vec<Prediction>,
@@ -180,7 +188,26 @@ pub fn zero_shot(
 ) -> Result<ZeroShot> {
     let quality = quality_filter(&options.quality)?;
     let labelled = |store, split| Task::evaluated(store, &options.task, split, quality.as_ref());
-    let all = labelled(store, options.split)?;
+    let mut all = labelled(store, options.split)?;
+    if !options.shift.is_empty() {
+        let kept = shifted(&options.shift)?;
+        let has = |class: &String| kept.iter().any(|own| own.eq_ignore_ascii_case(class));
+        let kept: Vec<String> = all
+            .classes
+            .iter()
+            .filter(|class| has(class))
+            .cloned()
+            .collect();
+        if kept.is_empty() {
+            return Err(Error::invalid(format!(
+                "task `{}` has none of the classes of `--shift {}`; it has {}",
+                all.name,
+                options.shift,
+                all.classes.join(", ")
+            )));
+        }
+        all = all.with_classes(&kept)?;
+    }
     let (task, prompts) = with_prompts(all, prompts, &options.map, reporter)?;
     let diagnosis = Diagnosis {
         prompts: &prompts,
@@ -247,9 +274,68 @@ pub fn zero_shot(
         against,
         label_correlation: rank_correlation(&scores, task.classes.len()),
         random_weights,
+        shuffled_prompts: shuffled(&task, &scores)?,
         predictions: predictions(store, &task, &scores)?,
         prompts,
     })
+}
+
+/// Several label sets.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ZeroShots {
+    /// Each by itself.
+    pub sets: Vec<ZeroShot>,
+    /// The plain mean of their mean AUROC, which is what publications print.
+    pub mean_auroc: Option<f64>,
+}
+
+/// [`zero_shot`] of several label sets of a store.
+///
+/// # Errors
+/// As there.
+pub fn zero_shots(
+    model: &Model,
+    store: &Store,
+    prompts: &[Prompt],
+    calibration: Option<&Store>,
+    tasks: &[String],
+    options: &ZeroShotOptions,
+    reporter: &dyn Reporter,
+) -> Result<ZeroShots> {
+    let sets = tasks.iter().map(|task| {
+        let options = ZeroShotOptions {
+            task: task.clone(),
+            ..options.clone()
+        };
+        zero_shot(model, store, prompts, calibration, &options, reporter)
+    });
+    let sets = sets.collect::<Result<Vec<_>>>()?;
+    let areas: Option<Vec<f64>> = sets.iter().map(|set| set.ranking.auroc.value).collect();
+    let mean = areas.filter(|areas| !areas.is_empty());
+    Ok(ZeroShots {
+        mean_auroc: mean.map(|areas| areas.iter().sum::<f64>() / areas.len() as f64),
+        sets,
+    })
+}
+
+/// The mean AUROC where classes have the scores of others, over all distances between a class and the one whose scores it has.
+fn shuffled(task: &Task, scores: &[f32]) -> Result<Option<f64>> {
+    let (classes, labels) = (task.classes.len(), &task.test.labels);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for distance in 1..classes {
+        let turned: Vec<f32> = (0..scores.len())
+            .map(|at| {
+                let (row, class) = (at / classes, at % classes);
+                scores[row * classes + (class + distance) % classes]
+            })
+            .collect();
+        let found = macro_auroc(&turned, labels, classes, SingleClass::default())?;
+        if let Some(area) = found.value {
+            sum += area;
+            count += 1.0;
+        }
+    }
+    Ok((count > 0.0).then_some(sum / count))
 }
 
 /// Sentences for the classes of a task, and how recordings are compared with them.
@@ -444,7 +530,7 @@ pub fn occlusion_of(
 }
 
 /// The same network with random weights, and the same tokenizer.
-fn twin(model: &Model, seed: u64) -> Model {
+pub(crate) fn twin(model: &Model, seed: u64) -> Model {
     let network = model.network().random_twin(seed, model.device());
     let twin = Model::encoder(
         network,

@@ -113,6 +113,28 @@ fn one_stage_validates_and_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn runs_on_pairs_resume_to_the_same_bits_with_their_statistics() {
+    let contract = Preprocess::preset("deri-100").unwrap();
+    let dir = store(&contract);
+    for system in ["deri", "merl"] {
+        let options = |out: &str| PretrainOptions {
+            updates: Some(6),
+            batch: Some(5),
+            validate_every: Some(2),
+            preprocess: Some(contract.clone()),
+            set: [("vocabulary".to_owned(), "300".to_owned())].into(),
+            ..options(system, &dir, &format!("{system}-{out}"))
+        };
+        let whole = stops_and_resumes(options, 3);
+        // Statistics of batches are among the weights, and are not those of the start.
+        let file = whole.folder.join("model.safetensors");
+        let (tensors, _) = purkinje::models::checkpoint::read_safetensors(&file).unwrap();
+        let means = &tensors.get("ecg_encoder.bn1.running_mean").unwrap().data;
+        assert!(means.iter().any(|mean| *mean != 0.0), "{system}");
+    }
+}
+
+#[test]
 fn several_stages_resume_to_the_same_bits_in_folders_of_older_programs_too() {
     let dir = store(&Preprocess::hubert());
     let options = |out: &str| PretrainOptions {

@@ -39,6 +39,9 @@ pub struct Args {
     /// Unit that each vector stands for
     #[arg(long, default_value = "recording")]
     per: Per,
+    /// Which vector of a recording, where the model has several, such as mix or align [default: that of the model]
+    #[arg(long, value_name = "NAME")]
+    feature: Option<String>,
     /// Leads to use, such as I,II,V2 or limb; `present` uses those that each recording has [default: all leads of the
     /// model]
     #[arg(long, value_name = "LEADS")]
@@ -98,7 +101,10 @@ impl From<Per> for Level {
 
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
-    let model = Model::load_with(&args.model, &args.device, registry).shown()?;
+    let mut model = Model::load_with(&args.model, &args.device, registry).shown()?;
+    if let Some(name) = &args.feature {
+        model = model.with_feature(name).shown()?;
+    }
     if let Some(path) = &args.texts {
         return texts(&args, path, &model);
     }
@@ -233,7 +239,7 @@ fn texts(args: &Args, path: &Path, model: &Model) -> miette::Result<()> {
 }
 
 /// Opens those of the paths that are stores.
-fn stores_of(paths: &[PathBuf]) -> miette::Result<Vec<Option<Store>>> {
+pub(super) fn stores_of(paths: &[PathBuf]) -> miette::Result<Vec<Option<Store>>> {
     let marks = ["store.json", "prepare.journal"];
     let open = |path: &PathBuf| match marks.iter().any(|mark| path.join(mark).is_file()) {
         true => Store::open(path).map(Some).shown(),

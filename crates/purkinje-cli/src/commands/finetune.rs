@@ -8,7 +8,8 @@ use purkinje::eval::crops::Aggregation;
 use purkinje::eval::fraction::FractionMethod;
 use purkinje::eval::report::class_table;
 use purkinje::finetune::{
-    Baseline, FinetuneOptions, finetune, is_of_patients, learn_patients, put, read_table, untrained,
+    Baseline, FinetuneOptions, Untrained, finetune, is_of_patients, learn_patients, put,
+    read_table, untrained,
 };
 use purkinje::keys::{listed, spelt};
 use purkinje::models::compat::Compat;
@@ -38,6 +39,10 @@ pub struct Args {
     /// Size of the network, with --scratch and without --model [default: the smallest].
     #[arg(long, value_name = "SIZE", conflicts_with = "model")]
     size: Option<String>,
+    /// Encoder of recordings by its published name, such as resnet18 or vit-tiny, with --scratch and without --model: trained on labels
+    /// alone [default: that of the size].
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    encoder: Option<String>,
     /// Prepared store with labels and splits.
     #[arg(long)]
     data: PathBuf,
@@ -163,17 +168,22 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
         None => Table::new(),
     };
     args.add_to(&mut changes)?;
+    let store = Store::open(&args.data).shown()?;
     let (model, name) = match &args.model {
         Some(folder) => (
             Model::load_with(folder, &args.device, registry).shown()?,
             super::last_part(folder),
         ),
         None => {
-            let of = (args.system.as_deref(), args.size.as_deref());
-            untrained(registry, of, &mut changes, &args.device).shown()?
+            let of = Untrained {
+                system: args.system.as_deref(),
+                size: args.size.as_deref(),
+                encoder: args.encoder.as_deref(),
+            };
+            let stored = &store.info().preprocess;
+            untrained(registry, of, stored, &mut changes, &args.device).shown()?
         }
     };
-    let store = Store::open(&args.data).shown()?;
     let options = FinetuneOptions {
         task: args.task.clone(),
         changes,

@@ -13,6 +13,7 @@ mod predict;
 mod prepare;
 mod pretrain;
 mod probe;
+mod report;
 mod store;
 mod store_export;
 mod text;
@@ -58,6 +59,8 @@ pub enum Command {
     Predict(predict::Args),
     /// Diagnose by sentences, with a model of recordings and texts, without training
     ZeroShot(zero_shot::Args),
+    /// Train what writes reports from recordings, write them, and score them
+    Report(report::Args),
     /// Make an index of reports, show those that say something else, and word pieces
     Text(text::Args),
     /// Convert a published checkpoint to a model folder
@@ -85,6 +88,7 @@ impl Command {
             Command::Embed(args) => embed::run(args, registry),
             Command::ZeroShot(args) => zero_shot::run(args, registry),
             Command::Predict(args) => predict::run(args, registry),
+            Command::Report(args) => report::run(args, registry),
             Command::Text(args) => text::run(args, registry),
             Command::ImportCheckpoint(args) => import_checkpoint::run(args, registry),
             Command::ExportCheckpoint(args) => export_checkpoint::run(args, registry),

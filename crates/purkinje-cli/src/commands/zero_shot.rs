@@ -12,7 +12,7 @@ use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Split, Store};
 use purkinje::zero_shot::{
     Similarity, Together, ZeroShot, ZeroShotOptions, occlusion_of, predictions_csv, scores_of,
-    zero_shot,
+    zero_shots,
 };
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
@@ -38,9 +38,13 @@ pub struct Args {
     /// Prepared store with labels, on which the diagnosis is measured
     #[arg(long, value_name = "STORE", requires = "task")]
     data: Option<PathBuf>,
-    /// Label set of the store; its classes are matched with the labels of the prompts by name
-    #[arg(long, requires = "data")]
-    task: Option<String>,
+    /// Label sets of the store, separated by commas; their classes are matched with the labels of the prompts by name
+    #[arg(long, requires = "data", value_name = "TASKS", value_delimiter = ',')]
+    task: Vec<String>,
+    /// Measure only the classes that have a counterpart in another label set, such as super:cpsc2018 (sets: super, cpsc2018, csn; the
+    /// source first)
+    #[arg(long, requires = "data", value_name = "SOURCE:TARGET")]
+    shift: Option<String>,
     /// Split of the store: train, val or test
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
@@ -106,15 +110,22 @@ pub struct Args {
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
     let prompts = read_prompts(&args.prompts).shown()?;
-    let (Some(data), Some(task)) = (&args.data, &args.task) else {
+    let Some(data) = &args.data else {
         return recordings(&args, &model, &prompts);
     };
+    if args.predict.is_some() && args.task.len() > 1 {
+        return Err(miette!(
+            "`--predict` writes the scores of one label set, `--task` names {}; give one at a time",
+            args.task.len()
+        ));
+    }
     let store = Store::open(data).shown()?;
     let calibration = args.calibrate.as_deref().map(Store::open);
     let calibration = calibration.transpose().shown()?;
     let map = args.map.as_deref().map(read_map).transpose().shown()?;
     let options = ZeroShotOptions {
-        task: task.clone(),
+        task: String::new(),
+        shift: args.shift.clone().unwrap_or_default(),
         split: args.split,
         together: args.aggregate,
         similarity: args.similarity,
@@ -128,19 +139,49 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         quality: super::text(args.quality.as_ref()),
         any_preprocessing: args.any_preprocessing,
     };
-    let found = ZeroShot {
-        model: Some(args.model.clone()),
-        data: data.clone(),
-        ..zero_shot(
-            &model,
-            &store,
-            &prompts,
-            calibration.as_ref(),
-            &options,
-            &Bars,
-        )
-        .shown()?
-    };
+    let mut all = zero_shots(
+        &model,
+        &store,
+        &prompts,
+        calibration.as_ref(),
+        &args.task,
+        &options,
+        &Bars,
+    )
+    .shown()?;
+    for found in &mut all.sets {
+        (found.model, found.data) = (Some(args.model.clone()), data.clone());
+    }
+    let mut text = String::new();
+    for found in &all.sets {
+        text.push_str(&measured(found));
+        if let Some(path) = &args.predict {
+            write_file(path, &predictions_csv(found).shown()?).shown()?;
+        }
+    }
+    if let (Some(mean), 2..) = (all.mean_auroc, all.sets.len()) {
+        text.push_str(&format!(
+            "\nmean over {} label sets: AUROC {:.2}\n",
+            all.sets.len(),
+            100.0 * mean
+        ));
+    }
+    output::print(&text)?;
+    match &args.out {
+        Some(out) => {
+            // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
+            let found = match all.sets.as_slice() {
+                [one] => serde_json::to_value(one),
+                _ => serde_json::to_value(&all),
+            };
+            output::write_file(out, output::json(&found.into_diagnostic()?)?.as_bytes())
+        }
+        None => Ok(()),
+    }
+}
+
+/// What was found of a label set, in words.
+fn measured(found: &ZeroShot) -> String {
     let metrics = &found.ranking;
     let mut text = format!(
         "{}, {}: {} records of {} patients, {} classes by their sentences\n{}",
@@ -187,19 +228,14 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         "mean rank correlation between the scores of two labels: {:.2}\n",
         found.label_correlation
     ));
-    if let Some(path) = &args.predict {
-        write_file(path, &predictions_csv(&found).shown()?).shown()?;
+    if let Some(area) = found.shuffled_prompts {
+        text.push_str(&format!(
+            "with the sentences of other classes: AUROC {:.2}\n",
+            100.0 * area
+        ));
     }
     text.push_str(&super::used_line(&found.used));
-    output::print(&text)?;
-    match &args.out {
-        Some(out) => {
-            // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
-            let found = serde_json::to_value(&found).into_diagnostic()?;
-            output::write_file(out, output::json(&found)?.as_bytes())
-        }
-        None => Ok(()),
-    }
+    text
 }
 
 /// The scores of recordings.

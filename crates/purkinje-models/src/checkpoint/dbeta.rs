@@ -1,8 +1,8 @@
 //! The published names of D-BETA: the parameters of a network, and detection of the network in a file.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use super::shapes::Shapes;
 use super::system::{Facts, Published};
 use super::{CheckpointError, StateDict};
 use crate::dbeta::{Convolutions, DbetaClassifier, DbetaConfig, LINEAR, Part};
@@ -44,7 +44,15 @@ impl Published for DbetaLayout {
 
     fn recognises(name: &str) -> bool {
         let name = bare(name);
-        let own = ["ecg_encoder.", "multi_modal_", "unimodal_", "mim_head."];
+        // Other systems have an `ecg_encoder` too, of other parts.
+        let own = [
+            "ecg_encoder.encoder.",
+            "ecg_encoder.feature_extractor.",
+            "ecg_encoder.conv_pos.",
+            "multi_modal_",
+            "unimodal_",
+            "mim_head.",
+        ];
         own.iter().any(|root| name.starts_with(root))
     }
 
@@ -67,11 +75,7 @@ impl Published for DbetaLayout {
             problem,
         };
         let stated = DbetaConfig::from_published(&facts.config).map_err(unknown)?;
-        let shapes: HashMap<Cow<'_, str>, &[usize]> = found
-            .iter()
-            .map(|(name, tensor)| (Self::canonical(name), tensor.shape.as_slice()))
-            .collect();
-        let read = Shapes { shapes };
+        let read = Shapes::new(found, Self::canonical);
         let config = read.config(stated, facts).map_err(unknown)?;
         config.validate().map_err(unknown)?;
         Ok(DbetaLayout {
@@ -119,43 +123,13 @@ fn bare(name: &str) -> &str {
     name
 }
 
-/// The shapes of the tensors of a file by their canonical names.
-struct Shapes<'a> {
-    shapes: HashMap<Cow<'a, str>, &'a [usize]>,
+/// What shapes say.
+trait DbetaShapes {
+    fn config(&self, stated: DbetaConfig, facts: &Facts) -> Result<DbetaConfig, String>;
+    fn text(&self, stated: &TextConfig) -> Result<TextConfig, String>;
 }
 
-impl Shapes<'_> {
-    fn has(&self, root: &str) -> bool {
-        self.shapes.keys().any(|name| name.starts_with(root))
-    }
-
-    /// The shape of a tensor of `rank` dimensions, none of which is 0.
-    fn shape(&self, name: &str, rank: usize) -> Result<&[usize], String> {
-        match self.shapes.get(name) {
-            None => Err(format!("`{name}` is missing")),
-            Some(shape) if shape.len() == rank && !shape.contains(&0) => Ok(shape),
-            Some(shape) => Err(format!(
-                "`{name}` has shape {shape:?}, expected {rank} dimensions"
-            )),
-        }
-    }
-
-    fn first(&self, name: &str) -> Option<usize> {
-        self.shapes.get(name)?.first().copied()
-    }
-
-    /// How many parts are numbered from 0 after `prefix`.
-    fn numbered(&self, prefix: &str) -> usize {
-        let number = |name: &Cow<'_, str>| -> Option<usize> {
-            name.strip_prefix(prefix)?.split('.').next()?.parse().ok()
-        };
-        self.shapes
-            .keys()
-            .filter_map(number)
-            .max()
-            .map_or(0, |last| last + 1)
-    }
-
+impl DbetaShapes for Shapes<'_> {
     fn config(&self, stated: DbetaConfig, facts: &Facts) -> Result<DbetaConfig, String> {
         let mut config = stated;
         let (ecg, text) = (self.has("ecg_encoder."), self.has("language_encoder."));
@@ -237,8 +211,8 @@ impl Shapes<'_> {
         if config.part != Part::All && !config.hidden.is_multiple_of(config.fusion_heads) {
             config.fusion_heads = 1;
         }
-        config.learned_scale = self.shapes.contains_key("ets_head.log_scale");
-        config.learned_bias = self.shapes.contains_key("ets_head.bias");
+        config.learned_scale = self.contains("ets_head.log_scale");
+        config.learned_bias = self.contains("ets_head.bias");
         Ok(config)
     }
 

@@ -21,7 +21,21 @@ const PREPROCESS: &str = "preprocess.json";
 const LABELS: &str = "labels.json";
 const CARD: &str = "README.md";
 const TOKENIZER: &str = "tokenizer.json";
-const FILES: [&str; 6] = [CONFIG, WEIGHTS, PREPROCESS, LABELS, TOKENIZER, CARD];
+/// What writes reports: its configuration, weights and tokenizer.
+const WRITER: &str = "writer.json";
+const WRITER_WEIGHTS: &str = "writer.safetensors";
+const WRITER_TOKENIZER: &str = "writer-tokenizer.json";
+const FILES: [&str; 9] = [
+    CONFIG,
+    WEIGHTS,
+    PREPROCESS,
+    LABELS,
+    TOKENIZER,
+    CARD,
+    WRITER,
+    WRITER_WEIGHTS,
+    WRITER_TOKENIZER,
+];
 /// Bytes of the largest tokenizer that is read.
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
 
@@ -38,8 +52,32 @@ pub struct FolderContents<'a> {
     pub labels: Option<Labels>,
     /// The tokenizer, for `tokenizer.json`; `None` for a network that does not read texts.
     pub tokenizer: Option<&'a [u8]>,
+    /// What writes reports, if it does.
+    pub writer: Option<FolderWriter<'a>>,
     /// The model card.
     pub card: ModelCard,
+}
+
+/// What writes reports, to be written with a model.
+#[derive(Clone, Debug)]
+pub struct FolderWriter<'a> {
+    /// Its configuration, for `writer.json`.
+    pub config: Value,
+    /// Its weights, for `writer.safetensors`.
+    pub weights: &'a StateDict,
+    /// Its tokenizer, for `writer-tokenizer.json`.
+    pub tokenizer: &'a [u8],
+}
+
+/// The same, as it was read.
+#[derive(Clone, Debug)]
+pub struct ReadWriter {
+    /// Its configuration.
+    pub config: Value,
+    /// Its weights.
+    pub weights: StateDict,
+    /// Its tokenizer.
+    pub tokenizer: Vec<u8>,
 }
 
 /// The labels of a classifier's outputs: the contents of `labels.json`.
@@ -101,6 +139,8 @@ pub struct ModelFolder {
     pub labels: Option<Labels>,
     /// The tokenizer, if the folder has `tokenizer.json`.
     pub tokenizer: Option<Vec<u8>>,
+    /// What writes reports, if the folder has `writer.json`.
+    pub writer: Option<ReadWriter>,
     /// The text of the model card, where there is one.
     pub card: Option<String>,
 }
@@ -134,6 +174,12 @@ impl ModelFolder {
         write_synced(&new.path().join(CARD), card.as_bytes())?;
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         safetensors_io::write(&new.path().join(WEIGHTS), contents.weights, &metadata)?;
+        if let Some(writer) = &contents.writer {
+            write_json(new.path(), WRITER, &writer.config)?;
+            write_synced(&new.path().join(WRITER_TOKENIZER), writer.tokenizer)?;
+            let file = new.path().join(WRITER_WEIGHTS);
+            safetensors_io::write(&file, writer.weights, &metadata)?;
+        }
         sync_folder(new.path()).map_err(io())?;
 
         replace(dir, &parent, &name, new).map_err(io())
@@ -173,15 +219,38 @@ impl ModelFolder {
             metadata,
             preprocess,
             labels: read_labels(dir)?,
-            tokenizer: read_tokenizer(dir)?,
+            tokenizer: read_tokenizer(dir, TOKENIZER)?,
+            writer: read_writer(dir)?,
             card,
         })
     }
 }
 
-/// The contents of `tokenizer.json`, or `None` if there is none.
-fn read_tokenizer(dir: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
-    let path = dir.join(TOKENIZER);
+/// What writes reports, or `None` if there is nothing that does.
+fn read_writer(dir: &Path) -> Result<Option<ReadWriter>, CheckpointError> {
+    let Some(config) = read_json(dir, WRITER)? else {
+        return Ok(None);
+    };
+    let missing = |file| CheckpointError::MissingFile {
+        path: dir.to_path_buf(),
+        file,
+        remedy: "copy it from the source of the model",
+    };
+    let weights = dir.join(WRITER_WEIGHTS);
+    if !weights.is_file() {
+        return Err(missing(WRITER_WEIGHTS));
+    }
+    let tokenizer = read_tokenizer(dir, WRITER_TOKENIZER)?;
+    Ok(Some(ReadWriter {
+        config,
+        weights: safetensors_io::read(&weights)?.0,
+        tokenizer: tokenizer.ok_or_else(|| missing(WRITER_TOKENIZER))?,
+    }))
+}
+
+/// The contents of a tokenizer's file, or `None` if there is none.
+fn read_tokenizer(dir: &Path, file: &str) -> Result<Option<Vec<u8>>, CheckpointError> {
+    let path = dir.join(file);
     let io = CheckpointError::io(&path, "read");
     match fs::metadata(&path) {
         Err(_) => Ok(None),
@@ -378,6 +447,7 @@ mod tests {
         };
         FolderContents {
             tokenizer: Some(b"{}"),
+            writer: None,
             config: json!({"embed_dim": 50, "depth": 2}),
             weights,
             preprocess: json!({"rate_hz": 100, "leads": ["I", "II"], "filter": "band-pass 0.67-40 Hz"}),

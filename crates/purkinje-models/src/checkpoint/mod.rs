@@ -19,11 +19,13 @@ mod hubert;
 mod import;
 mod keys;
 mod optimizer;
+mod pairs;
 mod pickle;
 mod pickle_parser;
 mod pth;
 mod report;
 mod safetensors_io;
+mod shapes;
 mod stream;
 mod system;
 mod tensors;
@@ -38,7 +40,9 @@ use half::{bf16, f16};
 pub use card::{Evaluation, ModelCard};
 pub use dbeta::DbetaLayout;
 pub use error::CheckpointError;
-pub use folder::{FolderContents, LabelClass, Labels, ModelFolder, Reference};
+pub use folder::{
+    FolderContents, FolderWriter, LabelClass, Labels, ModelFolder, ReadWriter, Reference,
+};
 pub use hubert::HubertLayout;
 pub use import::{
     ImportOptions, Imported, PublishedFile, canonical_as, export, export_as, import, import_as,
@@ -46,9 +50,11 @@ pub use import::{
 };
 pub use keys::{Layout, Stage, canonical, default_heads, detect, published};
 pub use optimizer::{Moments, OptimizerState, ParamGroup};
+pub use pairs::{DeriLayout, MerlLayout, PairFile, PairLayout};
 pub use pth::{Epoch, PthCheckpoint, PthOptions, read_pth, read_pth_with};
 pub use report::{KeyReport, Mapped, MisShaped, report, report_as};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
+pub use shapes::Shapes;
 pub use system::{Facts, Published};
 
 /// One tensor in host memory.

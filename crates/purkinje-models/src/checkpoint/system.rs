@@ -45,6 +45,11 @@ pub trait Published: Sized {
     /// The published name of a parameter.
     fn published(&self, name: &str) -> String;
 
+    /// Tensors, by their published names, that the published program has and nothing uses: written as zeros where a network lacks them.
+    fn unused(&self) -> Vec<(String, Vec<usize>)> {
+        Vec::new()
+    }
+
     /// Attention heads of encoder and decoder.
     fn heads(&self, facts: &Facts) -> Result<(usize, Option<usize>), CheckpointError>;
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compat::Compat;
 use crate::layers::ResNetConfig;
 use crate::layers::vit1d::{attention_entries, gated_entries};
+use crate::paired::{ECG, EcgEncoder, Entries, Learned, PairConfig, Part, projection_entries};
 use crate::text::{BertConfig, TextConfig};
 
 /// Entries beside tokens where separators stand in front of them and behind them.
@@ -100,6 +101,17 @@ impl DecoderConfig {
     }
 }
 
+/// What the vector of a recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feature {
+    /// The mean of the aligned tokens and the text decoded from them.
+    #[default]
+    Mix,
+    /// The mean of the aligned tokens alone.
+    Align,
+}
+
 /// The whole network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,7 +122,9 @@ pub struct DeriConfig {
     pub samples: usize,
     /// The encoder of texts.
     pub text: TextConfig,
-    /// Word pieces of a text, padding included.
+    /// Which of its layers learn.
+    pub text_learns: Learned,
+    /// Word pieces of the longest text.
     pub text_tokens: usize,
     /// Width of recordings, texts and both together.
     pub width: usize,
@@ -124,8 +138,15 @@ pub struct DeriConfig {
     pub mask_ratio: f64,
     /// Both decoders.
     pub decoder: DecoderConfig,
+    /// Whether texts are decoded from the tokens and a separator behind them, as in pre-training, or from the tokens alone, as in the
+    /// released probe.
+    pub separator: bool,
+    /// What the vector of a recording is.
+    pub feature: Feature,
     /// What cosines are divided by in losses.
     pub temperature: f64,
+    /// Which parts there are.
+    pub part: Part,
     /// Whether it follows the paper or the released program.
     pub compat: Compat,
 }
@@ -137,6 +158,7 @@ impl Default for DeriConfig {
             ecg: ResNetConfig::default(),
             samples: 5000,
             text: TextConfig::Bert(BertConfig::default()),
+            text_learns: Learned::None,
             text_tokens: 256,
             width: 256,
             text_inner: 256,
@@ -144,7 +166,10 @@ impl Default for DeriConfig {
             masked_heads: 2,
             mask_ratio: 0.1,
             decoder: DecoderConfig::default(),
+            separator: true,
+            feature: Feature::Mix,
             temperature: 0.07,
+            part: Part::All,
             compat: Compat::Paper,
         }
     }
@@ -161,8 +186,97 @@ impl DeriConfig {
         (self.tokens() as f64 * (1.0 - self.mask_ratio)) as usize
     }
 
-    /// What gives vectors of recordings.
-    pub fn ecg_entries(&self) -> Vec<(String, Vec<usize>)> {
+    /// The configuration of a size: `tiny`, `small` or `published`. The smaller ones are for 10 seconds at 100 Hz.
+    pub fn size(name: &str) -> Option<Self> {
+        let small = |widths: [usize; 4], blocks: usize, width: usize, text: TextConfig| {
+            let inner = width / 2;
+            DeriConfig {
+                ecg: ResNetConfig {
+                    widths: widths.to_vec(),
+                    blocks: vec![blocks; 4],
+                    ..ResNetConfig::default()
+                },
+                samples: 1000,
+                text,
+                text_learns: Learned::All,
+                text_tokens: 128,
+                width,
+                text_inner: width,
+                decoder: DecoderConfig {
+                    inner: width,
+                    heads: 4,
+                    head_width: inner / 2,
+                    ..DecoderConfig::default()
+                },
+                ..DeriConfig::default()
+            }
+        };
+        match name {
+            "tiny" => Some(small([8, 16, 24, 32], 1, 32, TextConfig::small_bert(2, 64))),
+            "small" => Some(small(
+                [32, 64, 128, 256],
+                2,
+                128,
+                TextConfig::small_bert(4, 128),
+            )),
+            "published" => Some(DeriConfig::default()),
+            _ => None,
+        }
+    }
+}
+
+impl PairConfig for DeriConfig {
+    fn encoder(&self) -> EcgEncoder {
+        EcgEncoder::ResNet(self.ecg.clone())
+    }
+
+    /// The decoders need tokens, which a transformer over patches does not give in the published network.
+    fn set_encoder(&mut self, encoder: EcgEncoder) -> Result<(), String> {
+        match encoder {
+            EcgEncoder::ResNet(own) => {
+                self.ecg = own;
+                Ok(())
+            }
+            EcgEncoder::Vit(_) => Err(
+                "DERI has no decoders for a transformer over patches; expected a residual network (MERL takes both)"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn samples(&mut self) -> &mut usize {
+        &mut self.samples
+    }
+
+    fn text(&self) -> &TextConfig {
+        &self.text
+    }
+
+    fn text_mut(&mut self) -> &mut TextConfig {
+        &mut self.text
+    }
+
+    fn text_learns(&mut self) -> &mut Learned {
+        &mut self.text_learns
+    }
+
+    fn vector_width(&self) -> usize {
+        self.width
+    }
+
+    fn text_tokens(&mut self) -> &mut usize {
+        &mut self.text_tokens
+    }
+
+    fn part(&mut self) -> &mut Part {
+        &mut self.part
+    }
+
+    fn compat(&mut self) -> &mut Compat {
+        &mut self.compat
+    }
+
+    fn ecg_entries(&self) -> Entries {
         let mut all = vec![
             (
                 "downconv.weight".to_owned(),
@@ -173,38 +287,21 @@ impl DeriConfig {
         all.extend(framed_entries("att_pool_head", self.tokens(), self.width));
         all.extend(self.decoder.entries(
             "decode_t",
-            self.tokens() + 1,
+            self.tokens() + usize::from(self.separator),
             self.width,
             self.text.width(),
         ));
-        // The separator behind the tokens is that of the other decoder.
-        all.push(("decode_e.sep_embedding".to_owned(), vec![self.width]));
-        all.extend(self.projection_entries());
-        all.extend(self.ecg.entries("ecg_encoder."));
+        if self.separator {
+            // The separator behind the tokens is that of the other decoder.
+            all.push(("decode_e.sep_embedding".to_owned(), vec![self.width]));
+        }
+        let text = self.text.width();
+        all.extend(projection_entries(text, self.text_inner, self.width));
+        all.extend(self.ecg.entries(ECG));
         all
     }
 
-    fn projection_entries(&self) -> Vec<(String, Vec<usize>)> {
-        let (inner, text) = (self.text_inner, self.text.width());
-        vec![
-            ("proj_t.0.weight".to_owned(), vec![inner, text]),
-            ("proj_t.0.bias".to_owned(), vec![inner]),
-            ("proj_t.2.weight".to_owned(), vec![self.width, inner]),
-            ("proj_t.2.bias".to_owned(), vec![self.width]),
-        ]
-    }
-
-    /// What gives vectors of texts, beside the projection.
-    pub fn text_entries(&self) -> Vec<(String, Vec<usize>)> {
-        let d = self.text.width();
-        let mut all = self.text.parameters("lm_model.");
-        all.push(("lm_model.pooler.dense.weight".to_owned(), vec![d, d]));
-        all.push(("lm_model.pooler.dense.bias".to_owned(), vec![d]));
-        all
-    }
-
-    /// What pre-training needs beside.
-    pub fn pretraining_entries(&self) -> Vec<(String, Vec<usize>)> {
+    fn pretraining_entries(&self) -> Entries {
         let mut all = Vec::new();
         for name in ["linear1", "linear2"] {
             all.extend(framed_entries(name, self.kept(), self.width));
@@ -212,19 +309,16 @@ impl DeriConfig {
         let decoder = self
             .decoder
             .entries("decode_e", self.text_tokens, self.width, self.width);
-        all.extend(
-            decoder
-                .into_iter()
-                .filter(|(name, _)| name != "decode_e.sep_embedding"),
-        );
+        let known = |name: &str| self.separator && name == "decode_e.sep_embedding";
+        all.extend(decoder.into_iter().filter(|(name, _)| !known(name)));
         all
     }
 
-    /// Checks that all sizes fit each other.
-    ///
-    /// # Errors
-    /// A message that names the field.
-    pub fn validate(&self) -> Result<(), String> {
+    fn state(&self) -> Vec<String> {
+        self.ecg.state(ECG)
+    }
+
+    fn validate(&self) -> Result<(), String> {
         for (name, heads) in [("heads", self.heads), ("masked_heads", self.masked_heads)] {
             if heads == 0 || !self.width.is_multiple_of(heads) {
                 return Err(format!(
@@ -233,13 +327,7 @@ impl DeriConfig {
                 ));
             }
         }
-        if self.ecg.widths.is_empty() || self.ecg.widths.len() != self.ecg.blocks.len() {
-            return Err(format!(
-                "ecg: {} widths and {} numbers of blocks, expected as many, at least one",
-                self.ecg.widths.len(),
-                self.ecg.blocks.len()
-            ));
-        }
+        self.encoder().validate(self.samples)?;
         if !(0.0..1.0).contains(&self.mask_ratio) || self.kept() == 0 {
             return Err(format!(
                 "mask_ratio: {} leaves no tokens of {}",
@@ -247,13 +335,7 @@ impl DeriConfig {
                 self.tokens()
             ));
         }
-        match self.temperature > 0.0 {
-            true => Ok(()),
-            false => Err(format!(
-                "temperature: {}, expected more than 0",
-                self.temperature
-            )),
-        }
+        crate::paired::check(&self.text, self.text_tokens, self.temperature)
     }
 }
 
@@ -278,6 +360,7 @@ fn framed_entries(name: &str, tokens: usize, width: usize) -> Vec<(String, Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paired::text_entries;
 
     #[test]
     fn the_published_network_has_its_number_of_parameters() {
@@ -289,11 +372,16 @@ mod tests {
             let own = all.iter().filter(|(name, _)| !state.contains(name));
             own.map(|(_, shape)| shape.iter().product::<usize>()).sum()
         };
-        assert_eq!(count(config.text_entries()), 109_482_240);
+        assert_eq!(count(text_entries(&config.text)), 109_482_240);
         // What receives a gradient.
         assert_eq!(
             count(config.ecg_entries()) + count(config.pretraining_entries()),
             9_023_872
         );
+        for size in ["tiny", "small"] {
+            let config = DeriConfig::size(size).unwrap();
+            config.validate().unwrap();
+            assert_eq!(config.tokens(), 21);
+        }
     }
 }

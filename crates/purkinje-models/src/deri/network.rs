@@ -1,85 +1,30 @@
 //! The forward passes.
 
-use burn::tensor::{Device, Int, Shape, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::config::DeriConfig;
+use super::config::{DeriConfig, Feature};
+use super::objective::DeriLosses;
 use crate::batch::BatchError;
-use crate::layers::vit1d::{drop_path, gated, map, norm, normed_attention};
+use crate::compat::Compat;
+use crate::encoder::Encoder;
+use crate::layers::vit1d::{drop_path, gated, norm, normed_attention};
 use crate::layers::{
     Activation, AttentionWeights, BatchNorm, Context, Convolution, Projection, WeightError,
-    Weights, attention, conv1d, linear,
+    Weights, attention, conv1d,
 };
+use crate::paired::{
+    self, ECG, PairConfig as _, Paired, Part, Read, Signal, Signals, Terms, mean, project,
+    project3, unit, unit3,
+};
+use crate::random::Stream;
 use crate::text::TextIds;
-
-/// What the names of the parameters of the encoder of texts begin with.
-pub const TEXT: &str = "lm_model.";
-/// What those of the encoder of recordings begin with.
-const ECG: &str = "ecg_encoder.";
-/// The least length that vectors are divided by.
-const SHORTEST: f64 = 1e-12;
 
 /// A DERI network, or a part of one.
 #[derive(Clone, Debug)]
 pub struct Deri {
     config: DeriConfig,
     weights: Weights,
-}
-
-/// One recording.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DeriInput {
-    /// All leads one after the other.
-    pub samples: Vec<f32>,
-}
-
-/// Several recordings.
-#[derive(Clone, Debug)]
-pub struct DeriBatch {
-    /// Recordings.
-    pub size: usize,
-    /// `[size, leads, samples]`.
-    pub values: Vec<f32>,
-}
-
-impl DeriBatch {
-    /// A batch of recordings for a network of this configuration.
-    ///
-    /// # Errors
-    /// When there is none, or one has another length or a sample that is not finite.
-    pub fn new(config: &DeriConfig, inputs: &[DeriInput]) -> Result<Self, BatchError> {
-        if inputs.is_empty() {
-            return Err(BatchError::Empty);
-        }
-        let expected = config.ecg.leads * config.samples;
-        for (position, input) in inputs.iter().enumerate() {
-            let field = |problem| BatchError::Field {
-                position,
-                field: "samples",
-                problem,
-            };
-            if input.samples.len() != expected {
-                return Err(field(format!(
-                    "has {} values; expected {} leads of {} samples",
-                    input.samples.len(),
-                    config.ecg.leads,
-                    config.samples
-                )));
-            }
-            if let Some(at) = input.samples.iter().position(|x| !x.is_finite()) {
-                return Err(field(format!(
-                    "is {} at {at}; repair the recording first",
-                    input.samples[at]
-                )));
-            }
-        }
-        Ok(DeriBatch {
-            size: inputs.len(),
-            values: inputs
-                .iter()
-                .flat_map(|own| own.samples.iter().copied())
-                .collect(),
-        })
-    }
+    still: bool,
 }
 
 /// Which tokens the two views of each recording keep, in the order in which the network sees them: `[batch, kept]` of each.
@@ -133,60 +78,11 @@ pub struct Pass {
     pub own_text: Tensor<2>,
 }
 
-/// The states of texts, and their vectors.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// `[texts, length, text width]`.
-    pub states: Tensor<3>,
-    /// `[texts, text width]`: the first word piece through a dense layer and a hyperbolic tangent.
-    pub pooled: Tensor<2>,
-}
-
 impl Deri {
-    /// A network with the given weights, which may hold more or lack what pre-training or texts need.
-    ///
-    /// # Errors
-    /// When an entry of the encoder of recordings is missing or has another shape.
-    pub fn new(config: DeriConfig, mut weights: Weights) -> Result<Self, WeightError> {
-        weights.require(&config.ecg_entries())?;
-        let state = config.ecg.state(ECG);
-        weights.declare_state(state.iter().map(String::as_str))?;
-        Ok(Deri { config, weights })
-    }
-
-    /// The hyper-parameters.
-    pub fn config(&self) -> &DeriConfig {
-        &self.config
-    }
-
-    /// The parameters and the state.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    /// The same network with other weights of the same shapes.
-    pub fn with_weights(&self, weights: Weights) -> Self {
-        Deri {
-            config: self.config.clone(),
-            weights,
-        }
-    }
-
-    /// The same network without any dropout.
-    pub fn without_dropout(&self) -> Self {
-        let mut own = self.clone();
-        (own.config.decoder.dropout, own.config.decoder.drop_path) = (0.0, 0.0);
-        own.config.text = own.config.text.clone().without_dropout();
-        own
-    }
-
     /// Tokens of recordings `[batch, tokens, width]` before any attention.
-    pub fn tokens(&self, batch: &DeriBatch, ctx: &Context) -> Tensor<3> {
-        let c = &self.config;
-        let shape = Shape::new([batch.size, c.ecg.leads, c.samples]);
-        let values = TensorData::new(batch.values.clone(), shape);
-        let x = Tensor::<3>::from_data(values, ctx.device()).swap_dims(1, 2);
-        let x = c.ecg.run(x, &self.weights, ECG, BatchNorm::default(), ctx);
+    pub fn tokens(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
+        let (ecg, norm) = (&self.config.ecg, BatchNorm::default());
+        let x = ecg.run(batch.tensor(ctx), &self.weights, ECG, norm, ctx);
         ctx.record("ecg_encoder", &x);
         let (w, b) = (
             self.weights.get("downconv.weight"),
@@ -213,40 +109,40 @@ impl Deri {
 
     /// The vector of recordings that zero-shot diagnosis and probes take `[batch, width]`; with `align` that of the aligned tokens alone.
     /// The released program divides tokens by their lengths in training only.
-    pub fn vectors(&self, batch: &DeriBatch, align: bool, ctx: &Context) -> Tensor<2> {
-        let mut aligned = self.aligned(self.tokens(batch, ctx), ctx);
-        if self.config.compat == crate::compat::Compat::Paper {
-            aligned = unit3(aligned);
-        }
+    pub fn feature(&self, batch: &Signals, align: bool, ctx: &Context) -> Tensor<2> {
+        let aligned = self.tokens_to_compare(batch, ctx);
         let mean = mean(aligned.clone());
         match align {
             true => mean,
-            false => mean + self.project(self.decoded_text(aligned, ctx), ctx),
+            false => mean + project(self.decoded_text(aligned, ctx), &self.weights, ctx),
         }
     }
 
-    /// Reads texts.
-    pub fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
-        let states = self
-            .config
-            .text
-            .states(&self.weights, TEXT, texts, true, ctx);
-        let [size, _, width] = states.dims();
-        let first = states.clone().narrow(1, 0, 1).reshape([size, width]);
-        let pooled = map(first, &self.weights, "lm_model.pooler.dense", ctx).tanh();
-        Read { states, pooled }
+    fn tokens_to_compare(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
+        let aligned = self.aligned(self.tokens(batch, ctx), ctx);
+        match self.config.compat {
+            Compat::Paper => unit3(aligned),
+            Compat::Released => aligned,
+        }
     }
 
-    /// The projected vectors of texts, of length 1 `[texts, width]`.
-    pub fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2> {
-        unit(self.project(self.read(texts, ctx).pooled, ctx))
+    /// What a report may be written from, for each token `[batch, tokens, width]`: the aligned tokens, with the mean of the projected
+    /// decoded text added to all.
+    pub(super) fn mixed_tokens(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
+        let aligned = self.tokens_to_compare(batch, ctx);
+        let [batch, _, width] = aligned.dims();
+        let separator = self.separator("decode_e.sep_embedding", [batch, width]);
+        let framed = Tensor::cat(vec![aligned.clone(), separator], 1);
+        let decoded = self.decode("decode_t", framed, None, ctx);
+        let mixed = project3(decoded, &self.weights, ctx).mean_dim(1);
+        aligned + mixed
     }
 
     /// A pass over recordings and what was read of their texts. `real` says which places of the texts are word pieces `[texts, length]`; where
     /// it is given, padding takes no part.
     pub fn pass(
         &self,
-        batch: &DeriBatch,
+        batch: &Signals,
         read: &Read,
         real: Option<&[bool]>,
         views: &Views,
@@ -262,8 +158,8 @@ impl Deri {
             mean(found)
         });
         let aligned = unit3(aligned);
-        let text = unit(self.project(read.pooled.clone(), ctx));
-        let pieces = self.project3(read.states.clone(), ctx);
+        let text = unit(project(read.pooled.clone(), &self.weights, ctx));
+        let pieces = project3(read.states.clone(), &self.weights, ctx);
         let decoded = self.decode("decode_e", pieces, real, ctx);
         let decoded_ecg = match real {
             None => mean(decoded),
@@ -273,7 +169,7 @@ impl Deri {
         let ecg = mean(aligned);
         Pass {
             views,
-            mixed_ecg: ecg.clone() + self.project(decoded_text.clone(), ctx),
+            mixed_ecg: ecg.clone() + project(decoded_text.clone(), &self.weights, ctx),
             mixed_text: text.clone() + decoded_ecg.clone(),
             own_ecg: mean(tokens),
             own_text: read.pooled.clone(),
@@ -284,11 +180,17 @@ impl Deri {
         }
     }
 
-    /// The text decoded from aligned tokens, with the separator of the other decoder behind them `[batch, text width]`.
+    /// The text decoded from aligned tokens, with the separator of the other decoder behind them if the network has it `[batch, text
+    /// width]`.
     fn decoded_text(&self, aligned: Tensor<3>, ctx: &Context) -> Tensor<2> {
         let [batch, _, width] = aligned.dims();
-        let separator = self.separator("decode_e.sep_embedding", [batch, width]);
-        let tokens = Tensor::cat(vec![aligned, separator], 1);
+        let tokens = match self.config.separator {
+            false => aligned,
+            true => {
+                let separator = self.separator("decode_e.sep_embedding", [batch, width]);
+                Tensor::cat(vec![aligned, separator], 1)
+            }
+        };
         mean(self.decode("decode_t", tokens, None, ctx))
     }
 
@@ -385,45 +287,163 @@ impl Deri {
         ctx.record(name, &x);
         x
     }
+}
 
-    /// Texts to the width of recordings.
-    fn project(&self, x: Tensor<2>, ctx: &Context) -> Tensor<2> {
-        let x = activation::gelu(map(x, &self.weights, "proj_t.0", ctx));
-        map(x, &self.weights, "proj_t.2", ctx)
+impl Encoder for Deri {
+    type Input = Signal;
+    type Batch = Signals;
+
+    fn batch(&self, inputs: &[Signal]) -> Result<Signals, BatchError> {
+        Signals::new(self.config.ecg.leads, self.config.samples, inputs)
     }
 
-    fn project3(&self, x: Tensor<3>, ctx: &Context) -> Tensor<3> {
-        let (w, b) = (
-            self.weights.get("proj_t.0.weight"),
-            self.weights.get("proj_t.0.bias"),
-        );
-        let x = linear(x, w, b, Activation::Gelu, false, ctx);
-        map(x, &self.weights, "proj_t.2", ctx)
+    fn vectors(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
+        let evaluating = ctx.evaluating();
+        let ctx = if self.still { &evaluating } else { ctx };
+        let found = match (self.config.part, self.config.feature) {
+            (Part::Encoder, _) => self.averages(batch, ctx),
+            (_, feature) => self.feature(batch, feature == Feature::Align, ctx),
+        };
+        found.unsqueeze_dim(1)
     }
 
-    /// Random weights.
-    pub fn random(config: DeriConfig, seed: u64, device: &Device) -> Self {
-        let weights = super::initial::weights(&config, seed, device);
+    fn width(&self) -> usize {
+        match self.config.part {
+            Part::Encoder => self.config.ecg.channels(),
+            _ => self.config.width,
+        }
+    }
+
+    fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    fn with_weights(&self, weights: Weights) -> Self {
+        Deri {
+            weights,
+            ..self.clone()
+        }
+    }
+
+    fn random_twin(&self, seed: u64, device: &Device) -> Self {
+        Self::random(self.config.clone(), seed, device)
+    }
+}
+
+impl Paired for Deri {
+    type Config = DeriConfig;
+    type Draws = Views;
+
+    const TERMS: &'static [&'static str] =
+        &["alignment", "mixed", "views", "decoded-ecg", "decoded-text"];
+    const RELEASED_WITHOUT: &'static [&'static str] = &["decoded-text"];
+    const READS_STATES: bool = true;
+
+    fn with(config: DeriConfig, mut weights: Weights) -> Result<Self, WeightError> {
+        weights.require(&config.entries())?;
+        let state = config.state();
+        weights.declare_state(state.iter().map(String::as_str))?;
+        Ok(Deri {
+            config,
+            weights,
+            still: false,
+        })
+    }
+
+    fn random(config: DeriConfig, seed: u64, device: &Device) -> Self {
+        let weights = paired::random_weights(&config, seed, device);
         // Every entry was just made.
-        Deri { config, weights }
+        Deri {
+            config,
+            weights,
+            still: false,
+        }
     }
-}
 
-/// Rows divided by their length.
-pub(super) fn unit(x: Tensor<2>) -> Tensor<2> {
-    let length = x.clone().square().sum_dim(1).sqrt();
-    x / length.clamp_min(SHORTEST)
-}
+    fn config(&self) -> &DeriConfig {
+        &self.config
+    }
 
-fn unit3(x: Tensor<3>) -> Tensor<3> {
-    let length = x.clone().square().sum_dim(2).sqrt();
-    x / length.clamp_min(SHORTEST)
-}
+    fn still(self) -> Self {
+        Deri {
+            still: true,
+            ..self
+        }
+    }
 
-/// The mean of tokens.
-fn mean(x: Tensor<3>) -> Tensor<2> {
-    let [batch, _, width] = x.dims();
-    x.mean_dim(1).reshape([batch, width])
+    fn without_dropout(&self) -> Self {
+        let mut own = self.clone();
+        (own.config.decoder.dropout, own.config.decoder.drop_path) = (0.0, 0.0);
+        own.config.text = own.config.text.clone().without_dropout();
+        own
+    }
+
+    fn averages(&self, batch: &Signals, ctx: &Context) -> Tensor<2> {
+        let evaluating = ctx.evaluating();
+        let ctx = if self.still { &evaluating } else { ctx };
+        let (ecg, norm) = (&self.config.ecg, BatchNorm::default());
+        mean(ecg.run(batch.tensor(ctx), &self.weights, ECG, norm, ctx))
+    }
+
+    fn token_stride(&self) -> usize {
+        3 * self.config.ecg.stride()
+    }
+
+    fn token_vectors(&self, batch: &Signals, ctx: &Context) -> Option<Tensor<3>> {
+        (self.config.part != Part::Encoder).then(|| self.tokens_to_compare(batch, ctx))
+    }
+
+    fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
+        let learned = match self.config.compat {
+            Compat::Paper => Some(self.config.text_learns),
+            Compat::Released => None,
+        };
+        paired::read(&self.weights, &self.config.text, learned, texts, ctx)
+    }
+
+    fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2> {
+        unit(project(self.read(texts, ctx).pooled, &self.weights, ctx))
+    }
+
+    fn draws(&self, records: usize, stream: &mut Stream) -> Views {
+        let (tokens, kept) = (self.config.tokens(), self.config.kept());
+        let noise = || -> Vec<f32> {
+            let all = 0..records * tokens;
+            all.map(|_| stream.uniform() as f32).collect()
+        };
+        let mut noise = noise;
+        let (one, two) = (noise(), noise());
+        let in_order = self.config.compat == Compat::Paper;
+        Views::from_noise([&one, &two], tokens, kept, in_order)
+    }
+
+    fn terms(
+        &self,
+        batch: &Signals,
+        read: &Read,
+        real: &[bool],
+        draws: &Views,
+        ctx: &Context,
+    ) -> Terms {
+        // Padding takes part in the released program.
+        let real = match self.config.compat {
+            Compat::Paper => Some(real),
+            Compat::Released => None,
+        };
+        let pass = self.pass(batch, read, real, draws, ctx);
+        let losses = DeriLosses::of(&pass, self.config.temperature, ctx);
+        Terms {
+            losses: vec![
+                losses.alignment,
+                losses.mixed,
+                losses.views,
+                losses.decoded_ecg,
+                losses.decoded_text,
+            ],
+            ecg: pass.ecg,
+            text: pass.text,
+        }
+    }
 }
 
 /// The mean of those that are real.
@@ -464,4 +484,119 @@ fn gather(x: Tensor<3>, places: &[usize], ctx: &Context) -> Tensor<3> {
     x.reshape([batch * tokens, width])
         .select(0, rows)
         .reshape([batch, kept, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deri::DeriLosses;
+
+    fn network(compat: Compat) -> Deri {
+        let mut config = DeriConfig::size("tiny").unwrap();
+        (config.compat, config.text_tokens) = (compat, 8);
+        Deri::random(config, 3, &Device::flex())
+    }
+
+    fn signals(config: &DeriConfig, records: usize) -> Signals {
+        let mut stream = Stream::new(1, "signals");
+        let inputs: Vec<Signal> = (0..records)
+            .map(|_| Signal {
+                samples: (0..12 * config.samples)
+                    .map(|_| stream.normal() as f32)
+                    .collect(),
+            })
+            .collect();
+        Signals::new(12, config.samples, &inputs).unwrap()
+    }
+
+    fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        x.into_data().try_to_vec::<f32>().unwrap()
+    }
+
+    #[test]
+    fn views_keep_the_order_of_time() {
+        let noise = [0.5, 0.1, 0.9, 0.3];
+        let Views([first, last]) = Views::from_noise([&noise, &noise], 4, 3, false);
+        assert_eq!((first, last), (vec![1, 3, 0], vec![3, 0, 2]));
+        let Views([first, last]) = Views::from_noise([&noise, &noise], 4, 3, true);
+        assert_eq!((first, last), (vec![0, 1, 3], vec![0, 2, 3]));
+    }
+
+    #[test]
+    fn tokens_are_divided_by_their_length_at_inference_too() {
+        let ctx = Context::inference(&Device::flex());
+        let longest = |compat| {
+            let model = network(compat);
+            let tokens = model
+                .token_vectors(&signals(model.config(), 2), &ctx)
+                .unwrap();
+            let length = tokens.square().sum_dim(2).sqrt();
+            host(length)
+                .into_iter()
+                .map(|l| (l - 1.0).abs())
+                .fold(0.0, f32::max)
+        };
+        assert!(longest(Compat::Paper) < 1e-5);
+        assert!(longest(Compat::Released) > 0.01);
+    }
+
+    #[test]
+    fn padding_takes_no_part() {
+        let ctx = Context::inference(&Device::flex());
+        let texts = |length: usize| TextIds {
+            ids: [[4, 9, 7], [4, 11, 12]]
+                .iter()
+                .flat_map(|own| own.iter().copied().chain([0; 5]).take(length))
+                .collect(),
+            real: (0..2).flat_map(|_| (0..length).map(|at| at < 3)).collect(),
+            length,
+        };
+        let losses = |compat, length| {
+            let model = network(compat);
+            let (batch, texts) = (signals(model.config(), 2), texts(length));
+            let read = model.read(&texts, &ctx);
+            let draws = model.draws(2, &mut Stream::new(5, "draws"));
+            let terms = model.terms(&batch, &read, &texts.real, &draws, &ctx);
+            terms
+                .losses
+                .into_iter()
+                .flat_map(host)
+                .collect::<Vec<f32>>()
+        };
+        for (a, b) in losses(Compat::Paper, 3)
+            .iter()
+            .zip(losses(Compat::Paper, 8))
+        {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        let (short, long) = (losses(Compat::Released, 3), losses(Compat::Released, 8));
+        assert!(
+            short.iter().zip(&long).any(|(a, b)| (a - b).abs() > 2e-4),
+            "{short:?} {long:?}"
+        );
+        assert!(long.iter().all(|loss| loss.is_finite()));
+    }
+
+    #[test]
+    fn a_network_learns_all_that_its_losses_reach() {
+        let model = network(Compat::Paper);
+        let tracked = model.weights().tracked(|_| true);
+        let model = model.with_weights(tracked.clone());
+        let ctx = Context::training(&Device::flex().autodiff(), 0.0, 1);
+        let texts = TextIds {
+            ids: vec![4, 9, 1, 4, 11, 1, 4, 5, 1],
+            real: vec![true; 9],
+            length: 3,
+        };
+        let batch = signals(model.config(), 3);
+        let read = model.read(&texts, &ctx);
+        let draws = model.draws(3, &mut Stream::new(5, "draws"));
+        let pass = model.pass(&batch, &read, Some(&texts.real), &draws, &ctx);
+        let losses = DeriLosses::of(&pass, 0.07, &ctx);
+        let total = losses.alignment + losses.mixed + losses.views + losses.decoded_ecg;
+        let gradients = (total + losses.decoded_text).backward();
+        for p in tracked.iter().filter(|p| !p.state) {
+            assert!(p.value.grad(&gradients).is_some(), "{}", p.name);
+        }
+    }
 }

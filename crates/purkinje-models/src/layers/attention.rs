@@ -1,7 +1,7 @@
 //! Multi-head self-attention, with one packed input projection (as PyTorch has it) or three.
 
 use burn::backend::Dispatch;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use super::context::Context;
 use super::cpu::Drawn;
@@ -71,19 +71,55 @@ pub fn attention_with(
     heads: usize,
     ctx: &Context,
 ) -> Tensor<3> {
-    let [batch, length, _] = x.dims();
-    let mut projected = project(x, how.to, w, ctx);
+    let projected = project(x, how.to, w, ctx);
+    let mixed = mix(projected, how, heads, ctx);
+    linear(
+        mixed,
+        w.out_weight.clone(),
+        w.out_bias.clone(),
+        Activation::Identity,
+        false,
+        ctx,
+    )
+}
+
+/// What is added to the scores of a sequence of this length in which no position attends to a later one: `[1, length, length]`. With
+/// `real` `[batch, length]` none attends to a position that is not real either: `[batch, length, length]`.
+pub fn causal_mask(length: usize, real: Option<&[bool]>, ctx: &Context) -> Tensor<3> {
+    let all = vec![true; if real.is_none() { length } else { 0 }];
+    let rows = real.unwrap_or(&all);
+    let mut values = Vec::with_capacity(rows.len() * length);
+    for real in rows.chunks_exact(length.max(1)) {
+        for query in 0..length {
+            values.extend(real.iter().enumerate().map(|(key, real)| {
+                let allowed = key <= query && *real;
+                if allowed { 0.0 } else { f32::NEG_INFINITY }
+            }));
+        }
+    }
+    let shape = [rows.len() / length.max(1), length, length];
+    Tensor::from_data(TensorData::new(values, shape), ctx.device())
+}
+
+/// Attention between projections, before the last map: `[batch, length, width]`. What keys and values come from is in them, so
+/// [`Attending::to`] does not count. Dropout acts on the attention weights.
+pub(crate) fn mix(
+    mut projected: Projected,
+    how: Attending<'_>,
+    heads: usize,
+    ctx: &Context,
+) -> Tensor<3> {
     if how.unscaled {
         projected = projected.scale_queries(heads);
     }
     let site = ctx.next_dropout();
-    let plain = how.to.is_none() && how.bias.is_none();
-    // Gradients of a bias, and other lengths of keys, are left to plain tensor operations.
-    let by_head = how.to.is_none() && how.bias.is_some() && !ctx.tracks() && site.p == 0.0;
-    let mixed = if ctx.fused() && plain {
+    let ([batch, length, _], keys) = projected.sizes();
+    // Gradients of a bias are left to plain tensor operations.
+    let by_head = how.bias.is_some() && !ctx.tracks() && site.p == 0.0;
+    if ctx.fused() && how.bias.is_none() {
         let none = || Tensor::<3>::zeros([0, 0, 0], ctx.device());
         let mask = how.mask.cloned().unwrap_or_else(none).into_dispatch();
-        let factors = site.factors([batch, heads, length, length], ctx);
+        let factors = site.factors([batch, heads, length, keys], ctx);
         let factors = factors
             .unwrap_or_else(|| Tensor::zeros([0, 0, 0, 0], ctx.device()))
             .into_dispatch();
@@ -105,8 +141,8 @@ pub fn attention_with(
             let [batch, heads, length, head] = part.dims();
             part.reshape([batch * heads, length, head]).into_dispatch()
         });
-        let mask = biases(how, batch, heads, [length, length]);
-        let mask = mask.reshape([batch * heads, length, length]);
+        let mask = biases(how, batch, heads, [length, keys]);
+        let mask = mask.reshape([batch * heads, length, keys]);
         let none = Tensor::<4>::zeros([0, 0, 0, 0], ctx.device()).into_dispatch();
         let drawn = Drawn { p: 0.0, key: 0 };
         let mixed = Dispatch::attention_of_three(q, k, v, mask.into_dispatch(), none, 1, drawn);
@@ -123,15 +159,7 @@ pub fn attention_with(
         ctx.matmul(p, v)
             .swap_dims(1, 2)
             .reshape([batch, length, heads * head])
-    };
-    linear(
-        mixed,
-        w.out_weight.clone(),
-        w.out_bias.clone(),
-        Activation::Identity,
-        false,
-        ctx,
-    )
+    }
 }
 
 /// The attention weights `[batch, heads, length, length]` that [`attention`] gives `x`, without dropout.
@@ -165,15 +193,27 @@ pub fn attention_weights_with(
     probabilities(projected, how, heads, ctx).0
 }
 
+/// Projections of a sequence, and of what it attends to.
 #[allow(clippy::large_enum_variant)]
-enum Projected {
+pub(crate) enum Projected {
     /// `[batch, length, 3 d]`.
     Packed(Tensor<3>),
-    /// Queries, keys, values `[batch, length, d]`.
+    /// Queries `[batch, length, d]`, keys and values `[batch, keys, d]`.
     Separate([Tensor<3>; 3]),
 }
 
 impl Projected {
+    /// The dimensions of the queries, and the number of keys.
+    fn sizes(&self) -> ([usize; 3], usize) {
+        match self {
+            Projected::Packed(qkv) => {
+                let [batch, length, d] = qkv.dims();
+                ([batch, length, d / 3], length)
+            }
+            Projected::Separate([q, k, _]) => (q.dims(), k.dims()[1]),
+        }
+    }
+
     /// Queries, keys, values `[batch, length, width]`.
     fn parts(self) -> [Tensor<3>; 3] {
         match self {
@@ -264,6 +304,7 @@ fn probabilities(
 
 #[cfg(test)]
 mod tests {
+    use super::super::dropout::DropoutMask;
     use super::super::twins;
     use super::*;
 
@@ -314,6 +355,62 @@ mod tests {
                 attention(x, &w, mask.as_ref(), heads, ctx)
             });
         }
+    }
+
+    #[test]
+    fn fused_and_composed_agree_on_other_sequences_and_recorded_masks() {
+        for (batch, length, keys, width, heads, masks) in [
+            (2, 7, 1, 8, 2, 0),
+            (3, 5, 11, 6, 3, 1),
+            (2, 18, 4, 12, 1, 2),
+        ] {
+            let shapes: [&[usize]; 4] = [
+                &[batch, length, width],
+                &[batch, keys, width],
+                &[batch, keys, width],
+                &[masks, length, keys],
+            ];
+            twins::check_in(true, &shapes, move |p, ctx| {
+                let part =
+                    |i: usize, positions: usize| p[i].clone().reshape([batch, positions, width]);
+                let mask = (masks > 0).then(|| {
+                    let mask = p[3].clone().detach().reshape([masks, length, keys]);
+                    let forbidden = mask.clone().greater_elem(0.9);
+                    mask.mask_fill(forbidden, f32::NEG_INFINITY)
+                });
+                let how = Attending {
+                    mask: mask.as_ref(),
+                    ..Attending::default()
+                };
+                let count = batch * heads * length * keys;
+                let kept = DropoutMask {
+                    shape: vec![batch, heads, length, keys],
+                    keep: (0..count).map(|i| i % 4 != 1).collect(),
+                };
+                let ctx = ctx.clone().with_dropout_masks([kept]);
+                let parts = [part(0, length), part(1, keys), part(2, keys)];
+                ctx.dropping(0.25, || mix(Projected::Separate(parts), how, heads, &ctx))
+            });
+        }
+    }
+
+    #[test]
+    fn a_causal_mask_forbids_what_comes_later_and_what_is_not_real() {
+        let ctx = Context::inference(&burn::tensor::Device::flex());
+        let host = |x: Tensor<3>| x.into_data().try_to_vec::<f32>().unwrap();
+        let allowed = |x: &f32| *x == 0.0;
+        let plain: Vec<bool> = host(causal_mask(3, None, &ctx))
+            .iter()
+            .map(allowed)
+            .collect();
+        assert_eq!(plain.iter().filter(|allowed| **allowed).count(), 6);
+        let real = [true, true, true, true, false, true];
+        let mask = causal_mask(3, Some(&real), &ctx);
+        assert_eq!(mask.dims(), [2, 3, 3]);
+        let both: Vec<bool> = host(mask).iter().map(allowed).collect();
+        assert_eq!(both[..9], plain);
+        let second = [true, false, false, true, false, false, true, false, true];
+        assert_eq!(both[9..], second);
     }
 
     #[test]

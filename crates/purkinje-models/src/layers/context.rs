@@ -29,6 +29,8 @@ pub struct Context {
     masks: Option<Rc<RefCell<VecDeque<DropoutMask>>>>,
     trace: Option<Trace>,
     handed_back: Rc<RefCell<HandedBack>>,
+    /// In front of the names of what is handed back.
+    within: RefCell<String>,
 }
 
 /// Named intermediate values of a forward pass, row-major with their shapes.
@@ -53,6 +55,7 @@ impl Context {
             masks: None,
             trace: None,
             handed_back: Rc::default(),
+            within: RefCell::default(),
         }
     }
 
@@ -150,6 +153,27 @@ impl Context {
         }
     }
 
+    /// Runs `part` without recording operations for gradients.
+    pub(crate) fn untracked<T>(&self, part: impl FnOnce(&Context) -> T) -> T {
+        let inner = Context {
+            device: self.device.clone().inner(),
+            ..self.clone()
+        };
+        let result = part(&inner);
+        self.site.set(inner.site.get());
+        result
+    }
+
+    /// Runs `part`, a network whose names have `prefix` in front in the weights of the one it belongs to: so have those of what it
+    /// hands back.
+    pub(crate) fn naming<T>(&self, prefix: &str, part: impl FnOnce() -> T) -> T {
+        let own = self.within.borrow().clone() + prefix;
+        let outside = self.within.replace(own);
+        let result = part();
+        self.within.replace(outside);
+        result
+    }
+
     /// The device of the pass.
     pub fn device(&self) -> &Device {
         &self.device
@@ -177,17 +201,19 @@ impl Context {
             return;
         }
         let value = value.inner();
+        let name = self.within.borrow().clone() + name;
         let mut all = self.handed_back.borrow_mut();
-        match all.iter_mut().find(|(other, _)| other == name) {
+        match all.iter_mut().find(|(other, _)| *other == name) {
             Some((_, own)) => *own = value,
-            None => all.push((name.to_owned(), value)),
+            None => all.push((name, value)),
         }
     }
 
     /// The value handed back under this name in this pass, if any.
     pub fn latest(&self, name: &str) -> Option<Tensor<1>> {
+        let name = self.within.borrow().clone() + name;
         let all = self.handed_back.borrow();
-        let own = all.iter().find(|(other, _)| other == name);
+        let own = all.iter().find(|(other, _)| *other == name);
         own.map(|(_, value)| value.clone())
     }
 

@@ -14,16 +14,17 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Shape, TensorData};
 
-use super::cpu::{self, Activation, AttentionShape, ConvShape, Drawn, Projections};
+use super::cpu::{self, Activation, AttentionShape, ConvShape, Drawn, Layout, Projections, Weight};
 
 /// Fused layers. Shapes: the last dimension is the width, everything before it counts as rows.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Kernels: Backend {
-    /// `dropout(activation(x w^T + b))`.
+    /// `dropout(activation(x w + b))`, where `layout` says how `w` is stored.
     fn linear(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
+        layout: Layout,
         activation: Activation,
         dropout: f32,
         key: u64,
@@ -59,7 +60,8 @@ pub(crate) trait Kernels: Backend {
         drawn: Drawn,
     ) -> FloatTensor<Self>;
 
-    /// [`Kernels::attention`] on queries, keys and values `[batch, length, width]` each.
+    /// [`Kernels::attention`] on queries `[batch, length, width]` and as many keys and values `[batch, keys, width]`, by which
+    /// masks and factors are wide.
     fn attention_of_three(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -111,10 +113,14 @@ pub(super) fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
 /// Sizes of an attention call over one packed or three separate projections.
 fn attention_shape(held: &[FlexTensor], masks: &FlexTensor, heads: usize) -> AttentionShape {
     let [batch, length, width] = held[0].shape().dims();
-    let width = if held.len() == 1 { width / 3 } else { width };
+    let (keys, width) = match held {
+        [_, k, _] => (k.shape().dims::<3>()[1], width),
+        _ => (length, width / 3),
+    };
     AttentionShape {
         batch,
         length,
+        keys,
         heads,
         head: width / heads,
         masks: masks.shape().dims::<3>()[0],
@@ -138,6 +144,7 @@ fn attention_forward(
     let AttentionShape {
         batch,
         length,
+        keys,
         heads,
         head,
         ..
@@ -147,7 +154,7 @@ fn attention_forward(
     let (out, probabilities) = cpu::attention(projections, masks, factors, shape, drawn);
     (
         tensor(out, Shape::new([batch, length, heads * head])),
-        tensor(probabilities, Shape::new([batch, heads, length, length])),
+        tensor(probabilities, Shape::new([batch, heads, length, keys])),
     )
 }
 
@@ -164,6 +171,11 @@ fn conv_shape(x: &FlexTensor, w: &FlexTensor, stride: usize, padding: [usize; 2]
         padding,
         groups: inputs / of_group,
     }
+}
+
+fn weight(w: &FlexTensor, layout: Layout) -> Weight<'_> {
+    let values = slice(w);
+    Weight { values, layout }
 }
 
 fn last(x: &FlexTensor) -> usize {
@@ -183,13 +195,22 @@ impl Kernels for Flex {
         x: FlexTensor,
         w: FlexTensor,
         b: FlexTensor,
+        layout: Layout,
         activation: Activation,
         dropout: f32,
         key: u64,
     ) -> FlexTensor {
         let [x, w, b] = [x, w, b].map(|t| t.to_contiguous());
-        let (x_, w_, b_) = (slice(&x), slice(&w), slice(&b));
-        let (out, _) = cpu::linear(x_, w_, b_, activation, dropout, key, false);
+        let weight = weight(&w, layout);
+        let (out, _) = cpu::linear(
+            slice(&x),
+            weight,
+            slice(&b),
+            activation,
+            dropout,
+            key,
+            false,
+        );
         tensor(out, with_last(&x.shape(), b.shape().num_elements()))
     }
 
@@ -297,6 +318,7 @@ struct LinearBackward;
 struct LinearState {
     x: FlexTensor,
     w: FlexTensor,
+    layout: Layout,
     /// The values that [`cpu::linear`] keeps.
     before: FlexTensor,
     activation: Activation,
@@ -311,11 +333,14 @@ impl Backward<Flex, 3> for LinearBackward {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let s = ops.state;
         let [node_x, node_w, node_b] = ops.parents;
-        let m = s.w.shape().dims::<2>()[0];
+        let m = match s.layout {
+            Layout::OutputFirst => s.w.shape().dims::<2>()[0],
+            Layout::InputFirst => s.w.shape().dims::<2>()[1],
+        };
         let (grad_x, grad_w, grad_b) = cpu::linear_backward(
             slice(&grad),
             slice(&s.x),
-            slice(&s.w),
+            weight(&s.w, s.layout),
             slice(&s.before),
             m,
             s.activation,
@@ -572,13 +597,14 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
+        layout: Layout,
         activation: Activation,
         dropout: f32,
         key: u64,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), w.node(), b.node()];
         let [x, w, b] = [x, w, b].map(|t| t.into_primitive().to_contiguous());
-        let (x_, w_, b_) = (slice(&x), slice(&w), slice(&b));
+        let (x_, w_, b_) = (slice(&x), weight(&w, layout), slice(&b));
         let (out, before) = cpu::linear(x_, w_, b_, activation, dropout, key, true);
         let out = tensor(out, with_last(&x.shape(), b.shape().num_elements()));
         match LinearBackward
@@ -594,6 +620,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
                 let state = LinearState {
                     x,
                     w,
+                    layout,
                     before,
                     activation,
                     dropout,

@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::context::Context;
 pub use super::cpu::Activation;
+use super::cpu::Layout;
 use super::dropout::Site;
 use super::kernels::Kernels;
 
@@ -12,6 +13,30 @@ use super::kernels::Kernels;
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     w: Tensor<2>,
+    b: Tensor<1>,
+    act: Activation,
+    drop: bool,
+    ctx: &Context,
+) -> Tensor<D> {
+    stored(x, (w, Layout::OutputFirst), b, act, drop, ctx)
+}
+
+/// [`linear`] with a weight stored input first: `activation(x w + b)`, then dropout if `drop`; `x` `[.., k]`, `w` `[k, m]`, `b`
+/// `[m]` -> `[.., m]`.
+pub fn linear_input_first<const D: usize>(
+    x: Tensor<D>,
+    w: Tensor<2>,
+    b: Tensor<1>,
+    act: Activation,
+    drop: bool,
+    ctx: &Context,
+) -> Tensor<D> {
+    stored(x, (w, Layout::InputFirst), b, act, drop, ctx)
+}
+
+fn stored<const D: usize>(
+    x: Tensor<D>,
+    (w, layout): (Tensor<2>, Layout),
     b: Tensor<1>,
     act: Activation,
     drop: bool,
@@ -25,14 +50,18 @@ pub fn linear<const D: usize>(
     if ctx.fused() {
         let (x, w, b) = (x.into_dispatch(), w.into_dispatch(), b.into_dispatch());
         let (p, key) = site.drawn();
-        let y = Tensor::from_dispatch(Dispatch::linear(x, w, b, act, p, key));
+        let y = Tensor::from_dispatch(Dispatch::linear(x, w, b, layout, act, p, key));
         return site.drop_recorded(y, ctx);
     }
     let mut dims = x.dims();
     let k = dims[D - 1];
     let rows: usize = dims[..D - 1].iter().product();
     let m = b.dims()[0];
-    let y = ctx.matmul(x.reshape([rows, k]), w.transpose()) + b.unsqueeze();
+    let w = match layout {
+        Layout::OutputFirst => w.transpose(),
+        Layout::InputFirst => w,
+    };
+    let y = ctx.matmul(x.reshape([rows, k]), w) + b.unsqueeze();
     let y = match act {
         Activation::Identity => y,
         Activation::Relu => activation::relu(y),
@@ -84,6 +113,21 @@ mod tests {
                     false,
                     ctx,
                 )
+            });
+        }
+    }
+
+    #[test]
+    fn the_same_holds_for_weights_stored_input_first() {
+        for (rows, k, m, act) in [
+            (1, 3, 1, Activation::Identity),
+            (5, 37, 50, Activation::GeluTanh),
+            (401, 33, 50, Activation::Relu),
+        ] {
+            twins::check(&[&[rows, k], &[k, m], &[m]], move |p, ctx| {
+                let [x, w, b] = p else { unreachable!() };
+                let (x, w) = (x.clone().reshape([rows, k]), w.clone().reshape([k, m]));
+                linear_input_first(x, w, b.clone(), act, false, ctx)
             });
         }
     }

@@ -82,6 +82,11 @@ impl ResNetConfig {
         (0..self.widths.len().max(1)).fold(samples, |length, _| length.div_ceil(2))
     }
 
+    /// Samples from one output to the next.
+    pub fn stride(&self) -> usize {
+        1 << self.widths.len()
+    }
+
     fn list(&self) -> Vec<Block> {
         let mut inputs = self.widths.first().copied().unwrap_or(self.leads);
         let mut all = Vec::new();

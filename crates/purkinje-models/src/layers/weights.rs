@@ -168,6 +168,28 @@ impl Weights {
         own
     }
 
+    /// The entries whose names begin with `prefix`, named without it: the weights of a part of the network.
+    pub fn below(&self, prefix: &str) -> Weights {
+        let mut own = Weights::default();
+        for parameter in &self.list {
+            if let Some(name) = parameter.name.strip_prefix(prefix) {
+                own.put(Parameter {
+                    name: name.to_owned(),
+                    ..parameter.clone()
+                });
+            }
+        }
+        own
+    }
+
+    /// The same weights outside of any graph.
+    pub fn untracked(mut self) -> Weights {
+        for parameter in &mut self.list {
+            parameter.value = parameter.value.clone().inner();
+        }
+        self
+    }
+
     /// Parameters and state in state-dict order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Parameter> {
         self.list.iter()

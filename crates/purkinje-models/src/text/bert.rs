@@ -95,8 +95,11 @@ impl BertConfig {
         prefix: &str,
         texts: &TextIds,
         masked: bool,
+        still: usize,
         ctx: &Context,
     ) -> Tensor<3> {
+        let (all, evaluating) = (ctx, ctx.evaluating());
+        let ctx = if still > 0 { &evaluating } else { all };
         let table = |name: &str| weights.get::<2>(&format!("{prefix}embeddings.{name}.weight"));
         let rows = |name: &str, rows: Vec<i32>| {
             let rows = TensorData::new(rows, [texts.length]);
@@ -125,6 +128,7 @@ impl BertConfig {
                 attention_dropout: self.attention_probs_dropout_prob,
                 name: None,
             };
+            let ctx = if i < still { &evaluating } else { all };
             x = layer.run(x, mask.as_ref(), None, ctx);
             ctx.record(&format!("layer_{}", i + 1), &x);
         }

@@ -1,6 +1,7 @@
-//! Encoders of text. They see ids of word pieces, never words.
+//! Encoders of text, and a decoder that writes it. They see ids of word pieces, never words.
 
 mod bert;
+mod gpt2;
 mod t5;
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use bert::{BertConfig, BertLayer};
+pub use gpt2::{Gpt2, Gpt2Activation, Gpt2Config, Gpt2State};
 pub use t5::{T5Config, bucket};
 
 use crate::layers::{Context, Weights};
@@ -89,6 +91,18 @@ impl TextConfig {
         }
     }
 
+    /// A BERT of so many layers of a width, for texts of up to 512 of 4,096 word pieces.
+    pub fn small_bert(layers: usize, width: usize) -> Self {
+        TextConfig::Bert(BertConfig {
+            vocab_size: 4096,
+            hidden_size: width,
+            num_hidden_layers: layers,
+            num_attention_heads: (width / 32).max(1),
+            intermediate_size: 4 * width,
+            ..BertConfig::default()
+        })
+    }
+
     /// The same encoder without dropout.
     #[must_use]
     pub fn without_dropout(mut self) -> Self {
@@ -117,6 +131,14 @@ impl TextConfig {
         }
     }
 
+    /// Changes the rows of the table of word pieces.
+    pub fn set_vocabulary(&mut self, rows: usize) {
+        match self {
+            TextConfig::T5(own) => own.vocab_size = rows,
+            TextConfig::Bert(own) => own.vocab_size = rows,
+        }
+    }
+
     /// Word pieces of the longest text it reads, if that is limited.
     pub fn positions(&self) -> Option<usize> {
         match self {
@@ -135,6 +157,33 @@ impl TextConfig {
         own.into_iter().map(named).collect()
     }
 
+    /// Layers.
+    pub fn layers(&self) -> usize {
+        match self {
+            TextConfig::T5(own) => own.num_layers,
+            TextConfig::Bert(own) => own.num_hidden_layers,
+        }
+    }
+
+    /// [`states`](TextConfig::states) without padding, of an encoder whose first `still` layers and tables are in evaluation mode, if
+    /// there are any; of T5 all are.
+    pub fn states_above(
+        &self,
+        weights: &Weights,
+        prefix: &str,
+        texts: &TextIds,
+        still: usize,
+        ctx: &Context,
+    ) -> Tensor<3> {
+        match self {
+            TextConfig::T5(own) if still > 0 => {
+                own.states(weights, prefix, texts, true, &ctx.evaluating())
+            }
+            TextConfig::T5(own) => own.states(weights, prefix, texts, true, ctx),
+            TextConfig::Bert(own) => own.states(weights, prefix, texts, true, still, ctx),
+        }
+    }
+
     /// One vector for each word piece `[texts, length, width]`, from weights whose names have `prefix` in front. With `masked`
     /// padding is not attended to.
     pub fn states(
@@ -147,7 +196,7 @@ impl TextConfig {
     ) -> Tensor<3> {
         match self {
             TextConfig::T5(own) => own.states(weights, prefix, texts, masked, ctx),
-            TextConfig::Bert(own) => own.states(weights, prefix, texts, masked, ctx),
+            TextConfig::Bert(own) => own.states(weights, prefix, texts, masked, 0, ctx),
         }
     }
 
@@ -161,11 +210,15 @@ impl TextConfig {
 }
 
 /// Rows of a table `[words, width]`: `[texts, length, width]`.
-fn embed(table: Tensor<2>, texts: &TextIds, ctx: &Context) -> Tensor<3> {
+pub(crate) fn embed(table: Tensor<2>, texts: &TextIds, ctx: &Context) -> Tensor<3> {
     let width = table.dims()[1];
-    let ids: Vec<i32> = texts.ids.iter().map(|&id| id as i32).collect();
-    let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [texts.ids.len()]), ctx.device());
-    table
-        .select(0, ids)
-        .reshape([texts.size(), texts.length, width])
+    rows(table, &texts.ids, ctx).reshape([texts.size(), texts.length, width])
+}
+
+/// Rows of a table `[words, width]`: `[ids, width]`.
+pub(crate) fn rows(table: Tensor<2>, ids: &[u32], ctx: &Context) -> Tensor<2> {
+    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let count = ids.len();
+    let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), ctx.device());
+    table.select(0, ids)
 }

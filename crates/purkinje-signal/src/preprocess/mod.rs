@@ -369,6 +369,15 @@ impl Preprocess {
         Preparer::new(self)?.apply(recording)
     }
 
+    /// Samples of a lead of recordings that are long enough, where all but those of the beginning are cut off.
+    pub fn samples(&self) -> Option<usize> {
+        let window = self.steps.iter().rev().find_map(|step| match step {
+            Step::Window(window) => Some(window.pad_to_s.unwrap_or(window.keep_s)),
+            _ => None,
+        });
+        window.map(|seconds| (seconds * self.rate_hz).round() as usize)
+    }
+
     /// Whether both contracts give the same samples; R-peaks may differ.
     pub fn same_samples(&self, other: &Preprocess) -> bool {
         self.check(&other.clone().with_beats(self.beats)).is_ok()

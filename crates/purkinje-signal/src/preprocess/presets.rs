@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Names of all presets, with a description of each.
-pub const PRESETS: [(&str, &str); 17] = [
+pub const PRESETS: [(&str, &str); 18] = [
     (
         "clear",
         "first 10 s at 100 Hz in mV, 0.67-40 Hz: as CLEAR's pre-training data, for recordings of any source",
@@ -58,6 +58,10 @@ pub const PRESETS: [(&str, &str); 17] = [
     (
         "deri",
         "DERI's pre-training: 500 Hz, all leads from 0 to 1 in steps of 1/1000, first 10 s, aVF before aVL; damaged recordings become zeros",
+    ),
+    (
+        "deri-100",
+        "the same at 100 Hz, for small networks of one's own",
     ),
     (
         "deri-ptbxl",
@@ -112,6 +116,7 @@ impl Preprocess {
             "d-beta-100" => Ok(Self::d_beta_at(100.0)),
             "d-beta-code" => Ok(Self::d_beta_code()),
             "deri" => Ok(Self::deri()),
+            "deri-100" => Ok(Self::deri_at(100.0)),
             "deri-ptbxl" => Ok(Self::deri_ptbxl()),
             "deri-cpsc2018" => Ok(Self::deri_cpsc2018()),
             "deri-csn" => Ok(Self::deri_csn()),
@@ -221,9 +226,14 @@ impl Preprocess {
     /// MIMIC-IV-ECG as in DERI. The original takes 500 Hz only; here other rates are
     /// resampled.
     pub fn deri() -> Self {
-        mimic_order(500.0).then([
+        Self::deri_at(500.0)
+    }
+
+    /// The same at another rate.
+    fn deri_at(rate_hz: f64) -> Self {
+        mimic_order(rate_hz).then([
             missing(MissingPolicy::ZeroRecording, EmptyLead::Zero),
-            resample(500.0),
+            resample(rate_hz),
             unit_range(0.0, Arithmetic::Float64),
             Step::Scale(Scale::Truncate { per_unit: 1000.0 }),
             first(10.0),

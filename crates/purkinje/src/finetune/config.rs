@@ -75,6 +75,9 @@ pub struct FinetuneConfig {
     pub system: Option<String>,
     /// Size of the network, where no model is given.
     pub size: Option<String>,
+    /// Encoder of recordings by its published name, where no model is given and it is not that of the size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
     /// Whether to start from pre-trained or random weights.
     pub start: Start,
     /// The published recipe that is followed.
@@ -126,6 +129,7 @@ impl FinetuneConfig {
             model: model.folder().map(Path::to_owned),
             system: None,
             size: None,
+            encoder: None,
             start,
             recipe: None,
             compat,

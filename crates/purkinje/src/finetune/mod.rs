@@ -3,6 +3,7 @@
 mod config;
 mod patients;
 mod plan;
+mod recipe;
 mod run;
 mod system;
 pub(crate) mod tuning;
@@ -30,6 +31,7 @@ use crate::{Device, Error, Registry, Result};
 pub use self::config::{FinetuneConfig, Start, ValidatedOn, read_table};
 pub(crate) use self::patients::run as run_patients;
 pub use self::patients::{LearnedPatients, PATIENT, PatientJob, is_of_patients, learn_patients};
+pub(crate) use self::recipe::recipe;
 pub use self::run::{Job, Tuned};
 pub(crate) use self::system::learning_by_name;
 pub use self::system::{Finetunes, Sources, ValidationRules};
@@ -267,20 +269,52 @@ fn probe_random(random: &Model, options: &FinetuneOptions, job: &Job<'_>) -> Res
     fit(&features, job.task, job.name, &protocol)
 }
 
-/// The untrained model, and its name, for a run from random weights without `--model`: of `system` (the first with
-/// published recipes if absent) in `size` (the smallest if absent). Both are recorded in `changes`, whose `compat`
-/// chooses between paper and released program.
+/// Which network is trained from random weights where no model is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Untrained<'a> {
+    /// The system; if absent the last that has the encoder, or else the first with published recipes.
+    pub system: Option<&'a str>,
+    /// Its size; the smallest if absent.
+    pub size: Option<&'a str>,
+    /// A published encoder of recordings, by its name; that of the size if absent.
+    pub encoder: Option<&'a str>,
+}
+
+/// The untrained model, and its name, for a run from random weights without `--model`, for a store with the preprocessing `stored`. Its
+/// system, size and encoder are recorded in `changes`, whose `compat` chooses between paper and released program.
 ///
 /// # Errors
-/// When there is no such system or size.
+/// When there is no such system, size or encoder.
 pub fn untrained(
     registry: &Registry,
-    (system, size): (Option<&str>, Option<&str>),
+    of: Untrained<'_>,
+    stored: &Preprocess,
     changes: &mut Table,
     device: &Device,
 ) -> Result<(Model, String)> {
     let names = registry.names().join(", ");
-    let name = system.or_else(|| registry.with_recipes().first().copied());
+    let name = match (of.system, of.encoder) {
+        (Some(name), _) => Some(name),
+        (None, None) => registry.with_recipes().first().copied(),
+        (None, Some(encoder)) => {
+            let able = registry.systems();
+            let able = able.filter(|system| system.encoders().contains(&encoder));
+            let found = able.last().map(|system| system.about().name);
+            Some(found.ok_or_else(|| {
+                let mut known: Vec<&str> = registry
+                    .systems()
+                    .flat_map(|system| system.encoders())
+                    .copied()
+                    .collect();
+                known.sort_unstable();
+                known.dedup();
+                Error::invalid(format!(
+                    "`--encoder {encoder}`: expected one of {}",
+                    known.join(", ")
+                ))
+            })?)
+        }
+    };
     let name = name.ok_or_else(|| {
         Error::invalid(format!(
             "no system was named to train from random weights; give `--system` with one of {names}"
@@ -291,15 +325,28 @@ pub fn untrained(
     })?;
     let about = system.about();
     let smallest = about.sizes.first().map_or("", |size| size.name);
-    let size = size.unwrap_or(smallest);
+    let size = of.size.unwrap_or(smallest);
     let compat = plan::asked(changes, "compat")?.unwrap_or_default();
-    // These weights are not trained: the run draws its own from its seed.
-    let network = system.untrained(size, compat, 0, device)?;
-    let preprocess = Preprocess::preset(about.preset);
-    let preprocess = preprocess.map_err(|error| Error::invalid(error.to_string()))?;
+    // Networks of one's own can also be trained on another preset of the system.
+    let preset =
+        |name: &str| Preprocess::preset(name).map_err(|error| Error::invalid(error.to_string()));
+    let mut preprocess = preset(about.preset)?;
+    for other in about.other_presets {
+        let other = preset(other)?;
+        if other.rate_hz == stored.rate_hz && preprocess.rate_hz != stored.rate_hz {
+            preprocess = other;
+        }
+    }
+    let network = system.untrained((size, of.encoder), &preprocess, compat, device)?;
     put(changes, "system", about.name.into());
     put(changes, "size", size.into());
+    if let Some(encoder) = of.encoder {
+        put(changes, "encoder", encoder.into());
+    }
     put(changes, "start", "scratch".into());
+    let what = of
+        .encoder
+        .map_or_else(String::new, |encoder| format!(" {encoder}"));
     let model = Model::encoder(network, preprocess, device, registry);
-    Ok((model, format!("{} {size}", about.title)))
+    Ok((model, format!("{} {size}{what}", about.title)))
 }

@@ -163,7 +163,7 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: PatientJob<'_>) -> Result<
     let (device, seed) = (job.device.inner(), config.train.seed);
     let mut weights = S::trained_weights(own);
     add_patients(&mut weights, job.patients, own.width(), seed, device);
-    let encoder = S::for_training(own.with_weights(weights.clone()), &tuning);
+    let encoder = S::for_training(own.with_weights(weights.clone()), &tuning, config);
     let Sources { training, .. } = S::sources(&encoder, job.store, job.contract, config, &tuning)?;
     let learning = S::learning(config, &tuning, S::config(&encoder), &[])?;
     let angles = config.angles.unwrap_or_default();

@@ -73,9 +73,9 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
     };
     let device = job.device.inner();
     let mut weights = S::trained_weights(own);
-    let (width, seed) = (own.width(), config.train.seed);
+    let (width, seed) = (S::head_width(own, head), config.train.seed);
     S::initialise_head(head, &mut weights, width, outputs, seed, device);
-    let encoder = S::for_training(own.with_weights(weights), &tuning);
+    let encoder = S::for_training(own.with_weights(weights), &tuning, config);
     let Sources {
         training,
         evaluation,

@@ -97,6 +97,18 @@ pub trait Finetunes: System {
         config
     }
 
+    /// Published names of the encoders of recordings that its networks can have.
+    const ENCODERS: &'static [&'static str] = &[];
+
+    /// The same configuration with an encoder of recordings by its name among [`ENCODERS`](Finetunes::ENCODERS).
+    ///
+    /// # Errors
+    /// The message says why the network cannot have it.
+    fn with_encoder(config: Self::Config, name: &str) -> Result<Self::Config, String> {
+        let _ = (config, name);
+        Err(format!("{} has no encoders by name", Self::ABOUT.title))
+    }
+
     /// Fills in what follows from other fields, after everything that was asked for.
     fn settle(config: &mut FinetuneConfig, tuning: &Self::Tuning) {
         let _ = (config, tuning);
@@ -124,9 +136,13 @@ pub trait Finetunes: System {
         encoder.weights().subset(names)
     }
 
-    /// The network as it is trained: dropout and the like as the settings say.
-    fn for_training(encoder: Self::Encoder, tuning: &Self::Tuning) -> Self::Encoder {
-        let _ = tuning;
+    /// The network as it is trained: dropout and the like as settings and configuration say.
+    fn for_training(
+        encoder: Self::Encoder,
+        tuning: &Self::Tuning,
+        config: &FinetuneConfig,
+    ) -> Self::Encoder {
+        let _ = (tuning, config);
         encoder
     }
 

@@ -197,7 +197,7 @@ fn tokenizer(
     } else {
         file.parent().unwrap_or(Path::new(""))
     };
-    let beside = folder.join("tokenizer.json");
+    let beside = purkinje_text::has_tokenizer(folder).then(|| folder.to_owned());
     let path = match (&options.tokenizer, reads) {
         (Some(_), None) => {
             return Err(Error::invalid(
@@ -206,11 +206,13 @@ fn tokenizer(
         }
         (_, None) => return Ok(None),
         (Some(path), _) => path.clone(),
-        (None, Some(_)) if beside.is_file() => beside,
-        (None, Some(_)) => {
-            notes.push("It reads texts and has no tokenizer: `--tokenizer FILE` takes the `tokenizer.json` it was trained with; recordings need none.".to_owned());
-            return Ok(None);
-        }
+        (None, Some(_)) => match beside {
+            Some(folder) => folder,
+            None => {
+                notes.push("It reads texts and has no tokenizer: `--tokenizer PATH` takes the `tokenizer.json` it was trained with, or the folder of one or of a `vocab.txt`; recordings need none.".to_owned());
+                return Ok(None);
+            }
+        },
     };
     let found = Tokenizer::read(&path)?;
     let (largest, rows) = (found.largest_id() as usize, reads.unwrap_or(0));
@@ -420,6 +422,12 @@ impl<S: Complete> Exports for Loaded<S> {
             .into_iter()
             .map(named)
             .collect();
+        for (name, shape) in layout.unused() {
+            if all.get(&name).is_none() {
+                let data = vec![0.0; shape.iter().product()];
+                all.insert(name, NamedTensor { shape, data });
+            }
+        }
         for (name, again) in S::Layout::REPEATED {
             if let Some(tensor) = all.get(name).cloned() {
                 all.insert(*again, tensor);

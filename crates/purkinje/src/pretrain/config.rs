@@ -79,6 +79,14 @@ pub(super) fn resolve<S: Pretrains>(
 ) -> Result<RunOf<S>> {
     let size = options.size.as_deref();
     let own = own_defaults::<S>(size)?;
+    let contract = match &options.preprocess {
+        Some(contract) => contract.clone(),
+        None => S::contract(stored),
+    };
+    let own = Own {
+        network: S::for_contract(own.network, &contract),
+        ..own
+    };
     let defaults = RunConfig {
         system: S::ABOUT.name.to_owned(),
         data: options.data.clone(),
@@ -112,7 +120,7 @@ pub(super) fn resolve<S: Pretrains>(
     }
     let mut changed = config.own();
     keys::apply(
-        S::PRETRAIN_KEYS,
+        &S::pretrain_keys(),
         &options.set,
         &mut changed,
         &own,

@@ -8,6 +8,7 @@ mod config;
 mod driver;
 mod layout;
 mod options;
+mod reports;
 mod rows;
 mod stage;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::config::{RunConfig, RunOf};
 pub use self::options::PretrainOptions;
+pub(crate) use self::reports::{Reports, TokenizerOf};
 pub use self::stage::{Learned, Stage, Validate};
 
 use crate::keys::{Described, Key, describe};
@@ -56,7 +58,9 @@ pub trait Pretrains: System {
     type Settings: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Keys of `--set`: fields of its settings and of the network.
-    const PRETRAIN_KEYS: &'static [Key<OwnOf<Self>>] = &[];
+    fn pretrain_keys() -> Vec<Key<OwnOf<Self>>> {
+        Vec::new()
+    }
 
     /// Default records per batch.
     const BATCH: usize = 64;
@@ -217,7 +221,7 @@ pub trait AnyPretrains {
 impl<S: Complete> AnyPretrains for Entry<S> {
     fn pretrain_keys(&self) -> Result<Vec<Described>> {
         Ok(describe(
-            S::PRETRAIN_KEYS,
+            &S::pretrain_keys(),
             &config::own_defaults::<S>(None)?,
         ))
     }

@@ -8,6 +8,10 @@
 
 mod column_norm;
 mod conv;
+mod cross_entropy;
+mod few_rows;
+mod few_rows_kernels;
+mod gathered;
 mod register_tile;
 mod simd;
 mod tiles;
@@ -20,6 +24,8 @@ pub(crate) use column_norm::{
     batch_norm, batch_norm_backward, batch_statistics, channel_norm, channel_norm_backward,
 };
 pub(crate) use conv::{ConvShape, conv1d, conv1d_backward, weight_norm, weight_norm_backward};
+pub(crate) use cross_entropy::{linear_cross_entropy, log_softmax};
+pub(crate) use gathered::{Gathered, gathered_attention};
 use simd::Drop;
 pub use simd::{Activation, AdamStep};
 
@@ -39,34 +45,72 @@ const ROW_BLOCK: usize = 24;
 /// Elements of one block of an element-wise update.
 const FLAT_BLOCK: usize = 1 << 16;
 
-/// `activation(x w^T + b)` then dropout; `x` `[rows, k]`, `w` `[m, k]`, `b` `[m]` -> `[rows, m]`. With `keep` also what
+/// How the weight of a linear layer from `k` inputs to `m` outputs is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `[m, k]`, as almost all programs have it.
+    OutputFirst,
+    /// `[k, m]`, as GPT-2 has it.
+    InputFirst,
+}
+
+/// The weight of a linear layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Weight<'a> {
+    pub values: &'a [f32],
+    pub layout: Layout,
+}
+
+impl<'a> Weight<'a> {
+    /// As a matrix `[k, m]`.
+    fn view(self, k: usize, m: usize) -> View<'a, f32> {
+        match self.layout {
+            Layout::OutputFirst => View::rows(self.values, k).t(),
+            Layout::InputFirst => View::rows(self.values, m),
+        }
+    }
+}
+
+/// `activation(x w + b)` then dropout; `x` `[rows, k]`, `w` from k to m, `b` `[m]` -> `[rows, m]`. With `keep` also what
 /// the backward pass needs beside the inputs: nothing without an activation, the output for ReLU (its gradient is zero
 /// where the output is), and the input of the activation for the others.
 pub(crate) fn linear(
     x: &[f32],
-    w: &[f32],
+    weight: Weight<'_>,
     b: &[f32],
     activation: Activation,
     dropout: f32,
     key: u64,
     keep: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
+    let w = weight.values;
     let m = b.len();
     let k = w.len() / m;
     let rows = x.len() / k;
     let drop = Drop::new(dropout, key);
     let keeps = keep && activation.keeps_input();
+    let finish = tiles::Finish {
+        bias: b,
+        activation,
+        drop,
+        keeps,
+    };
     // Sums of one or two terms use a separate code path in the `gemm` crate.
-    if simd::has_tiles() && rows <= FEW_ROWS && k > 2 {
-        let finish = tiles::Finish {
-            bias: b,
-            activation,
-            drop,
-            keeps,
-        };
-        return tiles::linear(x, w, m, finish);
+    let tiles = simd::has_tiles() && k > 2;
+    let by_outputs = weight.layout == Layout::OutputFirst;
+    match weight.layout {
+        Layout::InputFirst if (1..=few_rows::INPUT_FIRST).contains(&rows) => {
+            return few_rows::input_first(x, w, m, finish);
+        }
+        Layout::OutputFirst if tiles && (1..=few_rows::OUTPUT_FIRST).contains(&rows) => {
+            return few_rows::output_first(x, w, m, finish);
+        }
+        Layout::OutputFirst if tiles && rows <= FEW_ROWS => {
+            return tiles::linear(x, w, m, finish);
+        }
+        _ => {}
     }
-    if rows <= FEW_ROWS && m >= FEW_ROWS {
+    if by_outputs && rows <= FEW_ROWS && m >= FEW_ROWS {
         return linear_by_columns(x, w, b, activation, drop, keeps);
     }
     let block = block_rows(rows);
@@ -80,7 +124,7 @@ pub(crate) fn linear(
         .for_each(|(i, (out, before))| {
             let n = out.len() / m;
             let x = &x[i * block * k..][..n * k];
-            let out = product_by_rows(out, [n, m, k], View::rows(x, k), View::rows(w, k).t());
+            let out = product_by_rows(out, [n, m, k], View::rows(x, k), weight.view(k, m));
             simd::finish_linear(out, before, b, activation, i * block, drop);
         });
     // SAFETY: the blocks cover `out` and each was written by its product.
@@ -146,7 +190,7 @@ fn block_rows(rows: usize) -> usize {
 pub(crate) fn linear_backward(
     grad: &[f32],
     x: &[f32],
-    w: &[f32],
+    weight: Weight<'_>,
     before: &[f32],
     width: usize,
     activation: Activation,
@@ -155,7 +199,7 @@ pub(crate) fn linear_backward(
     want_x: bool,
 ) -> (Option<Vec<f32>>, Vec<f32>, Vec<f32>) {
     let m = width;
-    let k = w.len() / m;
+    let k = weight.values.len() / m;
     let rows = x.len() / k;
     let block = block_rows(rows);
     let drop = Drop::new(dropout, key);
@@ -180,25 +224,25 @@ pub(crate) fn linear_backward(
             .for_each(|(i, gx)| {
                 let n = gx.len() / k;
                 let g = &inner[i * block * m..][..n * m];
-                product(gx, [n, k, m], View::rows(g, m), View::rows(w, k), 1.0);
+                product(gx, [n, k, m], View::rows(g, m), weight.view(k, m).t(), 1.0);
             });
         // SAFETY: the blocks cover `grad_x` and each was written by its product.
         unsafe { written(grad_x) }
     });
-    // Output rows are divided among threads; sums over data rows are not, so their order never changes.
-    let strip = m.div_ceil(8).max(16);
+    // Rows of the weight are divided among threads; sums over data rows are not, so their order never changes.
+    let ((down, height), (along, width)) = match weight.layout {
+        Layout::OutputFirst => ((inner, m), (x, k)),
+        Layout::InputFirst => ((x, k), (inner, m)),
+    };
+    let strip = height.div_ceil(8).max(16);
     let mut grad_w = unwritten(m * k);
     grad_w
-        .par_chunks_mut(strip * k)
+        .par_chunks_mut(strip * width)
         .enumerate()
         .for_each(|(i, gw)| {
-            let n = gw.len() / k;
-            let g = View {
-                data: &inner[i * strip..],
-                row: 1,
-                column: m,
-            };
-            product(gw, [n, k, rows], g, View::rows(x, k), 1.0);
+            let n = gw.len() / width;
+            let down = View::rows(&down[i * strip..], height).t();
+            product(gw, [n, width, rows], down, View::rows(along, width), 1.0);
         });
     // SAFETY: the strips cover `grad_w` and each was written by its product.
     let grad_w = unsafe { written(grad_w) };
@@ -336,17 +380,19 @@ pub(crate) struct AttentionShape {
     pub batch: usize,
     /// Positions of a sequence.
     pub length: usize,
+    /// Positions of what it attends to.
+    pub keys: usize,
     /// Heads.
     pub heads: usize,
     /// Width of one head.
     pub head: usize,
-    /// Masks given: 0 (none), 1 (shared) or `batch`, each `[length, length]`, added to the scores.
+    /// Masks given: 0 (none), 1 (shared) or `batch`, each `[length, keys]`, added to the scores.
     pub masks: usize,
 }
 
 impl AttentionShape {
     fn mask<'a>(&self, masks: &'a [f32], sequence: usize) -> Option<&'a [f32]> {
-        let size = self.length * self.length;
+        let size = self.length * self.keys;
         match self.masks {
             0 => None,
             1 => Some(&masks[..size]),
@@ -376,7 +422,7 @@ impl<'a> Projections<'a> {
         }
     }
 
-    /// Three times `[batch, length, heads, head]`.
+    /// `[batch, length, heads, head]` and twice `[batch, keys, heads, head]`.
     pub fn separate(parts: [&'a [f32]; 3], shape: AttentionShape) -> Self {
         Projections {
             parts,
@@ -384,11 +430,19 @@ impl<'a> Projections<'a> {
         }
     }
 
-    /// Query, key and value of one head of one sequence, each a `[length, head]` view.
+    /// Query `[length, head]`, key and value `[keys, head]` of one head of one sequence.
     fn of(&self, shape: AttentionShape, task: usize) -> [View<'a, f32>; 3] {
         let (sequence, head) = (task / shape.heads, task % shape.heads);
-        let at = sequence * shape.length * self.stride + head * shape.head;
-        self.parts.map(|part| View::rows(&part[at..], self.stride))
+        let view = |part: &'a [f32], positions: usize| {
+            let at = sequence * positions * self.stride + head * shape.head;
+            View::rows(&part[at..], self.stride)
+        };
+        let [q, k, v] = self.parts;
+        [
+            view(q, shape.length),
+            view(k, shape.keys),
+            view(v, shape.keys),
+        ]
     }
 }
 
@@ -406,7 +460,7 @@ pub(crate) struct Drawn {
 enum Dropped<'a> {
     Not,
     Drawn(Drop),
-    /// By factors `[batch, heads, length, length]`.
+    /// By factors `[batch, heads, length, keys]`.
     Recorded(&'a [f32]),
 }
 
@@ -419,13 +473,19 @@ impl<'a> Dropped<'a> {
         }
     }
 
-    /// The weights `p` `[t, t]` of one head of one sequence after dropout, in `memory` where they are not `p` itself.
-    fn apply<'m>(self, memory: &'m mut [f32], p: &'m [f32], t: usize, task: usize) -> &'m [f32] {
+    /// The weights `p` `[t, s]` of one head of one sequence after dropout, in `memory` where they are not `p` itself.
+    fn apply<'m>(
+        self,
+        memory: &'m mut [f32],
+        p: &'m [f32],
+        [t, s]: [usize; 2],
+        task: usize,
+    ) -> &'m [f32] {
         match self {
             Dropped::Not => return p,
-            Dropped::Drawn(drop) => simd::drop_rows(memory, p, t, task * t, drop),
+            Dropped::Drawn(drop) => simd::drop_rows(memory, p, s, task * t, drop),
             Dropped::Recorded(factors) => {
-                let factors = &factors[task * t * t..][..t * t];
+                let factors = &factors[task * t * s..][..t * s];
                 for ((out, p), factor) in memory.iter_mut().zip(p).zip(factors) {
                     *out = p * factor;
                 }
@@ -436,7 +496,7 @@ impl<'a> Dropped<'a> {
 }
 
 /// Multi-head attention on projections -> output `[batch, length, width]` and the probabilities `[batch, heads, length,
-/// length]` before dropout. `factors` are empty where dropout is random.
+/// keys]` before dropout. `factors` are empty where dropout is random.
 pub(crate) fn attention(
     projections: Projections<'_>,
     masks: &[f32],
@@ -447,26 +507,27 @@ pub(crate) fn attention(
     let AttentionShape {
         batch,
         length: t,
+        keys: s,
         heads,
         head,
         ..
     } = shape;
     let dropped = Dropped::new(factors, drawn);
     let keeps = matches!(dropped, Dropped::Not);
-    let mut probabilities = unwritten(batch * heads * t * t);
+    let mut probabilities = unwritten(batch * heads * t * s);
     let mut by_head = unwritten(batch * heads * t * head);
     probabilities
-        .par_chunks_mut(t * t)
+        .par_chunks_mut(t * s)
         .zip(by_head.par_chunks_mut(t * head))
         .enumerate()
         .for_each_init(
-            || vec![0.0; if keeps { 0 } else { t * t }],
+            || vec![0.0; if keeps { 0 } else { t * s }],
             |memory, (task, (p, out))| {
                 let [q, k, v] = projections.of(shape, task);
-                let p = product(p, [t, t, head], q, k.t(), shape.scale());
-                simd::softmax_rows(p, t, shape.mask(masks, task / heads));
-                let weights = dropped.apply(memory, p, t, task);
-                product(out, [t, head, t], View::rows(weights, t), v, 1.0);
+                let p = product(p, [t, s, head], q, k.t(), shape.scale());
+                simd::softmax_rows(p, s, shape.mask(masks, task / heads));
+                let weights = dropped.apply(memory, p, [t, s], task);
+                product(out, [t, head, s], View::rows(weights, s), v, 1.0);
             },
         );
     // SAFETY: the tasks cover both and each part was written by its product.
@@ -491,57 +552,61 @@ pub(crate) fn attention_backward(
     let AttentionShape {
         batch,
         length: t,
+        keys: s,
         heads,
         head,
         ..
     } = shape;
     let dropped = Dropped::new(factors, drawn);
     let width = heads * head;
-    // [batch, heads, 3, length, head]
-    let mut by_head = vec![0.0; batch * heads * 3 * t * head];
+    // For each head of each sequence the gradients of queries, keys and values, one after the other.
+    let size = (t + 2 * s) * head;
+    let mut by_head = vec![0.0; batch * heads * size];
     by_head
-        .par_chunks_mut(3 * t * head)
-        .zip(probabilities.par_chunks(t * t))
+        .par_chunks_mut(size)
+        .zip(probabilities.par_chunks(t * s))
         .enumerate()
         .for_each_init(
-            || (vec![0.0; t * t], vec![0.0; t * t]),
+            || (vec![0.0; t * s], vec![0.0; t * s]),
             |(scores, memory), (task, (out, p))| {
                 let [q, k, v] = projections.of(shape, task);
                 let (sequence, h) = (task / heads, task % heads);
                 let g = View::rows(&grad[sequence * t * width + h * head..], width);
-                let weights = dropped.apply(memory, p, t, task);
+                let weights = dropped.apply(memory, p, [t, s], task);
                 let (gq, rest) = out.split_at_mut(t * head);
-                let (gk, gv) = rest.split_at_mut(t * head);
-                product_over(gv, [t, head, t], View::rows(weights, t).t(), g, 1.0);
-                product_over(scores, [t, t, head], g, v.t(), 1.0);
+                let (gk, gv) = rest.split_at_mut(s * head);
+                product_over(gv, [s, head, t], View::rows(weights, s).t(), g, 1.0);
+                product_over(scores, [t, s, head], g, v.t(), 1.0);
                 let drop = match dropped {
                     Dropped::Drawn(drop) => Some(drop),
                     Dropped::Not => None,
                     Dropped::Recorded(factors) => {
-                        let factors = &factors[task * t * t..][..t * t];
+                        let factors = &factors[task * t * s..][..t * s];
                         scores.iter_mut().zip(factors).for_each(|(s, f)| *s *= f);
                         None
                     }
                 };
-                simd::softmax_rows_backward(scores, p, t, task * t, drop);
-                let s = View::rows(scores, t);
-                product_over(gq, [t, head, t], s, k, shape.scale());
-                product_over(gk, [t, head, t], s.t(), q, shape.scale());
+                simd::softmax_rows_backward(scores, p, s, task * t, drop);
+                let scores = View::rows(scores, s);
+                product_over(gq, [t, head, s], scores, k, shape.scale());
+                product_over(gk, [s, head, t], scores.t(), q, shape.scale());
             },
         );
+    let parts = [(0, t), (t, s), (t + s, s)];
     // Packed: one tensor of three widths. Separate: three of one width each.
     let held = projections.stride / width;
-    (0..3 / held)
-        .map(|tensor| {
-            let mut out = vec![0.0; batch * t * held * width];
-            out.par_chunks_mut(t * held * width)
-                .zip(by_head.par_chunks(heads * 3 * t * head))
+    parts
+        .chunks(held)
+        .map(|parts| {
+            let length = parts[0].1;
+            let mut out = vec![0.0; batch * length * held * width];
+            out.par_chunks_mut(length * held * width)
+                .zip(by_head.par_chunks(heads * size))
                 .for_each(|(out, by_head)| {
-                    for (h, parts) in by_head.chunks_exact(3 * t * head).enumerate() {
-                        let parts = parts.chunks_exact(t * head).skip(tensor * held);
-                        for (part, rows) in parts.take(held).enumerate() {
-                            let at = part * width + h * head;
-                            interleave(out, held * width, at, rows, 1, head);
+                    for (h, own) in by_head.chunks_exact(size).enumerate() {
+                        for (part, &(from, length)) in parts.iter().enumerate() {
+                            let rows = &own[from * head..][..length * head];
+                            interleave(out, held * width, part * width + h * head, rows, 1, head);
                         }
                     }
                 });

@@ -672,6 +672,137 @@ by_machine! {
         grad_out: &[f32], normed: &[f32], inverse_std: &[f32], gamma: &[f32], first_row: usize, drop: Option<Drop>)
 }
 
+/// Terms of a sum that are added one after the other in a register.
+const TERMS: usize = 8;
+
+#[inline(always)]
+fn add_terms_body<const FMA: bool>(
+    sums: &mut [f32],
+    columns: usize,
+    x: &[f32],
+    x_stride: usize,
+    w: &[f32],
+    w_stride: usize,
+    depth: usize,
+) {
+    let whole = columns / LANES * LANES;
+    let mut from = 0;
+    while from + TERMS <= depth {
+        let w: [&[f32]; TERMS] = std::array::from_fn(|t| &w[(from + t) * w_stride..][..columns]);
+        for at in (0..whole).step_by(LANES) {
+            let w: [[f32; LANES]; TERMS] =
+                std::array::from_fn(|t| std::array::from_fn(|i| w[t][at + i]));
+            for (r, sums) in sums.chunks_exact_mut(columns).enumerate() {
+                let x = &x[r * x_stride + from..][..TERMS];
+                let sums = &mut sums[at..at + LANES];
+                let mut own: [f32; LANES] = std::array::from_fn(|i| sums[i]);
+                for t in 0..TERMS {
+                    for i in 0..LANES {
+                        own[i] = fma::<FMA>(w[t][i], x[t], own[i]);
+                    }
+                }
+                sums.copy_from_slice(&own);
+            }
+        }
+        for (r, sums) in sums.chunks_exact_mut(columns).enumerate() {
+            let x = &x[r * x_stride + from..][..TERMS];
+            for (j, sum) in sums.iter_mut().enumerate().skip(whole) {
+                for t in 0..TERMS {
+                    *sum = fma::<FMA>(w[t][j], x[t], *sum);
+                }
+            }
+        }
+        from += TERMS;
+    }
+    for term in from..depth {
+        let w = &w[term * w_stride..][..columns];
+        for (r, sums) in sums.chunks_exact_mut(columns).enumerate() {
+            let x = x[r * x_stride + term];
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = fma::<FMA>(*w, x, *sum);
+            }
+        }
+    }
+}
+by_machine! {
+    /// Continues the sums `[rows, columns]` by `depth` terms, one after the other: those of row r and column j are the products of
+    /// `x[r x_stride + term]` and `w[term w_stride + j]`.
+    pub(super) fn add_terms / add_terms_body(
+        sums: &mut [f32], columns: usize, x: &[f32], x_stride: usize, w: &[f32], w_stride: usize, depth: usize)
+}
+
+#[inline(always)]
+fn log_sum_exp_body<const FMA: bool>(row: &[f32]) -> (f32, f32) {
+    let (chunks, tail) = row.as_chunks::<LANES>();
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            top[i] = top[i].max(chunk[i]);
+        }
+    }
+    for (top, x) in top.iter_mut().zip(tail) {
+        *top = top.max(*x);
+    }
+    let top = top.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            sums[i] += exp::<FMA>(chunk[i] - top);
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(tail) {
+        *sum += exp::<FMA>(*x - top);
+    }
+    (top, fold(sums))
+}
+by_machine! {
+    /// The largest number of a row, and the sum of e to all differences from it.
+    pub(super) fn log_sum_exp / log_sum_exp_body(row: &[f32]) -> (f32, f32)
+}
+
+#[inline(always)]
+fn shares_body<const FMA: bool>(row: &mut [f32], log_sum: f32, scale: f32) {
+    for x in row.iter_mut() {
+        *x = exp::<FMA>(*x - log_sum) * scale;
+    }
+}
+by_machine! {
+    /// `scale e^(x - log_sum)` in place.
+    pub(super) fn shares / shares_body(row: &mut [f32], log_sum: f32, scale: f32)
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn attend_body<const FMA: bool>(
+    out: &mut [f32],
+    scores: &mut [f32],
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    places: &[u32],
+    stride: usize,
+    scale: f32,
+) {
+    let wide = q.len();
+    for (score, &place) in scores.iter_mut().zip(places) {
+        *score = scale * dot::<FMA>(q, &keys[place as usize * stride..][..wide]);
+    }
+    softmax_rows_body::<FMA>(scores, places.len(), None);
+    out.fill(0.0);
+    for (score, &place) in scores.iter().zip(places) {
+        let value = &values[place as usize * stride..][..wide];
+        for (out, value) in out.iter_mut().zip(value) {
+            *out = fma::<FMA>(*score, *value, *out);
+        }
+    }
+}
+by_machine! {
+    /// Attention of one query to the rows `places` of keys and values, which begin `stride` apart; `scores` is as long as `places`.
+    pub(super) fn attend / attend_body(
+        out: &mut [f32], scores: &mut [f32], q: &[f32], keys: &[f32], values: &[f32], places: &[u32], stride: usize,
+        scale: f32)
+}
+
 #[inline(always)]
 fn softmax_rows_body<const FMA: bool>(scores: &mut [f32], width: usize, mask: Option<&[f32]>) {
     for (i, row) in scores.chunks_exact_mut(width).enumerate() {

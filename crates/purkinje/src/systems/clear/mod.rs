@@ -62,6 +62,7 @@ impl System for Clear {
         frozen_heads: &["linear", "hug"],
         levels: &[Level::Recording, Level::Lead, Level::Beat],
         head_levels: &[("hug", Level::Group)],
+        features: &[],
         crops: false,
         preset: "clear",
         other_presets: &[],

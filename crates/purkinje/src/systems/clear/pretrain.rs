@@ -20,44 +20,46 @@ type OwnOfClear = Own<ClearConfig, NoSettings>;
 impl Pretrains for Clear {
     type Settings = NoSettings;
 
-    const PRETRAIN_KEYS: &'static [Key<OwnOfClear>] = &[
-        Key {
-            key: "mask-ratio",
-            help: "fraction of tokens hidden",
-            get: |own| own.network.mask_ratio.to_string(),
-            set: |own, text| {
-                own.network.mask_ratio = fraction(text)?;
-                Ok(())
+    fn pretrain_keys() -> Vec<Key<OwnOfClear>> {
+        vec![
+            Key {
+                key: "mask-ratio",
+                help: "fraction of tokens hidden",
+                get: |own| own.network.mask_ratio.to_string(),
+                set: |own, text| {
+                    own.network.mask_ratio = fraction(text)?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "encoder-mask",
-            help: "what lead vectors may not attend to: none, additive or boolean",
-            get: |own| word_of(&own.network.encoder_mask),
-            set: |own, text| {
-                own.network.encoder_mask = word::<EncoderMask>(text)?;
-                Ok(())
+            Key {
+                key: "encoder-mask",
+                help: "what lead vectors may not attend to: none, additive or boolean",
+                get: |own| word_of(&own.network.encoder_mask),
+                set: |own, text| {
+                    own.network.encoder_mask = word::<EncoderMask>(text)?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "token-context",
-            help: "what a token sees of its neighbours: circular, kept or own",
-            get: |own| word_of(&own.network.token_context),
-            set: |own, text| {
-                own.network.token_context = word::<TokenContext>(text)?;
-                Ok(())
+            Key {
+                key: "token-context",
+                help: "what a token sees of its neighbours: circular, kept or own",
+                get: |own| word_of(&own.network.token_context),
+                set: |own, text| {
+                    own.network.token_context = word::<TokenContext>(text)?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "skip-padding",
-            help: "leave empty beat slots out of attention and loss: true or false",
-            get: |own| own.network.skip_padding.to_string(),
-            set: |own, text| {
-                own.network.skip_padding = parsed(text, "true or false")?;
-                Ok(())
+            Key {
+                key: "skip-padding",
+                help: "leave empty beat slots out of attention and loss: true or false",
+                get: |own| own.network.skip_padding.to_string(),
+                set: |own, text| {
+                    own.network.skip_padding = parsed(text, "true or false")?;
+                    Ok(())
+                },
             },
-        },
-    ];
+        ]
+    }
 
     fn settings(_: &ClearConfig) -> NoSettings {
         NoSettings {}

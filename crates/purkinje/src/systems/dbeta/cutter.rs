@@ -4,44 +4,22 @@ use purkinje_models::dbeta::DbetaInput;
 use purkinje_signal::Preprocess;
 use purkinje_signal::beats::Sample;
 use purkinje_signal::hubert_input::CropError;
-use purkinje_signal::signal_input::SignalInputs;
 use purkinje_train::TrainError;
 use purkinje_train::source::{Cut, Look};
 
-/// Leads of the input.
-const LEADS: usize = 12;
+use crate::systems::leads::TwelveLeads;
 
 /// Places the leads of a contract.
 #[derive(Clone, Debug)]
-pub struct DbetaCutter {
-    inputs: SignalInputs,
-    /// For each lead of the contract its row of the input.
-    places: Vec<usize>,
-}
+pub struct DbetaCutter(TwelveLeads);
 
 impl DbetaCutter {
-    /// For the leads of `contract`: twelve as they come, fewer in the places of the published order (aVF before aVL).
+    /// For the leads of `contract`; fewer than twelve in the places of the published order (aVF before aVL).
     ///
     /// # Errors
     /// When a lead has no place.
     pub fn new(contract: &Preprocess) -> Result<Self, TrainError> {
-        let order = Preprocess::d_beta().leads;
-        let leads = contract.leads.leads();
-        let places = match leads.len() {
-            LEADS => (0..LEADS).collect(),
-            _ => leads
-                .iter()
-                .map(|lead| {
-                    order.position(lead).ok_or_else(|| {
-                        TrainError::Data(format!(
-                            "lead {lead} has no place in the input, expected leads among {order}"
-                        ))
-                    })
-                })
-                .collect::<Result<_, _>>()?,
-        };
-        let inputs = SignalInputs::new(None).map_err(|e| TrainError::Data(e.to_string()))?;
-        Ok(DbetaCutter { inputs, places })
+        TwelveLeads::new(contract, &Preprocess::d_beta().leads).map(DbetaCutter)
     }
 }
 
@@ -55,15 +33,7 @@ impl Cut for DbetaCutter {
         _: usize,
         _: Look,
     ) -> Result<DbetaInput, CropError> {
-        let samples = rows.len() / leads.max(1);
-        let seen = self.inputs.crop(rows, leads, 0, samples)?.samples;
-        if self.places.len() == LEADS {
-            return Ok(DbetaInput { samples: seen });
-        }
-        let mut all = vec![0.0; LEADS * samples];
-        for (row, &place) in seen.chunks_exact(samples).zip(&self.places) {
-            all[place * samples..(place + 1) * samples].copy_from_slice(row);
-        }
-        Ok(DbetaInput { samples: all })
+        let samples = self.0.place(rows, leads)?;
+        Ok(DbetaInput { samples })
     }
 }

@@ -4,11 +4,10 @@ use purkinje_models::dbeta::{self, DbetaConfig};
 use purkinje_train::optimizer::Epsilon;
 use purkinje_train::{Decay, Learning, LearningOf, Span};
 use serde::Serialize;
-use toml::Table;
 
 use super::Dbeta;
-use crate::finetune::{FinetuneConfig, Finetunes, learning_by_name};
-use crate::keys::{self, Key, probability};
+use crate::finetune::{FinetuneConfig, Finetunes, learning_by_name, recipe as recipe_of};
+use crate::keys::{Key, probability};
 use crate::{Error, Result};
 
 /// The recipes, which are configurations.
@@ -85,29 +84,11 @@ impl Finetunes for Dbeta {
         _: Option<&str>,
         classes: usize,
     ) -> Result<()> {
-        let found = RECIPES.iter().find(|(name, _)| *name == recipe);
-        let (_, text) = found.ok_or_else(|| {
-            Error::invalid(format!(
-                "unknown recipe `{recipe}`: expected one of {}",
-                keys::joined(Self::recipes(), ", ")
-            ))
-        })?;
-        let fail =
-            |error: toml::de::Error| Error::invalid(format!("the recipe `{recipe}`: {error}"));
-        let mut fields: Table = text.parse().map_err(fail)?;
-        if let Some(toml::Value::Table(settings)) = fields.remove("settings") {
-            for own in Self::FINETUNE_KEYS {
-                let value = settings.get(own.key).and_then(|value| value.as_str());
-                if let Some(value) = value {
-                    (own.set)(tuning, value).map_err(Error::invalid)?;
-                }
-            }
-        }
         // What a table cannot say: neither decay nor warm-up, and no limit on gradients.
         let train = &mut config.train;
         (train.schedule.decay, train.schedule.warmup) = (Decay::Constant, Span::Updates(0));
         (train.optimizer.clip_norm, train.optimizer.epsilon) = (None, Epsilon::BeforeCorrection);
-        *config = config.with(&fields)?;
+        recipe_of::<Self>(RECIPES, recipe, config, tuning)?;
         match (config.angles.is_some(), classes) {
             (true, 1..) => Err(Error::invalid(format!(
                 "`--recipe {recipe}` is for `--task patient`, task `{}` has labels",
@@ -120,7 +101,7 @@ impl Finetunes for Dbeta {
         }
     }
 
-    fn for_training(encoder: dbeta::Dbeta, tuning: &Tuning) -> dbeta::Dbeta {
+    fn for_training(encoder: dbeta::Dbeta, tuning: &Tuning, _: &FinetuneConfig) -> dbeta::Dbeta {
         let mut config = encoder.config().clone();
         let set = |own: &mut f32, asked: Option<f64>| *own = asked.map_or(*own, |p| p as f32);
         set(&mut config.ecg.dropout, tuning.dropout);

@@ -94,6 +94,7 @@ impl System for Dbeta {
         frozen_heads: &["linear"],
         levels: &[Level::Recording, Level::Token],
         head_levels: &[],
+        features: &[],
         crops: false,
         preset: "d-beta",
         other_presets: &["d-beta-100"],

@@ -20,7 +20,6 @@ use crate::keys::{Key, fraction, joined, parsed, word, word_of};
 use crate::pretrain::Own;
 use crate::text_encoder::TextEncoder;
 use purkinje_models::dbeta::DbetaConfig;
-use purkinje_models::text::TextConfig;
 
 /// What is done to words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,10 +153,7 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
         set: |own, text| {
             let rows = parsed(text, "a number of word pieces")?;
             own.network.vocabulary = rows;
-            match &mut own.network.text {
-                TextConfig::T5(text) => text.vocab_size = rows,
-                TextConfig::Bert(text) => text.vocab_size = rows,
-            }
+            own.network.text.set_vocabulary(rows);
             Ok(())
         },
     },

@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::Tensor;
-use purkinje_base::atomic;
-use purkinje_models::compat::Compat;
 use purkinje_models::dbeta::{self, DbetaConfig};
 use purkinje_models::layers::Context;
-use purkinje_store::Store;
-use purkinje_text::{Tokenizer, train};
+use purkinje_text::train::Marks;
 use purkinje_train::optimizer::{Epsilon, OptimizerConfig, WeightDecay};
 use purkinje_train::source::{Look, StoreSignals};
 use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
@@ -17,25 +14,22 @@ use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
 use super::cutter::DbetaCutter;
 use super::objective::{KEYS, Least, Negatives, Pretraining, Settings, Words};
 use super::{Dbeta, cleaned};
-use crate::alignment::Judge;
 use crate::keys::Key;
-use crate::pretrain::{Learned, OwnOf, Pretrains, RunOf, Stage};
-use crate::prompts::read_prompts;
+use crate::pretrain::{Learned, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf};
 use crate::text::count;
 use crate::text_encoder::TextEncoder;
 use crate::text_index::{TextIndex, clean_for_index};
-use crate::texts::StoreText;
 use crate::{Device, Error, Result};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
-/// The tokenizer of a run, in its folder.
-const TOKENIZER: &str = "tokenizer.json";
 
 impl Pretrains for Dbeta {
     type Settings = Settings;
 
-    const PRETRAIN_KEYS: &'static [Key<OwnOf<Self>>] = KEYS;
+    fn pretrain_keys() -> Vec<Key<OwnOf<Self>>> {
+        KEYS.to_vec()
+    }
 
     fn settings(_: &DbetaConfig) -> Settings {
         Settings::default()
@@ -118,14 +112,32 @@ impl Pretrains for Dbeta {
     ) -> Result<Learned> {
         let own = stage.config.own();
         let settings = &own.settings;
-        let read = |rows| Reports::read(stage.store, rows, &settings.text, own.network.compat);
+        let compat = own.network.compat;
+        let read = |rows| {
+            Reports::read(stage.store, rows, &settings.text, |text| {
+                cleaned(compat, text)
+            })
+        };
         let (learned_from, held_out) = (read(stage.rows)?, read(stage.validation)?);
         learned_from.note(stage)?;
         let embedder = match settings.embedder.as_str() {
             "" => None,
             folder => Some(TextEncoder::open(Path::new(folder), stage.device)?),
         };
-        let tokenizer = tokenizer(&stage.dir, settings, &own.network, &learned_from.texts)?;
+        let tokenizer = TokenizerOf {
+            tokenizer: &settings.tokenizer,
+            text_encoder: &settings.text_encoder,
+            vocabulary: own.network.vocabulary,
+            marks: Marks::End,
+            rows: own.network.text.vocabulary(),
+        };
+        let tokenizer = tokenizer.find(&stage.dir, &learned_from.texts)?;
+        if settings.mlm == Words::Sentinel && tokenizer.mask().is_none() {
+            return Err(Error::invalid(
+                "the tokenizer has no mask ([MASK], <mask> or <extra_id_0>) to hide words with",
+            )
+            .with_help("leave words as they are with `--set mlm=off`"));
+        }
         let tokenizer = stage.keep_tokenizer(tokenizer);
         let cut = tokenizer.cut_to(settings.max_text)?;
         let texts = learned_from.ids(&cut)?;
@@ -158,7 +170,7 @@ impl Pretrains for Dbeta {
         let hard = others_least
             .as_ref()
             .map(|own| held().drawing_from(Some(own)));
-        let judge = held_out.judge(stage.store, settings)?;
+        let judge = held_out.judge(stage.store, &settings.task, &settings.prompts)?;
         let validate = |weights: &_| {
             let ctx = Context::inference(stage.device.inner());
             let mut found = validated(&at_random, others.len(), weights, &ctx)?;
@@ -180,71 +192,8 @@ impl Pretrains for Dbeta {
     }
 }
 
-/// The records that have a report, and their reports.
-struct Reports {
-    rows: Vec<usize>,
-    texts: Vec<String>,
-    /// Records without one.
-    without: usize,
-}
-
+/// Which reports are drawn for others.
 impl Reports {
-    /// The texts of a column, cleaned; of the report where no column is named.
-    fn read(store: &Store, rows: &[usize], column: &str, compat: Compat) -> Result<Self> {
-        let column = StoreText::named(store, column)?;
-        let mut found = Reports {
-            rows: Vec::new(),
-            texts: Vec::new(),
-            without: 0,
-        };
-        for &index in rows {
-            let row = store.row(index)?;
-            let text = column.of(&row).map(|text| cleaned(compat, text));
-            match text.filter(|text| !text.is_empty()) {
-                Some(text) => {
-                    found.rows.push(index);
-                    found.texts.push(text);
-                }
-                None => found.without += 1,
-            }
-        }
-        Ok(found)
-    }
-
-    fn note(&self, stage: &Stage<'_, Dbeta>) -> Result<()> {
-        let distinct = {
-            let mut all: Vec<&String> = self.texts.iter().collect();
-            all.sort_unstable();
-            all.dedup();
-            all.len()
-        };
-        if distinct < 2 {
-            return Err(Error::invalid(format!(
-                "the store {} has {} of {} training records with a report, {distinct} distinct; telling which report belongs to a recording needs at least two",
-                stage.store.dir().display(),
-                self.rows.len(),
-                stage.rows.len()
-            ))
-            .with_help("choose another text with `--set text=NAME`; `purkinje store report` lists those of a store"));
-        }
-        if self.rows.len() < stage.config.batch {
-            return Err(Error::invalid(format!(
-                "{} have a report, fewer than a batch of {}",
-                count(self.rows.len(), "training record"),
-                stage.config.batch
-            ))
-            .with_help("choose a smaller `--batch`"));
-        }
-        if self.without > 0 {
-            stage.reporter.note(&format!(
-                "{} of {} have no report and are left out; {distinct} distinct reports",
-                self.without,
-                count(stage.rows.len(), "training record")
-            ));
-        }
-        Ok(())
-    }
-
     /// Which reports are least similar to which by an encoder, if there is one.
     fn least_similar(
         &self,
@@ -313,77 +262,6 @@ impl Reports {
             others: others.collect(),
         })
     }
-
-    /// What models are judged by on these records; nothing where fewer than two reports differ.
-    fn judge<'a>(&'a self, store: &'a Store, settings: &Settings) -> Result<Option<Judge<'a>>> {
-        let first = self.texts.first();
-        if self.texts.iter().all(|text| Some(text) == first) {
-            return Ok(None);
-        }
-        let labels = match (settings.task.as_str(), settings.prompts.as_str()) {
-            ("", "") => None,
-            (task, prompts) if !task.is_empty() && !prompts.is_empty() => {
-                Some((task.to_owned(), read_prompts(Path::new(prompts))?))
-            }
-            _ => {
-                return Err(Error::invalid(
-                    "found only one of `task` and `prompts`, expected both, or none",
-                ));
-            }
-        };
-        Ok(Some(Judge {
-            store,
-            rows: &self.rows,
-            texts: &self.texts,
-            labels,
-        }))
-    }
-
-    fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        let ids = self.texts.iter().map(|text| tokenizer.ids(text));
-        Ok(ids.collect::<Result<_, _>>()?)
-    }
-}
-
-/// The tokenizer of a run: that of its folder, else the user's, else that of the encoder of texts it starts from, else one made from the reports; kept in the folder.
-fn tokenizer(
-    dir: &Path,
-    settings: &Settings,
-    network: &DbetaConfig,
-    texts: &[String],
-) -> Result<Tokenizer> {
-    let kept = dir.join(TOKENIZER);
-    let found = if kept.is_file() {
-        Tokenizer::read(&kept)?
-    } else if !settings.tokenizer.is_empty() {
-        Tokenizer::read(Path::new(&settings.tokenizer))?
-    } else if !settings.text_encoder.is_empty() {
-        Tokenizer::read(&Path::new(&settings.text_encoder).join(TOKENIZER))?
-    } else {
-        train::train(texts, network.vocabulary)?
-    };
-    let (largest, rows) = (found.largest_id() as usize, network.text.vocabulary());
-    if largest >= rows {
-        return Err(Error::invalid(format!(
-            "the tokenizer has ids up to {largest}, the network's table {rows} rows"
-        ))
-        .with_help(format!(
-            "make it larger with `--set vocabulary={}`",
-            largest + 1
-        )));
-    }
-    if settings.mlm == Words::Sentinel && found.mask().is_none() {
-        return Err(Error::invalid(
-            "the tokenizer has no mask ([MASK], <mask> or <extra_id_0>) to hide words with",
-        )
-        .with_help("leave words as they are with `--set mlm=off`"));
-    }
-    if !kept.is_file() {
-        atomic::write_file(&kept, found.json()).map_err(|error| {
-            Error::invalid(format!("cannot write `{}`: {error}", kept.display()))
-        })?;
-    }
-    Ok(found)
 }
 
 /// The losses of held-out pairs under draws that are the same in every validation. The metric is the share of right decisions

@@ -101,7 +101,11 @@ impl Finetunes for Hubert {
         Ok(())
     }
 
-    fn for_training(mut encoder: hubert::Hubert, tuning: &Tuning) -> hubert::Hubert {
+    fn for_training(
+        mut encoder: hubert::Hubert,
+        tuning: &Tuning,
+        _: &FinetuneConfig,
+    ) -> hubert::Hubert {
         if let Some(p) = tuning.layerdrop {
             encoder.config_mut().layerdrop = p as f32;
         }

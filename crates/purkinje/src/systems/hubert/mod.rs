@@ -74,6 +74,7 @@ impl System for Hubert {
         frozen_heads: &["linear"],
         levels: &[Level::Recording, Level::Lead, Level::Token],
         head_levels: &[],
+        features: &[],
         crops: true,
         preset: "hubert",
         other_presets: &[],

@@ -48,71 +48,73 @@ type OwnOfHubert = Own<HubertConfig, Settings>;
 impl Pretrains for Hubert {
     type Settings = Settings;
 
-    const PRETRAIN_KEYS: &'static [Key<OwnOfHubert>] = &[
-        Key {
-            key: "clusters",
-            help: "clusters of the code book of each iteration, as many as there are iterations; several of one iteration, joined by +, make an ensemble: N,N+N,...",
-            get: |own| {
-                let books = own.settings.clusters.iter();
-                joined(books.map(|counts| joined(counts, "+")), ",")
+    fn pretrain_keys() -> Vec<Key<OwnOfHubert>> {
+        vec![
+            Key {
+                key: "clusters",
+                help: "clusters of the code book of each iteration, as many as there are iterations; several of one iteration, joined by +, make an ensemble: N,N+N,...",
+                get: |own| {
+                    let books = own.settings.clusters.iter();
+                    joined(books.map(|counts| joined(counts, "+")), ",")
+                },
+                set: |own, text| {
+                    own.settings.clusters = text.split(',').map(books).collect::<Result<_, _>>()?;
+                    Ok(())
+                },
             },
-            set: |own, text| {
-                own.settings.clusters = text.split(',').map(books).collect::<Result<_, _>>()?;
-                Ok(())
+            Key {
+                key: "curve",
+                help: "also fit and measure code books of these numbers of clusters: N,N,...",
+                get: |own| match own.settings.curve.as_slice() {
+                    [] => "none".to_owned(),
+                    counts => joined(counts, ","),
+                },
+                set: |own, text| {
+                    own.settings.curve = match text {
+                        "" | "none" => Vec::new(),
+                        text => text.split(',').map(count).collect::<Result<_, _>>()?,
+                    };
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "curve",
-            help: "also fit and measure code books of these numbers of clusters: N,N,...",
-            get: |own| match own.settings.curve.as_slice() {
-                [] => "none".to_owned(),
-                counts => joined(counts, ","),
+            Key {
+                key: "descriptors",
+                help: "what the first iteration describes tokens by: cepstra, time_frequency or mixed",
+                get: |own| word_of(&own.settings.descriptors),
+                set: |own, text| {
+                    own.settings.descriptors = word::<Kind>(&text.replace('-', "_"))?;
+                    Ok(())
+                },
             },
-            set: |own, text| {
-                own.settings.curve = match text {
-                    "" | "none" => Vec::new(),
-                    text => text.split(',').map(count).collect::<Result<_, _>>()?,
-                };
-                Ok(())
+            Key {
+                key: "layer",
+                help: "the layer whose states later iterations cluster; two thirds of the depth",
+                get: |own| own.settings.layer.to_string(),
+                set: |own, text| {
+                    own.settings.layer = parsed(text, "the number of a layer")?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "descriptors",
-            help: "what the first iteration describes tokens by: cepstra, time_frequency or mixed",
-            get: |own| word_of(&own.settings.descriptors),
-            set: |own, text| {
-                own.settings.descriptors = word::<Kind>(&text.replace('-', "_"))?;
-                Ok(())
+            Key {
+                key: "alpha",
+                help: "fraction that hidden tokens have in the loss; the rest is that of visible ones",
+                get: |own| own.settings.alpha.to_string(),
+                set: |own, text| {
+                    own.settings.alpha = fraction(text)?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "layer",
-            help: "the layer whose states later iterations cluster; two thirds of the depth",
-            get: |own| own.settings.layer.to_string(),
-            set: |own, text| {
-                own.settings.layer = parsed(text, "the number of a layer")?;
-                Ok(())
+            Key {
+                key: "keep-features",
+                help: "keep the features of every iteration when their clusters are known: true or false",
+                get: |own| own.settings.keep_features.to_string(),
+                set: |own, text| {
+                    own.settings.keep_features = parsed(text, "true or false")?;
+                    Ok(())
+                },
             },
-        },
-        Key {
-            key: "alpha",
-            help: "fraction that hidden tokens have in the loss; the rest is that of visible ones",
-            get: |own| own.settings.alpha.to_string(),
-            set: |own, text| {
-                own.settings.alpha = fraction(text)?;
-                Ok(())
-            },
-        },
-        Key {
-            key: "keep-features",
-            help: "keep the features of every iteration when their clusters are known: true or false",
-            get: |own| own.settings.keep_features.to_string(),
-            set: |own, text| {
-                own.settings.keep_features = parsed(text, "true or false")?;
-                Ok(())
-            },
-        },
-    ];
+        ]
+    }
 
     fn settings(network: &HubertConfig) -> Settings {
         Settings {
