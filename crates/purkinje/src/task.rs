@@ -1,6 +1,6 @@
 //! A label set of a store with its training, validation and test splits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use purkinje_eval::challenge::ChallengeScore;
 use purkinje_eval::fraction::LabelFraction;
@@ -10,11 +10,15 @@ use purkinje_eval::{EvaluateOptions, best_thresholds, bootstrap::BootstrapOption
 use purkinje_store::{QualityFilter, Split, Store};
 
 use crate::reporter::Reporter;
+use crate::text::count;
 use crate::{Error, Result};
 
 /// Smallest number of classes scored by the PhysioNet/CinC Challenge for which its score is reported, if they are not
 /// most of the classes.
 const CHALLENGE_CLASSES: usize = 10;
+
+/// Training records that share a value of a text of the store from which on it is a class.
+const RECORDS_OF_A_VALUE: usize = 20;
 
 /// One split of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -265,6 +269,12 @@ fn part(
             .row(row)
             .is_ok_and(|row| quality.check_row(&row, rate_hz).is_ok()),
     };
+    let labelled = store.info().label_sets.iter().any(|set| set.name == name);
+    if let (false, Some(place)) = (labelled, store.text(name)) {
+        let (mut part, classes) = values_of_text(store, place, split)?;
+        part = part.filtered(classes.len(), |at| kept(part.rows[at]));
+        return Ok((part, classes));
+    }
     let mut labels = store.label_matrix_of(name, split)?;
     labels.retain(kept);
     if labels.rows.is_empty() {
@@ -283,6 +293,38 @@ fn part(
         rows: labels.rows,
     };
     Ok((part, classes))
+}
+
+/// The values of a further text of a store, such as the language of reports or the recorder, as the classes of a task: those of at least
+/// [`RECORDS_OF_A_VALUE`] training records. What is not a diagnosis but can be told from vectors may be what a model goes by.
+fn values_of_text(store: &Store, place: usize, split: Split) -> Result<(SplitRows, Vec<String>)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in store.indices(Split::Train) {
+        if let Some(value) = store.row(row)?.text(place) {
+            *counts.entry(value).or_default() += 1;
+        }
+    }
+    counts.retain(|_, count| *count >= RECORDS_OF_A_VALUE);
+    let classes: Vec<&str> = counts.into_keys().collect();
+    if classes.len() < 2 {
+        return Err(Error::invalid(format!(
+            "the text `{}` of store `{}` has {} that at least {RECORDS_OF_A_VALUE} training records share, expected 2 or more",
+            store.info().texts[place],
+            store.dir().display(),
+            count(classes.len(), "value"),
+        )));
+    }
+    let mut part = SplitRows::default();
+    for row in store.indices(split) {
+        let value = store.row(row)?.text(place);
+        let own = value.and_then(|value| classes.iter().position(|class| *class == value));
+        if let Some(own) = own {
+            part.rows.push(row);
+            part.labels
+                .extend((0..classes.len()).map(|class| class == own));
+        }
+    }
+    Ok((part, classes.into_iter().map(str::to_owned).collect()))
 }
 
 /// The patient of each row of a split; the record where the patient is unknown.

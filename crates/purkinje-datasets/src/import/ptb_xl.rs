@@ -105,6 +105,9 @@ pub(super) const DATA_SET: DataSet = DataSet {
     },
 };
 
+/// Texts beside the report.
+const TEXTS: [&str; 3] = ["language", "statements", "device"];
+
 /// PTB-XL: `ptbxl_database.csv`, `scp_statements.csv` and the folder of records.
 ///
 /// Ids are `ecg_id`s. Folds 1 to 8 are the training split, 9 validation, 10 test; no patient is in two folds. The label
@@ -112,7 +115,7 @@ pub(super) const DATA_SET: DataSet = DataSet {
 /// a set is not part of that task. Ages above 89 are published as 300 and stored as such. Reports are stored as
 /// published; the text `language` states whether one is German (`de`), English (`en`) or Swedish (`sv`), as
 /// [`report_language`](super::report_language) finds it. The text `statements` has the English descriptions of a record's statements as
-/// sentences: it is made from the labels.
+/// sentences: it is made from the labels. The text `device` names the recorder, where the table does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PtbXl {
     /// The folder of `ptbxl_database.csv`.
@@ -148,6 +151,7 @@ impl Importer for PtbXl {
         let age = table.column("age", ADVICE)?;
         let sex = table.column("sex", ADVICE)?;
         let report = table.column("report", ADVICE)?;
+        let device = table.find(&["device"]);
         let codes = table.column("scp_codes", ADVICE)?;
         let fold = table.column("strat_fold", ADVICE)?;
         let file = match self.rate {
@@ -197,6 +201,7 @@ impl Importer for PtbXl {
                         .and_then(report_language)
                         .map(str::to_owned),
                     statements.sentences(counted),
+                    row.value(device).map(|cell| cell.trim().to_owned()),
                 ],
                 report: row.value(Some(report)).map(str::to_owned),
                 age: row.value(Some(age)).and_then(|cell| cell.parse().ok()),
@@ -218,7 +223,7 @@ impl Importer for PtbXl {
             name: "ptb-xl".to_owned(),
             root: self.root.clone(),
             label_sets,
-            texts: vec!["language".to_owned(), "statements".to_owned()],
+            texts: TEXTS.map(str::to_owned).to_vec(),
             items,
             remarks,
             ..Catalogue::default()
@@ -300,7 +305,10 @@ mod tests {
     fn the_language_of_a_report_is_a_text() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/ptb-xl");
         let catalogue = PtbXl::new(root).catalogue().unwrap();
-        assert_eq!(catalogue.texts, ["language", "statements"]);
+        assert_eq!(catalogue.texts, TEXTS);
+        let recorders = catalogue.items.iter().filter_map(|i| i.texts[2].as_deref());
+        assert!(recorders.clone().count() == catalogue.items.len());
+        assert!(recorders.clone().all(|name| name.trim() == name));
         let known = catalogue.items.iter().filter(|i| i.texts[0].is_some());
         assert!(known.count() * 10 > catalogue.items.len() * 9);
         let all = catalogue.items.iter().all(|i| i.texts[1].is_some());
