@@ -39,6 +39,8 @@ pub struct ValidationRules {
     pub small_logits_are_probabilities: bool,
     /// The value of a class without positives or without negatives in means over classes.
     pub single_class: SingleClass,
+    /// The test split is measured at every validation, and the best of these is what the program prints. Nothing is chosen by it here.
+    pub claims_test_maximum: bool,
 }
 
 /// A system whose classifiers can be fine-tuned, from pre-trained or random weights.

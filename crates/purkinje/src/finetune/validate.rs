@@ -14,6 +14,8 @@ use super::{FinetuneConfig, ValidationRules};
 use crate::predict::probabilities;
 use crate::task::SplitRows;
 
+/// The name in the log of what a released program prints of the test split at every validation.
+pub(super) const TEST_AUROC: &str = "test_auroc";
 /// Records per batch.
 const BATCH: usize = 64;
 
@@ -118,6 +120,8 @@ pub(super) struct Validation<'a> {
     pub classes: usize,
     /// Records to validate on.
     pub part: &'a SplitRows,
+    /// Records of the test split.
+    pub test: &'a SplitRows,
     /// Records that are trained on.
     pub training: &'a SplitRows,
     pub device: &'a Device,
@@ -165,10 +169,18 @@ impl Validation<'_> {
         };
         let metric = macro_auroc(&scores, &part.labels, classes, rules.single_class)
             .map_err(|e| TrainError::Data(e.to_string()))?;
+        let mut others = Vec::new();
+        if rules.claims_test_maximum {
+            let raw = outputs(model, source, &self.test.rows, Look::Whole, self.device)?;
+            let logits = one_column(&raw, config.two_classes);
+            let found = macro_auroc(&logits, &self.test.labels, classes, rules.single_class)
+                .map_err(|e| TrainError::Data(e.to_string()))?;
+            others.extend(found.value.map(|value| (TEST_AUROC, value)));
+        }
         Ok(Validated {
             loss: sum / part.rows.len().max(1) as f64,
             metric: metric.value,
-            ..Validated::default()
+            others,
         })
     }
 }

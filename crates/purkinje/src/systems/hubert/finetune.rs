@@ -166,6 +166,7 @@ impl Finetunes for Hubert {
                 own_class_weights: true,
                 small_logits_are_probabilities: true,
                 single_class: SingleClass::Zero,
+                ..ValidationRules::default()
             },
         }
     }

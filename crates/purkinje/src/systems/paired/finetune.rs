@@ -4,7 +4,7 @@ use purkinje_models::compat::Compat;
 use purkinje_models::paired::{PairConfig as _, Paired as _, Part};
 
 use super::{ConfigOf, Family, PairSystem};
-use crate::finetune::{FinetuneConfig, Finetunes, recipe};
+use crate::finetune::{FinetuneConfig, Finetunes, ValidationRules, recipe};
 use crate::keys::NoSettings;
 use crate::{Error, Result};
 
@@ -54,6 +54,13 @@ impl<F: Family> Finetunes for PairSystem<F> {
                 "`--batch 1`: batch normalisation learns from at least 2 recordings at a time",
             )),
             _ => Ok(()),
+        }
+    }
+
+    fn validation(compat: Compat) -> ValidationRules {
+        ValidationRules {
+            claims_test_maximum: compat == Compat::Released,
+            ..ValidationRules::default()
         }
     }
 
