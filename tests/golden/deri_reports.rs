@@ -2,12 +2,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use purkinje_models::checkpoint;
-use purkinje_models::decoding::{Decoding, Finish};
+use purkinje_models::decoding::{Decoding, Finish, Written};
 use purkinje_models::deri::Feature;
-use purkinje_models::deri::report::{Gpt2Report, R2Gen, R2GenConfig};
-use purkinje_models::layers::{Context, Trace};
+use purkinje_models::deri::report::Gpt2Report;
+use purkinje_models::layers::{Context, Trace, Weights};
 use purkinje_models::paired::Signals;
-use purkinje_models::writing::{Taught, TaughtBert};
+use purkinje_models::text::{R2Gen, R2GenConfig};
+use purkinje_models::writing::{ReportWriter, Taught, TaughtBert};
 use purkinje_train::optimizer::{Epsilon, Optimizer, OptimizerConfig, WeightDecay};
 use purkinje_train::{Decay, Learning, Schedule, Span};
 use serde_json::Value;
@@ -95,6 +96,39 @@ fn report_gpt2(case: &Case, findings: &mut Findings) -> Result<(), String> {
         }
         trained(findings, &io, &align, (&batch, &taught), &stated, &with)?;
         sequences(findings, &io, &align, &batch, (&tokenizer, &stated), &ctx)?;
+        let file = "tiny_ckpt.pth";
+        if case.has(file) {
+            let read = checkpoint::read_pth(&case.path(file)).map_err(|e| e.to_string())?;
+            let config = case.json(&format!("{folder}/config.json"))?;
+            let found = checkpoint::published_writer(&read.model, Some(&config))?;
+            let (config, state) = found.ok_or("the checkpoint has no part that writes")?;
+            let mut weights = Weights::default();
+            for (name, tensor) in state {
+                weights.insert(name, &tensor.shape, tensor.data, &Device::flex());
+            }
+            let writer = ReportWriter::new(config, weights).map_err(|e| e.to_string())?;
+            // Alone, from vectors, it writes what it does behind its encoder.
+            let vectors = align.feature(&batch, &ctx).unsqueeze_dim::<3>(1);
+            for beams in [1, 3] {
+                let how = Decoding {
+                    beams,
+                    max_tokens: index(&stated["generation"], "max_length")?,
+                    start: tokenizer.start().ok_or("no start token")?,
+                    end: tokenizer.end(),
+                    finish: Finish::Penalised {
+                        length_penalty: 1.0,
+                    },
+                };
+                let tokens = |found: Vec<Written>| -> Vec<Vec<u32>> {
+                    found.into_iter().map(|own| own.tokens).collect()
+                };
+                let whole = align.write(&batch, &how, &ctx);
+                let expected = tokens(whole.map_err(|e| e.to_string())?);
+                let alone = writer.write(vectors.clone(), &how, &ctx);
+                let found = tokens(alone.map_err(|e| e.to_string())?);
+                findings.exact(&format!("{file}: {beams} beams"), &found, &expected);
+            }
+        }
     }
     Ok(())
 }

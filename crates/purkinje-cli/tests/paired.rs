@@ -299,7 +299,7 @@ fn a_body_that_does_not_learn_stays_as_it_is() {
         ("deri-linear-supplement", "paper", false),
     ] {
         let out = dir.path().join(format!("{recipe}-{compat}"));
-        ok(run!(
+        let text = ok(run!(
             "finetune",
             "--model",
             &run,
@@ -322,6 +322,9 @@ fn a_body_that_does_not_learn_stays_as_it_is() {
             "--baseline",
             "probe"
         ));
+        // What the released program would have printed stands there, and nothing was chosen by it.
+        let claimed = text.contains("claimed as released, not selected");
+        assert_eq!(claimed, compat == "released", "{text}");
         let weights = |folder: &Path| {
             let file = folder.join("model.safetensors");
             purkinje::models::checkpoint::read_safetensors(&file)
@@ -420,6 +423,8 @@ fn reports_are_written_and_scored() {
     }
 
     judged(dir.path(), &run, &store);
+    another_decoder(dir.path(), &encoder, &store, &train);
+    said_with_labels(dir.path(), &run);
     let text = failed(run!(
         "report",
         "generate",
@@ -432,6 +437,124 @@ fn reports_are_written_and_scored() {
     assert!(text.contains("report train"), "{text}");
     let text = failed(train(&dir.path().join("other"), &["--text", "missing"]));
     assert!(text.contains("missing"), "{text}");
+}
+
+/// The decoder of R2Gen reads the tokens of a recording; its texts are scored as labels too, and drawn.
+fn another_decoder(
+    dir: &Path,
+    encoder: &Path,
+    store: &Path,
+    train: &dyn Fn(&Path, &[&str]) -> Output,
+) {
+    let run = dir.join("r2gen");
+    let texts = dir.join("texts.txt");
+    fs::write(&texts, "sinus rhythm\natrial fibrillation\n").unwrap();
+    let own = ["--decoder", "r2gen", "--text-only", texts.to_str().unwrap()];
+    let text = failed(train(&run, &own));
+    assert!(text.contains("`--text-only`"), "{text}");
+    assert!(!run.exists());
+    ok(train(&run, &["--decoder", "r2gen"]));
+    let about = fs::read_to_string(run.join("model/writer.json")).unwrap();
+    let about = json(&about);
+    assert_eq!(about["level"], "token");
+    assert_eq!(about["network"]["decoder"]["kind"], "r2gen");
+    let out = dir.join("judged-r2gen");
+    let text = ok(run!(
+        "report",
+        "evaluate",
+        "--model",
+        &run,
+        "--data",
+        store,
+        "--split",
+        "train",
+        "--baselines",
+        "--nearest-by",
+        encoder,
+        "--prompts",
+        data("../prompts/ptb-xl.json"),
+        "--text-branch",
+        encoder,
+        "--resamples",
+        "10",
+        "--max-tokens",
+        "12",
+        "--out",
+        &out
+    ));
+    for part in [
+        "nearest by another model",
+        "what texts say",
+        "the report itself",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let labels = json(&fs::read_to_string(out.join("results.json")).unwrap());
+    let labels = &labels["groups"][0]["labels"];
+    assert_eq!(labels[0]["efficacy"]["accuracy"], 1.0);
+    // A constant says nothing about a recording.
+    let constant = labels.as_array().unwrap().iter();
+    let constant = constant.filter(|own| own["name"] == "best constant");
+    assert!(constant.clone().count() == 1);
+    assert!(constant.clone().all(|own| own["auroc"]["value"] == 0.5));
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for part in [
+        "class=\"words\"",
+        "generated text, not findings",
+        "Losses",
+        "<svg",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let pictures = dir.join("pictures");
+    ok(run!(
+        "report",
+        "generate",
+        "--model",
+        &run,
+        "--out",
+        dir.join("drawn.csv"),
+        "--figure",
+        &pictures,
+        "--beams",
+        "1",
+        "--max-tokens",
+        "8",
+        record()
+    ));
+    let drawn = files(&pictures);
+    assert_eq!(drawn.len(), 2);
+    let svg = drawn.iter().find(|(name, _)| name.ends_with(".svg"));
+    let svg = String::from_utf8_lossy(svg.unwrap().1).into_owned();
+    assert!(svg.contains("Generated report"));
+}
+
+/// `predict` of a model that writes: its report, and with sentences the scores of labels.
+fn said_with_labels(dir: &Path, run: &Path) {
+    let predicted = |more: &[&std::ffi::OsStr]| {
+        let mut args: Vec<OsString> = ["predict", "--model"].map(Into::into).to_vec();
+        args.extend([run.into(), record().into()]);
+        args.extend(more.iter().map(Into::into));
+        command(&args).output().unwrap()
+    };
+    let found = json(&ok(predicted(&[])));
+    assert!(found[0]["report"]["text"].is_string());
+    let note = found[0]["report"]["note"].as_str().unwrap();
+    assert!(note.contains("not findings") && found[0]["scores"].is_null());
+    let prompts = data("../prompts/ptb-xl.json");
+    let found = json(&ok(predicted(&["--prompts".as_ref(), prompts.as_ref()])));
+    assert!(found[0]["scores"]["NORM"].is_number() && found[0]["report"].is_object());
+    let text = ok(predicted(&[
+        "--table".as_ref(),
+        "--prompts".as_ref(),
+        prompts.as_ref(),
+    ]));
+    assert!(
+        text.contains("NORM") && text.contains("no probabilities"),
+        "{text}"
+    );
+    let text = failed(predicted(&["--explain".as_ref(), dir.join("x").as_ref()]));
+    assert!(text.contains("without a classification head"), "{text}");
 }
 
 /// Reports of a model, and those of a table, scored.

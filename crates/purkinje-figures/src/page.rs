@@ -91,6 +91,24 @@ impl Page {
         self
     }
 
+    /// Adds a named line of words of which some are marked, such as those that two texts have in common.
+    pub fn words<'w>(
+        mut self,
+        name: &str,
+        words: impl IntoIterator<Item = (&'w str, bool)>,
+    ) -> Self {
+        let _ = write!(self.body, "<p class=\"words\"><b>{}</b>", escape(name));
+        for (word, marked) in words {
+            let word = escape(word);
+            let _ = match marked {
+                true => write!(self.body, " <mark>{word}</mark>"),
+                false => write!(self.body, " {word}"),
+            };
+        }
+        self.body.push_str("</p>\n");
+        self
+    }
+
     /// Adds a note: a limitation, a warning, an explanation.
     pub fn note(mut self, text: &str) -> Self {
         self.paragraphs("<aside>", text, "</aside>");
@@ -235,6 +253,8 @@ main, footer { max-width: 1080px; margin: 0 auto; padding: 0 24px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 44px 0 20px; letter-spacing: -0.01em; }
 h2 { font-size: 21px; line-height: 1.3; margin: 44px 0 12px; padding-top: 12px; border-top: 1px solid var(--line); }
 p { margin: 0 0 12px; max-width: 46em; overflow-wrap: anywhere; }
+.words b { display: inline-block; min-width: 7em; font-weight: 600; }
+mark { background: none; color: var(--mark); font-weight: 600; }
 .summary { background: var(--raised); border-left: 4px solid var(--mark); padding: 16px 20px 6px; border-radius: 0 6px 6px 0; font-size: 17px; }
 aside { border-left: 4px solid var(--line); padding: 2px 0 2px 18px; color: var(--soft); margin: 16px 0; }
 aside p { margin: 6px 0; }
@@ -283,6 +303,7 @@ mod tests {
             .section(hostile)
             .text(hostile)
             .note(hostile)
+            .words(hostile, [(hostile, true), (hostile, false)])
             .code(hostile)
             .facts([(hostile, hostile)])
             .table(&Table::new([hostile]).caption(hostile).row([hostile]))

@@ -473,13 +473,13 @@ fn examples(mut page: Page, store: &Store, statistics: &Statistics) -> Result<Pa
     for (at, words) in shown {
         let row = store.row(at)?;
         let caption = format!("{} ({}). {words}", printable(row.id()), row.split());
-        page = page.figure(&drawing(store, &row)?, &caption);
+        page = page.figure(&drawing(store, &row, None)?, &caption);
     }
     Ok(page)
 }
 
 /// The first ten seconds of a stored row on ECG paper.
-fn drawing(store: &Store, row: &Row<'_>) -> Result<Svg> {
+pub(crate) fn drawing(store: &Store, row: &Row<'_>, note: Option<String>) -> Result<Svg> {
     const SHOWN_S: f64 = 10.0;
     let info = store.info();
     let mut signal = Vec::new(); // [lead, time]
@@ -504,6 +504,7 @@ fn drawing(store: &Store, row: &Row<'_>) -> Result<Svg> {
     };
     let options = PaperOptions {
         filter: Some(info.preprocess.in_words()),
+        note,
         ..PaperOptions::default()
     };
     Ok(paper::draw(&recording, &options, &marks))

@@ -542,7 +542,7 @@ pub(crate) fn twin(model: &Model, seed: u64) -> Model {
 }
 
 /// The vectors of all sentences.
-struct Sentences {
+pub(crate) struct Sentences {
     similarity: Option<Similarity>,
     /// `[sentences, width]`.
     vectors: Vec<f32>,
@@ -552,7 +552,7 @@ struct Sentences {
 }
 
 impl Sentences {
-    fn of(model: &Model, prompts: &[Prompt], similarity: Option<Similarity>) -> Result<Self> {
+    pub fn of(model: &Model, prompts: &[Prompt], similarity: Option<Similarity>) -> Result<Self> {
         let texts = prompts.iter().flat_map(|prompt| &prompt.texts);
         let texts: Vec<&str> = texts.map(String::as_str).collect();
         let mut vectors = text_vectors(model, &texts)?.values;
@@ -578,7 +578,8 @@ impl Sentences {
         each.ok_or_else(|| reads_no_texts(model))
     }
 
-    fn scores(&self, model: &Model, recording: &[f32], together: Together) -> Result<Vec<f32>> {
+    /// The score of each label for what has this vector.
+    pub fn scores(&self, model: &Model, recording: &[f32], together: Together) -> Result<Vec<f32>> {
         let each = match self.similarity {
             None => self.as_trained(model, recording)?,
             Some(how) => {

@@ -44,6 +44,10 @@ pub struct Args {
     /// The tokenizer.json of the texts that the network reads [default: that beside the checkpoint]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// The tokenizer of the part of a report model that writes, or the folder of the language model that it started from; without it that part is
+    /// left out
+    #[arg(long, value_name = "DIR")]
+    writer_tokenizer: Option<PathBuf>,
     /// A setting of the system (listed below); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
@@ -80,6 +84,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         labels: args.labels,
         config: args.config,
         tokenizer: args.tokenizer,
+        writer_tokenizer: args.writer_tokenizer,
         set: args.set.into_iter().map(Into::into).collect(),
     };
     let imported = match import(file, &options, &Device::cpu(), registry) {

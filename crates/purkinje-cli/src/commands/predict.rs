@@ -4,18 +4,22 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use miette::miette;
-use purkinje::figures::raster;
+use purkinje::figures::{Svg, raster};
 use purkinje::inputs::{BeatSource, Input, ReadOptions, list};
 use purkinje::leads::WantedLeads;
 use purkinje::models::checkpoint::Labels;
 use purkinje::occlusion::Occlusion;
 use purkinje::predict::{PredictOptions, Prediction};
+use purkinje::prompts::read_prompts;
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
+use purkinje::reports::{SENTENCE, WriteOptions, write_reports};
 use purkinje::timeline::TimelineFile;
+use purkinje::zero_shot::{Together, scores_of};
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
+use super::zero_shot::by_label;
 use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
@@ -30,6 +34,10 @@ pub struct Args {
     /// Folder of the model, or of the run that made it
     #[arg(long, value_name = "RUN")]
     model: PathBuf,
+    /// Sentences for each label, for a model of recordings and texts: the score of each label by its sentences, without a trained head. A model
+    /// that writes reports adds its report in any case
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["explain", "timeline", "timeline_pictures", "leads", "beats"])]
+    prompts: Option<PathBuf>,
     /// Write JSON to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,6 +87,14 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let model = Model::load_with(&args.model, &args.device, registry).shown()?;
+    // What only a head can give falls through to the message that there is none.
+    let plain = args.explain.is_none()
+        && args.timeline.is_none()
+        && args.timeline_pictures.is_none()
+        && args.leads.is_none();
+    if args.prompts.is_some() || (model.labels().is_none() && model.writes() && plain) {
+        return without_head(&args, &model);
+    }
     let labels = model.labelled().shown()?.clone();
     let chosen = args
         .class
@@ -99,6 +115,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         explain: args.explain.is_some() && model.explains(),
     };
     let records = paths.len();
+    let mut reports = reports(&args, &model, &paths)?.into_iter();
     let progress = Progress::new("predict", records, "recordings");
     let mut pictures = Pictures::default();
     let timeline = args.timeline.as_deref().map(TimelineFile::begin);
@@ -113,6 +130,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     {
         go_on(&Bars).shown()?;
         progress.add(1);
+        let report = reports.next();
         let one = match prediction {
             Ok(one) => one,
             Err(error) => {
@@ -121,6 +139,11 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             }
         };
         let mut facts = serde_json::to_value(&one).map_err(|error| miette!("JSON: {error}"))?;
+        match report {
+            None => {}
+            Some(Ok(report)) => facts["report"] = report,
+            Some(Err(problem)) => failures.push(format!("{problem} (no report)")),
+        }
         let classes = match &chosen[..] {
             [] => one.most_probable(args.top),
             chosen => chosen.to_vec(),
@@ -174,6 +197,102 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         output::print_json(&Value::Array(results))?;
     }
     super::report(&failures, records, 0)
+}
+
+/// The generated report of each recording, with what it is, or why there is none; nothing for models that write none.
+fn reports(
+    args: &Args,
+    model: &Model,
+    paths: &[PathBuf],
+) -> miette::Result<Vec<Result<Value, String>>> {
+    if !model.writes() {
+        return Ok(Vec::new());
+    }
+    let named = |path: &PathBuf| (path.display().to_string(), Input::File(path.clone()));
+    let inputs = paths.iter().map(named).collect();
+    let (windows, how) = (args.windows.options(), WriteOptions::default());
+    let found = write_reports(model, inputs, windows, &how, &Bars).shown()?;
+    let each = found.into_iter().map(|found| {
+        let own = found.map_err(|error| error.to_string())?;
+        Ok(json!({
+            "text": own.report.report,
+            "score": own.report.score,
+            "tokens": own.report.tokens,
+            "cut": own.report.cut,
+            "note": own.note,
+        }))
+    });
+    Ok(each.collect())
+}
+
+/// What a model without a head says: the scores of labels by sentences, and the report that it writes.
+fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
+    let mut paths = Vec::new();
+    for path in &args.records {
+        paths.extend(list(path).shown()?);
+    }
+    let prompts = args
+        .prompts
+        .as_deref()
+        .map(read_prompts)
+        .transpose()
+        .shown()?;
+    let reports = reports(args, model, &paths)?;
+    let mut scores = Vec::new();
+    if let Some(prompts) = &prompts {
+        let inputs = paths.clone().into_iter().map(Input::File);
+        let how = (Together::Mean, None);
+        let found = scores_of(model, inputs, prompts, how, args.windows.options()).shown()?;
+        let progress = Progress::new("predict", paths.len(), "recordings");
+        for found in found {
+            go_on(&Bars).shown()?;
+            scores.push(found.map_err(|error| error.to_string()));
+            progress.add(1);
+        }
+        progress.finish();
+    }
+    let names = prompts.iter().flatten();
+    let header = names.map(|prompt| format!("{} ", printable(&prompt.label)));
+    let mut table = Table::new(1, std::iter::once("recording".to_owned()).chain(header));
+    let (mut results, mut failures, mut lines) = (Vec::new(), Vec::new(), String::new());
+    let (mut reports, mut scores) = (reports.into_iter(), scores.into_iter());
+    for path in &paths {
+        let mut facts = json!({"path": path});
+        let (report, own) = (reports.next().transpose(), scores.next().transpose());
+        let (report, own) = match (report, own) {
+            (Ok(report), Ok(own)) => (report, own),
+            (Err(problem), _) | (_, Err(problem)) => {
+                failures.push(problem);
+                continue;
+            }
+        };
+        let name = printable(&path.display().to_string());
+        if let (Some(prompts), Some((scores, used))) = (&prompts, own) {
+            let cells = scores.iter().map(|score| format!("{score:.3} "));
+            table.row(std::iter::once(name.clone()).chain(cells));
+            facts["scores"] = by_label(prompts, &scores);
+            facts["used"] = json!(used);
+        }
+        if let Some(report) = report {
+            let text = report["text"].as_str().unwrap_or_default();
+            lines += &format!("{name}: {}\n", printable(text));
+            facts["report"] = report;
+        }
+        results.push(facts);
+    }
+    if let Some(path) = &args.json {
+        output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
+    }
+    if args.table {
+        let scores = match &prompts {
+            None => String::new(),
+            Some(_) => format!("{table}\nScores rank recordings and are no probabilities.\n"),
+        };
+        output::print(&format!("{scores}{lines}{SENTENCE}\n"))?;
+    } else if args.json.is_none() {
+        output::print_json(&Value::Array(results))?;
+    }
+    super::report(&failures, paths.len(), 0)
 }
 
 /// A row of the table: the recording and its probabilities, with a star at or above the threshold.
@@ -272,10 +391,22 @@ impl Pictures {
         dir: &Path,
     ) -> miette::Result<PathBuf> {
         let svg = one.timeline_svg(class, others).shown()?;
-        let stem = self.name(&format!("{}-timeline", one.id));
+        let title = format!("{}-timeline", one.id);
+        self.save(&title, &svg, raster::CRISP_DPI / 2.0, dir)
+    }
+
+    /// Writes a picture as SVG and PNG; the path is that of the PNG.
+    pub(super) fn save(
+        &mut self,
+        title: &str,
+        svg: &Svg,
+        dpi: f64,
+        dir: &Path,
+    ) -> miette::Result<PathBuf> {
+        let stem = self.name(title);
         output::write_file(&dir.join(format!("{stem}.svg")), svg.to_string().as_bytes())?;
         let path = dir.join(format!("{stem}.png"));
-        let png = raster::png(&svg, raster::CRISP_DPI / 2.0);
+        let png = raster::png(svg, dpi);
         let png = png.map_err(|error| miette!("cannot draw `{}`: {error}", path.display()))?;
         output::write_file(&path, &png)?;
         Ok(path)

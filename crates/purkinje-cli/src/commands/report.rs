@@ -4,17 +4,22 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use miette::{IntoDiagnostic as _, miette};
+use purkinje::eval::bootstrap::Estimate;
 use purkinje::eval::text::TextPair;
+use purkinje::figures::raster;
 use purkinje::inputs::{Input, StoreRows, list};
+use purkinje::prompts::read_prompts;
 use purkinje::reports::{
-    Evaluated, Judging, Row, SENTENCE, Select, TrainOptions, WriteOptions, evaluate_reports,
-    read_pairs, scores_of_pairs, train_writer, write_reports, write_table,
+    DecoderKind, Evaluated, Judging, LabelRow, Labelling, Row, SENTENCE, Select, TrainOptions,
+    WriteOptions, evaluate_reports, page_of, picture, read_pairs, scores_of_pairs, train_writer,
+    write_reports, write_table,
 };
 use purkinje::store::{FailureLimit, Split, Store};
-use purkinje::{Device, Model, Registry};
+use purkinje::{Device, Level, Model, Registry};
 
 use super::WindowArgs;
 use super::embed::stores_of;
+use super::predict::Pictures;
 use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress::Bars;
 
@@ -50,7 +55,10 @@ struct TrainArgs {
     /// Text column of the store [default: the report]
     #[arg(long, value_name = "NAME", default_value = "")]
     text: String,
-    /// Size of a decoder with random weights: tiny, small or distil (six layers of 768)
+    /// What writes: gpt2, or r2gen, whose norms follow a memory of what was written
+    #[arg(long, value_name = "NAME", default_value = "gpt2", value_parser = super::by_name::<DecoderKind>)]
+    decoder: DecoderKind,
+    /// Size of a decoder with random weights: tiny, small, and distil (six layers of 768) for gpt2 or published (three of 512) for r2gen
     #[arg(
         long,
         value_name = "SIZE",
@@ -64,6 +72,10 @@ struct TrainArgs {
     /// Which vector of a recording, where the encoder has several, such as mix or align [default: that of the model]
     #[arg(long, value_name = "NAME")]
     feature: Option<String>,
+    /// What the decoder attends to: the vector of the recording, or all at another level, such as token [default: recording; for r2gen token,
+    /// where the encoder has them]
+    #[arg(long, value_name = "LEVEL", value_parser = super::by_name::<Level>)]
+    level: Option<Level>,
     /// Texts without recordings that the decoder learns first: a .csv, .tsv or .parquet table, or a file with a text in each line
     #[arg(long, value_name = "FILE")]
     text_only: Option<PathBuf>,
@@ -132,6 +144,9 @@ struct GenerateArgs {
     /// File to write: .jsonl, .csv or .parquet
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+    /// Write a picture of each recording with its report to this folder, as SVG and PNG
+    #[arg(long, value_name = "DIR")]
+    figure: Option<PathBuf>,
     #[command(flatten)]
     write: WriteArgs,
     #[command(flatten)]
@@ -163,6 +178,26 @@ struct EvaluateArgs {
     /// the nearest training recording, and an oracle that knows the labels
     #[arg(long, requires = "model")]
     baselines: bool,
+    /// Another model by whose vectors the nearest training recording is found as well, such as one that was trained on labels
+    #[arg(long, value_name = "RUN", requires = "baselines")]
+    nearest_by: Option<PathBuf>,
+    /// Store with the same records that the other model reads [default: --data]
+    #[arg(long, value_name = "STORE", requires = "nearest_by")]
+    nearest_data: Option<PathBuf>,
+    /// Sentences of labels: what texts say is scored too, by the sentences that each is most like
+    #[arg(long, value_name = "FILE", requires = "model")]
+    prompts: Option<PathBuf>,
+    /// Model whose text branch compares texts and sentences; it must have learned nothing from generated reports [default: --model]
+    #[arg(long, value_name = "RUN", requires = "prompts")]
+    text_branch: Option<PathBuf>,
+    /// Label set of the store that texts are scored against
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "prompts",
+        default_value = "superdiagnostic"
+    )]
+    task: String,
     /// Bootstrap resamples for the 95 % intervals
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
@@ -194,7 +229,8 @@ fn train(args: &TrainArgs, registry: &Registry) -> miette::Result<()> {
     let options = TrainOptions {
         text: args.text.clone(),
         size: args.decoder_size.clone(),
-        decoder: args.decoder_model.clone(),
+        decoder: args.decoder,
+        decoder_model: args.decoder_model.clone(),
         max_tokens: args.max_tokens,
         text_only: args.text_only.clone(),
         select: args.select,
@@ -203,6 +239,7 @@ fn train(args: &TrainArgs, registry: &Registry) -> miette::Result<()> {
         batch: args.batch,
         seed: args.seed,
         feature: args.feature.clone(),
+        level: args.level,
     };
     let run = (args.out.as_path(), args.resume);
     let found = train_writer(&model, &store, &options, run, &Bars).shown()?;
@@ -251,11 +288,21 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
     let records = inputs.len();
     let allowed = super::allowed(args.max_failed, records);
     let windows = args.windows.options();
+    let own: Vec<Input<'_>> = inputs.iter().map(|(_, input)| input.clone()).collect();
     let found = write_reports(&model, inputs, windows, &args.write.options(), &Bars).shown()?;
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    for found in found {
+    let mut pictures = Pictures::default();
+    for (found, input) in found.into_iter().zip(&own) {
         match found {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                if let Some(folder) = &args.figure {
+                    let name = Path::new(&report.recording).file_stem();
+                    let name = name.unwrap_or_default().to_string_lossy();
+                    let drawn = picture(input, &report.report).shown()?;
+                    pictures.save(&name, &drawn, raster::CRISP_DPI / 2.0, folder)?;
+                }
+                reports.push(report);
+            }
             Err(error) => failures.push(error.to_string()),
         }
     }
@@ -292,8 +339,35 @@ fn evaluate(args: &EvaluateArgs, registry: &Registry) -> miette::Result<()> {
     };
     let model = Model::load_with(folder, &args.device, registry).shown()?;
     let store = Store::open(data).shown()?;
+    let load = |folder: &Option<PathBuf>| {
+        let found = folder
+            .as_ref()
+            .map(|own| Model::load_with(own, &args.device, registry));
+        found.transpose().shown()
+    };
+    let (other, branch) = (load(&args.nearest_by)?, load(&args.text_branch)?);
+    let others = args
+        .nearest_data
+        .as_ref()
+        .map(Store::open)
+        .transpose()
+        .shown()?;
+    let prompts = args
+        .prompts
+        .as_deref()
+        .map(read_prompts)
+        .transpose()
+        .shown()?;
     let judging = Judging {
         baselines: args.baselines,
+        nearest_by: other
+            .as_ref()
+            .map(|own| (own, others.as_ref().unwrap_or(&store))),
+        labelling: prompts.as_ref().map(|prompts| Labelling {
+            model: branch.as_ref().unwrap_or(&model),
+            prompts,
+            task: &args.task,
+        }),
         resamples: args.resamples,
         seed: args.seed,
     };
@@ -305,6 +379,8 @@ fn evaluate(args: &EvaluateArgs, registry: &Registry) -> miette::Result<()> {
         let json = output::json(&found)?;
         output::write_file(&out.join("results.json"), json.as_bytes())?;
         output::write_file(&out.join("tables.txt"), text.as_bytes())?;
+        let page = page_of(&found, &store, &model).shown()?;
+        output::write_file(&out.join("report.html"), page.as_bytes())?;
     }
     let told = model.writer().shown()?.about().told();
     output::print(&format!("{text}{told}\n{SENTENCE}\n"))
@@ -339,8 +415,46 @@ fn tables(found: &Evaluated) -> String {
             group.name,
             count(group.records, "record")
         );
+        if !group.labels.is_empty() {
+            text += &format!(
+                "{}, what texts say\n{}\n",
+                group.name,
+                labels(&group.labels)
+            );
+        }
     }
     text + "In percent but CIDEr, numbers of texts and words. `Unicode` is ROUGE-L over letters of all scripts; `language` the share of texts in the language of the reference.\n"
+}
+
+/// What texts say: the one label of each text beside that of the record's own report, and all labels of the record.
+fn labels(rows: &[LabelRow]) -> Table {
+    let percent = |value: f64| format!("{:.2} ", 100.0 * value);
+    let estimate = |own: &Estimate| own.value.map_or_else(|| "- ".to_owned(), percent);
+    let header = [
+        "text",
+        "precision",
+        "recall",
+        "F1",
+        "accuracy",
+        "records",
+        "AUROC",
+        "[95 %]",
+        "F1 of labels",
+        "accuracy of labels",
+    ];
+    let mut table = Table::new(1, header);
+    for row in rows {
+        let own = &row.efficacy;
+        let mut cells = vec![row.name.clone()];
+        cells.extend([own.precision, own.recall, own.f1, own.accuracy].map(percent));
+        cells.extend([format!("{} ", row.records), estimate(&row.auroc)]);
+        cells.push(row.auroc.interval.map_or_else(String::new, |own| {
+            format!("{:.2}-{:.2} ", 100.0 * own.low, 100.0 * own.high)
+        }));
+        cells.extend([estimate(&row.f1), percent(row.accuracy)]);
+        table.row(cells);
+    }
+    table
 }
 
 fn interval(row: &Row) -> String {

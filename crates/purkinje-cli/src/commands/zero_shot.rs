@@ -270,10 +270,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
                 let cells = scores.iter().map(|score| format!("{score:.3} "));
                 let name = printable(&path.display().to_string());
                 table.row(std::iter::once(name).chain(cells));
-                let labels = prompts.iter().zip(&scores);
-                let scores: serde_json::Map<String, Value> = labels
-                    .map(|(prompt, score)| (prompt.label.clone(), json!(score)))
-                    .collect();
+                let scores = by_label(prompts, &scores);
                 let mut facts = json!({"recording": path, "scores": scores, "used": used});
                 if let Some(dir) = &args.explain {
                     facts["silenced"] = pictures(args, model, prompts, path, dir, &mut names)?;
@@ -295,6 +292,13 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
         output::write_file(out, (output::json(&results)? + "\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// The score of each label by its name.
+pub(super) fn by_label(prompts: &[Prompt], scores: &[f32]) -> Value {
+    let labels = prompts.iter().zip(scores);
+    let scores = labels.map(|(prompt, score)| (prompt.label.clone(), json!(score)));
+    Value::Object(scores.collect())
 }
 
 /// Draws what scores of a recording lose where parts are silenced; returns the figures.

@@ -31,6 +31,7 @@ mod system;
 mod tensors;
 #[cfg(test)]
 mod testing;
+mod writers;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -56,6 +57,7 @@ pub use report::{KeyReport, Mapped, MisShaped, report, report_as};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
 pub use shapes::Shapes;
 pub use system::{Facts, Published};
+pub use writers::published_writer;
 
 /// One tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]

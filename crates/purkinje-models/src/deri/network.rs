@@ -128,7 +128,7 @@ impl Deri {
 
     /// What a report may be written from, for each token `[batch, tokens, width]`: the aligned tokens, with the mean of the projected
     /// decoded text added to all.
-    pub(super) fn mixed_tokens(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
+    fn mixed_tokens(&self, batch: &Signals, ctx: &Context) -> Tensor<3> {
         let aligned = self.tokens_to_compare(batch, ctx);
         let [batch, _, width] = aligned.dims();
         let separator = self.separator("decode_e.sep_embedding", [batch, width]);
@@ -390,7 +390,10 @@ impl Paired for Deri {
     }
 
     fn token_vectors(&self, batch: &Signals, ctx: &Context) -> Option<Tensor<3>> {
-        (self.config.part != Part::Encoder).then(|| self.tokens_to_compare(batch, ctx))
+        (self.config.part != Part::Encoder).then(|| match self.config.feature {
+            Feature::Mix => self.mixed_tokens(batch, ctx),
+            Feature::Align => self.tokens_to_compare(batch, ctx),
+        })
     }
 
     fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
@@ -527,9 +530,7 @@ mod tests {
         let ctx = Context::inference(&Device::flex());
         let longest = |compat| {
             let model = network(compat);
-            let tokens = model
-                .token_vectors(&signals(model.config(), 2), &ctx)
-                .unwrap();
+            let tokens = model.tokens_to_compare(&signals(model.config(), 2), &ctx);
             let length = tokens.square().sum_dim(2).sqrt();
             host(length)
                 .into_iter()
@@ -538,6 +539,25 @@ mod tests {
         };
         assert!(longest(Compat::Paper) < 1e-5);
         assert!(longest(Compat::Released) > 0.01);
+    }
+
+    #[test]
+    fn tokens_are_those_of_the_vector_of_a_recording() {
+        let ctx = Context::inference(&Device::flex());
+        let model = network(Compat::Paper);
+        let batch = signals(model.config(), 2);
+        let tokens = |feature| {
+            let mut config = model.config().clone();
+            config.feature = feature;
+            let own = Deri::with(config, model.weights().clone()).unwrap();
+            own.token_vectors(&batch, &ctx).unwrap()
+        };
+        let [mix, align] = [Feature::Mix, Feature::Align].map(tokens);
+        // The decoded text is the same for all tokens of a recording.
+        let added = mix - align;
+        let spread = added.clone() - added.clone().mean_dim(1);
+        assert!(host(spread).into_iter().all(|x| x.abs() < 1e-5));
+        assert!(host(added).into_iter().any(|x| x.abs() > 1e-3));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bert;
 mod gpt2;
+mod r2gen;
 mod t5;
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 pub use bert::{BertConfig, BertLayer};
 pub use gpt2::{Gpt2, Gpt2Activation, Gpt2Config, Gpt2State};
+pub use r2gen::{R2Gen, R2GenConfig, R2GenState};
 pub use t5::{T5Config, bucket};
 
 use crate::layers::{Context, Weights};

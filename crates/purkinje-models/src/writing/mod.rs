@@ -2,7 +2,9 @@
 
 mod forcing;
 mod gpt2;
+mod r2gen;
+mod writer;
 
 pub use forcing::{Taught, TaughtBert};
-pub use gpt2::{Gpt2Writer, WriterConfig};
 pub(crate) use gpt2::{loss, write};
+pub use writer::{DecoderConfig, ReportWriter, WriterConfig};

@@ -14,6 +14,7 @@ use purkinje_models::checkpoint::{
 };
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
+use purkinje_models::writing::WriterConfig;
 use purkinje_signal::Preprocess;
 use purkinje_text::Tokenizer;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,8 @@ use crate::error::During as _;
 use crate::keys::{Described, Given, Key, apply, describe};
 use crate::network::{Loaded, Network, state_dict};
 use crate::registry::{Complete, Entry};
-use crate::system::System;
+use crate::reports::{Writer, WriterAbout};
+use crate::system::{Level, System};
 use crate::text::count;
 use crate::{Device, Error, Model, Registry, Result};
 
@@ -47,6 +49,8 @@ pub struct ImportOptions {
     pub config: Option<PathBuf>,
     /// The tokenizer of the texts that the network reads, kept with the model; that beside the file if open.
     pub tokenizer: Option<PathBuf>,
+    /// The tokenizer of the part that writes reports, where the file has one; without it that part is left out.
+    pub writer_tokenizer: Option<PathBuf>,
     /// Settings of the system.
     pub set: Given,
 }
@@ -71,6 +75,19 @@ pub struct Outputs {
     pub names: Vec<String>,
     /// They are two that exclude each other, which together say one label: the second against the first.
     pub one_of_two: bool,
+}
+
+/// The part of a published file that writes reports.
+#[derive(Clone, Debug)]
+pub struct PublishedWriter {
+    /// Its sizes.
+    pub network: WriterConfig,
+    /// Its parameters.
+    pub state: StateDict,
+    /// The vector that it reads, where the encoder has several.
+    pub feature: Option<String>,
+    /// The level of the vectors it reads.
+    pub level: Level,
 }
 
 /// A system of which checkpoints are published.
@@ -107,6 +124,19 @@ pub trait Imports: System {
     fn usable(stated: &Map<String, Value>) -> Result<()> {
         let _ = stated;
         Ok(())
+    }
+
+    /// The part of a file that writes reports, its parameters, and what it reads of a recording; `None` where there is none. `stated` is the
+    /// `config.json` of the language model that it started from.
+    ///
+    /// # Errors
+    /// When that part is not whole.
+    fn published_writer(
+        found: &StateDict,
+        stated: Option<&Value>,
+    ) -> Result<Option<PublishedWriter>> {
+        let _ = (found, stated);
+        Ok(None)
     }
 
     /// What the outputs of published models mean, by the name of a data set; `None` where the name is not known.
@@ -161,6 +191,8 @@ pub fn import(
         })
 }
 
+/// Word pieces of the longest report that published programs write, its start included.
+const PUBLISHED_LENGTH: usize = 256;
 /// Bytes of the longest configuration that is read.
 const LONGEST_CONFIG: u64 = 1 << 20;
 
@@ -284,6 +316,7 @@ impl<S: Complete> AnyImports for Entry<S> {
         source: &Source<'_>,
         device: &Device,
     ) -> Result<Imported> {
+        let writer = S::published_writer(&file.tensors, decoder_config(options)?.as_ref())?;
         let read: checkpoint::Imported<S::Layout> =
             checkpoint::import_read(file, &reading(options)).map_err(advised)?;
         let mut notes = read.notes;
@@ -333,8 +366,19 @@ impl<S: Complete> AnyImports for Entry<S> {
         let contract = S::followed(contract, S::compat(&config));
         let model = model::<S>(config, head, weights, labels, contract, device, source)?;
         let tokenizer = tokenizer(options, source.path, model.network().as_ref(), &mut notes)?;
+        let mut model = model.with_tokenizer(tokenizer);
+        match (writer, &options.writer_tokenizer) {
+            (Some(own), Some(folder)) => model = with_writer(model, own, folder, source.path)?,
+            (Some(_), None) => notes.push("It writes reports, and that part was left out: `--writer-tokenizer PATH` takes the tokenizer of the decoder, or the folder of the language model that it started from.".to_owned()),
+            (None, Some(_)) => {
+                return Err(Error::invalid(
+                    "`--writer-tokenizer`: no part of this file writes reports; leave it out",
+                ));
+            }
+            (None, None) => {}
+        }
         Ok(Imported {
-            model: model.with_tokenizer(tokenizer),
+            model,
             report: read.report,
             notes,
             made: made(S::ABOUT.name, source.path),
@@ -362,6 +406,42 @@ fn model<S: Complete>(
         Some((labels, _)) => model.with_labels(labels),
         None => Ok(model),
     }
+}
+
+/// The `config.json` beside the tokenizer of the part that writes, if there is one.
+fn decoder_config(options: &ImportOptions) -> Result<Option<Value>> {
+    let path = options.writer_tokenizer.as_ref();
+    let path = path.map(|folder| folder.join("config.json"));
+    match path.filter(|path| path.is_file()) {
+        None => Ok(None),
+        Some(path) => Ok(Some(Value::Object(configuration(&path)?))),
+    }
+}
+
+/// A model with the part of its file that writes.
+fn with_writer(model: Model, own: PublishedWriter, tokenizer: &Path, file: &Path) -> Result<Model> {
+    let model = match &own.feature {
+        Some(feature) => model.with_feature(feature)?,
+        None => model,
+    };
+    model.check_level(own.level)?;
+    let about = WriterAbout {
+        network: own.network,
+        max_tokens: PUBLISHED_LENGTH,
+        feature: own.feature,
+        level: own.level,
+        data: file
+            .file_name()
+            .unwrap_or(file.as_os_str())
+            .to_string_lossy()
+            .into_owned(),
+        text: "report".to_owned(),
+        reports: 0,
+        languages: Vec::new(),
+    };
+    let weights = tensors(own.state, None, model.device());
+    let writer = Writer::new(about, weights, Tokenizer::read(tokenizer)?)?;
+    Ok(model.with_writer(Arc::new(writer)))
 }
 
 /// How many attention heads there are is what people have to say most often.

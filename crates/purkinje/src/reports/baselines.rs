@@ -23,6 +23,8 @@ pub enum Baseline {
     Random,
     /// The report of the training recording with the most similar vector.
     Nearest,
+    /// The same by the vectors of another model.
+    NearestByAnother,
     /// The same by the vectors of a network with random weights.
     NearestByRandomWeights,
     /// The most frequent report of training records with the same labels: it knows what is to be found.
@@ -37,6 +39,7 @@ impl Baseline {
             Baseline::BestConstant => "best constant",
             Baseline::Random => "random training report",
             Baseline::Nearest => "report of the nearest training recording",
+            Baseline::NearestByAnother => "nearest by another model",
             Baseline::NearestByRandomWeights => "nearest by random weights",
             Baseline::Oracle => "oracle: most frequent report of the same labels",
         }
@@ -50,6 +53,8 @@ pub struct Known<'a> {
     pub texts: Vec<&'a str>,
     /// Their vectors, if they are known.
     pub vectors: Vec<&'a [f32]>,
+    /// Those of another model, if they are known.
+    pub other_vectors: Vec<&'a [f32]>,
     /// Those of random weights, if they are known.
     pub random_vectors: Vec<&'a [f32]>,
     /// Their labels, as one text, if they are known.
@@ -79,6 +84,11 @@ pub fn baselines(
     all.push((Baseline::Random, drawn.collect()));
     for (baseline, known, own) in [
         (Baseline::Nearest, &training.vectors, &records.vectors),
+        (
+            Baseline::NearestByAnother,
+            &training.other_vectors,
+            &records.other_vectors,
+        ),
         (
             Baseline::NearestByRandomWeights,
             &training.random_vectors,
@@ -178,14 +188,16 @@ mod tests {
                 "atrial fibrillation",
             ],
             vectors: vec![&[1.0, 0.0], &[1.0, 0.1], &[0.0, 1.0]],
-            random_vectors: Vec::new(),
+            other_vectors: vec![&[1.0], &[1.0], &[-1.0]],
             labels: vec!["NORM", "NORM", "AFIB"],
+            ..Known::default()
         };
         let records = Known {
             texts: vec!["x", "y", "z"],
             vectors: vec![&[0.0, 2.0], &[3.0, 0.0], &[1.0, 0.1]],
-            random_vectors: Vec::new(),
+            other_vectors: vec![&[2.0], &[-2.0], &[1.0]],
             labels: vec!["AFIB", "NORM", "WPW"],
+            ..Known::default()
         };
         let found = baselines(&training, &records, 0).unwrap();
         let names: Vec<Baseline> = found.iter().map(|(name, _)| *name).collect();
@@ -195,6 +207,10 @@ mod tests {
         assert_eq!(of(Baseline::MostFrequent), &[normal; 3]);
         assert_eq!(of(Baseline::BestConstant), &[normal; 3]);
         assert_eq!(of(Baseline::Nearest), &[fibrillation, normal, normal]);
+        assert_eq!(
+            of(Baseline::NearestByAnother),
+            &[normal, fibrillation, normal]
+        );
         assert_eq!(of(Baseline::Oracle), &[fibrillation, normal, normal]);
         assert!(found.iter().all(|(_, texts)| texts.len() == 3));
         assert!(

@@ -1,18 +1,21 @@
 //! How good reports are, beside texts that were not written for the recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use purkinje_datasets::import::report_language;
+use purkinje_eval::bootstrap::BootstrapOptions;
 use purkinje_eval::text::{BleuOptions, TextOptions, TextPair, TextScores, text_scores};
 use purkinje_models::random::Stream;
 use purkinje_store::{Split, Store};
 use serde::{Deserialize, Serialize};
 
 use super::baselines::{Known, baselines};
-use super::train::{Pairs, vectors_of};
+use super::labels::{LabelRow, Labeller, Labelling};
+use super::pairs::{Pairs, vectors_of};
 use super::{Report, WriteOptions};
 use crate::model::Model;
-use crate::reporter::Reporter;
+use crate::reporter::{Reporter, go_on};
+use crate::system::Level;
 use crate::texts::StoreText;
 use crate::zero_shot::twin;
 use crate::{Error, Result};
@@ -64,6 +67,9 @@ pub struct Group {
     pub records: usize,
     /// What gave them texts.
     pub rows: Vec<Row>,
+    /// What these texts say, as labels, the records' own reports first; empty unless asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<LabelRow>,
 }
 
 /// A record with its reports.
@@ -90,10 +96,14 @@ pub struct Evaluated {
 }
 
 /// How reports are judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Judging {
+#[derive(Clone, Copy)]
+pub struct Judging<'a> {
     /// Also texts that were not written for the recordings.
     pub baselines: bool,
+    /// Another model by whose vectors the nearest training recording is found too, and a store with the same records that it reads.
+    pub nearest_by: Option<(&'a Model, &'a Store)>,
+    /// What reads labels from texts, to score these too.
+    pub labelling: Option<Labelling<'a>>,
     /// Resamples of patients for intervals.
     pub resamples: usize,
     /// Seed of all draws.
@@ -122,12 +132,13 @@ pub fn evaluate_reports(
     store: &Store,
     split: Split,
     options: &WriteOptions,
-    judging: Judging,
+    judging: Judging<'_>,
     reporter: &dyn Reporter,
 ) -> Result<Evaluated> {
     let writer = model.writer()?;
+    let level = writer.about().level;
     let column = StoreText::named(store, &writer.about().text)?;
-    let records = Pairs::read(model, store, column, split, reporter)?;
+    let records = Pairs::read(model, level, store, (column, split), reporter)?;
     if records.texts.is_empty() {
         return Err(Error::invalid(format!(
             "the split `{}` of {} has no record with a report",
@@ -135,17 +146,42 @@ pub fn evaluate_reports(
             store.dir().display()
         )));
     }
-    let written = writer.write(&records.vectors, options, model.device())?;
+    let mut labeller = match judging.labelling {
+        None => None,
+        Some(by) => {
+            let bootstrap = BootstrapOptions {
+                resamples: judging.resamples,
+                seed: judging.seed,
+                ..BootstrapOptions::default()
+            };
+            Some(Labeller::new(
+                by,
+                store,
+                (column, split),
+                bootstrap,
+                reporter,
+            )?)
+        }
+    };
+    let progress = reporter.begin("write reports", records.texts.len(), "reports");
+    let mut written = Vec::with_capacity(records.texts.len());
+    for some in records.vectors.chunks(options.batch.max(1)) {
+        go_on(reporter)?;
+        written.extend(writer.write(some, options, model.device())?);
+        progress.add(some.len());
+    }
+    progress.finish();
     let twin = judging.baselines.then(|| twin(model, judging.seed));
-    let read = |pairs: Pairs| Part::of(pairs, twin.as_ref(), store, reporter);
+    let others = Others {
+        twin: twin.as_ref(),
+        nearest_by: judging.nearest_by.filter(|_| judging.baselines),
+    };
+    let read = |pairs: Pairs| Part::of(pairs, model.width(), &others, store, reporter);
     let training = match judging.baselines {
-        true => Some(read(Pairs::read(
-            model,
-            store,
-            column,
-            Split::Train,
-            reporter,
-        )?)?),
+        true => {
+            let split = (column, Split::Train);
+            Some(read(Pairs::read(model, level, store, split, reporter)?)?)
+        }
         false => None,
     };
     let records = read(records)?;
@@ -160,25 +196,32 @@ pub fn evaluate_reports(
         let texts: Vec<String> = texts.collect();
         let cut = group.places.iter().filter(|&&at| written[at].cut).count();
         let exchanged = group.exchanged(&texts);
-        let mut rows = vec![
-            group.row("written from the recording", &texts, cut)?,
-            group.row(
+        let mut all = vec![
+            ("written from the recording", texts, cut),
+            (
                 "the same, recordings exchanged within a language",
-                &exchanged,
+                exchanged,
                 cut,
-            )?,
+            ),
         ];
         if let Some(training) = &training {
             let known = training.known(&training.of_language(language));
-            for (baseline, texts) in baselines(&known, &records.known(group.places), judging.seed)?
-            {
-                rows.push(group.row(baseline.name(), &texts, 0)?);
-            }
+            let found = baselines(&known, &records.known(group.places), judging.seed)?;
+            all.extend(found.into_iter().map(|(own, texts)| (own.name(), texts, 0)));
         }
+        let rows = all
+            .iter()
+            .map(|(name, texts, cut)| group.row(name, texts, *cut));
+        let rows = rows.collect::<Result<_>>()?;
+        let labels = match &mut labeller {
+            None => Vec::new(),
+            Some(labeller) => group.labels(&all, labeller)?,
+        };
         groups.push(Group {
             name: language.unwrap_or("all").to_owned(),
             records: group.places.len(),
             rows,
+            labels,
         });
     }
     Ok(Evaluated {
@@ -202,20 +245,31 @@ fn groups_of(languages: &[&'static str]) -> Vec<Option<&'static str>> {
     std::iter::once(None).chain(names).collect()
 }
 
+/// Other networks by which the nearest recording is found.
+struct Others<'a> {
+    twin: Option<&'a Model>,
+    nearest_by: Option<(&'a Model, &'a Store)>,
+}
+
 /// Records with what is known of them.
 struct Part {
     pairs: Pairs,
     languages: Vec<&'static str>,
     patients: Vec<String>,
     labels: Vec<String>,
+    /// One vector for each, the mean where it has several.
+    vectors: Vec<Vec<f32>>,
     /// Vectors of random weights; empty where they are not wanted.
     random: Vec<Vec<f32>>,
+    /// Those of another model; empty where they are not wanted.
+    other: Vec<Vec<f32>>,
 }
 
 impl Part {
     fn of(
         pairs: Pairs,
-        twin: Option<&Model>,
+        width: usize,
+        others: &Others<'_>,
         store: &Store,
         reporter: &dyn Reporter,
     ) -> Result<Self> {
@@ -226,12 +280,21 @@ impl Part {
             Ok(row.patient().unwrap_or(row.id()).to_owned())
         });
         let labels = pairs.rows.iter().map(|&row| labels_of(store, row));
-        let random = twin.map(|twin| vectors_of(twin, store, &pairs.rows, reporter));
+        let whole = Level::Recording;
+        let random = others
+            .twin
+            .map(|twin| vectors_of(twin, whole, store, &pairs.rows, reporter));
+        let other = others.nearest_by.map(|(model, other)| {
+            let rows = same_records(store, &pairs.rows, other)?;
+            vectors_of(model, whole, other, &rows, reporter)
+        });
         Ok(Part {
             languages: languages.collect(),
             patients: patients.collect::<Result<_>>()?,
             labels: labels.collect::<Result<_>>()?,
+            vectors: pairs.vectors.iter().map(|own| mean(own, width)).collect(),
             random: random.transpose()?.unwrap_or_default(),
+            other: other.transpose()?.unwrap_or_default(),
             pairs,
         })
     }
@@ -244,20 +307,54 @@ impl Part {
     }
 
     fn known(&self, places: &[usize]) -> Known<'_> {
-        let random = places.iter().filter_map(|&at| self.random.get(at));
+        fn of<'v>(vectors: &'v [Vec<f32>], places: &[usize]) -> Vec<&'v [f32]> {
+            let own = places.iter().filter_map(|&at| vectors.get(at));
+            own.map(Vec::as_slice).collect()
+        }
         Known {
             texts: places
                 .iter()
                 .map(|&at| self.pairs.texts[at].as_str())
                 .collect(),
-            vectors: places
-                .iter()
-                .map(|&at| self.pairs.vectors[at].as_slice())
-                .collect(),
-            random_vectors: random.map(Vec::as_slice).collect(),
+            vectors: of(&self.vectors, places),
+            other_vectors: of(&self.other, places),
+            random_vectors: of(&self.random, places),
             labels: places.iter().map(|&at| self.labels[at].as_str()).collect(),
         }
     }
+}
+
+/// The mean of vectors one after another.
+fn mean(values: &[f32], width: usize) -> Vec<f32> {
+    let count = (values.len() / width.max(1)).max(1) as f32;
+    let mut mean = vec![0.0; width];
+    for vector in values.chunks_exact(width.max(1)) {
+        for (sum, value) in mean.iter_mut().zip(vector) {
+            *sum += value / count;
+        }
+    }
+    mean
+}
+
+/// The rows of another store that hold the same records.
+fn same_records(store: &Store, rows: &[usize], other: &Store) -> Result<Vec<usize>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for row in 0..other.len() {
+        places.insert(other.row(row)?.id().to_owned(), row);
+    }
+    let found = rows.iter().map(|&row| {
+        let row = store.row(row)?;
+        places.get(row.id()).copied().ok_or_else(|| {
+            Error::invalid(format!(
+                "the store {} has no record `{}`, which {} has",
+                other.dir().display(),
+                row.id(),
+                store.dir().display()
+            ))
+            .with_help("give `--nearest-data` a store of the same records")
+        })
+    });
+    found.collect()
 }
 
 /// The labels of a row in all label sets that do not repeat others, as one text.
@@ -301,7 +398,7 @@ fn judged(store: &Store, records: &Pairs, written: Vec<Report>) -> Result<Vec<Ju
 struct GroupOf<'a> {
     places: &'a [usize],
     records: &'a Part,
-    judging: Judging,
+    judging: Judging<'a>,
 }
 
 impl GroupOf<'_> {
@@ -342,6 +439,26 @@ impl GroupOf<'_> {
             repeated: found.means.repeated,
             cut,
         })
+    }
+
+    /// What texts say as labels, the records' own reports first.
+    fn labels(
+        &self,
+        all: &[(&str, Vec<String>, usize)],
+        labeller: &mut Labeller<'_>,
+    ) -> Result<Vec<LabelRow>> {
+        let pairs = &self.records.pairs;
+        let rows: Vec<usize> = self.places.iter().map(|&at| pairs.rows[at]).collect();
+        let references = self.places.iter().map(|&at| pairs.texts[at].as_str());
+        let references: Vec<&str> = references.collect();
+        let own = ("the report itself", references.clone());
+        let others = all.iter().map(|(name, texts, _)| {
+            let texts = texts.iter().map(String::as_str).collect();
+            (*name, texts)
+        });
+        let each = std::iter::once(own).chain(others);
+        each.map(|(name, texts)| labeller.row(name, &rows, &references, &texts))
+            .collect()
     }
 
     /// Texts exchanged among records of one language: each record has that of the next one in a drawn order.

@@ -1,10 +1,15 @@
 //! Reports in words: what writes them from vectors of recordings, its training, and how good they are.
 //!
-//! Any encoder can have a [`Writer`]: a GPT-2 whose layers attend to one token, the vector of the recording. The encoder does not change
-//! while the writer learns.
+//! Any encoder can have a [`Writer`]: a decoder that attends to the vector of the recording, or to its vectors at a level. The encoder does not
+//! change while the writer learns.
 
 mod baselines;
+mod decoder;
 mod evaluate;
+mod labels;
+mod objective;
+mod page;
+mod pairs;
 mod table;
 mod train;
 mod write;
@@ -13,20 +18,24 @@ use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use purkinje_models::checkpoint::ReadWriter;
-use purkinje_models::decoding::{Decoding, Finish};
+use purkinje_models::decoding::Decoding;
 use purkinje_models::layers::{Context, Weights};
-use purkinje_models::writing::{Gpt2Writer, WriterConfig};
+use purkinje_models::writing::{ReportWriter, WriterConfig};
 use purkinje_text::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 pub use self::baselines::{Baseline, baselines};
+pub use self::decoder::DecoderKind;
 pub use self::evaluate::{
     Evaluated, Group, Judged, Judging, Row, evaluate_reports, scores_of_pairs,
 };
+pub use self::labels::{LabelRow, Labelling};
+pub use self::page::page_of;
 pub use self::table::{read_pairs, write_table};
 pub use self::train::{Select, TrainOptions, TrainedWriter, train_writer};
-pub use self::write::{WrittenReport, write_reports};
+pub use self::write::{WrittenReport, picture, write_reports};
 
+use crate::system::Level;
 use crate::{Device, Error, Result};
 
 /// What stands beside every generated report.
@@ -43,6 +52,9 @@ pub struct WriterAbout {
     /// The vector of a recording it is written from, where the encoder has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
+    /// The level of the vectors it is written from.
+    #[serde(default = "of_recordings")]
+    pub level: Level,
     /// The store it learned from, by its name.
     pub data: String,
     /// The text column.
@@ -53,9 +65,19 @@ pub struct WriterAbout {
     pub languages: Vec<(String, usize)>,
 }
 
+fn of_recordings() -> Level {
+    Level::Recording
+}
+
 impl WriterAbout {
     /// What it learned from, in a sentence.
     pub fn told(&self) -> String {
+        if self.reports == 0 {
+            return format!(
+                "What writes its reports was published with `{}`; see there which texts it learned from.",
+                self.data
+            );
+        }
         let languages = self.languages.iter().map(|(name, count)| {
             let name = if name.is_empty() { "unknown" } else { name };
             format!("{name} {count}")
@@ -74,7 +96,7 @@ impl WriterAbout {
 #[derive(Clone, Debug)]
 pub struct Writer {
     about: WriterAbout,
-    network: Gpt2Writer,
+    network: ReportWriter,
     tokenizer: Tokenizer,
     start: u32,
 }
@@ -124,7 +146,7 @@ impl Writer {
     /// When they do not fit each other.
     pub fn new(about: WriterAbout, weights: Weights, tokenizer: Tokenizer) -> Result<Self> {
         about.network.validate().map_err(Error::invalid)?;
-        let rows = about.network.decoder.vocab_size;
+        let rows = about.network.decoder.vocabulary();
         let largest = tokenizer.largest_id() as usize;
         if largest >= rows {
             return Err(Error::invalid(format!(
@@ -136,7 +158,7 @@ impl Writer {
                 "the tokenizer of the writer has no mark that begins a text ([BOS] or <s>)",
             )
         })?;
-        let network = Gpt2Writer::new(about.network.clone(), weights)?;
+        let network = ReportWriter::new(about.network.clone(), weights)?;
         Ok(Writer {
             about,
             network,
@@ -177,10 +199,11 @@ impl Writer {
         &self.tokenizer
     }
 
-    /// The reports of recordings with these vectors. A report does not depend on those that are written beside it.
+    /// The reports of recordings with these vectors, those of a recording one after another. A report does not depend on those that are
+    /// written beside it.
     ///
     /// # Errors
-    /// When the options do not fit the decoder, or a vector has another length.
+    /// When the options do not fit the decoder, or vectors have another length.
     pub fn write(
         &self,
         vectors: &[Vec<f32>],
@@ -188,9 +211,10 @@ impl Writer {
         device: &Device,
     ) -> Result<Vec<Report>> {
         let width = self.about.network.width;
-        if let Some(found) = vectors.iter().find(|own| own.len() != width) {
+        let whole = |own: &&Vec<f32>| own.is_empty() || own.len() % width != 0;
+        if let Some(found) = vectors.iter().find(whole) {
             return Err(Error::invalid(format!(
-                "a vector has {} numbers, the writer expects {width}",
+                "a recording has {} numbers, the writer expects vectors of {width}",
                 found.len()
             )));
         }
@@ -199,15 +223,15 @@ impl Writer {
             max_tokens: options.max_tokens.unwrap_or(self.about.max_tokens),
             start: self.start,
             end: self.tokenizer.end(),
-            finish: Finish::Penalised {
-                length_penalty: options.length_penalty,
-            },
+            finish: self.about.network.decoder.finish(options.length_penalty),
         };
         let ctx = Context::inference(device.inner());
         let mut reports = Vec::with_capacity(vectors.len());
-        for some in vectors.chunks(options.batch.max(1)) {
-            let values = TensorData::new(some.concat(), [some.len(), width]);
-            let vectors = Tensor::<2>::from_data(values, device.inner());
+        let alike = vectors.chunk_by(|a, b| a.len() == b.len());
+        for some in alike.flat_map(|own| own.chunks(options.batch.max(1))) {
+            let shape = [some.len(), some[0].len() / width, width];
+            let values = TensorData::new(some.concat(), shape);
+            let vectors = Tensor::<3>::from_data(values, device.inner());
             let written = self.network.write(vectors, &how, &ctx);
             for own in written.map_err(|error| Error::invalid(error.to_string()))? {
                 reports.push(Report {

@@ -4,40 +4,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
 use purkinje_datasets::import::report_language;
-use purkinje_eval::text::{TextOptions, TextPair, text_scores};
-use purkinje_models::checkpoint::read_safetensors;
-use purkinje_models::compat::Compat;
-use purkinje_models::layers::{Context, Weights};
-use purkinje_models::text::Gpt2Config;
-use purkinje_models::writing::{Gpt2Writer, Taught, WriterConfig};
+use purkinje_models::writing::{ReportWriter, WriterConfig};
 use purkinje_store::{Split, Store};
-use purkinje_text::train::{Marks, train as train_tokenizer};
-use purkinje_text::{Tokenizer, has_tokenizer};
-use purkinje_train::optimizer::{Epsilon, OptimizerConfig, WeightDecay};
-use purkinje_train::{
-    Decay, EpochOrder, Learning, Losses, Next, Objective, Observer, RunFolder, Schedule, Span,
-    StepReport, TrainConfig, TrainError, Validated, ValidationConfig, train,
-};
+use purkinje_train::EpochOrder;
 use serde::{Deserialize, Serialize};
 
-use super::write::vectors;
-use super::{WriteOptions, Writer, WriterAbout};
+use super::decoder::{DecoderKind, start};
+use super::objective::{Job, Writing};
+use super::pairs::{Pairs, tidy};
+use super::{Writer, WriterAbout};
 use crate::finetune::read_table;
-use crate::inputs::{Input, StoreRows};
 use crate::model::Model;
-use crate::reporter::{Progress, Reporter, go_on};
+use crate::reporter::Reporter;
 use crate::run_folder::{self, CONFIG};
+use crate::system::Level;
 use crate::text::count;
 use crate::texts::{StoreText, read_texts};
-use crate::windows::WindowOptions;
-use crate::{Device, Error, Result};
-
-/// Validation reports that are written to choose by their scores.
-const WRITTEN: usize = 128;
-/// Rows of the table of word pieces of a random decoder.
-const VOCABULARY: usize = 2048;
+use crate::{Error, Result};
 
 /// What the kept weights are chosen by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,11 +39,14 @@ pub enum Select {
 pub struct TrainOptions {
     /// Text column of the store; the report if empty.
     pub text: String,
-    /// Size of a random decoder: `tiny`, `small` or `distil`.
+    /// What writes.
+    #[serde(default)]
+    pub decoder: DecoderKind,
+    /// Size of a random decoder: `tiny`, `small`, and `distil` for a GPT-2, `published` for R2Gen.
     pub size: String,
     /// Folder of a GPT-2 (`config.json`, `model.safetensors`, its tokenizer) to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decoder: Option<PathBuf>,
+    pub decoder_model: Option<PathBuf>,
     /// Word pieces of the longest report; longer ones lose their end.
     pub max_tokens: usize,
     /// File of texts without recordings that the decoder learns first.
@@ -78,6 +65,9 @@ pub struct TrainOptions {
     /// The vector of a recording, where the encoder has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature: Option<String>,
+    /// What a decoder attends to: one vector of the recording, or all at a level. R2Gen attends to tokens if absent, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
 }
 
 impl Default for TrainOptions {
@@ -85,7 +75,8 @@ impl Default for TrainOptions {
         TrainOptions {
             text: String::new(),
             size: "small".to_owned(),
-            decoder: None,
+            decoder: DecoderKind::default(),
+            decoder_model: None,
             max_tokens: 256,
             text_only: None,
             select: Select::Loss,
@@ -94,6 +85,7 @@ impl Default for TrainOptions {
             batch: 32,
             seed: 0,
             feature: None,
+            level: None,
         }
     }
 }
@@ -151,8 +143,13 @@ pub fn train_writer(
     if let Some(feature) = &options.feature {
         model = model.with_feature(feature)?;
     }
+    let level = match (options.level, options.decoder) {
+        (Some(level), _) => level,
+        (None, DecoderKind::R2Gen) if model.check_level(Level::Token).is_ok() => Level::Token,
+        (None, _) => Level::Recording,
+    };
     let column = StoreText::named(store, &options.text)?;
-    let part = |split| Pairs::read(&model, store, column, split, reporter);
+    let part = |split| Pairs::read(&model, level, store, (column, split), reporter);
     let (training, held_out) = (part(Split::Train)?, part(Split::Val)?);
     if training.texts.len() < options.batch.max(2) {
         return Err(Error::invalid(format!(
@@ -163,6 +160,24 @@ pub fn train_writer(
         ))
         .with_help("choose another text with `--text NAME`, or a smaller `--batch`"));
     }
+    let counts = || {
+        training
+            .vectors
+            .iter()
+            .chain(&held_out.vectors)
+            .map(Vec::len)
+    };
+    if let (Some(least), Some(most)) = (counts().min(), counts().max())
+        && least != most
+    {
+        return Err(Error::invalid(format!(
+            "recordings have {} to {} vectors at the level `{}`, expected as many in all",
+            least / model.width(),
+            most / model.width(),
+            level.name()
+        ))
+        .with_help("choose another level with `--level`, such as recording"));
+    }
     let others = match &options.text_only {
         None => Vec::new(),
         Some(path) => texts_alone(path)?,
@@ -172,6 +187,11 @@ pub fn train_writer(
         data: store.dir().to_owned(),
         options: options.clone(),
     };
+    if !others.is_empty() && options.decoder == DecoderKind::R2Gen {
+        return Err(Error::invalid(
+            "`--text-only`: the decoder r2gen writes nothing without a recording; leave it out, or give `--decoder gpt2`",
+        ));
+    }
     run.begin(out, resume)?;
     let (tokenizer, decoder, weights) = start(options, &training.texts, &others, &model)?;
     let about = WriterAbout {
@@ -181,6 +201,7 @@ pub fn train_writer(
         },
         max_tokens: options.max_tokens,
         feature: options.feature.clone(),
+        level,
         data: store.info().name.clone(),
         text: match options.text.as_str() {
             "" => "report".to_owned(),
@@ -191,7 +212,7 @@ pub fn train_writer(
     };
     let device = model.device().inner();
     let seed = options.seed;
-    let network = Gpt2Writer::random(about.network.clone(), weights.as_ref(), seed, device)?;
+    let network = ReportWriter::random(about.network.clone(), weights.as_ref(), seed, device)?;
     let ids = training.ids(&tokenizer)?;
     let cut = ids
         .iter()
@@ -199,10 +220,11 @@ pub fn train_writer(
         .count();
     if cut > 0 {
         reporter.note(&format!(
-            "{} of {} are longer than {} word pieces and lose their end",
-            cut,
+            "{cut} of {} {} longer than {} word pieces and lose{} their end",
             count(ids.len(), "training report"),
-            options.max_tokens
+            if cut == 1 { "is" } else { "are" },
+            options.max_tokens,
+            if cut == 1 { "s" } else { "" },
         ));
     }
     let mut weights = network.weights().clone();
@@ -278,385 +300,5 @@ fn texts_alone(path: &Path) -> Result<Vec<String>> {
             count(texts.len(), "text")
         ))),
         _ => Ok(texts),
-    }
-}
-
-/// A report as it is learned and compared: lower case, single blanks.
-pub(super) fn tidy(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").to_lowercase()
-}
-
-/// The tokenizer, the sizes of the decoder, and its weights if it starts from some.
-fn start(
-    options: &TrainOptions,
-    texts: &[String],
-    others: &[String],
-    model: &Model,
-) -> Result<(Tokenizer, Gpt2Config, Option<Weights>)> {
-    if let Some(folder) = &options.decoder {
-        let fail = |problem: String| {
-            Error::invalid(format!("the decoder `{}`: {problem}", folder.display())).with_help(
-                "expected a folder with `config.json`, `model.safetensors` and the tokenizer (`tokenizer.json`, or `vocab.json` and `merges.txt`) of a GPT-2",
-            )
-        };
-        if !has_tokenizer(folder) {
-            return Err(fail("it has no tokenizer".to_owned()));
-        }
-        let stated = std::fs::read(folder.join("config.json"))
-            .map_err(|error| fail(format!("cannot read `config.json`: {error}")))?;
-        let stated: serde_json::Value = serde_json::from_slice(&stated)
-            .map_err(|error| fail(format!("`config.json`: {error}")))?;
-        let published = Gpt2Config::from_published(&stated).map_err(fail)?;
-        let tokenizer = Tokenizer::read(folder)?;
-        let decoder = Gpt2Config {
-            vocab_size: published
-                .vocab_size
-                .max(tokenizer.largest_id() as usize + 1),
-            add_cross_attention: true,
-            ..published
-        };
-        check_length(options, &decoder)?;
-        let (stored, _) = read_safetensors(&folder.join("model.safetensors"))?;
-        let mut weights = Weights::default();
-        for (name, tensor) in stored {
-            // Files of the model without its last layer leave the first part of names out.
-            let name = match name.starts_with("transformer.") || name.starts_with("lm_head.") {
-                true => name,
-                false => format!("transformer.{name}"),
-            };
-            weights.insert(name, &tensor.shape, tensor.data, model.device().inner());
-        }
-        return Ok((tokenizer, decoder, Some(weights)));
-    }
-    let all: Vec<String> = texts.iter().chain(others).cloned().collect();
-    let tokenizer = train_tokenizer(&all, VOCABULARY, Marks::Both)?;
-    let (layers, width, heads) = match options.size.as_str() {
-        "tiny" => (2, 32, 2),
-        "small" => (4, 128, 4),
-        "distil" => (6, 768, 12),
-        other => {
-            return Err(Error::invalid(format!(
-                "`--decoder-size {other}`: expected tiny, small or distil"
-            )));
-        }
-    };
-    let decoder = Gpt2Config {
-        vocab_size: tokenizer.largest_id() as usize + 1,
-        n_positions: options.max_tokens.max(2),
-        n_embd: width,
-        n_layer: layers,
-        n_head: heads,
-        add_cross_attention: true,
-        ..Gpt2Config::default()
-    };
-    check_length(options, &decoder)?;
-    Ok((tokenizer, decoder, None))
-}
-
-fn check_length(options: &TrainOptions, decoder: &Gpt2Config) -> Result<()> {
-    match (2..=decoder.n_positions).contains(&options.max_tokens) {
-        true => Ok(()),
-        false => Err(Error::invalid(format!(
-            "`--max-tokens {}`: expected 2 to {}, the positions of the decoder",
-            options.max_tokens, decoder.n_positions
-        ))),
-    }
-}
-
-/// Vectors of records and their reports.
-pub(super) struct Pairs {
-    /// Rows of the store.
-    pub rows: Vec<usize>,
-    /// One vector for each.
-    pub vectors: Vec<Vec<f32>>,
-    /// Their reports, tidied.
-    pub texts: Vec<String>,
-}
-
-impl Pairs {
-    /// The records of a split that have a report.
-    pub fn read(
-        model: &Model,
-        store: &Store,
-        column: StoreText,
-        split: Split,
-        reporter: &dyn Reporter,
-    ) -> Result<Self> {
-        let (mut rows, mut texts) = (Vec::new(), Vec::new());
-        for index in store.indices(split) {
-            let row = store.row(index)?;
-            let text = column.of(&row).map(tidy);
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
-                rows.push(index);
-                texts.push(text);
-            }
-        }
-        Ok(Pairs {
-            vectors: vectors_of(model, store, &rows, reporter)?,
-            rows,
-            texts,
-        })
-    }
-
-    fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        let ids = self.texts.iter().map(|text| tokenizer.ids(text));
-        Ok(ids.collect::<Result<_, _>>()?)
-    }
-}
-
-/// The vectors of rows of a store.
-pub(super) fn vectors_of(
-    model: &Model,
-    store: &Store,
-    rows: &[usize],
-    reporter: &dyn Reporter,
-) -> Result<Vec<Vec<f32>>> {
-    let contract = model.check_store(store, &model.preprocess().leads, false)?;
-    let source = StoreRows::under(model, store, &contract, Compat::Paper, 0)?;
-    let inputs = rows.iter().map(|&row| Input::Row(&source, row));
-    let progress = reporter.begin("encode recordings", rows.len(), "records");
-    let mut all = Vec::with_capacity(rows.len());
-    for found in vectors(model, inputs, WindowOptions::default())? {
-        go_on(reporter)?;
-        all.push(found?.0);
-        progress.add(1);
-    }
-    progress.finish();
-    Ok(all)
-}
-
-/// Reports as an objective.
-struct Writing {
-    network: Gpt2Writer,
-    /// Of the recordings; `None` for texts alone.
-    vectors: Option<Vec<Vec<f32>>>,
-    ids: Vec<Vec<u32>>,
-    order: EpochOrder,
-    pad: u32,
-    longest: usize,
-}
-
-/// Vectors `[records, width]` and reports.
-struct ReportBatch {
-    vectors: Option<(Vec<f32>, usize)>,
-    taught: Taught,
-}
-
-impl Writing {
-    fn of(&self, records: &[usize]) -> Result<ReportBatch, TrainError> {
-        let ids: Vec<Vec<u32>> = records.iter().map(|&r| self.ids[r].clone()).collect();
-        let vectors = self.vectors.as_ref().map(|vectors| {
-            let values: Vec<f32> = records
-                .iter()
-                .flat_map(|&r| vectors[r].iter().copied())
-                .collect();
-            (values, records.len())
-        });
-        Ok(ReportBatch {
-            vectors,
-            taught: Taught::new(&ids, self.pad, self.longest).map_err(TrainError::Data)?,
-        })
-    }
-
-    fn loss(
-        &self,
-        weights: &Weights,
-        batch: &ReportBatch,
-        ctx: &Context,
-    ) -> Result<Tensor<1>, String> {
-        let vectors = batch.vectors.as_ref().map(|(values, records)| {
-            let shape = [*records, values.len() / records.max(&1)];
-            Tensor::<2>::from_data(TensorData::new(values.clone(), shape), ctx.device())
-        });
-        let network = self.network.with_weights(weights.clone());
-        network.loss(vectors, &batch.taught, ctx)
-    }
-}
-
-impl Objective for Writing {
-    type Batch = ReportBatch;
-
-    fn name(&self) -> &str {
-        "writing reports"
-    }
-
-    fn steps_per_epoch(&self) -> usize {
-        self.order.steps()
-    }
-
-    fn batch_size(&self) -> usize {
-        self.order.batch_size()
-    }
-
-    fn batch(&self, step: usize) -> Result<ReportBatch, TrainError> {
-        self.of(&self.order.records_of(step))
-    }
-
-    fn losses(&self, weights: &Weights, batch: &ReportBatch, ctx: &Context) -> Losses {
-        // Reports were checked when the batch was made.
-        let loss = self.loss(weights, batch, ctx);
-        Losses::new(
-            "words",
-            loss.unwrap_or_else(|problem| unreachable!("{problem}")),
-        )
-    }
-
-    fn learning(&self, name: &str) -> Option<Learning> {
-        // Without recordings the attention to them has nothing to learn.
-        let alone = self.vectors.is_none();
-        let of_recordings = name.starts_with("head.")
-            || name.contains("crossattention")
-            || name.contains("ln_cross_attn");
-        (!(alone && of_recordings)).then(Learning::default)
-    }
-
-    fn dropout(&self) -> f32 {
-        self.network.config().decoder.resid_pdrop
-    }
-}
-
-struct Job<'a> {
-    model: &'a Model,
-    options: &'a TrainOptions,
-    reporter: &'a dyn Reporter,
-    about: &'a WriterAbout,
-    tokenizer: &'a Tokenizer,
-}
-
-impl Job<'_> {
-    /// As published: AdamW, half cosines of 5,000 updates again and again.
-    fn learn(
-        &self,
-        objective: &Writing,
-        weights: Weights,
-        held_out: Option<&Pairs>,
-        folder: &Path,
-        resume: bool,
-    ) -> Result<(Weights, Option<f64>)> {
-        let config = TrainConfig {
-            epochs: self.options.epochs,
-            seed: self.options.seed,
-            schedule: Schedule {
-                decay: Decay::Restarts {
-                    end: 1e-8,
-                    period: Span::Updates(5000),
-                },
-                ..Schedule::constant(self.options.lr)
-            },
-            optimizer: OptimizerConfig {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 1e-8,
-                decay: WeightDecay::Decoupled,
-                clip_norm: None,
-                decay_all: true,
-                epsilon: Epsilon::AfterCorrection,
-            },
-            validation: held_out
-                .filter(|own| !own.texts.is_empty())
-                .map(|_| ValidationConfig::default()),
-            ..TrainConfig::default()
-        };
-        let steps = objective.steps_per_epoch() * config.epochs;
-        let mut watch = Watch {
-            job: self,
-            objective,
-            held_out: held_out.filter(|own| !own.texts.is_empty()),
-            progress: self.reporter.begin("train", steps, "steps"),
-        };
-        let folder = RunFolder {
-            path: Some(folder.to_owned()),
-            resume,
-        };
-        let device = self.model.device().inner();
-        let trained = train(objective, weights, &config, &folder, device, &mut watch)?;
-        watch.progress.finish();
-        let metric = trained.kept.as_ref().and_then(|kept| kept.metric);
-        Ok((trained.chosen(), metric))
-    }
-}
-
-struct Watch<'a> {
-    job: &'a Job<'a>,
-    objective: &'a Writing,
-    held_out: Option<&'a Pairs>,
-    progress: Box<dyn Progress>,
-}
-
-impl Watch<'_> {
-    /// The loss of held-out reports, and the BLEU-4 of some that are written.
-    fn validated(&self, held: &Pairs, weights: &Weights) -> Result<Validated> {
-        let job = self.job;
-        let device: &Device = job.model.device();
-        let held_out = Writing {
-            network: self.objective.network.clone(),
-            vectors: Some(held.vectors.clone()),
-            ids: held.ids(job.tokenizer)?,
-            order: EpochOrder::new(held.texts.len(), 1, 0),
-            pad: self.objective.pad,
-            longest: self.objective.longest,
-        };
-        let ctx = Context::inference(device.inner());
-        let records: Vec<usize> = (0..held.texts.len()).collect();
-        let (mut loss, mut labels) = (0.0, 0.0);
-        for some in records.chunks(job.options.batch) {
-            let batch = held_out.of(some)?;
-            let own = batch.taught.labels.iter().flatten().count() as f64;
-            let found = held_out
-                .loss(weights, &batch, &ctx)
-                .map_err(Error::invalid)?;
-            loss += own * f64::from(found.into_scalar::<f32>());
-            labels += own;
-        }
-        let loss = loss / labels.max(1.0);
-        let writer = Writer::new(job.about.clone(), weights.clone(), job.tokenizer.clone())?;
-        // Greedily, and the first ones: what is looked at often must be cheap.
-        let some = &held.vectors[..held.vectors.len().min(WRITTEN)];
-        let how = WriteOptions {
-            beams: 1,
-            ..WriteOptions::default()
-        };
-        let written = writer.write(some, &how, device)?;
-        let pairs = held.texts.iter().zip(&written).map(|(text, own)| TextPair {
-            id: "",
-            reference: text,
-            generated: &own.report,
-        });
-        let pairs: Vec<TextPair<'_>> = pairs.collect();
-        let found = text_scores(&pairs, &TextOptions::default())?;
-        let bleu = found.means.bleu[3];
-        Ok(Validated {
-            loss,
-            metric: Some(match job.options.select {
-                Select::Loss => -loss,
-                Select::Bleu4 => bleu,
-            }),
-            others: vec![
-                ("bleu_4", bleu),
-                ("rouge_l", found.means.rouge_l.f1),
-                ("distinct", found.distinct_generated as f64),
-            ],
-        })
-    }
-}
-
-impl Observer for Watch<'_> {
-    fn step(&mut self, report: &StepReport) -> Next {
-        self.progress.add(1);
-        let text = format!("epoch {} loss {}", report.epoch, report.loss_text());
-        self.progress.message(&text);
-        match self.job.reporter.stop_requested() {
-            true => Next::Stop,
-            false => Next::Continue,
-        }
-    }
-
-    fn validate(&mut self, _: usize, weights: &Weights) -> Result<Option<Validated>, TrainError> {
-        let found = self.held_out.map(|held| self.validated(held, weights));
-        found
-            .transpose()
-            .map_err(|error| TrainError::Data(error.to_string()))
     }
 }

@@ -1,12 +1,17 @@
 //! Reports of recordings, whatever these come from.
 
+use purkinje_figures::Svg;
+use purkinje_figures::paper::{self, Marks, PaperOptions};
+use purkinje_record::{LeadChoice, OpenOptions, Reader};
 use serde::{Deserialize, Serialize};
 
 use super::{Report, SENTENCE, WriteOptions};
-use crate::inputs::Input;
+use crate::inputs::{Input, ReadOptions};
 use crate::model::Model;
+use crate::report::drawing;
 use crate::reporter::{Reporter, go_on};
-use crate::windows::{Used, WindowOptions};
+use crate::system::Level;
+use crate::windows::WindowOptions;
 use crate::{Error, Result};
 
 /// The report of a recording.
@@ -21,25 +26,20 @@ pub struct WrittenReport {
     pub note: String,
 }
 
-/// One vector for each recording, the mean where there is one for each lead; errors stand in the place of recordings that cannot be used.
+/// The vectors of recordings at a level, those of a recording one after another; errors stand in the place of recordings that cannot be
+/// used.
 pub(super) fn vectors<'a>(
     model: &Model,
+    level: Level,
     inputs: impl Iterator<Item = Input<'a>>,
     windows: WindowOptions,
-) -> Result<impl Iterator<Item = Result<(Vec<f32>, Used)>>> {
-    let width = model.width();
-    let found = model.vectors_all(inputs, windows)?;
-    Ok(found.map(move |found| {
-        let (own, used) = found?;
-        let count = (own.values.len() / width.max(1)).max(1) as f32;
-        let mut mean = vec![0.0; width];
-        for vector in own.values.chunks_exact(width) {
-            for (sum, value) in mean.iter_mut().zip(vector) {
-                *sum += value / count;
-            }
-        }
-        Ok((mean, used))
-    }))
+) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
+    let read = ReadOptions {
+        windows,
+        ..ReadOptions::new()
+    };
+    let found = model.embed_all(inputs, level, read)?;
+    Ok(found.map(|found| Ok(found?.values)))
 }
 
 /// Writes the reports of named inputs. A recording that cannot be used is an error in its place.
@@ -72,11 +72,13 @@ pub fn write_reports<'a>(
         }
         Ok(())
     };
-    for (place, found) in vectors(model, inputs.into_iter(), windows)?.enumerate() {
+    for (place, found) in
+        vectors(model, writer.about().level, inputs.into_iter(), windows)?.enumerate()
+    {
         go_on(reporter)?;
         results.push(None);
         match found {
-            Ok((vector, _)) => waiting.push((place, vector)),
+            Ok(vector) => waiting.push((place, vector)),
             Err(error) => results[place] = Some(Err(error)),
         }
         if waiting.len() >= options.batch.max(1) {
@@ -91,4 +93,36 @@ pub fn write_reports<'a>(
         .into_iter()
         .map(|found| found.unwrap_or_else(|| Err(missing())))
         .collect())
+}
+
+/// A recording on ECG paper, its first ten seconds, with the report below it.
+///
+/// # Errors
+/// When the recording cannot be read.
+pub fn picture(input: &Input<'_>, report: &Report) -> Result<Svg> {
+    let note = format!(
+        "Generated report: \u{201c}{}\u{201d}. {SENTENCE}",
+        report.report
+    );
+    let reader = match input {
+        Input::Row(rows, row) => {
+            let store = rows.store();
+            return drawing(store, &store.row(*row)?, Some(note));
+        }
+        Input::Recording(recording) => Reader::from(recording.clone()),
+        Input::File(path) => {
+            let options = OpenOptions {
+                leads: LeadChoice::Voltages,
+                ..OpenOptions::default()
+            };
+            Reader::open(path, &options)?
+        }
+    };
+    let options = PaperOptions {
+        note: Some(note),
+        ..PaperOptions::default()
+    };
+    let end = (options.window_s * reader.about().rate_hz).round() as usize;
+    let recording = reader.read(&(0..end.min(reader.len())))?;
+    Ok(paper::draw(&recording, &options, &Marks::default()))
 }

@@ -1,11 +1,15 @@
 //! Published files.
 
-use purkinje_models::checkpoint::{PairFile, PairLayout, Published};
+use purkinje_models::checkpoint::{PairFile, PairLayout, Published, StateDict, published_writer};
 use purkinje_models::paired::{PairConfig as _, Part};
+use purkinje_models::writing::DecoderConfig;
+use serde_json::Value;
 
 use super::{ConfigOf, Family, Head, PairSystem};
-use crate::import::Imports;
+use crate::import::{Imports, PublishedWriter};
 use crate::keys::{Key, parsed};
+use crate::system::Level;
+use crate::{Error, Result};
 
 impl<F: Family> Imports for PairSystem<F>
 where
@@ -38,6 +42,28 @@ where
                 false => (Head::Linear, outputs),
             });
         (config, head)
+    }
+
+    /// As released, a GPT-2 reads the aligned vector and an R2Gen all tokens (`docs/differences.md`, D25).
+    fn published_writer(
+        found: &StateDict,
+        stated: Option<&Value>,
+    ) -> Result<Option<PublishedWriter>> {
+        let own = published_writer(found, stated).map_err(Error::invalid)?;
+        Ok(own.map(|(network, state)| {
+            let of_tokens = matches!(network.decoder, DecoderConfig::R2Gen(_));
+            let align = !of_tokens && F::ABOUT.features.contains(&"align");
+            PublishedWriter {
+                network,
+                state,
+                feature: align.then(|| "align".to_owned()),
+                level: if of_tokens {
+                    Level::Token
+                } else {
+                    Level::Recording
+                },
+            }
+        }))
     }
 
     fn published_layout(config: &ConfigOf<F>, head: Option<(Head, usize)>) -> Self::Layout {
