@@ -82,7 +82,11 @@ def make(name, data, exchange):
         from . import dbeta_rows
 
         return dbeta_rows.make(name, data, exchange)
-    if name.endswith("_encode") or name.startswith(("text_", "n3s_")):
+    if name.startswith(("deri_", "gpt2_")) or name == "text_scores":
+        from . import deri_rows
+
+        return deri_rows.make(name, data, exchange)
+    if name.endswith("_encode") or name == "bert_infer_f32" or name.startswith(("text_", "n3s_")):
         from . import text_rows
 
         return text_rows.make(name, exchange)

@@ -26,7 +26,7 @@ def load(path):
 def save(path, tensors):
     """Writes arrays by name; the order is kept."""
     header, offset = {}, 0
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     for name, array in arrays.items():
         header[name] = {
             "dtype": NAMES[array.dtype],

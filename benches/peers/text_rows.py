@@ -1,5 +1,6 @@
 """Encoders of texts from the transformers library, and exact search by FAISS."""
 
+import csv
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from . import dbeta, safetensors_file
 from .clear_rows import SEED, THREADS
 from .rows import near
 
+# Reports of the recordings that come with the program.
+TABLE = Path(__file__).resolve().parents[2] / "crates/purkinje/demo/ptbxl_database.csv"
 PARTS = ["sinus rhythm", "sinus bradycardia", "sinus tachycardia", "atrial fibrillation", "normal ecg", "abnormal ecg",
          "left axis deviation", "right bundle branch block", "possible left atrial enlargement", "anterior infarct",
          "nonspecific t wave abnormality", "prolonged qt interval", "low limb lead voltage", "ventricular premature complex"]
@@ -22,13 +25,20 @@ def reports(count, generator):
     return [". ".join(generator.choice(PARTS, length)) + "." for length in lengths]
 
 
+def of_ptb_xl(count):
+    """The first reports of the recordings that come with the program."""
+    with open(TABLE, newline="") as table:
+        found = (row["report"] for row in csv.DictReader(table))
+        return [report.lower() for report in found if report][:count]
+
+
 class Encode:
-    """64 texts of 8 to 64 word pieces to hidden states, padded to the longest, padding kept from attention."""
+    """64 texts of 8 to 64 word pieces, or sixteen reports of PTB-XL, to hidden states, padded to the longest, padding kept from attention."""
 
     def __init__(self, name, exchange):
         torch.set_num_threads(THREADS)
         torch.manual_seed(SEED)
-        if name == "minilm_encode":
+        if name in ("minilm_encode", "bert_infer_f32"):
             folder = Path(os.environ["PURKINJE_TEXT_MODELS"])
             self.model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
             config = (folder / "config.json").read_text()
@@ -40,9 +50,12 @@ class Encode:
         ids = generator.integers(200, 30_000, (64, lengths.max()))
         real = np.arange(lengths.max())[None] < lengths[:, None]
         ids[~real] = 0
+        if name == "bert_infer_f32":
+            found = transformers.AutoTokenizer.from_pretrained(folder)(of_ptb_xl(16), padding=True)
+            ids, real = np.array(found["input_ids"]), np.array(found["attention_mask"]) == 1
         weights = {k: v.numpy() for k, v in self.model.state_dict().items() if v.is_floating_point() and "embed_tokens" not in k}
         safetensors_file.save(exchange / f"{name}.weights.safetensors", weights)
-        safetensors_file.save(exchange / f"{name}.batch.safetensors", {"ids": ids, "real": real.astype(np.int64)})
+        safetensors_file.save(exchange / f"{name}.batch.safetensors", {"ids": ids, "real": real.astype(np.int64), "size": np.array([len(ids)])})
         (exchange / f"{name}.config.json").write_text(config)
         self.ids, self.real = torch.from_numpy(ids), torch.from_numpy(real.astype(np.int64))
 

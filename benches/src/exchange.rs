@@ -39,6 +39,11 @@ impl Answer {
         )
     }
 
+    /// Adds integers of more than one dimension.
+    pub fn table(self, name: &str, shape: &[usize], values: &[i64]) -> Self {
+        self.put(name, Dtype::I64, shape, bytemuck::cast_slice(values))
+    }
+
     fn put(mut self, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
         self.0
             .insert(name.to_owned(), (dtype, shape.to_vec(), bytes.to_vec()));

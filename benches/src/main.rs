@@ -10,6 +10,7 @@ mod beats;
 mod clear;
 mod cluster;
 mod dbeta;
+mod deri;
 mod descriptors;
 mod epoch;
 mod exchange;
@@ -18,6 +19,7 @@ mod prepare;
 mod signals;
 mod texts;
 mod worker;
+mod writing;
 
 use std::error::Error;
 use std::path::Path;

@@ -15,7 +15,7 @@ use crate::dbeta::weights;
 use crate::exchange::{Answer, Shared};
 use crate::worker::Row;
 
-/// Hidden states of 64 texts.
+/// Hidden states of texts.
 pub struct Encode {
     config: TextConfig,
     weights: Weights,
@@ -35,7 +35,7 @@ impl Encode {
         let shared = Shared::open(&at("batch.safetensors"))?;
         let (ids, real) = (shared.integers("ids")?, shared.integers("real")?);
         let texts = TextIds {
-            length: ids.len() / 64,
+            length: ids.len() / usize::try_from(shared.integers("size")?[0])?,
             ids: ids
                 .into_iter()
                 .map(u32::try_from)

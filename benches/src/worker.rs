@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::exchange::Answer;
-use crate::{clear, cluster, dbeta, descriptors, hubert, signals, texts};
+use crate::{clear, cluster, dbeta, deri, descriptors, hubert, signals, texts, writing};
 
 /// One thing to measure.
 pub trait Row {
@@ -164,6 +164,16 @@ fn make(name: &str, data: &Path, exchange: &Path) -> Result<Box<dyn Row>> {
         name if name.starts_with("dbeta_base_infer") => {
             Box::new(dbeta::Infer::new(name, exchange)?)
         }
+        "deri_pretrain_step" => Box::new(deri::PretrainStep::new(name, exchange)?),
+        name if name.starts_with("deri_resnet18_infer") => {
+            Box::new(deri::Infer::new(name, exchange)?)
+        }
+        "gpt2_train_step" => Box::new(writing::TrainStep::new(name, exchange)?),
+        name if name.starts_with("gpt2_generate") => {
+            Box::new(writing::Generate::new(name, exchange)?)
+        }
+        "text_scores" => Box::new(writing::Scores::new(name, exchange)?),
+        "bert_infer_f32" => Box::new(texts::Encode::new(name, exchange)?),
         "n3s_least_similar" => Box::new(texts::LeastSimilar::new(name, exchange)?),
         name if name.starts_with("text_embed_corpus") => {
             Box::new(texts::Corpus::new(name, exchange)?)
