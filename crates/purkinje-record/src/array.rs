@@ -5,14 +5,18 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::error::content;
-use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
+use crate::error::{content, listed};
+use crate::open::{OpenOptions, id_of, valid_rate};
 use crate::reader::Stretches;
 use crate::values::Values;
-use crate::{Digital, LeadSet, RecordError, Recording, Source, Unit};
+use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit, names};
 
 /// Bytes that reading a small file may take whatever its size; see [`budget`].
 const FREE_BYTES: usize = 24 << 20;
+
+/// What is said of a recording whose leads are named nowhere.
+pub(crate) const ASSUMED: &str =
+    "no lead is named: they are taken for the twelve standard leads in their order";
 
 /// Numbers that are read at once, so that no more are held twice.
 const BLOCK: usize = 1 << 18;
@@ -48,8 +52,12 @@ pub(crate) struct Matrix {
 pub(crate) struct Known {
     pub format: &'static str,
     pub rate_hz: Option<f64>,
+    /// Names of the leads, where the format has a place for them.
     pub leads: Option<LeadSet>,
-    pub unit: Option<Unit>,
+    /// Everything the file says in words, by name: among it may be names of leads and units.
+    pub texts: Vec<(String, Vec<String>)>,
+    /// Whether samples are whole numbers, of which nobody knows the unit unless it is said.
+    pub whole: bool,
     /// Whether twelve rows or columns are the standard leads when nothing else is said.
     pub standard_12: bool,
     /// Where a rate may come from, for the message when there is none.
@@ -81,9 +89,17 @@ impl Array {
     ) -> Result<Array, RecordError> {
         let rate_hz = valid_rate(path, options.rate_hz.or(known.rate_hz), known.rate_from)?;
         let [rows, columns] = matrix.shape;
-        let leads = options.array_leads.clone().or(known.leads);
+        let said = known.leads.map(|leads| leads.leads().to_vec());
+        let said = said.or_else(|| names::leads(&known.texts, matrix.shape));
+        let said = said.map(|mut leads| {
+            options.settle(&mut leads);
+            LeadSet::new(leads)
+        });
+        let leads = options.array_leads.clone().or(said);
+        let mut assumed = false;
         let leads = leads.filter(|leads| !leads.is_empty()).or_else(|| {
-            (known.standard_12 && (rows == 12) != (columns == 12)).then(LeadSet::standard_12)
+            assumed = known.standard_12 && (rows == 12) != (columns == 12);
+            assumed.then(LeadSet::standard_12)
         });
         let Some(leads) = leads else {
             let found = if known.standard_12 {
@@ -93,7 +109,25 @@ impl Array {
             };
             return Err(content(path, "the list of leads", &found, known.leads_from));
         };
-        let unit = options.unit.or(known.unit).unwrap_or_default();
+        let units = match options.unit {
+            Some(unit) => vec![unit],
+            None => names::units(path, &known.texts, leads.len())?,
+        };
+        if units.is_empty() && known.whole {
+            return Err(content(
+                path,
+                "the unit",
+                "absent, and the samples are whole numbers",
+                "a unit in the file or from the caller (`--input-unit`; uV where 1000 steps make 1 mV)",
+            ));
+        }
+        let unit_of = |row: usize| {
+            units
+                .get(row)
+                .or(units.first())
+                .copied()
+                .unwrap_or_default()
+        };
         let order = Order::find(path, &matrix, leads.len())?;
         if order.time == 0 {
             return Err(RecordError::NoSamples {
@@ -101,28 +135,55 @@ impl Array {
                 why: format!("its array is {rows} x {columns}"),
             });
         }
-        let chosen = match &options.leads {
-            LeadChoice::Named(wanted) => {
-                leads
-                    .rows_of(wanted)
-                    .map_err(|lead| RecordError::MissingLead {
-                        path: path.to_owned(),
-                        lead: lead.to_string(),
-                        present: leads.to_string(),
-                    })?
-            }
-            _ => (0..leads.len()).collect(),
-        };
-        let names = chosen.iter().map(|&row| leads.leads()[row].clone());
-        let names = LeadSet::new(names.collect());
-        Ok(Array {
-            about: about(path, known.format, names, rate_hz, options)?,
+        let chosen = options.choose(path, leads.leads(), |_| true)?;
+        let mut array = Array {
+            about: about(path, known.format, leads.clone(), rate_hz, options)?,
             path: path.to_owned(),
-            keep_digital: options.keep_digital && matrix.int16 && unit != Unit::Volt,
+            keep_digital: false,
             matrix,
             order,
-            chosen: chosen.into_iter().map(|row| (row, unit)).collect(),
-        })
+            chosen: Vec::new(),
+        };
+        if assumed {
+            array.check_assumed(&leads, &unit_of)?;
+            array.about.source.comments.push(ASSUMED.to_owned());
+        }
+        let volts = chosen.iter().any(|&row| unit_of(row) == Unit::Volt);
+        array.keep_digital = options.keep_digital && array.matrix.int16 && !volts;
+        let names = chosen.iter().map(|&row| leads.leads()[row].clone());
+        array.about.leads = LeadSet::new(names.collect());
+        array.chosen = chosen.into_iter().map(|row| (row, unit_of(row))).collect();
+        Ok(array)
+    }
+
+    /// Whether the limb leads are in another order than the assumed one, by the relations between them: III = II - I, and so on. Where no
+    /// order fits (leads that were scaled each by itself) nothing is known.
+    fn check_assumed(
+        &mut self,
+        leads: &LeadSet,
+        unit_of: &dyn Fn(usize) -> Unit,
+    ) -> Result<(), RecordError> {
+        /// Samples that are looked at.
+        const SAMPLES: usize = 1000;
+        let len = self.order.time.min(SAMPLES);
+        self.chosen = (0..leads.len()).map(|row| (row, unit_of(row))).collect();
+        let read = self.read(&(0..len))?;
+        let rows: Vec<&[f32]> = read.samples_mv().chunks_exact(len.max(1)).collect();
+        let Some(found) = limb_leads(&rows).filter(|found| *found != [0, 1, 2, 3, 4, 5]) else {
+            return Ok(());
+        };
+        let places = found.iter().zip(&Lead::STANDARD_12).enumerate();
+        let places = places.filter(|(own, (row, _))| own != *row);
+        let places = places.map(|(_, (row, lead))| format!("{lead} in row {}", row + 1));
+        Err(listed(
+            &self.path,
+            "the order of the leads",
+            &format!(
+                "stated nowhere, and not the standard one: by the relations between them {}",
+                places.collect::<Vec<_>>().join(", ")
+            ),
+            "names of the leads in the file or from the caller (`--input-leads`)",
+        ))
     }
 
     /// The recording of leads that were read in millivolts, `shape` of them and of samples in either order.
@@ -235,6 +296,52 @@ impl Stretches for Array {
     }
 }
 
+/// The rows of I, II, III, aVR, aVL and aVF, if there are six that are to each other as these are; those in the standard order first.
+fn limb_leads(rows: &[&[f32]]) -> Option<[usize; 6]> {
+    /// The share of a lead by which noise, filters and rounding may make it differ.
+    const SAME: f32 = 0.1;
+    /// III, aVR, aVL and aVF from I and II.
+    const RELATIONS: [fn(f32, f32) -> f32; 4] = [
+        |one, two| two - one,
+        |one, two| -(one + two) / 2.0,
+        |one, two| one - two / 2.0,
+        |one, two| two - one / 2.0,
+    ];
+    // About their means: an offset is no contradiction.
+    let strength = |values: &dyn Fn(usize) -> f32, len: usize| {
+        let known = (0..len).map(values).filter(|value| value.is_finite());
+        let known: Vec<f32> = known.collect();
+        let mean = known.iter().sum::<f32>() / known.len().max(1) as f32;
+        let squares = known.iter().map(|value| (value - mean).powi(2));
+        squares.sum::<f32>().sqrt()
+    };
+    let len = rows.first().map_or(0, |row| row.len());
+    let is = |row: usize, expected: &[f32]| {
+        let difference = strength(&|at| rows[row][at] - expected[at], len);
+        difference <= SAME * strength(&|at| expected[at], len)
+    };
+    let pairs = (0..rows.len()).flat_map(|one| (0..rows.len()).map(move |two| (one, two)));
+    let mut pairs: Vec<(usize, usize)> = pairs.filter(|(one, two)| one != two).collect();
+    pairs.sort_by_key(|pair| *pair != (0, 1));
+    for (one, two) in pairs {
+        let mut found = [one, two, 0, 0, 0, 0];
+        let all = RELATIONS.iter().enumerate().all(|(number, relation)| {
+            let expected = rows[one].iter().zip(rows[two]);
+            let expected: Vec<f32> = expected.map(|(&a, &b)| relation(a, b)).collect();
+            // The usual place first, where flat leads fit everywhere.
+            let mut places: Vec<usize> = (0..rows.len()).collect();
+            places.sort_by_key(|place| *place != 2 + number);
+            let own = places.into_iter().find(|&row| is(row, &expected));
+            found[2 + number] = own.unwrap_or(0);
+            own.is_some()
+        });
+        if all {
+            return Some(found);
+        }
+    }
+    None
+}
+
 /// A value as it is, when 16 bits hold it.
 fn digital_of(value: f64) -> Option<i16> {
     if value.is_nan() {
@@ -302,5 +409,40 @@ impl Order {
             time: if lead_first { columns } else { rows },
             side_by_side: lead_first != matrix.column_major,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limb_leads_are_known_by_what_they_are_to_each_other() {
+        let wave = |rate: f32| {
+            (0..200)
+                .map(|t| (t as f32 * rate).sin())
+                .collect::<Vec<f32>>()
+        };
+        let (one, two) = (wave(0.13), wave(0.31));
+        let of = |relation: fn(f32, f32) -> f32| -> Vec<f32> {
+            let pairs = one.iter().zip(&two);
+            pairs.map(|(&a, &b)| relation(a, b) + 0.3).collect()
+        };
+        let three = of(|a, b| b - a);
+        let [r, l, f] = [
+            of(|a, b| -(a + b) / 2.0),
+            of(|a, b| a - b / 2.0),
+            of(|a, b| b - a / 2.0),
+        ];
+        let chest = wave(0.7);
+        let rows: [&[f32]; 7] = [&one, &two, &three, &r, &l, &f, &chest];
+        assert_eq!(limb_leads(&rows), Some([0, 1, 2, 3, 4, 5]));
+        let order = [6, 5, 3, 0, 4, 1, 2];
+        let mixed: Vec<&[f32]> = order.iter().map(|&row| rows[row]).collect();
+        assert_eq!(limb_leads(&mixed), Some([3, 5, 6, 2, 4, 1]));
+        let [a, b, c] = [wave(0.9), wave(1.1), wave(1.3)];
+        assert_eq!(limb_leads(&[&one, &two, &a, &b, &c, &chest]), None);
+        let flat = vec![0.0; 200];
+        assert_eq!(limb_leads(&[&*flat; 6]), Some([0, 1, 2, 3, 4, 5]));
     }
 }

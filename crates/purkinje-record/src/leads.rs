@@ -82,23 +82,23 @@ impl Lead {
         }
     }
 
-    /// Reads a name as files spell it: case, surrounding blanks, and leading words `Lead`, `ECG` and `EKG` do not
-    /// matter.
+    /// Reads a name as files spell it, the same for all formats. Case and surrounding blanks do not matter, nor words in front (`Lead`, `ECG`,
+    /// `EKG`, `MDC_ECG_LEAD_`), what follows in brackets or after a comma (`I (Einthoven)`), a reference (`I-Ref`, `I-LE`) or a unit
+    /// (`I_mV`); the numbers of Einthoven's leads are known (`DI`, `D1`, `Lead 1`).
+    ///
+    /// A sign belongs to the name: `-aVR`, `aVR-` and `aVR (inverted)` are not aVR. Pairs of electrodes (`V1-V2`) are signals of their own.
     /// Never fails: an unknown name becomes [`Lead::Other`].
     pub fn parse(name: &str) -> Lead {
         let trimmed = name.trim();
-        let lower = trimmed.to_ascii_lowercase();
-        let mut core = lower.as_str();
-        while let Some(rest) = ["lead", "ecg", "ekg"]
-            .iter()
-            .find_map(|prefix| core.strip_prefix(prefix))
-        {
-            core = rest.trim_start_matches([' ', '_', '-', ':']);
-        }
-        STANDARD
-            .iter()
-            .find(|(_, standard)| standard.eq_ignore_ascii_case(core))
-            .map_or_else(|| Lead::Other(trimmed.to_owned()), |(lead, _)| lead.clone())
+        let known = |core: &str| {
+            let found = STANDARD
+                .iter()
+                .find(|(_, standard)| standard.eq_ignore_ascii_case(core));
+            found.map(|(lead, _)| lead.clone())
+        };
+        known(trimmed)
+            .or_else(|| known(core(&trimmed.to_lowercase())?.as_str()))
+            .unwrap_or_else(|| Lead::Other(trimmed.to_owned()))
     }
 
     /// Position among the twelve standard leads (0 for I .. 11 for V6), `None` for any other lead.
@@ -106,6 +106,103 @@ impl Lead {
     /// This is the row of a model's lead embedding, not a row of any recording.
     pub fn standard_index(&self) -> Option<usize> {
         STANDARD.iter().position(|(lead, _)| lead == self)
+    }
+}
+
+/// What names in the nomenclature of ISO/IEEE 11073 begin with, in lower case.
+const CODE: &str = "mdc_ecg_lead_";
+/// Words in front of the name of a lead.
+const BEFORE: [&str; 8] = [
+    CODE,
+    "lead",
+    "ecg",
+    "ekg",
+    "afleiding",
+    "ableitung",
+    "d\u{e9}rivation",
+    "derivation",
+];
+/// Words that say that a signal has the other sign.
+const INVERTED: [&str; 6] = ["inverted", "inv", "negative", "neg", "minus", "reversed"];
+
+/// What of a name in lower case says which lead it is; `None` where it says that the sign is another.
+fn core(name: &str) -> Option<String> {
+    let words = |text: &str| {
+        let mut words = text.split(|c: char| !c.is_alphanumeric());
+        words.any(|word| INVERTED.contains(&word))
+    };
+    if words(name) {
+        return None;
+    }
+    // What is in brackets or behind a comma explains.
+    let mut core = name.split(['(', '[', ',']).next().unwrap_or("").trim();
+    let mut of_einthoven = false;
+    while let Some(rest) = BEFORE.iter().find_map(|word| core.strip_prefix(word)) {
+        of_einthoven = true;
+        // A minus right behind the word divides; any other is the sign of the lead, unless a blank follows.
+        core = match rest.strip_prefix('-') {
+            Some(own) if !name.starts_with(CODE) => own,
+            _ => {
+                let rest = rest.trim_start_matches([' ', '_', ':']);
+                rest.strip_prefix("- ").unwrap_or(rest)
+            }
+        }
+        .trim_start();
+    }
+    if core.starts_with(['-', '\u{2212}', '\u{2013}'])
+        || core.ends_with(['-', '\u{2212}', '\u{2013}'])
+    {
+        return None;
+    }
+    for reference in ["-ref", "-le"] {
+        core = core.strip_suffix(reference).unwrap_or(core);
+    }
+    for unit in ["mv", "uv", "\u{b5}v", "\u{3bc}v", "nv"] {
+        let rest = core.strip_suffix(unit);
+        if let Some(rest) = rest.filter(|rest| rest.ends_with(['_', '/', ' '])) {
+            core = rest.trim_end_matches(['_', '/', ' ']);
+        }
+    }
+    let named = match core {
+        "di" | "d1" => "i",
+        "dii" | "d2" => "ii",
+        "diii" | "d3" => "iii",
+        "1" if of_einthoven => "i",
+        "2" if of_einthoven => "ii",
+        "3" if of_einthoven => "iii",
+        other => other,
+    };
+    Some(named.to_owned())
+}
+
+/// Gives leads of one recording their names where only all of them together tell: C1 to C6 are V1 to V6 where there is no V lead, they are
+/// numbered from 1 without a gap, and they are all six or stand beside a limb lead (electrodes of an EEG have such names too).
+pub(crate) fn settle(leads: &mut [&mut Lead]) {
+    let number = |lead: &Lead| match lead {
+        Lead::Other(name) => {
+            let name = name.to_ascii_lowercase();
+            let core = core(&name)?;
+            core.strip_prefix('c')?.parse::<usize>().ok()
+        }
+        _ => None,
+    };
+    let is = |lead: &Lead, range: std::ops::Range<usize>| {
+        lead.standard_index()
+            .is_some_and(|index| range.contains(&index))
+    };
+    let numbers: Vec<usize> = leads.iter().filter_map(|lead| number(lead)).collect();
+    let highest = numbers.iter().copied().max().unwrap_or(0);
+    let without_gap =
+        highest <= 6 && numbers.len() == highest && (1..=highest).all(|n| numbers.contains(&n));
+    let limb = leads.iter().any(|lead| is(lead, 0..6));
+    let chest = leads.iter().any(|lead| is(lead, 6..12));
+    if chest || !without_gap || highest == 0 || !(limb || highest == 6) {
+        return;
+    }
+    for lead in leads {
+        if let Some(number) = number(lead) {
+            **lead = Lead::STANDARD_12[5 + number].clone();
+        }
     }
 }
 
@@ -243,8 +340,75 @@ mod tests {
         ] {
             assert_eq!(Lead::parse(spelling), Lead::AVR, "{spelling}");
         }
+        for (name, lead) in [
+            ("DI", Lead::I),
+            ("d3", Lead::III),
+            ("Lead 1", Lead::I),
+            ("MDC_ECG_LEAD_AVF", Lead::AVF),
+            ("I-Ref", Lead::I),
+            ("V2-LE", Lead::V2),
+            ("ECG-I", Lead::I),
+            ("ECG - II", Lead::II),
+            ("Lead: II", Lead::II),
+            ("ECG I (Einthoven)", Lead::I),
+            ("Afleiding I", Lead::I),
+            ("I, Einthoven", Lead::I),
+            ("I_mV", Lead::I),
+            ("II/mV", Lead::II),
+            ("V1 uV", Lead::V1),
+        ] {
+            assert_eq!(Lead::parse(name), lead, "{name}");
+        }
+        for other in [
+            "-aVR",
+            "aVR-",
+            "minus aVR",
+            "aVR (inverted)",
+            "-III",
+            "-V1",
+            "Lead -aVR",
+            "ECG -aVR",
+            "ECG -I",
+            "MDC_ECG_LEAD_-AVR",
+            "ECG_-I",
+            "inv. II",
+            "V1-V2",
+            "I-II",
+            "1",
+            "C1",
+            "V7",
+            "ECG 4",
+            "mV",
+            "-",
+            "\u{2212}aVR",
+        ] {
+            let found = Lead::parse(other);
+            assert_eq!(found, Lead::Other(other.into()), "{other}");
+            assert_eq!(Lead::parse(found.name()), found);
+        }
         assert_eq!(Lead::parse("vx"), Lead::Other("vx".into()));
         assert_eq!(Lead::parse("MLII"), Lead::Other("MLII".into()));
+    }
+
+    #[test]
+    fn chest_leads_may_be_called_c() {
+        let settled = |names: &str| {
+            let mut leads: Vec<Lead> = names.split(' ').map(Lead::parse).collect();
+            settle(&mut leads.iter_mut().collect::<Vec<_>>());
+            LeadSet::new(leads).to_string()
+        };
+        assert_eq!(settled("I II C1 C2"), "I II V1 V2");
+        assert_eq!(settled("C1 C2 C3 C4 C5 C6"), "V1 V2 V3 V4 V5 V6");
+        for kept in [
+            "C3 C4 I",
+            "C1 C2",
+            "I V1 C1 C2",
+            "I C1 C2 C2",
+            "I C0 C1",
+            "I CM5",
+        ] {
+            assert_eq!(settled(kept), kept);
+        }
     }
 
     #[test]

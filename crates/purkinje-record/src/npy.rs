@@ -13,7 +13,7 @@ use crate::error::content;
 use crate::mat::Class;
 use crate::values::{Bytes, Raw};
 use crate::wfdb::files;
-use crate::{LeadSet, OpenOptions, RecordError};
+use crate::{LeadSet, OpenOptions, RecordError, Unit};
 
 /// Bytes of the largest array file that is read.
 pub const MAX_NPY_BYTES: u64 = 1 << 36;
@@ -37,21 +37,20 @@ struct Sidecar {
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
     let array = Array::parse(path, Bytes::of(path, MAX_NPY_BYTES)?, true)?;
     let sidecar = sidecar(path)?;
-    let unit = match sidecar.unit {
-        Some(unit) if options.unit.is_none() => {
-            Some(unit.parse().map_err(|_| RecordError::Unit {
-                path: path.with_extension("json"),
-                signal: "all".into(),
-                unit: unit.clone(),
-            })?)
-        }
-        _ => None,
-    };
+    if let Some(unit) = &sidecar.unit {
+        unit.parse::<Unit>().map_err(|_| RecordError::Unit {
+            path: path.with_extension("json"),
+            signal: "all".into(),
+            unit: unit.clone(),
+        })?;
+    }
+    let unit = sidecar.unit.map(|unit| ("unit".to_owned(), vec![unit]));
     let known = Known {
         format: "npy",
         rate_hz: sidecar.rate_hz,
         leads: sidecar.leads,
-        unit,
+        texts: unit.into_iter().collect(),
+        whole: array.is_whole(),
         standard_12: false,
         rate_from: "a sampling rate from the caller or in the sidecar",
         leads_from: "names of the leads from the caller or in the sidecar `<name>.json` (`leads`)",
@@ -218,6 +217,21 @@ impl Array {
             bytes: Bytes::Memory(Vec::new()),
         };
         Ok((array, end))
+    }
+
+    /// Whether the head of an array says that it holds texts.
+    pub(crate) fn starts_texts(head: &[u8]) -> bool {
+        let descr = head.windows(7).position(|own| own == b"'descr'");
+        let rest = descr.and_then(|at| head.get(at + 7..));
+        let mut rest = rest.unwrap_or_default().iter();
+        let kind = rest.find(|byte| !b": '<>|=".contains(byte));
+        matches!(kind, Some(b'U' | b'S'))
+    }
+
+    /// Whether its values are whole numbers.
+    pub(crate) fn is_whole(&self) -> bool {
+        let class = self.kind.number();
+        class.is_some_and(|class| !matches!(class, Class::Single | Class::Double))
     }
 
     /// The recording in the array.

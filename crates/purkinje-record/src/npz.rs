@@ -12,7 +12,7 @@ use crate::array::{self, Known, disk_budget};
 use crate::error::{content, listed};
 use crate::npy::Array;
 use crate::values::{Bytes, FilePart, HELD_BYTES};
-use crate::{Lead, LeadSet, OpenOptions, RecordError, inflate};
+use crate::{OpenOptions, RecordError, inflate};
 
 /// Bytes of the largest archive that is read.
 pub const MAX_NPZ_BYTES: u64 = 1 << 36;
@@ -43,43 +43,32 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
         })
     };
     let rate_hz = small(&RATES).transpose()?.and_then(|array| array.scalar());
-    let leads = match small(&["leads"]).transpose()? {
-        Some(names) => {
-            let names = names.texts().ok_or_else(|| {
-                content(
-                    path,
-                    "the array `leads`",
-                    "no array of strings",
-                    "the names of the leads",
-                )
-            })?;
-            Some(LeadSet::new(names.iter().map(|n| Lead::parse(n)).collect()))
+    let mut texts = Vec::new();
+    for entry in &entries {
+        let small = entry.bytes <= MAX_SMALL_BYTES;
+        // The head of an array tells whether it holds texts.
+        if small
+            && entry
+                .start(&archive)
+                .is_ok_and(|head| Array::starts_texts(&head))
+        {
+            let array = Array::parse(path, entry.unpack(&archive, MAX_SMALL_BYTES)?, false)?;
+            texts.extend(array.texts().map(|own| (entry.name.clone(), own)));
         }
-        None => None,
-    };
-    let unit = match small(&["unit"]).filter(|_| options.unit.is_none()) {
-        Some(unit) => {
-            let texts = unit?.texts().unwrap_or_default();
-            let unit = texts.first().map_or("", String::as_str);
-            Some(unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: "all".into(),
-                unit: unit.to_owned(),
-            })?)
-        }
-        None => None,
-    };
+    }
     let samples = samples(&archive, &entries)?.unpack(&archive, disk_budget(archive.len as u64))?;
+    let samples = Array::parse(path, samples, true)?;
     let known = Known {
         format: "npz",
         rate_hz,
-        leads,
-        unit,
+        leads: None,
+        texts,
+        whole: samples.is_whole(),
         standard_12: true,
         rate_from: "a sampling rate from the caller or an array `rate_hz` or `fs` in the archive",
         leads_from: "names of the leads from the caller or an array `leads` in the archive, or twelve standard leads",
     };
-    Array::parse(path, samples, true)?.recording(path, known, options)
+    samples.recording(path, known, options)
 }
 
 /// Whether the archive at `path` says rate and leads itself; looks at its directory only.

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::content;
 use crate::reader::Lazy;
 use crate::wfdb::files;
 use crate::{
-    LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet, wfdb, xml,
+    Lead, LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet,
+    wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -36,6 +39,10 @@ pub struct OpenOptions {
     pub rate_hz: Option<f64>,
     /// Leads of an array in the order of its rows or columns; overrides a sidecar file.
     pub array_leads: Option<LeadSet>,
+    /// Leads by names that no rule knows, such as `CH1`; whatever the case.
+    pub lead_names: Vec<(String, Lead)>,
+    /// Which of several signals of one name is meant.
+    pub repeated: Repeated,
     /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise.
     pub unit: Option<Unit>,
 }
@@ -62,6 +69,19 @@ pub enum FramePolicy {
     Average,
 }
 
+/// What to do where a file has several signals of one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Repeated {
+    /// Nobody knows which is meant: an error.
+    #[default]
+    Refused,
+    /// The first is taken.
+    First,
+    /// The last is taken.
+    Last,
+}
+
 impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
@@ -75,12 +95,96 @@ impl Default for OpenOptions {
             patient_salt: None,
             rate_hz: None,
             array_leads: None,
+            lead_names: Vec::new(),
+            repeated: Repeated::Refused,
             unit: None,
         }
     }
 }
 
 impl OpenOptions {
+    /// Gives the signals of a file, all of them, the names of leads that the caller or all of them together tell.
+    pub(crate) fn settle<'l>(&self, leads: impl IntoIterator<Item = &'l mut Lead>) {
+        let mut leads: Vec<&mut Lead> = leads.into_iter().collect();
+        for lead in &mut leads {
+            let Lead::Other(name) = &**lead else { continue };
+            let mut told = self.lead_names.iter();
+            if let Some((_, told)) = told.find(|(own, _)| own.trim().eq_ignore_ascii_case(name)) {
+                **lead = told.clone();
+            }
+        }
+        crate::leads::settle(&mut leads);
+    }
+
+    /// The rows of the signals that are asked for, in their order, among those of a file; `voltage` says of which rows that is known.
+    ///
+    /// # Errors
+    /// When a lead is not there, or several signals of its name are and nobody says which is meant.
+    pub(crate) fn choose(
+        &self,
+        path: &Path,
+        leads: &[Lead],
+        voltage: impl Fn(usize) -> bool,
+    ) -> Result<Vec<usize>, RecordError> {
+        let meant = |row: &usize| -> Result<bool, RecordError> {
+            let own = &leads[*row];
+            let mut same = (0..leads.len()).filter(|&other| leads[other] == *own);
+            let (first, last) = (same.next(), same.next_back());
+            let Some(last) = last.filter(|_| own.standard_index().is_some()) else {
+                return Ok(true);
+            };
+            match self.repeated {
+                Repeated::First => Ok(first == Some(*row)),
+                Repeated::Last => Ok(last == *row),
+                Repeated::Refused => Err(content(
+                    path,
+                    "the list of signals",
+                    &format!(
+                        "several of the name {own}: signals {} and {}",
+                        first.unwrap_or(0) + 1,
+                        last + 1
+                    ),
+                    "one signal of a name; say which is meant with `--repeated first` or `--repeated last`",
+                )),
+            }
+        };
+        let all = |rows: &mut dyn Iterator<Item = usize>| {
+            let kept = rows.filter_map(|row| match meant(&row) {
+                Ok(true) => Some(Ok(row)),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            });
+            kept.collect::<Result<Vec<usize>, RecordError>>()
+        };
+        match &self.leads {
+            LeadChoice::All => all(&mut (0..leads.len())),
+            LeadChoice::Voltages => all(&mut (0..leads.len()).filter(|&row| voltage(row))),
+            LeadChoice::Named(wanted) => {
+                let present = LeadSet::new(leads.to_vec());
+                let rows = present
+                    .rows_of(wanted)
+                    .map_err(|lead| RecordError::MissingLead {
+                        path: path.to_owned(),
+                        lead: lead.to_string(),
+                        present: present.to_string(),
+                    })?;
+                let mut chosen = Vec::with_capacity(rows.len());
+                for row in rows {
+                    // The first of its name was found.
+                    let same = (row..leads.len()).filter(|&other| leads[other] == leads[row]);
+                    let mut own = None;
+                    for row in same {
+                        if meant(&row)? {
+                            own = own.or(Some(row));
+                        }
+                    }
+                    chosen.extend(own);
+                }
+                Ok(chosen)
+            }
+        }
+    }
+
     /// What becomes of the patient identifier `found` in a file.
     pub(crate) fn patient_of(&self, found: Option<&str>) -> Option<String> {
         if self.patient.is_some() {

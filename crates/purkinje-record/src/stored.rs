@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::content;
-use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
+use crate::open::{OpenOptions, id_of, valid_rate};
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// What a digital unit is worth: `mV = (sample - zero) / gain_per_mv`.
@@ -99,22 +99,8 @@ pub(crate) fn choose(
     options: &OpenOptions,
 ) -> Result<Vec<usize>, RecordError> {
     let voltage = |offer: &Offer| offer.unit.parse::<Unit>().is_ok();
-    let rows: Vec<usize> = match &options.leads {
-        LeadChoice::All => (0..offers.len()).collect(),
-        LeadChoice::Voltages => (0..offers.len())
-            .filter(|&row| voltage(&offers[row]))
-            .collect(),
-        LeadChoice::Named(wanted) => {
-            let present = LeadSet::new(offers.iter().map(|offer| offer.lead.clone()).collect());
-            present
-                .rows_of(wanted)
-                .map_err(|lead| RecordError::MissingLead {
-                    path: path.to_owned(),
-                    lead: lead.to_string(),
-                    present: present.to_string(),
-                })?
-        }
-    };
+    let leads: Vec<Lead> = offers.iter().map(|offer| offer.lead.clone()).collect();
+    let rows = options.choose(path, &leads, |row| voltage(&offers[row]))?;
     if rows.is_empty() {
         return Err(RecordError::NoSamples {
             path: path.to_owned(),

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::error::content;
 use crate::mat::Class;
-use crate::open::{LeadChoice, OpenOptions};
+use crate::open::OpenOptions;
 use crate::values::{Spool, Values};
-use crate::{Lead, LeadSet, RecordError, Unit};
+use crate::{Lead, RecordError, Unit};
 
 /// Columns of the widest table that is read.
 pub const MAX_COLUMNS: usize = 4096;
@@ -45,7 +45,7 @@ impl Columns {
             });
         }
         let mut time = None;
-        let mut candidates = Vec::new();
+        let mut candidates: Vec<(usize, Lead, Option<&str>)> = Vec::new();
         for (index, title) in titles.iter().enumerate() {
             let (name, unit) = split_unit(title);
             if time.is_none() && is_time(name) {
@@ -62,23 +62,14 @@ impl Columns {
                 candidates.push((index, Lead::parse(name), unit));
             }
         }
-        let chosen = match &options.leads {
-            LeadChoice::All => candidates,
-            LeadChoice::Voltages => candidates
-                .into_iter()
-                .filter(|(_, _, unit)| unit.is_none_or(|unit| unit.parse::<Unit>().is_ok()))
-                .collect(),
-            LeadChoice::Named(wanted) => {
-                let present = LeadSet::new(candidates.iter().map(|c| c.1.clone()).collect());
-                let rows = present.rows_of(wanted);
-                let rows = rows.map_err(|lead| RecordError::MissingLead {
-                    path: path.to_owned(),
-                    lead: lead.to_string(),
-                    present: present.to_string(),
-                })?;
-                rows.iter().map(|&row| candidates[row].clone()).collect()
-            }
+        options.settle(candidates.iter_mut().map(|(_, lead, _)| lead));
+        let leads: Vec<Lead> = candidates.iter().map(|c| c.1.clone()).collect();
+        let voltage = |row: usize| {
+            let unit: Option<&str> = candidates[row].2;
+            unit.is_none_or(|unit| unit.parse::<Unit>().is_ok())
         };
+        let rows = options.choose(path, &leads, voltage)?;
+        let chosen: Vec<_> = rows.iter().map(|&row| candidates[row].clone()).collect();
         if chosen.is_empty() {
             return Err(RecordError::NoSamples {
                 path: path.to_owned(),
@@ -117,7 +108,7 @@ pub(crate) fn is_lead(title: &str) -> bool {
     Lead::parse(split_unit(title).0).standard_index().is_some()
 }
 
-/// `V1 (uV)` or `V1 [uV]` as name and unit.
+/// `V1 (uV)`, `V1 [uV]`, `V1_uV` or `V1/uV` as name and unit.
 fn split_unit(title: &str) -> (&str, Option<&str>) {
     let title = title.trim();
     let split = title
@@ -130,7 +121,12 @@ fn split_unit(title: &str) -> (&str, Option<&str>) {
         });
     match split {
         Some((name, unit)) => (name.trim(), Some(unit.trim())),
-        None => (title, None),
+        None => match title.rsplit_once(['_', '/', ' ']) {
+            Some((name, unit)) if unit.parse::<Unit>().is_ok() && unit.len() > 1 => {
+                (name.trim(), Some(unit))
+            }
+            _ => (title, None),
+        },
     }
 }
 

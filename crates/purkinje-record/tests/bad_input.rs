@@ -696,6 +696,8 @@ fn every_format_is_found_once() {
     for path in found {
         let options = OpenOptions {
             rate_hz: Some(500.0),
+            // Some of these hold whole numbers.
+            unit: Some(Unit::Microvolt),
             ..OpenOptions::default()
         };
         open(&path, &options).unwrap_or_else(|error| panic!("{error}"));

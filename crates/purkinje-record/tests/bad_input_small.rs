@@ -25,7 +25,10 @@ fn options(format: &str) -> OpenOptions {
     OpenOptions {
         rate_hz: Some(500.0),
         array_leads: (format == "npy").then(|| "I,II".parse().unwrap()),
-        unit: (format == "mat4").then_some(Unit::Microvolt),
+        // Some of these hold whole numbers.
+        unit: ["mat4", "hdf5", "npy", "npz"]
+            .contains(&format)
+            .then_some(Unit::Microvolt),
         keep_digital: true,
         patient_salt: Some("salt".into()),
         ..OpenOptions::default()

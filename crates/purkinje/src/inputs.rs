@@ -78,6 +78,8 @@ pub struct Opened<'a> {
     pub reader: Option<Arc<Reader>>,
     /// The leads the model is given.
     pub(crate) leads: LeadSet,
+    /// Signals by names that are no known lead, where the leads that are there were asked for.
+    pub(crate) left_aside: Vec<String>,
     /// What found the R-peaks: `multi_lead`, `xqrs`, or `file`.
     pub(crate) beats_by: &'static str,
     /// Its windows, in samples.
@@ -217,6 +219,7 @@ impl<'a> StoreRows<'a> {
             blake3: shard_hash(self.store, row).unwrap_or_default().to_owned(),
             reader: None,
             leads: self.contract.leads.clone(),
+            left_aside: Vec::new(),
             beats_by: self.contract.beats.name(),
             windows: places(plan.windows.filter(|_| !one), len, rate_hz),
             seconds: len as f64 / rate_hz,
@@ -286,6 +289,12 @@ impl<'a> Input<'a> {
         let (id, rate_hz) = (about.id.clone(), about.rate_hz);
         let leads = WantedLeads::choose(options.leads.as_ref(), &own.leads, &about.leads);
         let leads = leads.map_err(fail)?;
+        let unknown = about.leads.leads().iter();
+        let unknown = unknown.filter(|lead| lead.standard_index().is_none());
+        let left_aside = match options.leads {
+            Some(WantedLeads::Present) => unknown.map(|lead| lead.to_string()).collect(),
+            _ => Vec::new(),
+        };
         let contract = own.clone().with_leads(leads.clone());
         let preparer = Preparer::new(&contract).map_err(|error| fail(error.to_string()))?;
         let (found, beats_by) = match options.beats {
@@ -302,6 +311,7 @@ impl<'a> Input<'a> {
         Ok(Opened {
             id,
             leads,
+            left_aside,
             beats_by,
             windows: places(plan.windows, reader.len(), rate_hz),
             seconds: reader.duration_s(),

@@ -45,6 +45,9 @@ pub struct Prediction {
     pub blake3: String,
     /// The leads the model was given.
     pub leads: LeadSet,
+    /// Signals by names that are no known lead, where the leads that are there were asked for: a model sees nothing of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_aside: Vec<String>,
     /// The name of the label set.
     pub task: String,
     /// One entry for each label, in the order of the model.
@@ -256,6 +259,7 @@ fn predicted(
         path: record.source,
         blake3: record.blake3,
         leads,
+        left_aside: record.left_aside,
         task: labels.task.clone(),
         r_peaks_detected: windows.iter().filter_map(detected).reduce(|a, b| a && b),
         r_peaks_by: used.beats.map(|_| record.beats_by),
@@ -313,6 +317,7 @@ mod tests {
             path: String::new(),
             blake3: String::new(),
             leads: LeadSet::standard_12(),
+            left_aside: Vec::new(),
             task: "t".into(),
             labels: labels.to_vec(),
             r_peaks_detected: None,

@@ -25,7 +25,7 @@ use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::eval::crops::Aggregation;
 use purkinje::keys::Described;
-use purkinje::record::{LeadChoice, LeadSet, OpenOptions, Unit};
+use purkinje::record::{Lead, LeadChoice, LeadSet, OpenOptions, Repeated, Unit};
 use purkinje::signal::Preprocess;
 use purkinje::signal::windows::Take;
 use purkinje::train::Span;
@@ -219,6 +219,12 @@ pub struct ReadArgs {
     /// Unit of an array or a table: V, mV, uV or nV
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub input_unit: Option<Unit>,
+    /// Leads by names that no rule knows, in any format, such as "CH1=I,CH2=II"
+    #[arg(long, value_name = "NAME=LEAD,...", value_delimiter = ',', value_parser = lead_name)]
+    pub lead_names: Vec<(String, Lead)>,
+    /// Which of several signals of one name is meant, in any format: refused (an error), first or last
+    #[arg(long, value_name = "WHICH", default_value = "refused", value_parser = by_name::<Repeated>)]
+    pub repeated: Repeated,
 }
 
 impl ReadArgs {
@@ -229,8 +235,19 @@ impl ReadArgs {
             rate_hz: self.input_rate,
             array_leads: self.input_leads.clone(),
             unit: self.input_unit,
+            lead_names: self.lead_names.clone(),
+            repeated: self.repeated,
             ..OpenOptions::default()
         }
+    }
+}
+
+fn lead_name(text: &str) -> Result<(String, Lead), String> {
+    match text.split_once('=') {
+        Some((name, lead)) if !name.trim().is_empty() && !lead.trim().is_empty() => {
+            Ok((name.trim().to_owned(), Lead::parse(lead)))
+        }
+        _ => Err("expected a name and a lead, such as CH1=II".to_owned()),
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::zero_shot::by_label;
 use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
-use crate::progress::{Bars, Progress};
+use crate::progress::{Bars, Progress, note};
 
 /// Options of `predict`.
 #[derive(clap::Args, Debug)]
@@ -177,6 +177,16 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         }
         if let Some(file) = &mut timeline {
             file.add(&one).shown()?;
+        }
+        if !one.left_aside.is_empty() {
+            let names = one.left_aside.iter().map(|name| printable(name));
+            let names: Vec<String> = names.collect();
+            note(format!(
+                "{}: left aside: {} (no known lead; `--lead-names \"{}=II\"` says which one it is)",
+                printable(&one.id),
+                names.join(" "),
+                names[0],
+            ));
         }
         if let Some(words) = one.used.in_words() {
             notes.push(format!("{}: used {words}", printable(&one.id)));

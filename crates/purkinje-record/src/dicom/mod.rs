@@ -117,7 +117,8 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Lazy, RecordErr
             &format!("an ECG waveform: {}", known.join(", ")),
         ));
     }
-    let (index, group) = Group::rhythm(&file, set)?;
+    let (index, mut group) = Group::rhythm(&file, set)?;
+    options.settle(group.channels.iter_mut().map(|channel| &mut channel.lead));
     let offers: Vec<Offer> = group
         .channels
         .iter()

@@ -91,6 +91,7 @@ impl Channel {
         let lead = by_code(&scheme, &code)
             .or_else(|| by_text(&meaning))
             .or_else(|| by_text(&label))
+            .or_else(|| by_text(&code))
             .unwrap_or_else(|| {
                 let names = [meaning, label, code];
                 let name = names.into_iter().find(|name| !name.is_empty());
@@ -338,6 +339,7 @@ fn by_code(scheme: &str, code: &str) -> Option<Lead> {
         62 => Some(Lead::AVR),
         63 => Some(Lead::AVL),
         64 => Some(Lead::AVF),
+        65 => other("-aVR"),
         66 => other("V8"),
         67 => other("V9"),
         _ => None,
@@ -346,8 +348,6 @@ fn by_code(scheme: &str, code: &str) -> Option<Lead> {
 
 /// A standard lead by a text such as `Lead I (Einthoven)` or `MDC_ECG_LEAD_V1`.
 fn by_text(text: &str) -> Option<Lead> {
-    let text = text.split(['(', ',']).next().unwrap_or("").trim();
-    let text = text.strip_prefix("MDC_ECG_LEAD_").unwrap_or(text);
     let lead = Lead::parse(text);
     lead.standard_index().map(|_| lead)
 }
@@ -384,5 +384,8 @@ mod tests {
         assert_eq!(by_text("Lead I (Einthoven)"), Some(Lead::I));
         assert_eq!(by_text("MDC_ECG_LEAD_AVR"), Some(Lead::AVR));
         assert_eq!(by_text("Lead V3R"), None);
+        for (scheme, code) in [("MDC", "2:65"), ("SCPECG", "5.6.3-9-65")] {
+            assert_eq!(by_code(scheme, code), Some(Lead::Other("-aVR".into())));
+        }
     }
 }

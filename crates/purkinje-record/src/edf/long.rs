@@ -47,7 +47,7 @@ pub(crate) fn open(
     if records == 0 || records != in_file {
         return Ok(None);
     }
-    let per_record = choose(path, &header, options)?[0].samples_per_record;
+    let per_record = choose(path, &header, options)?[0].0.samples_per_record;
     let long = Long {
         path: path.to_owned(),
         record_bytes: header.record_bytes,

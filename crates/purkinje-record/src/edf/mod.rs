@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::error::content;
-use crate::open::{LeadChoice, OpenOptions, id_of};
+use crate::open::{OpenOptions, id_of};
 use crate::wfdb::files;
 use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
@@ -28,7 +28,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Recording, Reco
     let bytes = files::read_small(path, MAX_EDF_BYTES, "size in bytes")?;
     let header = Header::parse(path, &bytes)?;
     let data = Data::find(path, &header, &bytes)?;
-    let rate_hz = rate_hz(choose(path, &header, options)?[0], &header);
+    let rate_hz = rate_hz(choose(path, &header, options)?[0].0, &header);
     let annotations = annotations::read(path, &header, &header.signals, &data, rate_hz)?;
     recording(path, header, &data, annotations, options)
 }
@@ -46,13 +46,13 @@ fn recording(
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
     let chosen = choose(path, &header, options)?;
-    let rate_hz = rate_hz(chosen[0], &header);
+    let rate_hz = rate_hz(chosen[0].0, &header);
     let mut samples_mv = Vec::with_capacity(
-        chosen.len().saturating_mul(data.records) * chosen[0].samples_per_record,
+        chosen.len().saturating_mul(data.records) * chosen[0].0.samples_per_record,
     );
     let mut leads = Vec::new();
     let mut digital = options.keep_digital.then(Kept::default);
-    for signal in chosen {
+    for (signal, lead) in chosen {
         let unit = unit(path, signal, options)?;
         let start = samples_mv.len();
         let scale = signal.scale(path)?;
@@ -69,7 +69,7 @@ fn recording(
                 &samples_mv[start..],
             )
         });
-        leads.push(Lead::parse(&signal.label));
+        leads.push(lead);
     }
     let recording = Recording::new(id_of(path), LeadSet::new(leads), rate_hz, samples_mv);
     let mut recording = recording.map_err(|source| RecordError::Shape {
@@ -102,46 +102,38 @@ pub(crate) fn is_edf(start: &[u8]) -> bool {
     start.starts_with(b"0       ")
 }
 
-/// The signals that the options ask for, all of one rate.
+/// The signals that the options ask for, all of one rate, with their leads.
 fn choose<'a>(
     path: &Path,
     header: &'a Header,
     options: &OpenOptions,
-) -> Result<Vec<&'a Signal>, RecordError> {
+) -> Result<Vec<(&'a Signal, Lead)>, RecordError> {
     let signals: Vec<&Signal> = header
         .signals
         .iter()
         .filter(|signal| !signal.is_annotations())
         .collect();
-    let chosen = match &options.leads {
-        LeadChoice::All => signals,
-        LeadChoice::Voltages => signals
-            .into_iter()
-            .filter(|signal| signal.unit.parse::<Unit>().is_ok())
-            .collect(),
-        LeadChoice::Named(wanted) => {
-            let present = LeadSet::new(signals.iter().map(|s| Lead::parse(&s.label)).collect());
-            let rows = present.rows_of(wanted);
-            let rows = rows.map_err(|lead| RecordError::MissingLead {
-                path: path.to_owned(),
-                lead: lead.to_string(),
-                present: present.to_string(),
-            })?;
-            rows.iter().map(|&row| signals[row]).collect()
-        }
-    };
-    let Some(&first) = chosen.first() else {
+    let mut leads: Vec<Lead> = signals.iter().map(|s| Lead::parse(&s.label)).collect();
+    options.settle(&mut leads);
+    let voltage = |row: usize| signals[row].unit.parse::<Unit>().is_ok();
+    let rows = options.choose(path, &leads, voltage)?;
+    let chosen = rows
+        .into_iter()
+        .map(|row| (signals[row], leads[row].clone()));
+    let chosen: Vec<(&Signal, Lead)> = chosen.collect();
+    let Some((first, _)) = chosen.first() else {
         return Err(RecordError::NoSamples {
             path: path.to_owned(),
             why: "none of its signals was asked for or is a voltage".into(),
         });
     };
     // What is no voltage is the more telling mistake.
-    for signal in &chosen {
+    for (signal, _) in &chosen {
         unit(path, signal, options)?;
     }
     let other = chosen
         .iter()
+        .map(|(signal, _)| signal)
         .find(|signal| signal.samples_per_record != first.samples_per_record);
     if let Some(other) = other {
         return Err(RecordError::MixedRates {

@@ -8,10 +8,13 @@ use crate::array::{Array, Known, Matrix};
 use crate::error::{content, listed};
 use crate::mat::Class;
 use crate::values::{Spool, Values};
-use crate::{Lead, LeadSet, OpenOptions, RecordError};
+use crate::{OpenOptions, RecordError, names};
 
 /// Bytes of the largest chunk that is unpacked again for each stretch of time in it.
 const MAX_CHUNK_BYTES: u64 = 1 << 23;
+
+/// Elements of a data set of texts that is read.
+const MAX_TEXTS: u64 = 4096;
 
 /// Names of the data set of samples, most telling first.
 const SAMPLES: [&str; 8] = [
@@ -58,34 +61,22 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
             single.then(|| dataset.read::<f64>().ok()?.first().copied())?
         })
     });
-    let unit = ["unit", "units"]
-        .iter()
-        .find_map(|name| attribute(name)?.text());
-    let leads =
-        ["leads", "lead_names", "lead", "sig_name"]
-            .iter()
-            .find_map(|name| match attribute(name)? {
-                Attribute::Texts(texts) if texts.len() > 1 => Some(texts.clone()),
-                Attribute::Texts(texts) => {
-                    Some(texts.first()?.split(',').map(str::to_owned).collect())
-                }
-                Attribute::Numbers(_) => None,
-            });
+    let mut texts = Vec::new();
+    for (name, value) in dataset.attributes().iter().chain(file.attributes()) {
+        if let Attribute::Texts(own) = value {
+            texts.push((name.clone(), own.clone()));
+        }
+    }
+    for own in file.datasets.iter().filter(|own| own.name != dataset.name) {
+        texts.extend(texts_of(path, own)?.map(|texts| (own.name.clone(), texts)));
+    }
+    let whole = matches!(dataset.element, Element::Integer { .. });
     let known = Known {
         format: "hdf5",
         rate_hz,
-        leads: leads
-            .map(|names| LeadSet::new(names.iter().map(|name| Lead::parse(name)).collect())),
-        unit: match unit {
-            Some(unit) if options.unit.is_none() => {
-                Some(unit.parse().map_err(|_| RecordError::Unit {
-                    path: path.to_owned(),
-                    signal: dataset.name().to_owned(),
-                    unit: unit.to_owned(),
-                })?)
-            }
-            _ => None,
-        },
+        leads: None,
+        texts,
+        whole,
         standard_12: true,
         rate_from: "a sampling rate from the caller, or an attribute `fs` or `sampling_rate`",
         leads_from: "names of the leads from the caller or in an attribute `leads`, or twelve standard leads",
@@ -98,6 +89,46 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
         values: values(file.datasets.swap_remove(at))?,
     };
     Array::new(path, matrix, known, options)
+}
+
+/// Texts of a data set that is about all samples: strings, or characters as MATLAB 7.3 keeps them.
+///
+/// # Errors
+/// When it is called as lists of leads are and cannot be read: nothing is assumed then.
+fn texts_of(path: &Path, dataset: &Dataset) -> Result<Option<Vec<String>>, RecordError> {
+    let count = dataset.shape().iter().product::<u64>();
+    if count > MAX_TEXTS {
+        return Ok(None);
+    }
+    if matches!(dataset.element, Element::Text | Element::FixedText { .. }) {
+        return dataset.read_texts().map(Some);
+    }
+    let class = dataset.attribute("MATLAB_class").and_then(Attribute::text);
+    match (&dataset.element, class) {
+        (Element::Integer { .. }, Some("char")) => {
+            // Characters of a row lie one after another in the dimension that comes first.
+            let rows = dataset.shape().get(1).copied().unwrap_or(1).max(1) as usize;
+            let codes = dataset.read::<i64>()?;
+            let text = |row: usize| {
+                let codes = codes.iter().skip(row).step_by(rows);
+                let letters = codes.map(|&code| {
+                    let code = u32::try_from(code).ok().and_then(char::from_u32);
+                    code.unwrap_or(char::REPLACEMENT_CHARACTER)
+                });
+                letters.collect::<String>().trim().to_owned()
+            };
+            Ok(Some((0..rows).map(text).collect()))
+        }
+        (Element::Other { what, .. }, _) if names::is_list_of_leads(dataset.name()) => {
+            Err(content(
+                path,
+                &format!("the data set `{}`", dataset.name()),
+                &format!("one of {what}, and so not read"),
+                "strings with the names of the leads, or names from the caller (`--input-leads`)",
+            ))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Whether the file at `path` holds one recording, as far as its data sets tell.

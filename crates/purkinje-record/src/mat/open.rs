@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Class, MatFile, Numeric, Value};
+use super::{Class, MatFile, Numeric, Struct, Value};
 use crate::array::{Array, Known, Matrix};
 use crate::error::{content, listed};
-use crate::{LeadSet, OpenOptions, RecordError};
+use crate::{OpenOptions, RecordError};
 
 /// Sampling rate of CPSC2018, whose files do not state it.
 const CPSC2018_RATE_HZ: f64 = 500.0;
@@ -90,15 +90,9 @@ pub(super) fn recording(
     let known = Known {
         format: "mat",
         rate_hz,
-        leads: find("leads").and_then(lead_names),
-        unit: match find("unit").or_else(|| find("units")).and_then(Value::text) {
-            Some(unit) => Some(unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: name.into(),
-                unit: unit.to_owned(),
-            })?),
-            None => None,
-        },
+        leads: None,
+        texts: texts(file, record.map(|(_, fields)| fields)),
+        whole: !matches!(numeric.class, Class::Single | Class::Double),
         standard_12: true,
         rate_from: "a sampling rate from the caller, or a variable `curr_sample_rate` or `fs`",
         leads_from: "names of the leads from the caller, or twelve standard leads",
@@ -141,14 +135,23 @@ fn not_two(path: &Path, name: &str, numeric: &Numeric) -> RecordError {
     )
 }
 
-fn lead_names(value: &Value) -> Option<LeadSet> {
-    let names: Vec<&str> = match value {
-        Value::Cell(cells) => cells.iter().map(Value::text).collect::<Option<_>>()?,
-        Value::Text(text) => text.split(['\n', ',']).collect(),
-        _ => return None,
-    };
-    let leads = names.into_iter().map(crate::Lead::parse);
-    Some(LeadSet::new(leads.collect()))
+/// All variables, and fields of the only struct, that are texts or cells of texts.
+fn texts(file: &MatFile, record: Option<&Struct>) -> Vec<(String, Vec<String>)> {
+    let variables = file.variables.iter().map(|(name, value)| (name, value));
+    let fields = record.into_iter();
+    let fields = fields.flat_map(|fields| fields.fields.iter().zip(&fields.values));
+    let each = variables.chain(fields).filter_map(|(name, value)| {
+        let texts: Vec<String> = match value {
+            Value::Cell(cells) => {
+                let texts = cells.iter().map(|own| own.text().map(str::to_owned));
+                texts.collect::<Option<_>>()?
+            }
+            Value::Text(text) => vec![text.clone()],
+            _ => return None,
+        };
+        Some((name.clone(), texts))
+    });
+    each.collect()
 }
 
 fn extras<'a>(find: &impl Fn(&str) -> Option<&'a Value>) -> Extras {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::header::{Header, MAX_SAMPLES, SignalSpec};
 use super::kernel::{self, Lane};
-use super::to_recording::{choose, finish, gain_per_mv, lead, unit};
+use super::to_recording::{choose, finish, gain_per_mv, leads_of, unit};
 use super::{Format, files, record};
 use crate::open::OpenOptions;
 use crate::{Digital, LeadSet, RecordError, Recording};
@@ -72,11 +72,8 @@ pub(super) fn open(
             )?;
         }
     }
-    let leads = LeadSet::new(
-        rows.iter()
-            .map(|&row| lead(&header.signals[row], row))
-            .collect(),
-    );
+    let all = leads_of(header.signals.iter(), options);
+    let leads = LeadSet::new(rows.iter().map(|&row| all[row].clone()).collect());
     let mut recording = finish(
         path,
         header,

@@ -7,7 +7,7 @@ use super::direct;
 use super::header::{Header, SignalSpec};
 use super::record::{Signal, WfdbRecord};
 use super::{ReadOptions, annotation, files};
-use crate::open::{FramePolicy, LeadChoice, OpenOptions};
+use crate::open::{FramePolicy, OpenOptions};
 use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Opens the record of the header at `path`.
@@ -95,8 +95,8 @@ impl WfdbRecord {
         for signal in &signals {
             signal.append_mv(unit(&self.path, &signal.spec)?, &mut samples_mv);
         }
-        let leads = rows.iter().map(|&row| lead(&self.signals[row].spec, row));
-        let leads = LeadSet::new(leads.collect());
+        let all = leads_of(self.signals.iter().map(|s| &s.spec), options);
+        let leads = LeadSet::new(rows.iter().map(|&row| all[row].clone()).collect());
         let rate_hz = self.header.rate_hz * per_frame as f64;
         let mut recording = finish(
             &self.path,
@@ -149,13 +149,20 @@ pub(super) fn unit(path: &Path, spec: &SignalSpec) -> Result<Unit, RecordError> 
     })
 }
 
-/// The lead of a signal; signals without a description are numbered from 1.
-pub(super) fn lead(spec: &SignalSpec, row: usize) -> Lead {
-    if spec.description.is_empty() {
-        Lead::Other(format!("signal {}", row + 1))
-    } else {
-        Lead::parse(&spec.description)
-    }
+/// The leads of all signals; those without a description are numbered from 1.
+pub(super) fn leads_of<'a>(
+    specs: impl Iterator<Item = &'a SignalSpec>,
+    options: &OpenOptions,
+) -> Vec<Lead> {
+    let leads = specs
+        .enumerate()
+        .map(|(row, spec)| match &*spec.description {
+            "" => Lead::Other(format!("signal {}", row + 1)),
+            name => Lead::parse(name),
+        });
+    let mut leads: Vec<Lead> = leads.collect();
+    options.settle(&mut leads);
+    leads
 }
 
 /// The rows of the signals that the options ask for, in their order.
@@ -164,29 +171,11 @@ pub(super) fn choose<'a>(
     specs: impl ExactSizeIterator<Item = &'a SignalSpec> + Clone,
     options: &OpenOptions,
 ) -> Result<Vec<usize>, RecordError> {
-    let rows: Vec<usize> = match &options.leads {
-        LeadChoice::All => (0..specs.len()).collect(),
-        LeadChoice::Voltages => specs
-            .enumerate()
-            .filter(|(_, spec)| spec.unit.parse::<Unit>().is_ok())
-            .map(|(row, _)| row)
-            .collect(),
-        LeadChoice::Named(wanted) => {
-            let present = LeadSet::new(
-                specs
-                    .enumerate()
-                    .map(|(row, spec)| lead(spec, row))
-                    .collect(),
-            );
-            present
-                .rows_of(wanted)
-                .map_err(|lead| RecordError::MissingLead {
-                    path: path.to_owned(),
-                    lead: lead.to_string(),
-                    present: present.to_string(),
-                })?
-        }
-    };
+    let voltages: Vec<bool> = specs
+        .clone()
+        .map(|spec| spec.unit.parse::<Unit>().is_ok())
+        .collect();
+    let rows = options.choose(path, &leads_of(specs, options), |row| voltages[row])?;
     if rows.is_empty() {
         return Err(super::record::no_samples(
             path,

@@ -34,11 +34,12 @@ pub(super) fn read(
             why: "it has no series of the code RHYTHM with a sequenceSet".into(),
         });
     };
-    let sequences: Vec<Sequence<'_, '_>> = set
+    let mut sequences: Vec<Sequence<'_, '_>> = set
         .all("component")
         .filter_map(|component| component.child("sequence"))
         .filter_map(Sequence::of)
         .collect();
+    options.settle(sequences.iter_mut().map(|sequence| &mut sequence.lead));
     let offers: Vec<Offer> = sequences
         .iter()
         .map(|sequence| Offer {
@@ -165,7 +166,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
 }
 
 fn lead(code: &str) -> Lead {
-    Lead::parse(code.strip_prefix(LEAD).unwrap_or(code))
+    Lead::parse(code)
 }
 
 /// The clock of a sequence set.

@@ -23,7 +23,7 @@ pub(super) fn read(
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
     let waveform = rhythm(path, root)?;
-    let stored = waveform
+    let mut stored = waveform
         .all("LeadData")
         .map(|data| {
             let lead = data.text_at(&["LeadID"]).ok_or_else(|| {
@@ -32,6 +32,7 @@ pub(super) fn read(
             Ok((Lead::parse(lead), data))
         })
         .collect::<Result<Vec<_>, RecordError>>()?;
+    options.settle(stored.iter_mut().map(|(lead, _)| lead));
     let sources = sources(&stored);
     let offers: Vec<Offer> = sources
         .iter()

@@ -1,0 +1,212 @@
+//! Files as people write them: one recording in many forms must be that recording, or be refused.
+
+use std::path::{Path, PathBuf};
+
+use purkinje_record::mat::{NewValue, write_mat};
+use purkinje_record::{Lead, LeadChoice, LeadSet, OpenOptions, Recording, Repeated, Unit, open};
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/world");
+    let entries = std::fs::read_dir(folder.join(kind)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths.filter(|p| p.extension().unwrap() != "dat").collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn read(path: &Path) -> Recording {
+    let options = OpenOptions {
+        leads: LeadChoice::Voltages,
+        ..OpenOptions::default()
+    };
+    open(path, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The lowest and the highest value of a lead, in microvolts.
+fn range(recording: &Recording, lead: &Lead) -> (i32, i32) {
+    let row = recording.leads.position(lead).unwrap();
+    let own = &recording.samples_mv()[row * recording.len()..][..recording.len()];
+    let low = own.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = own.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (
+        (1000.0 * low).round() as i32,
+        (1000.0 * high).round() as i32,
+    )
+}
+
+/// What the leads of the recording reach.
+const RANGES: [(Lead, (i32, i32)); 6] = [
+    (Lead::I, (-118, 698)),
+    (Lead::II, (-198, 1098)),
+    (Lead::III, (-80, 400)),
+    (Lead::AVL, (-20, 149)),
+    (Lead::AVF, (-139, 749)),
+    (Lead::V2, (-1294, 400)),
+];
+
+fn is_the_recording(recording: &Recording, path: &Path) {
+    let path = path.display();
+    // Some of these files end after 1.2 s.
+    let long = [600, 1200].contains(&recording.len());
+    assert!(recording.rate_hz == 500.0 && long, "{path}");
+    for (lead, expected) in &RANGES {
+        if recording.leads.position(lead).is_some() {
+            let (low, high) = range(recording, lead);
+            // One file is rounded to whole microvolts, one to twelve bits.
+            let near = (low - expected.0).abs() <= 1 && (high - expected.1).abs() <= 1;
+            assert!(
+                near,
+                "{path}: {lead} from {low} to {high}, expected {expected:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_sign_of_a_lead_is_part_of_its_name() {
+    for path in files("negative-leads") {
+        let found = read(&path);
+        is_the_recording(&found, &path);
+        assert_eq!(found.leads.position(&Lead::AVR), None, "{}", path.display());
+        let mut names = found.leads.leads().iter();
+        assert!(
+            names.any(|lead| lead.name().contains('-')),
+            "{}",
+            found.leads
+        );
+    }
+}
+
+#[test]
+fn leads_are_named_wherever_a_file_names_them() {
+    for path in files("named-leads") {
+        let found = read(&path);
+        is_the_recording(&found, &path);
+        assert_eq!(found.leads.leads()[4..6], [Lead::AVF, Lead::AVL]);
+        assert!(found.source.comments.is_empty());
+    }
+}
+
+#[test]
+fn names_of_leads_mean_the_same_in_every_format() {
+    for path in files("lead-spellings") {
+        let found = read(&path);
+        is_the_recording(&found, &path);
+        let known = found.leads.leads().iter();
+        let unknown: Vec<&Lead> = known
+            .filter(|lead| lead.standard_index().is_none())
+            .collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
+    }
+}
+
+#[test]
+fn units_count_wherever_they_stand_and_none_is_assumed_of_whole_numbers() {
+    for path in files("units") {
+        let whole = path.file_stem().unwrap() == "int16";
+        if !whole {
+            is_the_recording(&read(&path), &path);
+            continue;
+        }
+        let error = open(&path, &OpenOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("--input-unit") && error.contains("whole numbers"),
+            "{error}"
+        );
+        let options = OpenOptions {
+            unit: Some(Unit::Microvolt),
+            ..OpenOptions::default()
+        };
+        is_the_recording(&open(&path, &options).unwrap(), &path);
+    }
+}
+
+/// A table with these titles, whose columns are the first leads of the recording.
+fn table(titles: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    let mut text = format!("time (s),{titles}\n");
+    for sample in 0..200 {
+        let t = f64::from(sample) / 500.0;
+        text += &format!("{t:.3},{},{}\n", (9.0 * t).sin(), (5.0 * t).cos());
+    }
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn what_no_rule_knows_is_told_and_signals_of_one_name_are_refused() {
+    let (_dir, path) = table("CH1,CH2");
+    assert!(read(&path).leads.position(&Lead::II).is_none());
+    let options = OpenOptions {
+        lead_names: vec![("ch1".into(), Lead::I), ("CH2".into(), Lead::II)],
+        ..OpenOptions::default()
+    };
+    let told = open(&path, &options).unwrap();
+    assert_eq!(told.leads.to_string(), "I II");
+
+    let (_dir, path) = table("ECG II,Lead 2");
+    for leads in [
+        LeadChoice::All,
+        LeadChoice::Voltages,
+        LeadChoice::Named(LeadSet::new(vec![Lead::II])),
+    ] {
+        let asked = |repeated| {
+            let options = OpenOptions {
+                leads: leads.clone(),
+                repeated,
+                ..OpenOptions::default()
+            };
+            open(&path, &options)
+        };
+        let error = asked(Repeated::Refused).unwrap_err().to_string();
+        assert!(
+            error.contains("signals 1 and 2") && error.contains("--repeated"),
+            "{error}"
+        );
+        let [first, last] = [Repeated::First, Repeated::Last].map(|own| asked(own).unwrap());
+        assert_eq!((first.leads.len(), last.leads.len()), (1, 1));
+        assert!(first.samples_mv()[0] == 0.0 && last.samples_mv()[0] == 1.0);
+    }
+}
+
+#[test]
+fn an_order_that_is_stated_nowhere_is_checked() {
+    let path = &files("named-leads")[0];
+    let found = read(path);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, order: [usize; 12]| {
+        let path = dir.path().join(name);
+        let rows = order.iter().flat_map(|&row| {
+            found.samples_mv()[row * found.len()..][..found.len()]
+                .iter()
+                .map(|&v| f64::from(v))
+        });
+        let values: Vec<f64> = rows.collect();
+        let matrix = NewValue::Doubles {
+            rows: 12,
+            columns: found.len(),
+            values: &values,
+        };
+        let mut file = std::fs::File::create(&path).unwrap();
+        write_mat(&mut file, &[("ecg", matrix)]).unwrap();
+        let options = OpenOptions {
+            rate_hz: Some(500.0),
+            ..OpenOptions::default()
+        };
+        open(&path, &options)
+    };
+    // The file has aVF before aVL: exchanged they stand as usual.
+    let usual = write("usual.mat", [0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11]).unwrap();
+    is_the_recording(&usual, path);
+    assert!(usual.source.comments[0].contains("no lead is named"));
+    let other = write("other.mat", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    let error = other.unwrap_err().to_string();
+    assert!(
+        error.contains("aVL in row 6, aVF in row 5") && error.contains("--input-leads"),
+        "{error}"
+    );
+}
