@@ -217,3 +217,153 @@ fn names(catalogue: &Catalogue) -> Vec<&str> {
     let classes = &catalogue.label_sets[0].classes;
     classes.iter().map(|class| class.name.as_str()).collect()
 }
+
+/// The contents of a folder with a table whose columns have usual names.
+fn plain(root: &Path, table: &Path) -> Catalogue {
+    let source = Folder {
+        table: Some(LabelTable::new(table)),
+        ..Folder::new(root)
+    };
+    source.catalogue().unwrap()
+}
+
+/// The labels of each record by its id.
+fn labelled(found: &Catalogue) -> Vec<(String, Option<Vec<String>>)> {
+    let name = |class: &i16| {
+        let set = &found.label_sets[0];
+        set.classes[usize::try_from(*class).unwrap()].name.clone()
+    };
+    let items = found.items.iter().filter(|item| item.fault.is_none());
+    let labels = items.map(|item| {
+        let own = item.labels.first().and_then(Option::as_ref);
+        (
+            item.id.clone(),
+            own.map(|own| own.iter().map(name).collect()),
+        )
+    });
+    labels.collect()
+}
+
+#[test]
+fn cells_as_programs_write_them_are_labels_or_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("records");
+    let ids = ["00001", "00002", "00003", "00004"];
+    records(&root, &ids);
+    let table = dir.path().join("t.csv");
+    let said = |text: &str| {
+        fs::write(&table, text).unwrap();
+        plain(&root, &table)
+    };
+    let found = said(
+        "id,dx,MRN,age,sex\n00001,nan,7,89+,w\n00002,NA,7,300,F\n00003,SR,-,-1,2\n00004,None,NaN,,m\n",
+    );
+    let classes = |found: &Catalogue| -> Vec<String> {
+        let classes = found.label_sets[0].classes.iter();
+        classes.map(|class| class.name.clone()).collect()
+    };
+    assert_eq!(classes(&found), ["SR"]);
+    let labels: Vec<bool> = labelled(&found)
+        .iter()
+        .map(|(_, own)| own.is_some())
+        .collect();
+    assert_eq!(labels, [false, false, true, false]);
+    let of = |at: usize| &found.items[at];
+    assert_eq!(
+        (of(0).age, of(0).sex.as_deref()),
+        (Some(89.0), Some("female"))
+    );
+    assert_eq!(
+        (of(1).age, of(2).age, of(2).sex.as_deref()),
+        (None, None, None)
+    );
+    assert_eq!(of(0).patient.as_deref(), Some("7"));
+    assert_eq!((&of(2).patient, &of(3).patient), (&None, &None));
+    let remarks = found.remarks.join("\n");
+    for part in ["2 of the column `age`", "`300` in line 3", "`2` in line 4"] {
+        assert!(remarks.contains(part), "{part}: {remarks}");
+    }
+
+    let found = said(
+        "id,dx\n00001,\"AF,RBBB\"\n00002,\"['SR']\"\n00003,\"{'NORM': 100.0, 'SR': 0.0}\"\n00004,\"164889003,59118001\"\n",
+    );
+    assert_eq!(
+        classes(&found),
+        ["164889003", "59118001", "AF", "NORM", "RBBB", "SR"]
+    );
+    let third = labelled(&found)[2].1.clone().unwrap();
+    assert_eq!(third, ["NORM", "SR"]);
+    let remarks = found.remarks.join("\n");
+    assert!(remarks.contains("no column of patients"), "{remarks}");
+
+    fs::write(&table, "id,dx\n00001,\"['AF'\"\n").unwrap();
+    let folder = Folder {
+        table: Some(LabelTable::new(&table)),
+        ..Folder::new(&root)
+    };
+    let error = folder.catalogue().unwrap_err().to_string();
+    assert!(
+        error.contains("line 2") && error.contains("`dx`"),
+        "{error}"
+    );
+    let found = said("id,dx,note,height\n00001,AF,x,1\n00002,SR,y,2\n00003,AF,z,3\n00004,SR,w,4\n");
+    let remarks = found.remarks.join("\n");
+    assert!(
+        remarks.contains("nothing was made of: note, height"),
+        "{remarks}"
+    );
+}
+
+#[test]
+fn ids_match_without_zeros_and_paths_from_elsewhere_where_only_one_record_can_be_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("records");
+    records(&root, &["00001", "00002", "00003_lr", "00103"]);
+    let table = dir.path().join("t.csv");
+    let labels = |text: &str| {
+        fs::write(&table, text).unwrap();
+        let found = plain(&root, &table);
+        let absent = found
+            .items
+            .iter()
+            .filter(|item| item.fault.is_some())
+            .count();
+        let own = labelled(&found)
+            .into_iter()
+            .filter(|(_, own)| own.is_some());
+        (
+            own.map(|(id, _)| id).collect::<Vec<_>>(),
+            absent,
+            found.remarks.join("\n"),
+        )
+    };
+    let (ids, absent, remarks) = labels("id,dx\n1,AF\n2.0,SR\n3,AF\n");
+    assert_eq!(
+        (ids, absent),
+        (
+            vec!["00001".to_owned(), "00002".into(), "00003_lr".into()],
+            0
+        )
+    );
+    assert!(
+        remarks.contains("3 rows") && remarks.contains("leading zeros"),
+        "{remarks}"
+    );
+    let (ids, absent, _) = labels(
+        "path,dx\nrecords\\00001.hea,AF\nrecords/00002.hea,SR\n/data/records/00103.hea,SR\n./00003_lr.hea,AF\nx/00009.hea,AF\n",
+    );
+    assert_eq!((ids.len(), absent), (4, 1));
+    // Two records begin with the number 1.
+    records(&root, &["0001"]);
+    let (ids, absent, _) = labels("id,dx\n1,AF\n2,SR\n");
+    assert_eq!((ids, absent), (vec!["00002".to_owned()], 1));
+    fs::write(&table, "id,dx\nx1,AF\nx2,SR\n").unwrap();
+    let folder = Folder {
+        table: Some(LabelTable::new(&table)),
+        ..Folder::new(&root)
+    };
+    let error = folder.catalogue().unwrap_err().to_string();
+    for part in ["no row of the table", "`x1`", "`00001`", "--column"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! A table about the records of a folder: labels, patients, splits, reports, numbers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,9 @@ use purkinje_store::source::portable;
 use purkinje_store::{LabelSet, Split};
 
 use super::ImportError;
+use super::cells::{age, known, names, sex};
 use super::table::{Table, TableRow, identifier};
-use super::{Fault, Item, read_sex};
+use super::{Fault, Item};
 
 /// A CSV or Parquet table about the records of a folder; the format is detected from its first bytes.
 ///
@@ -18,12 +20,16 @@ use super::{Fault, Item, read_sex};
 /// | --- | --- | --- |
 /// | record | `id`, `record`, `record_id`, `ecg_id`, `name`, `recording` | id as above, or the file name without extension if that is unique |
 /// | file | `path`, `file`, `filename`, `ecg_path` | path below the folder, with or without extension |
-/// | labels | `label`, `labels`, `class`, `classes`, `diagnosis`, `dx` | class names separated by `;` or `\|`; blank: not labelled |
-/// | patient | `patient`, `patient_id`, `subject`, `subject_id` | |
+/// | labels | `label`, `labels`, `class`, `classes`, `diagnosis`, `dx` | class names separated by `;` or `\|`, a list as Python, JSON or R write it, or codes separated by commas; blank: not labelled |
+/// | patient | `patient`, `patient_id`, `subject`, `subject_id`, `person_id`, `mrn`, `pid`, whatever stands between the words | |
 /// | split | `split`, `subset`, `set` | train, val, test, none |
 /// | fold | `fold`, `strat_fold` | a number |
 /// | report | `report`, `text` | |
 /// | age, sex | `age`; `sex`, `gender` | |
+///
+/// Blank are also the marks of missing values that programs write: `nan`, `NA`, `N/A`, `null`, `None`, `-`, `?`. Ages and sexes that cannot be
+/// are left out and counted. Where no row names a record as it is called, leading zeros, `.0` and what stands before the folder in paths do
+/// not count, as far as that names one record only.
 ///
 /// Without a column of labels, every other column that contains only 0, 1 and blanks is a class. In Parquet, a column
 /// of lists of texts can also be the column of labels.
@@ -99,13 +105,14 @@ pub(super) fn join(
 ) -> Result<Vec<LabelSet>, ImportError> {
     let table = Table::read(&source.path)?;
     let columns = Columns::find(&table, &source.columns)?;
-    let classes = columns.class_names(&table);
+    let classes = columns.class_names(&table)?;
     let set = LabelSet::from_names(source.label_set.clone(), classes);
     let label_sets = match columns.labels {
         LabelColumns::None => Vec::new(),
         _ => vec![set],
     };
     let records = Names::of(items);
+    let mut loose = 0;
     let mut rows_of: Vec<Option<u64>> = vec![None; items.len()];
     let mut absent = Vec::new();
     for row in &table.rows {
@@ -117,7 +124,12 @@ pub(super) fn join(
             ));
             continue;
         };
-        match records.find(named) {
+        let mut found = records.find(named);
+        if matches!(found, Found::None) {
+            found = records.find_loosely(named);
+            loose += usize::from(matches!(found, Found::One(_)));
+        }
+        match found {
             Found::One(index) => {
                 let item = &mut items[index];
                 if by_path && let Some(id) = row.value(columns.id) {
@@ -136,6 +148,24 @@ pub(super) fn join(
             }),
         }
     }
+    let first = table.rows.first().and_then(|row| columns.named(row).0);
+    if let (Some(named), true) = (first, rows_of.iter().all(Option::is_none)) {
+        return Err(ImportError::Table {
+            path: table.path.clone(),
+            line: table.rows[0].line,
+            reason: format!(
+                "no row of the table names a record of the folder: this one names `{named}`, the first record is `{}`; name the column with `--column id=NAME` or `--column path=NAME`",
+                items.first().map_or("", |item| &item.id)
+            ),
+        });
+    }
+    if loose > 0 {
+        remarks.push(format!(
+            "{loose} rows of `{}` name their record otherwise (without leading zeros, with `.0`, or by a path from elsewhere); each matches just one record",
+            table.path.display()
+        ));
+    }
+    remarks.extend(columns.remarks(&table, &label_sets));
     let unlabelled = rows_of.iter().filter(|row| row.is_none()).count();
     if unlabelled > 0 {
         remarks.push(format!(
@@ -188,10 +218,10 @@ impl Columns {
                 &["id", "record", "record_id", "ecg_id", "name", "recording"],
             )?,
             path: column(&named.path, &["path", "file", "filename", "ecg_path"])?,
-            patient: column(
-                &named.patient,
-                &["patient", "patient_id", "subject", "subject_id"],
-            )?,
+            patient: match &named.patient {
+                Some(name) => Some(table.column(name, ADVICE)?),
+                None => patient_column(table),
+            },
             split: column(&named.split, &["split", "subset", "set"])?,
             fold: column(&named.fold, &["fold", "strat_fold"])?,
             report: column(&named.report, &["report", "text"])?,
@@ -255,28 +285,96 @@ impl Columns {
 
     /// What names the record in a row, and whether it is the path.
     fn named<'a>(&self, row: &'a TableRow) -> (Option<&'a str>, bool) {
-        match row.value(self.path) {
+        match row.value(self.path).and_then(known) {
             Some(path) => (Some(path), true),
-            None => (row.value(self.id), false),
+            None => (row.value(self.id).and_then(known), false),
         }
     }
 
-    fn class_names(&self, table: &Table) -> Vec<String> {
-        match &self.labels {
+    fn class_names(&self, table: &Table) -> Result<Vec<String>, ImportError> {
+        Ok(match &self.labels {
             LabelColumns::None => Vec::new(),
             LabelColumns::OnePerClass(columns) => {
                 columns.iter().map(|&c| table.columns[c].clone()).collect()
             }
             // Ascending order of code points, as in the published label sets.
-            LabelColumns::Listed(column) => table
+            LabelColumns::Listed(column) => {
+                let mut all = BTreeSet::new();
+                for row in &table.rows {
+                    all.extend(labels(table, row, *column)?);
+                }
+                all.into_iter().map(Cow::into_owned).collect()
+            }
+        })
+    }
+
+    /// What a reader of the store should know about the table: ages and sexes that cannot be, columns that nothing uses, labels that are
+    /// different for nearly all records, and that nobody says which records are of one patient.
+    fn remarks(&self, table: &Table, label_sets: &[LabelSet]) -> Vec<String> {
+        let place = table.path.display();
+        let mut remarks = Vec::new();
+        let cells = |column: usize| {
+            table
                 .rows
                 .iter()
-                .flat_map(|row| listed_labels(row.cell(*column)))
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+                .map(move |row| (row.line, row.cell(column)))
+        };
+        let mut bad = |name: &str, column: Option<usize>, is_bad: &dyn Fn(&str) -> bool| {
+            let Some(column) = column else { return };
+            let mut all = cells(column).filter(|(_, cell)| is_bad(cell));
+            if let Some((line, cell)) = all.next() {
+                remarks.push(format!(
+                    "`{place}`: {} of the column `{}` are no {name} and were left out, the first is `{cell}` in line {line}",
+                    all.count() + 1,
+                    table.columns[column]
+                ));
+            }
+        };
+        bad("ages (0 to 130 years)", self.age, &|cell| {
+            age(cell).is_err()
+        });
+        bad("sexes (female, male)", self.sex, &|cell| sex(cell).is_err());
+        if self.patient.is_none() {
+            remarks.push(format!(
+                "`{place}` has no column of patients: each record counts as a patient of its own, so that recordings of one patient may be in several splits. Name the column with `--column patient=NAME`"
+            ));
         }
+        let labelled = |column: usize| {
+            cells(column)
+                .filter(|(_, cell)| known(cell).is_some())
+                .count()
+        };
+        if let (LabelColumns::Listed(column), Some(set)) = (&self.labels, label_sets.first()) {
+            let (classes, records) = (set.classes.len(), labelled(*column));
+            if records >= 10 && 2 * classes > records {
+                remarks.push(format!(
+                    "`{place}`: the column `{}` has {classes} different labels for {records} records; is it a text, or a list in a notation that is not known (names separated by `;` or `|`)?",
+                    table.columns[*column]
+                ));
+            }
+        }
+        let classes: &[usize] = match &self.labels {
+            LabelColumns::OnePerClass(columns) => columns,
+            LabelColumns::Listed(column) => std::slice::from_ref(column),
+            LabelColumns::None => &[],
+        };
+        let unused = (0..table.columns.len()).filter(|c| !self.is_used(*c) && !classes.contains(c));
+        let unused: Vec<&str> = unused
+            .map(|column| table.columns[column].as_str())
+            .collect();
+        if !unused.is_empty() {
+            const NAMED: usize = 8;
+            let more = match unused.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let named: Vec<&str> = unused.iter().copied().take(NAMED).collect();
+            remarks.push(format!(
+                "`{place}`: columns that nothing was made of: {}{more} (`--column` says what a column means)",
+                named.join(", ")
+            ));
+        }
+        remarks
     }
 
     fn fill(
@@ -286,23 +384,22 @@ impl Columns {
         label_sets: &[LabelSet],
         item: &mut Item,
     ) -> Result<(), ImportError> {
-        let owned = |column| row.value(column).map(str::to_owned);
-        item.patient = row.value(self.patient).map(|p| identifier(p).to_owned());
-        item.report = owned(self.report);
-        item.sex = row.value(self.sex).and_then(read_sex);
-        item.age = row.value(self.age).and_then(|cell| cell.parse().ok());
+        let value = |column| row.value(column).and_then(known);
+        item.patient = value(self.patient).map(|p| identifier(p).to_owned());
+        item.report = value(self.report).map(str::to_owned);
+        // What cannot be is counted in a remark.
+        item.sex = value(self.sex).and_then(|cell| sex(cell).ok()?);
+        item.age = value(self.age).and_then(|cell| age(cell).ok()?);
         item.values = self
             .values
             .iter()
             .map(|&column| number(table, row, column))
             .collect::<Result<_, _>>()?;
-        item.split = row
-            .value(self.split)
+        item.split = value(self.split)
             .map(str::parse::<Split>)
             .transpose()
             .map_err(|error| table.error(row, error.to_string()))?;
-        item.fold = row
-            .value(self.fold)
+        item.fold = value(self.fold)
             .map(|cell| {
                 identifier(cell).parse().map_err(|_| {
                     table.error(
@@ -314,14 +411,14 @@ impl Columns {
             .transpose()?;
         item.labels = match (&self.labels, label_sets.first()) {
             (LabelColumns::Listed(column), Some(set)) => {
-                let cell = row.cell(*column);
-                let classes: BTreeSet<i16> = listed_labels(cell)
-                    .filter_map(|name| set.class_index(name))
-                    .collect();
-                vec![(!cell.is_empty()).then(|| classes.into_iter().collect())]
+                let names = labels(table, row, *column)?;
+                let classes = names.iter().filter_map(|name| set.class_index(name));
+                let classes: BTreeSet<i16> = classes.collect();
+                let labelled = known(row.cell(*column)).is_some();
+                vec![labelled.then(|| classes.into_iter().collect())]
             }
             (LabelColumns::OnePerClass(columns), Some(_)) => {
-                let labelled = columns.iter().any(|&column| !row.cell(column).is_empty());
+                let labelled = columns.iter().any(|&c| known(row.cell(c)).is_some());
                 let mut classes = Vec::new();
                 for (class, &column) in columns.iter().enumerate() {
                     match binary(row.cell(column)) {
@@ -349,9 +446,9 @@ impl Columns {
 
 /// A number, or `None` for a blank.
 fn number(table: &Table, row: &TableRow, column: usize) -> Result<Option<f32>, ImportError> {
-    let cell = row.cell(column);
+    let cell = known(row.cell(column)).unwrap_or("");
     match cell.to_ascii_lowercase().as_str() {
-        "" | "nan" | "na" | "n/a" | "null" | "none" => Ok(None),
+        "" => Ok(None),
         "true" => Ok(Some(1.0)),
         "false" => Ok(Some(0.0)),
         cell => match cell.parse::<f32>() {
@@ -367,10 +464,37 @@ fn number(table: &Table, row: &TableRow, column: usize) -> Result<Option<f32>, I
     }
 }
 
-fn listed_labels(cell: &str) -> impl Iterator<Item = &str> {
-    cell.split([';', '|'])
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
+/// The labels of a row.
+fn labels<'t>(
+    table: &Table,
+    row: &'t TableRow,
+    column: usize,
+) -> Result<Vec<Cow<'t, str>>, ImportError> {
+    names(row.cell(column))
+        .map_err(|reason| table.error(row, format!("column `{}`: {reason}", table.columns[column])))
+}
+
+/// The column of patients, whatever stands between the words of its name.
+fn patient_column(table: &Table) -> Option<usize> {
+    const NAMES: [&str; 10] = [
+        "patient",
+        "patientid",
+        "subject",
+        "subjectid",
+        "person",
+        "personid",
+        "mrn",
+        "pid",
+        "ptid",
+        "patientnumber",
+    ];
+    let bare = |name: &str| {
+        let letters = name.chars().filter(|c| c.is_alphanumeric());
+        letters.collect::<String>().to_lowercase()
+    };
+    NAMES
+        .iter()
+        .find_map(|name| table.columns.iter().position(|own| bare(own) == *name))
 }
 
 /// Whether a column contains only 0, 1 and blanks, with at least one 0 or 1.
@@ -379,11 +503,14 @@ fn is_binary(table: &Table, column: usize) -> bool {
         .rows
         .iter()
         .all(|row| binary(row.cell(column)).is_some())
-        && table.rows.iter().any(|row| !row.cell(column).is_empty())
+        && table
+            .rows
+            .iter()
+            .any(|row| known(row.cell(column)).is_some())
 }
 
 fn binary(cell: &str) -> Option<bool> {
-    match cell.to_ascii_lowercase().as_str() {
+    match known(cell).unwrap_or("").to_ascii_lowercase().as_str() {
         "1" | "1.0" | "true" => Some(true),
         "0" | "0.0" | "false" | "" => Some(false),
         _ => None,
@@ -435,6 +562,42 @@ impl Names {
             }
         }
         Found::None
+    }
+}
+
+impl Names {
+    /// A record that is called a little otherwise: by a path that begins above the folder or elsewhere, without leading zeros, or by the number
+    /// that its name begins with. It must be the only one.
+    fn find_loosely(&self, named: &str) -> Found {
+        let named = named.replace('\\', "/");
+        let mut rest = named.as_str();
+        while let Some((_, below)) = rest.split_once('/') {
+            rest = below;
+            if let found @ (Found::One(_) | Found::Several(_)) = self.find(below) {
+                return found;
+            }
+        }
+        let short = identifier(rest).trim_start_matches('0');
+        if short.is_empty() || !short.bytes().all(|b| b.is_ascii_digit()) {
+            return Found::None;
+        }
+        let number = |name: &str| {
+            let end = name
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(name.len());
+            name[..end].trim_start_matches('0') == short
+        };
+        let alike: BTreeSet<usize> = self
+            .0
+            .iter()
+            .filter(|(name, _)| number(name))
+            .flat_map(|(_, records)| records.iter().copied())
+            .collect();
+        match alike.iter().collect::<Vec<_>>()[..] {
+            [] => Found::None,
+            [one] => Found::One(*one),
+            _ => Found::Several(alike.iter().map(|_| named.clone()).collect()),
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 //!
 //! A new source is a type that implements [`Importer`].
 
+mod cells;
 mod code;
 mod cpsc2018;
 mod csn;
