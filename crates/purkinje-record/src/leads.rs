@@ -137,8 +137,11 @@ fn core(name: &str) -> Option<String> {
     // What is in brackets or behind a comma explains.
     let mut core = name.split(['(', '[', ',']).next().unwrap_or("").trim();
     let mut of_einthoven = false;
-    while let Some(rest) = BEFORE.iter().find_map(|word| core.strip_prefix(word)) {
-        of_einthoven = true;
+    let before = |core: &str| BEFORE.iter().find(|word| core.starts_with(**word)).copied();
+    while let Some(word) = before(core) {
+        // `ECG 1` is the first channel of something, `Lead 1` is Einthoven's.
+        of_einthoven |= !["ecg", "ekg"].contains(&word);
+        let rest = &core[word.len()..];
         // A minus right behind the word divides; any other is the sign of the lead, unless a blank follows.
         core = match rest.strip_prefix('-') {
             Some(own) if !name.starts_with(CODE) => own,
@@ -378,6 +381,7 @@ mod tests {
             "C1",
             "V7",
             "ECG 4",
+            "ECG 1",
             "mV",
             "-",
             "\u{2212}aVR",
