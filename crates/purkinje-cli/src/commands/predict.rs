@@ -149,27 +149,15 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             chosen => chosen.to_vec(),
         };
         if let Some(dir) = &args.explain {
-            // Where a logit is no sum over leads, leads and stretches are silenced in turn.
-            let silenced = match model.explains() {
-                true => None,
-                false => Some(
-                    model
-                        .occlude_labels(Input::File(path.clone()), &read)
-                        .shown()?,
-                ),
-            };
-            for &class in &classes {
-                let path = match &silenced {
-                    None => pictures.draw(&one, class, dir)?,
-                    Some(own) => {
-                        pictures.draw_silenced(own, class, &one.labels[class].name, dir)?
-                    }
-                };
-                facts["labels"][class]["picture"] = json!(path.display().to_string());
-            }
-            if let Some(own) = &silenced {
-                facts["silenced"] = json!(own);
-            }
+            let input = (Input::File(path.clone()), &read);
+            explain(
+                &model,
+                &one,
+                input,
+                &classes,
+                (dir, &mut pictures),
+                &mut facts,
+            )?;
         }
         if let (Some(dir), Some(first)) = (&args.timeline_pictures, classes.first()) {
             let path = pictures.draw_timeline(&one, *first, &classes, dir)?;
@@ -178,16 +166,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         if let Some(file) = &mut timeline {
             file.add(&one).shown()?;
         }
-        if !one.left_aside.is_empty() {
-            let names = one.left_aside.iter().map(|name| printable(name));
-            let names: Vec<String> = names.collect();
-            note(format!(
-                "{}: left aside: {} (no known lead; `--lead-names \"{}=II\"` says which one it is)",
-                printable(&one.id),
-                names.join(" "),
-                names[0],
-            ));
-        }
+        say_left_aside(&one);
         if let Some(words) = one.used.in_words() {
             notes.push(format!("{}: used {words}", printable(&one.id)));
         }
@@ -198,15 +177,60 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     if let Some(file) = timeline {
         file.finish().shown()?;
     }
+    show(&args, &results, || table(&labels, &rows, &notes))?;
+    super::report(&failures, records, 0)
+}
+
+/// Writes results to the file that was named, and prints the table or, where there is no file, the results.
+fn show(args: &Args, results: &[Value], table: impl FnOnce() -> String) -> miette::Result<()> {
     if let Some(path) = &args.json {
         output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
     }
-    if args.table {
-        output::print(&table(&labels, &rows, &notes))?;
-    } else if args.json.is_none() {
-        output::print_json(&Value::Array(results))?;
+    match (args.table, &args.json) {
+        (true, _) => output::print(&table()),
+        (false, None) => output::print_json(&Value::Array(results.to_vec())),
+        (false, Some(_)) => Ok(()),
     }
-    super::report(&failures, records, 0)
+}
+
+/// Draws why labels were predicted; the facts get the paths of the pictures.
+fn explain(
+    model: &Model,
+    one: &Prediction,
+    (input, read): (Input<'_>, &ReadOptions),
+    classes: &[usize],
+    (dir, pictures): (&Path, &mut Pictures),
+    facts: &mut Value,
+) -> miette::Result<()> {
+    // Where a logit is no sum over leads, leads and stretches are silenced in turn.
+    let silenced = match model.explains() {
+        true => None,
+        false => Some(model.occlude_labels(input, read).shown()?),
+    };
+    for &class in classes {
+        let path = match &silenced {
+            None => pictures.draw(one, class, dir)?,
+            Some(own) => pictures.draw_silenced(own, class, &one.labels[class].name, dir)?,
+        };
+        facts["labels"][class]["picture"] = json!(path.display().to_string());
+    }
+    if let Some(own) = &silenced {
+        facts["silenced"] = json!(own);
+    }
+    Ok(())
+}
+
+/// Names the signals that a model saw nothing of because no rule knows their names.
+fn say_left_aside(one: &Prediction) {
+    if let Some(first) = one.left_aside.first() {
+        let names: Vec<String> = one.left_aside.iter().map(|name| printable(name)).collect();
+        note(format!(
+            "{}: left aside: {} (no known lead; `--lead-names \"{}=II\"` says which one it is)",
+            printable(&one.id),
+            names.join(" "),
+            printable(first),
+        ));
+    }
 }
 
 /// The generated report of each recording, with what it is, or why there is none; nothing for models that write none.
@@ -290,18 +314,13 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         }
         results.push(facts);
     }
-    if let Some(path) = &args.json {
-        output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
-    }
-    if args.table {
+    show(args, &results, || {
         let scores = match &prompts {
             None => String::new(),
             Some(_) => format!("{table}\nScores rank recordings and are no probabilities.\n"),
         };
-        output::print(&format!("{scores}{lines}{SENTENCE}\n"))?;
-    } else if args.json.is_none() {
-        output::print_json(&Value::Array(results))?;
-    }
+        format!("{scores}{lines}{SENTENCE}\n")
+    })?;
     super::report(&failures, paths.len(), 0)
 }
 

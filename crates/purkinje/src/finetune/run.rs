@@ -112,10 +112,11 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
         training: &part,
         device,
     };
+    let per_epoch = batches.steps_per_epoch / config.train.accumulate.max(1);
     let updates = config
         .train
         .updates
-        .unwrap_or(batches.steps_per_epoch / config.train.accumulate.max(1) * config.train.epochs);
+        .unwrap_or(per_epoch * config.train.epochs);
     let progress = job.reporter.begin(job.what, updates, "steps");
     let mut watch = Watch {
         progress: &*progress,
@@ -141,27 +142,12 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
         &mut watch,
     )?;
     progress.finish();
-    if trained.steps < updates {
-        job.reporter.note(&format!(
-            "early stopping after {} of {updates} updates: validation no longer improved",
-            trained.steps
-        ));
-    }
+    say_if_early(&trained, updates, job.reporter);
     let selection = selection(&trained, config);
     let model = classifier.with_weights(trained.chosen());
-    let mut evaluated = evaluate::<S>(&model, &*evaluation, job, selection)?;
-    evaluated.1.training_records = part.rows.len();
-    // A run that was resumed has its first validations in the log only.
-    let log = job.folder.as_ref().map(|own| own.join("log.jsonl"));
-    let log = log
-        .and_then(|path| read_run_log(&path).ok())
-        .unwrap_or_default();
-    let earlier = log.iter().filter_map(|entry| entry.number(TEST_AUROC));
-    if let Some(best) = watch.claimed.into_iter().chain(earlier).reduce(f64::max) {
-        let name = "test maximum over epochs (claimed as released, not selected)";
-        evaluated.1.other.push((name.to_owned(), best));
-    }
-    let (thresholds, result) = evaluated;
+    let (thresholds, mut result) = evaluate::<S>(&model, &*evaluation, job, selection)?;
+    result.training_records = part.rows.len();
+    result.other.extend(claimed(job, watch.claimed));
 
     let mut weights = model.encoder().weights().clone();
     if config.two_classes {
@@ -177,6 +163,27 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
         rows: part.rows,
         result,
     })
+}
+
+fn say_if_early(trained: &Trained, updates: usize, reporter: &dyn Reporter) {
+    if trained.steps < updates {
+        reporter.note(&format!(
+            "early stopping after {} of {updates} updates: validation no longer improved",
+            trained.steps
+        ));
+    }
+}
+
+/// The best of the test split over all validations, where a released program prints it; `own` is that since the run was last resumed, the
+/// earlier ones are in its log only.
+fn claimed(job: &Job<'_>, own: Option<f64>) -> Option<(String, f64)> {
+    let log = job.folder.as_ref().map(|folder| folder.join("log.jsonl"));
+    let log = log.and_then(|path| read_run_log(&path).ok());
+    let log = log.unwrap_or_default();
+    let earlier = log.iter().filter_map(|entry| entry.number(TEST_AUROC));
+    let best = own.into_iter().chain(earlier).reduce(f64::max)?;
+    let name = "test maximum over epochs (claimed as released, not selected)";
+    Some((name.to_owned(), best))
 }
 
 /// The names of the parameters of a head.

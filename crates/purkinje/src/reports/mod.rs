@@ -211,7 +211,7 @@ impl Writer {
         device: &Device,
     ) -> Result<Vec<Report>> {
         let width = self.about.network.width;
-        let whole = |own: &&Vec<f32>| own.is_empty() || own.len() % width != 0;
+        let whole = |own: &&Vec<f32>| own.is_empty() || !own.len().is_multiple_of(width);
         if let Some(found) = vectors.iter().find(whole) {
             return Err(Error::invalid(format!(
                 "a recording has {} numbers, the writer expects vectors of {width}",

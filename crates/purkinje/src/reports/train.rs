@@ -151,33 +151,12 @@ pub fn train_writer(
     let column = StoreText::named(store, &options.text)?;
     let part = |split| Pairs::read(&model, level, store, (column, split), reporter);
     let (training, held_out) = (part(Split::Train)?, part(Split::Val)?);
-    if training.texts.len() < options.batch.max(2) {
-        return Err(Error::invalid(format!(
-            "the store {} has {} with a report, fewer than a batch of {}",
-            store.dir().display(),
-            count(training.texts.len(), "training record"),
-            options.batch
-        ))
-        .with_help("choose another text with `--text NAME`, or a smaller `--batch`"));
-    }
-    let counts = || {
-        training
-            .vectors
-            .iter()
-            .chain(&held_out.vectors)
-            .map(Vec::len)
-    };
-    if let (Some(least), Some(most)) = (counts().min(), counts().max())
-        && least != most
-    {
-        return Err(Error::invalid(format!(
-            "recordings have {} to {} vectors at the level `{}`, expected as many in all",
-            least / model.width(),
-            most / model.width(),
-            level.name()
-        ))
-        .with_help("choose another level with `--level`, such as recording"));
-    }
+    check_pairs(
+        store,
+        options,
+        (level, model.width()),
+        [&training, &held_out],
+    )?;
     let others = match &options.text_only {
         None => Vec::new(),
         Some(path) => texts_alone(path)?,
@@ -214,19 +193,7 @@ pub fn train_writer(
     let seed = options.seed;
     let network = ReportWriter::random(about.network.clone(), weights.as_ref(), seed, device)?;
     let ids = training.ids(&tokenizer)?;
-    let cut = ids
-        .iter()
-        .filter(|own| own.len() > options.max_tokens)
-        .count();
-    if cut > 0 {
-        reporter.note(&format!(
-            "{cut} of {} {} longer than {} word pieces and lose{} their end",
-            count(ids.len(), "training report"),
-            if cut == 1 { "is" } else { "are" },
-            options.max_tokens,
-            if cut == 1 { "s" } else { "" },
-        ));
-    }
+    let cut = count_cut(&ids, options.max_tokens, reporter);
     let mut weights = network.weights().clone();
     let job = Job {
         model: &model,
@@ -266,6 +233,58 @@ pub fn train_writer(
         cut,
         chosen_by,
     })
+}
+
+/// Checks that there are enough pairs, and as many vectors for each recording as a batch needs.
+fn check_pairs(
+    store: &Store,
+    options: &TrainOptions,
+    (level, width): (Level, usize),
+    parts: [&Pairs; 2],
+) -> Result<()> {
+    let [training, _] = parts;
+    if training.texts.len() < options.batch.max(2) {
+        return Err(Error::invalid(format!(
+            "the store {} has {} with a report, fewer than a batch of {}",
+            store.dir().display(),
+            count(training.texts.len(), "training record"),
+            options.batch
+        ))
+        .with_help("choose another text with `--text NAME`, or a smaller `--batch`"));
+    }
+    let counts = || {
+        parts
+            .into_iter()
+            .flat_map(|part| &part.vectors)
+            .map(Vec::len)
+    };
+    match (counts().min(), counts().max()) {
+        (Some(least), Some(most)) if least != most => Err(Error::invalid(format!(
+            "recordings have {} to {} vectors at the level `{}`, expected as many in all",
+            least / width,
+            most / width,
+            level.name()
+        ))
+        .with_help("choose another level with `--level`, such as recording")),
+        _ => Ok(()),
+    }
+}
+
+/// How many reports lose their end, which is said.
+fn count_cut(ids: &[Vec<u32>], longest: usize, reporter: &dyn Reporter) -> usize {
+    let cut = ids.iter().filter(|own| own.len() > longest).count();
+    if cut > 0 {
+        let (are, lose) = if cut == 1 {
+            ("is", "loses")
+        } else {
+            ("are", "lose")
+        };
+        reporter.note(&format!(
+            "{cut} of {} {are} longer than {longest} word pieces and {lose} their end",
+            count(ids.len(), "training report"),
+        ));
+    }
+    cut
 }
 
 /// How many texts are in which language, the commonest first.
