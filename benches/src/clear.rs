@@ -102,15 +102,7 @@ impl Row for PretrainStep {
         let tracked = self.model.weights().tracked(|_| true);
         let tracked_model = self.model.with_weights(tracked.clone());
         let loss = tracked_model.reconstruct(&batch, &masking, &ctx).loss;
-        let mut gradients = loss.backward();
-        let squares: f64 = tracked
-            .iter()
-            .filter_map(|p| p.value.grad_remove(&mut gradients))
-            .map(|g| purkinje_models::layers::update::sum_squares(&g))
-            .sum();
-        Ok(Answer::default()
-            .f64("loss", &[scalar(loss)])
-            .f64("gradient_norm", &[squares.sqrt()]))
+        Ok(Answer::of_pass(loss, &tracked))
     }
 
     fn run(&mut self) -> Result<()> {

@@ -7,7 +7,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use purkinje_models::deri::{Deri, DeriConfig, DeriLosses, Views};
 use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::Context;
-use purkinje_models::layers::update::sum_squares;
 use purkinje_models::paired::{PairConfig as _, Paired as _, Part, Read, Signal, Signals};
 use purkinje_models::random::Stream;
 use purkinje_models::text::{BertConfig, TextConfig};
@@ -127,16 +126,7 @@ impl Row for PretrainStep {
         let tracked = self.model.weights().tracked(|name| learns(name).is_some());
         let model = Deri::with(self.model.config().clone(), tracked.clone())?;
         let loss = self.loss(&model, &ctx);
-        let mut gradients = loss.backward();
-        let squares: f64 = tracked
-            .iter()
-            .filter_map(|p| p.value.grad_remove(&mut gradients))
-            .map(|g| sum_squares(&g))
-            .sum();
-        let loss: f64 = loss.inner().into_scalar::<f32>().into();
-        Ok(Answer::default()
-            .f64("loss", &[loss])
-            .f64("gradient_norm", &[squares.sqrt()]))
+        Ok(Answer::of_pass(loss, &tracked))
     }
 
     fn run(&mut self) -> Result<()> {

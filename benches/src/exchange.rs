@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Tensor;
+use purkinje_models::layers::Weights;
+use purkinje_models::layers::update::sum_squares;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
@@ -13,6 +16,20 @@ use crate::Result;
 pub struct Answer(BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
 
 impl Answer {
+    /// A loss and the norm of its gradient with respect to all tracked weights.
+    pub fn of_pass(loss: Tensor<1>, tracked: &Weights) -> Self {
+        let mut gradients = loss.backward();
+        let squares: f64 = tracked
+            .iter()
+            .filter_map(|p| p.value.grad_remove(&mut gradients))
+            .map(|gradient| sum_squares(&gradient))
+            .sum();
+        let loss: f64 = loss.inner().into_scalar::<f32>().into();
+        Answer::default()
+            .f64("loss", &[loss])
+            .f64("gradient_norm", &[squares.sqrt()])
+    }
+
     /// Adds 32-bit floats.
     pub fn f32(self, name: &str, shape: &[usize], values: &[f32]) -> Self {
         self.put(name, Dtype::F32, shape, bytemuck::cast_slice(values))

@@ -8,7 +8,6 @@ use purkinje::eval::text::TextPair;
 use purkinje::reports::scores_of_pairs;
 use purkinje_models::decoding::{Decoding, Finish};
 use purkinje_models::layers::Context;
-use purkinje_models::layers::update::sum_squares;
 use purkinje_models::random::Stream;
 use purkinje_models::text::Gpt2Config;
 use purkinje_models::writing::{DecoderConfig, ReportWriter, Taught, WriterConfig};
@@ -133,16 +132,7 @@ impl Row for TrainStep {
         let ctx = Context::inference(&self.graph);
         let tracked = self.writer.weights().tracked(|_| true);
         let loss = self.loss(&self.writer.with_weights(tracked.clone()), &ctx)?;
-        let mut gradients = loss.backward();
-        let squares: f64 = tracked
-            .iter()
-            .filter_map(|p| p.value.grad_remove(&mut gradients))
-            .map(|g| sum_squares(&g))
-            .sum();
-        let loss: f64 = loss.inner().into_scalar::<f32>().into();
-        Ok(Answer::default()
-            .f64("loss", &[loss])
-            .f64("gradient_norm", &[squares.sqrt()]))
+        Ok(Answer::of_pass(loss, &tracked))
     }
 
     fn run(&mut self) -> Result<()> {
