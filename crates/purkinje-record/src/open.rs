@@ -43,7 +43,8 @@ pub struct OpenOptions {
     pub lead_names: Vec<(String, Lead)>,
     /// Which of several signals of one name is meant.
     pub repeated: Repeated,
-    /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise.
+    /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise, but of whole
+    /// numbers, which must be told.
     pub unit: Option<Unit>,
 }
 
