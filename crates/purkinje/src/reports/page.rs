@@ -146,10 +146,12 @@ fn loss_chart(title: &str, log: &[Entry]) -> Option<LineChart> {
             points: means.collect(),
         });
     }
-    series.push(Series {
-        name: "held-out loss".to_owned(),
-        points: held_out,
-    });
+    if !held_out.is_empty() {
+        series.push(Series {
+            name: "held-out loss".to_owned(),
+            points: held_out,
+        });
+    }
     Some(LineChart {
         title: title.to_owned(),
         x_label: "update".to_owned(),
