@@ -101,12 +101,12 @@ fn report_gpt2(case: &Case, findings: &mut Findings) -> Result<(), String> {
             let read = checkpoint::read_pth(&case.path(file)).map_err(|e| e.to_string())?;
             let config = case.json(&format!("{folder}/config.json"))?;
             let found = checkpoint::published_writer(&read.model, Some(&config))?;
-            let (config, state) = found.ok_or("the checkpoint has no part that writes")?;
+            let found = found.ok_or("the checkpoint has no part that writes")?;
             let mut weights = Weights::default();
-            for (name, tensor) in state {
+            for (name, tensor) in found.state {
                 weights.insert(name, &tensor.shape, tensor.data, &Device::flex());
             }
-            let writer = ReportWriter::new(config, weights).map_err(|e| e.to_string())?;
+            let writer = ReportWriter::new(found.config, weights).map_err(|e| e.to_string())?;
             // Alone, from vectors, it writes what it does behind its encoder.
             let vectors = align.feature(&batch, &ctx).unsqueeze_dim::<3>(1);
             for beams in [1, 3] {

@@ -205,6 +205,64 @@ fn a_timeline_has_every_window() {
 }
 
 #[test]
+fn signals_of_unknown_or_equal_names_are_said_and_can_be_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = classifier(dir.path());
+    let path = write_record(dir.path(), "a", 10, 0.8);
+    let named = |from: &str, to: &str| {
+        let header = fs::read_to_string(&path).unwrap();
+        fs::write(&path, header.replace(from, to)).unwrap();
+    };
+    let predicted = |more: &[&str]| {
+        let mut command = common::command(&["predict", "--leads", "present"]);
+        command.arg("--model").arg(&model).args(more).arg(&path);
+        command.output().unwrap()
+    };
+    let told = json(&ok(predicted(&[])));
+    assert!(told[0]["left_aside"].is_null());
+    named(" 0 II\n", " 0 CH2\n");
+    let output = predicted(&[]);
+    let note = common::text(&output.stderr);
+    assert!(
+        note.contains("left aside: CH2") && note.contains("--lead-names"),
+        "{note}"
+    );
+    let aside = json(&ok(output));
+    assert_eq!(aside[0]["left_aside"][0], "CH2");
+    let logit = |found: &serde_json::Value| found[0]["labels"][0]["logit"].clone();
+    assert!(logit(&aside) != logit(&told));
+    let again = json(&ok(predicted(&["--lead-names", "ch2=II"])));
+    assert_eq!(logit(&again), logit(&told));
+
+    named(" 0 CH2\n", " 0 I\n");
+    let text = failed(predicted(&[]));
+    assert!(
+        text.contains("signals 1 and 2") && text.contains("--repeated"),
+        "{text}"
+    );
+    for which in ["first", "last"] {
+        ok(predicted(&["--repeated", which]));
+    }
+    let text = failed(run!("inspect", &path));
+    assert!(text.contains("--repeated"), "{text}");
+    // What a command cannot be told, its messages do not advise.
+    let out = dir.path().join("store");
+    let text = failed(run!(
+        "prepare",
+        "folder",
+        dir.path(),
+        "--leads",
+        "I,V1",
+        "--out",
+        out
+    ));
+    assert!(
+        text.contains("signals 1 and 2") && !text.contains("--repeated"),
+        "{text}"
+    );
+}
+
+#[test]
 fn prepare_makes_rows_of_windows() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("in");

@@ -353,6 +353,9 @@ fn ids_match_without_zeros_and_paths_from_elsewhere_where_only_one_record_can_be
         "path,dx\nrecords\\00001.hea,AF\nrecords/00002.hea,SR\n/data/records/00103.hea,SR\n./00003_lr.hea,AF\nx/00009.hea,AF\n",
     );
     assert_eq!((ids.len(), absent), (4, 1));
+    // Records of two sites under one number: the folder has one of them at most.
+    let (ids, absent, _) = labels("path,dx\na/00001.hea,AF\nb/00001.hea,SR\n00002.hea,SR\n");
+    assert_eq!((ids, absent), (vec!["00002".to_owned()], 2));
     // Two records begin with the number 1.
     records(&root, &["0001"]);
     let (ids, absent, _) = labels("id,dx\n1,AF\n2,SR\n");

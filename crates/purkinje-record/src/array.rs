@@ -118,7 +118,7 @@ impl Array {
                 path,
                 "the unit",
                 "absent, and the samples are whole numbers",
-                "a unit in the file or from the caller (`--input-unit`; uV where 1000 steps make 1 mV)",
+                "a unit in the file or from the caller (uV where 1000 steps make 1 mV)",
             ));
         }
         let unit_of = |row: usize| {
@@ -182,7 +182,7 @@ impl Array {
                 "stated nowhere, and not the standard one: by the relations between them {}",
                 places.collect::<Vec<_>>().join(", ")
             ),
-            "names of the leads in the file or from the caller (`--input-leads`)",
+            "names of the leads in the file or from the caller",
         ))
     }
 

@@ -41,6 +41,12 @@ pub(crate) fn is_list_of_leads(name: &str) -> bool {
     LEADS[..CLEAR].contains(&bare(name).as_str())
 }
 
+/// Whether what is called so says something about samples: leads or their unit.
+pub(crate) fn matters(name: &str) -> bool {
+    let bare = bare(name);
+    LEADS.contains(&bare.as_str()) || UNITS.contains(&bare.as_str())
+}
+
 /// The last part of a name with slashes or points, in lower case.
 fn bare(name: &str) -> String {
     let last = name.rsplit(['/', '.']).next().unwrap_or(name);

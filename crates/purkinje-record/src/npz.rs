@@ -12,7 +12,7 @@ use crate::array::{self, Known, disk_budget};
 use crate::error::{content, listed};
 use crate::npy::Array;
 use crate::values::{Bytes, FilePart, HELD_BYTES};
-use crate::{OpenOptions, RecordError, inflate};
+use crate::{OpenOptions, RecordError, inflate, names};
 
 /// Bytes of the largest archive that is read.
 pub const MAX_NPZ_BYTES: u64 = 1 << 36;
@@ -52,8 +52,13 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
                 .start(&archive)
                 .is_ok_and(|head| Array::starts_texts(&head))
         {
-            let array = Array::parse(path, entry.unpack(&archive, MAX_SMALL_BYTES)?, false)?;
-            texts.extend(array.texts().map(|own| (entry.name.clone(), own)));
+            let array = entry.unpack(&archive, MAX_SMALL_BYTES);
+            match array.and_then(|array| Array::parse(path, array, false)) {
+                Ok(array) => texts.extend(array.texts().map(|own| (entry.name.clone(), own))),
+                Err(error) if names::matters(&entry.name) => return Err(error),
+                // A text about something else.
+                Err(_) => {}
+            }
         }
     }
     let samples = samples(&archive, &entries)?.unpack(&archive, disk_budget(archive.len as u64))?;

@@ -113,7 +113,7 @@ fn units_count_wherever_they_stand_and_none_is_assumed_of_whole_numbers() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("--input-unit") && error.contains("whole numbers"),
+            error.contains("from the caller") && error.contains("whole numbers"),
             "{error}"
         );
         let options = OpenOptions {
@@ -164,7 +164,7 @@ fn what_no_rule_knows_is_told_and_signals_of_one_name_are_refused() {
         };
         let error = asked(Repeated::Refused).unwrap_err().to_string();
         assert!(
-            error.contains("signals 1 and 2") && error.contains("--repeated"),
+            error.contains("signals 1 and 2") && error.contains("from the caller"),
             "{error}"
         );
         let [first, last] = [Repeated::First, Repeated::Last].map(|own| asked(own).unwrap());
@@ -206,7 +206,7 @@ fn an_order_that_is_stated_nowhere_is_checked() {
     let other = write("other.mat", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     let error = other.unwrap_err().to_string();
     assert!(
-        error.contains("aVL in row 6, aVF in row 5") && error.contains("--input-leads"),
+        error.contains("aVL in row 6, aVF in row 5") && error.contains("from the caller"),
         "{error}"
     );
 }

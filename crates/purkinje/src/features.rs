@@ -295,12 +295,9 @@ impl Model {
     pub(crate) fn vectors_all<'a>(
         &self,
         inputs: impl Iterator<Item = Input<'a>>,
-        windows: WindowOptions,
+        read: impl Into<ReadOptions>,
     ) -> Result<impl Iterator<Item = Result<(FrozenVectors, Used)>>> {
-        let read = ReadOptions {
-            windows,
-            ..ReadOptions::new()
-        };
+        let read = read.into();
         let plan = read.windows.plan(self, Compat::Paper)?;
         let work = |seen: &[&Seen]| {
             let FrozenVectors { values, leads } = self.network().vectors(seen, self.device())?;

@@ -59,6 +59,15 @@ pub struct ReadOptions {
     pub beats: BeatSource,
 }
 
+impl From<WindowOptions> for ReadOptions {
+    fn from(windows: WindowOptions) -> Self {
+        ReadOptions {
+            windows,
+            ..ReadOptions::new()
+        }
+    }
+}
+
 impl ReadOptions {
     /// All of each recording, with the leads of the model.
     pub fn new() -> Self {

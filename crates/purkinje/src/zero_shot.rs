@@ -497,10 +497,10 @@ pub fn scores_of<'a>(
     inputs: impl Iterator<Item = Input<'a>> + 'a,
     prompts: &[Prompt],
     (together, similarity): (Together, Option<Similarity>),
-    windows: WindowOptions,
+    read: impl Into<ReadOptions>,
 ) -> Result<impl Iterator<Item = Result<(Vec<f32>, Used)>> + 'a> {
     let sentences = Sentences::of(model, prompts, similarity)?;
-    let found = model.vectors_all(inputs, windows)?;
+    let found = model.vectors_all(inputs, read.into())?;
     Ok(found.map(move |found| {
         let (vectors, used) = found?;
         Ok((sentences.scores(model, &vectors.values, together)?, used))

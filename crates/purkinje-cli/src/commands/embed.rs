@@ -156,7 +156,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
                 used.add(&embedded.used);
                 table.add(&embedded).shown()?;
             }
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(ReadArgs::advised(&error)),
         }
         progress.add(1);
         if failures.len() > allowed {

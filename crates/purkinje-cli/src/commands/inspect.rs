@@ -72,10 +72,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let reader = opened.map_err(|error| {
         let message = error.to_string();
         if message.contains("from the caller") {
-            miette::miette!(
-                help = "give it with `--input-rate`, `--input-leads` or `--input-unit`",
-                "{message}"
-            )
+            miette::miette!(help = super::ReadArgs::HELP, "{message}")
         } else {
             miette::Report::msg(message)
         }

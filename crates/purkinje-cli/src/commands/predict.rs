@@ -106,12 +106,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         paths.extend(list(path).shown()?);
     }
     let options = PredictOptions {
-        read: ReadOptions {
-            leads: args.leads.clone(),
-            open: args.read.options(LeadChoice::Voltages),
-            windows: args.windows.options(),
-            beats: args.beats,
-        },
+        read: reading(&args),
         explain: args.explain.is_some() && model.explains(),
     };
     let records = paths.len();
@@ -134,7 +129,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         let one = match prediction {
             Ok(one) => one,
             Err(error) => {
-                failures.push(error.to_string());
+                failures.push(ReadArgs::advised(&error));
                 continue;
             }
         };
@@ -233,6 +228,16 @@ fn say_left_aside(one: &Prediction) {
     }
 }
 
+/// How recordings are read, the same for labels, scores and reports.
+fn reading(args: &Args) -> ReadOptions {
+    ReadOptions {
+        leads: args.leads.clone(),
+        open: args.read.options(LeadChoice::Voltages),
+        windows: args.windows.options(),
+        beats: args.beats,
+    }
+}
+
 /// The generated report of each recording, with what it is, or why there is none; nothing for models that write none.
 fn reports(
     args: &Args,
@@ -244,10 +249,10 @@ fn reports(
     }
     let named = |path: &PathBuf| (path.display().to_string(), Input::File(path.clone()));
     let inputs = paths.iter().map(named).collect();
-    let (windows, how) = (args.windows.options(), WriteOptions::default());
-    let found = write_reports(model, inputs, windows, &how, &Bars).shown()?;
+    let how = WriteOptions::default();
+    let found = write_reports(model, inputs, reading(args), &how, &Bars).shown()?;
     let each = found.into_iter().map(|found| {
-        let own = found.map_err(|error| error.to_string())?;
+        let own = found.map_err(|error| ReadArgs::advised(&error))?;
         Ok(json!({
             "text": own.report.report,
             "score": own.report.score,
@@ -276,11 +281,11 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
     if let Some(prompts) = &prompts {
         let inputs = paths.clone().into_iter().map(Input::File);
         let how = (Together::Mean, None);
-        let found = scores_of(model, inputs, prompts, how, args.windows.options()).shown()?;
+        let found = scores_of(model, inputs, prompts, how, reading(args)).shown()?;
         let progress = Progress::new("predict", paths.len(), "recordings");
         for found in found {
             go_on(&Bars).shown()?;
-            scores.push(found.map_err(|error| error.to_string()));
+            scores.push(found.map_err(|error| ReadArgs::advised(&error)));
             progress.add(1);
         }
         progress.finish();

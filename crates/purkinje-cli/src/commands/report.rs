@@ -291,16 +291,11 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
     let own: Vec<Input<'_>> = inputs.iter().map(|(_, input)| input.clone()).collect();
     let found = write_reports(&model, inputs, windows, &args.write.options(), &Bars).shown()?;
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    let mut pictures = Pictures::default();
+    let mut drawn = Vec::new();
     for (found, input) in found.into_iter().zip(&own) {
         match found {
             Ok(report) => {
-                if let Some(folder) = &args.figure {
-                    let name = Path::new(&report.recording).file_stem();
-                    let name = name.unwrap_or_default().to_string_lossy();
-                    let drawn = picture(input, &report.report).shown()?;
-                    pictures.save(&name, &drawn, raster::CRISP_DPI / 2.0, folder)?;
-                }
+                drawn.push(input);
                 reports.push(report);
             }
             Err(error) => failures.push(error.to_string()),
@@ -308,6 +303,15 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
     }
     super::report(&failures, records, allowed)?;
     write_table(&args.out, &reports).shown()?;
+    if let Some(folder) = &args.figure {
+        let mut pictures = Pictures::default();
+        for (report, input) in reports.iter().zip(drawn) {
+            let name = Path::new(&report.recording).file_stem();
+            let name = name.unwrap_or_default().to_string_lossy();
+            let drawn = picture(input, &report.report).shown()?;
+            pictures.save(&name, &drawn, raster::CRISP_DPI / 2.0, folder)?;
+        }
+    }
     let cut = reports.iter().filter(|own| own.report.cut).count();
     let mut text = String::new();
     for own in reports.iter().take(3) {

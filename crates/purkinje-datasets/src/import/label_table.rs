@@ -112,6 +112,17 @@ pub(super) fn join(
         _ => vec![set],
     };
     let records = Names::of(items);
+    // The names by which the rows of the table mean each record.
+    let mut meant_by: HashMap<usize, BTreeSet<&str>> = HashMap::new();
+    for named in table.rows.iter().filter_map(|row| columns.named(row).0) {
+        let mut found = records.find(named);
+        if matches!(found, Found::None) {
+            found = records.find_loosely(named);
+        }
+        if let Found::One(index) = found {
+            meant_by.entry(index).or_default().insert(named);
+        }
+    }
     let mut loose = 0;
     let mut rows_of: Vec<Option<u64>> = vec![None; items.len()];
     let mut absent = Vec::new();
@@ -126,7 +137,11 @@ pub(super) fn join(
         };
         let mut found = records.find(named);
         if matches!(found, Found::None) {
-            found = records.find_loosely(named);
+            found = match records.find_loosely(named) {
+                // Other rows call the record otherwise: not all of them can mean it.
+                Found::One(index) if meant_by[&index].len() > 1 => Found::None,
+                found => found,
+            };
             loose += usize::from(matches!(found, Found::One(_)));
         }
         match found {

@@ -57,7 +57,7 @@ pub use report::{KeyReport, Mapped, MisShaped, report, report_as};
 pub use safetensors_io::{read as read_safetensors, write as write_safetensors};
 pub use shapes::Shapes;
 pub use system::{Facts, Published};
-pub use writers::published_writer;
+pub use writers::{FileWriter, published_writer};
 
 /// One tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]

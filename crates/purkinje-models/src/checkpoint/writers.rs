@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::StateDict;
+use super::report::Mapped;
 use super::shapes::Shapes;
 use crate::text::{Gpt2Config, R2GenConfig};
 use crate::writing::{DecoderConfig, WriterConfig};
@@ -16,6 +17,17 @@ const GPT2: &str = "decoder.encoder_decoder.decoder.";
 /// What names of an R2Gen begin with.
 const R2GEN: &str = "encoder_decoder.";
 
+/// The writer of a file.
+#[derive(Clone, Debug)]
+pub struct FileWriter {
+    /// Its sizes.
+    pub config: WriterConfig,
+    /// Its parameters under the names of a writer.
+    pub state: StateDict,
+    /// Where each of them stands in the file.
+    pub mapped: Vec<Mapped>,
+}
+
 /// The writer of a file, if there is one. Attention heads and probabilities of dropout leave no trace in it: those of a GPT-2 are as `stated`
 /// by the `config.json` that it started from, those of R2Gen as published; without `stated` heads are 64 wide.
 ///
@@ -24,7 +36,7 @@ const R2GEN: &str = "encoder_decoder.";
 pub fn published_writer(
     found: &StateDict,
     stated: Option<&Value>,
-) -> Result<Option<(WriterConfig, StateDict)>, String> {
+) -> Result<Option<FileWriter>, String> {
     let own = |name: &str| {
         let name = name.strip_prefix("module.").unwrap_or(name);
         if let Some(rest) = name.strip_prefix(HEAD) {
@@ -83,10 +95,19 @@ pub fn published_writer(
         ));
     }
     let needed = |name: &str| needed.iter().any(|(own, _)| own == name);
-    Ok(Some((
-        config.clone(),
-        state.into_iter().filter(|(name, _)| needed(name)).collect(),
-    )))
+    let mapped = found.iter().filter_map(|(theirs, tensor)| {
+        let ours = own(theirs).filter(|ours| needed(ours))?;
+        Some(Mapped {
+            theirs: theirs.to_owned(),
+            ours,
+            shape: tensor.shape.clone(),
+        })
+    });
+    Ok(Some(FileWriter {
+        config: config.clone(),
+        mapped: mapped.collect(),
+        state: state.into_iter().filter(|(name, _)| needed(name)).collect(),
+    }))
 }
 
 #[cfg(test)]
@@ -132,9 +153,11 @@ mod tests {
         ] {
             let config = WriterConfig { width: 6, decoder };
             let whole = file(&config, root);
-            let (found, state) = published_writer(&whole, None).unwrap().unwrap();
-            assert_eq!(found, config);
-            assert_eq!(state.names().count(), config.entries().len());
+            let found = published_writer(&whole, None).unwrap().unwrap();
+            assert_eq!(found.config, config);
+            assert_eq!(found.state.names().count(), config.entries().len());
+            assert_eq!(found.mapped.len(), config.entries().len());
+            assert!(found.mapped.iter().all(|own| whole.contains(&own.theirs)));
             let part = whole.into_iter();
             let part = part
                 .filter(|(name, _)| !name.ends_with("head.bias"))

@@ -101,7 +101,12 @@ fn texts_of(path: &Path, dataset: &Dataset) -> Result<Option<Vec<String>>, Recor
         return Ok(None);
     }
     if matches!(dataset.element, Element::Text | Element::FixedText { .. }) {
-        return dataset.read_texts().map(Some);
+        return match dataset.read_texts() {
+            Ok(texts) => Ok(Some(texts)),
+            Err(error) if names::matters(dataset.name()) => Err(error),
+            // A text about something else.
+            Err(_) => Ok(None),
+        };
     }
     let class = dataset.attribute("MATLAB_class").and_then(Attribute::text);
     match (&dataset.element, class) {
@@ -124,7 +129,7 @@ fn texts_of(path: &Path, dataset: &Dataset) -> Result<Option<Vec<String>>, Recor
                 path,
                 &format!("the data set `{}`", dataset.name()),
                 &format!("one of {what}, and so not read"),
-                "strings with the names of the leads, or names from the caller (`--input-leads`)",
+                "strings with the names of the leads, or names from the caller",
             ))
         }
         _ => Ok(None),

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use purkinje_models::checkpoint::{
-    self, KeyReport, Labels, NamedTensor, Published, PublishedFile, StateDict, read_published,
+    self, FileWriter, KeyReport, Labels, NamedTensor, Published, PublishedFile, StateDict,
+    read_published,
 };
 use purkinje_models::compat::Compat;
 use purkinje_models::layers::Weights;
-use purkinje_models::writing::WriterConfig;
 use purkinje_signal::Preprocess;
 use purkinje_text::Tokenizer;
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,8 @@ pub struct Outputs {
 /// The part of a published file that writes reports.
 #[derive(Clone, Debug)]
 pub struct PublishedWriter {
-    /// Its sizes.
-    pub network: WriterConfig,
-    /// Its parameters.
-    pub state: StateDict,
+    /// Its sizes, its parameters, and where these stand in the file.
+    pub file: FileWriter,
     /// The vector that it reads, where the encoder has several.
     pub feature: Option<String>,
     /// The level of the vectors it reads.
@@ -367,8 +365,14 @@ impl<S: Complete> AnyImports for Entry<S> {
         let model = model::<S>(config, head, weights, labels, contract, device, source)?;
         let tokenizer = tokenizer(options, source.path, model.network().as_ref(), &mut notes)?;
         let mut model = model.with_tokenizer(tokenizer);
+        let mut report = read.report;
         match (writer, &options.writer_tokenizer) {
-            (Some(own), Some(folder)) => model = with_writer(model, own, folder, source.path)?,
+            (Some(own), Some(folder)) => {
+                let taken = |name: &str| own.file.mapped.iter().any(|to| to.theirs == name);
+                report.unused.retain(|(name, _)| !taken(name));
+                report.mapped.extend(own.file.mapped.iter().cloned());
+                model = with_writer(model, own, folder, source.path)?;
+            }
             (Some(_), None) => notes.push("It writes reports, and that part was left out: `--writer-tokenizer PATH` takes the tokenizer of the decoder, or the folder of the language model that it started from.".to_owned()),
             (None, Some(_)) => {
                 return Err(Error::invalid(
@@ -379,7 +383,7 @@ impl<S: Complete> AnyImports for Entry<S> {
         }
         Ok(Imported {
             model,
-            report: read.report,
+            report,
             notes,
             made: made(S::ABOUT.name, source.path),
         })
@@ -426,7 +430,7 @@ fn with_writer(model: Model, own: PublishedWriter, tokenizer: &Path, file: &Path
     };
     model.check_level(own.level)?;
     let about = WriterAbout {
-        network: own.network,
+        network: own.file.config,
         max_tokens: PUBLISHED_LENGTH,
         feature: own.feature,
         level: own.level,
@@ -439,7 +443,7 @@ fn with_writer(model: Model, own: PublishedWriter, tokenizer: &Path, file: &Path
         reports: 0,
         languages: Vec::new(),
     };
-    let weights = tensors(own.state, None, model.device());
+    let weights = tensors(own.file.state, None, model.device());
     let writer = Writer::new(about, weights, Tokenizer::read(tokenizer)?)?;
     Ok(model.with_writer(Arc::new(writer)))
 }

@@ -283,10 +283,11 @@ impl Part {
         let whole = Level::Recording;
         let random = others
             .twin
-            .map(|twin| vectors_of(twin, whole, store, &pairs.rows, reporter));
+            .map(|twin| vectors_of(twin, whole, (store, false), &pairs.rows, reporter));
         let other = others.nearest_by.map(|(model, other)| {
             let rows = same_records(store, &pairs.rows, other)?;
-            vectors_of(model, whole, other, &rows, reporter)
+            // The store was named for this model: it may have learned from another scale than its system's.
+            vectors_of(model, whole, (other, true), &rows, reporter)
         });
         Ok(Part {
             languages: languages.collect(),

@@ -48,7 +48,7 @@ impl Pairs {
             }
         }
         Ok(Pairs {
-            vectors: vectors_of(model, level, store, &rows, reporter)?,
+            vectors: vectors_of(model, level, (store, false), &rows, reporter)?,
             rows,
             texts,
         })
@@ -61,15 +61,16 @@ impl Pairs {
     }
 }
 
-/// The vectors of rows of a store, those of a row one after another.
+/// The vectors of rows of a store, those of a row one after another. A store that was prepared otherwise than the model expects is accepted
+/// on request, with a warning.
 pub(super) fn vectors_of(
     model: &Model,
     level: Level,
-    store: &Store,
+    (store, any_preprocessing): (&Store, bool),
     rows: &[usize],
     reporter: &dyn Reporter,
 ) -> Result<Vec<Vec<f32>>> {
-    let contract = model.check_store(store, &model.preprocess().leads, false)?;
+    let contract = model.check_store(store, &model.preprocess().leads, any_preprocessing)?;
     let source = StoreRows::under(model, store, &contract, Compat::Paper, 0)?;
     let inputs = rows.iter().map(|&row| Input::Row(&source, row));
     let progress = reporter.begin("encode recordings", rows.len(), "records");

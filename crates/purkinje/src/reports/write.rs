@@ -11,7 +11,6 @@ use crate::model::Model;
 use crate::report::drawing;
 use crate::reporter::{Reporter, go_on};
 use crate::system::Level;
-use crate::windows::WindowOptions;
 use crate::{Error, Result};
 
 /// The report of a recording.
@@ -32,13 +31,9 @@ pub(super) fn vectors<'a>(
     model: &Model,
     level: Level,
     inputs: impl Iterator<Item = Input<'a>>,
-    windows: WindowOptions,
+    read: impl Into<ReadOptions>,
 ) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
-    let read = ReadOptions {
-        windows,
-        ..ReadOptions::new()
-    };
-    let found = model.embed_all(inputs, level, read)?;
+    let found = model.embed_all(inputs, level, read.into())?;
     Ok(found.map(|found| Ok(found?.values)))
 }
 
@@ -49,7 +44,7 @@ pub(super) fn vectors<'a>(
 pub fn write_reports<'a>(
     model: &Model,
     inputs: Vec<(String, Input<'a>)>,
-    windows: WindowOptions,
+    read: impl Into<ReadOptions>,
     options: &WriteOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Result<WrittenReport>>> {
@@ -73,7 +68,7 @@ pub fn write_reports<'a>(
         Ok(())
     };
     for (place, found) in
-        vectors(model, writer.about().level, inputs.into_iter(), windows)?.enumerate()
+        vectors(model, writer.about().level, inputs.into_iter(), read)?.enumerate()
     {
         go_on(reporter)?;
         results.push(None);

@@ -50,12 +50,11 @@ where
         stated: Option<&Value>,
     ) -> Result<Option<PublishedWriter>> {
         let own = published_writer(found, stated).map_err(Error::invalid)?;
-        Ok(own.map(|(network, state)| {
-            let of_tokens = matches!(network.decoder, DecoderConfig::R2Gen(_));
+        Ok(own.map(|file| {
+            let of_tokens = matches!(file.config.decoder, DecoderConfig::R2Gen(_));
             let align = !of_tokens && F::ABOUT.features.contains(&"align");
             PublishedWriter {
-                network,
-                state,
+                file,
                 feature: align.then(|| "align".to_owned()),
                 level: if of_tokens {
                     Level::Token
