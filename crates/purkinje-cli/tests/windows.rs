@@ -306,7 +306,10 @@ fn beats_of_the_file_can_be_used() {
     let dir = tempfile::tempdir().unwrap();
     let model = classifier(dir.path());
     let record = common::data("data/ptbdb");
-    let header = purkinje::record::find_records(&record).unwrap().remove(0);
+    let header = purkinje::record::find_records(&record)
+        .unwrap()
+        .records
+        .remove(0);
     for (name, _) in common::files(header.parent().unwrap()) {
         fs::copy(header.parent().unwrap().join(&name), dir.path().join(&name)).unwrap();
     }

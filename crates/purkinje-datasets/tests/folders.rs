@@ -14,7 +14,8 @@ use arrow_array::{
 };
 use parquet::arrow::ArrowWriter;
 use purkinje_datasets::import::{Catalogue, Folder, Importer, LabelTable};
-use purkinje_store::Split;
+use purkinje_signal::Preprocess;
+use purkinje_store::{FailureLimit, Ids, PrepareOptions, Split, Status, prepare, read_outcomes};
 
 use common::{TWELVE, beating, write_wfdb};
 
@@ -369,4 +370,177 @@ fn ids_match_without_zeros_and_paths_from_elsewhere_where_only_one_record_can_be
     for part in ["no row of the table", "`x1`", "`00001`", "--column"] {
         assert!(error.contains(part), "{part}: {error}");
     }
+}
+
+fn world(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/data/world")
+        .join(name)
+}
+
+/// All bytes of a store.
+fn bytes_of(store: &Path) -> Vec<u8> {
+    let files = fs::read_dir(store)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    files.flat_map(|file| fs::read(file).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    bytes
+        .windows(text.len())
+        .any(|part| part.eq_ignore_ascii_case(text))
+}
+
+/// Files and folders called after their patient, one that is damaged in no way, one that lacks a lead, one in a format that names nobody.
+#[test]
+fn names_of_patients_do_not_leave_their_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    let doe = root.join("Doe, John 1950-01-01");
+    fs::create_dir_all(&doe).unwrap();
+    fs::copy(
+        world("patient-in-path/edf.edf"),
+        doe.join("EDF_Doe_John.edf"),
+    )
+    .unwrap();
+    fs::copy(
+        world("patient-in-path/dicom.dcm"),
+        doe.join("12345678_DOE_JOHN.dcm"),
+    )
+    .unwrap();
+    fs::copy(world("eight-leads/eight.edf"), root.join("plain.edf")).unwrap();
+    let contract = |leads: &str| {
+        Preprocess::preset("raw-500")
+            .unwrap()
+            .with_leads(leads.parse().unwrap())
+    };
+    let options = PrepareOptions {
+        max_failed: FailureLimit::Count(9),
+        command: format!("prepare folder {}", root.display()),
+        source: root.display().to_string(),
+        ..PrepareOptions::default()
+    };
+    let secrets = ["doe", "john", "12345678", "1950"];
+    let names = |store: &Path| -> Vec<(String, String, bool)> {
+        let outcomes = read_outcomes(store).unwrap().into_iter();
+        outcomes
+            .map(|own| (own.id, own.path, own.reason.is_empty()))
+            .collect()
+    };
+    // By default what the files state is looked for; V9 is in none of them.
+    for (leads, kept) in [("I,II", true), ("I,V9", false)] {
+        let store = dir.path().join(format!("by-default-{kept}"));
+        let map = dir.path().join(format!("map-{kept}.csv"));
+        let own = PrepareOptions {
+            id_map: Some(map.clone()),
+            ..options.clone()
+        };
+        let summary = prepare(&Folder::new(&root), &contract(leads), &store, &own, &());
+        assert_eq!(summary.is_ok(), kept);
+        let bytes = bytes_of(&store);
+        for secret in secrets {
+            assert!(!holds(&bytes, secret), "{leads}: {secret}");
+        }
+        let found = names(&store);
+        assert_eq!(found[0], ("number-1".into(), "number-1".into(), kept));
+        assert_eq!(found[1], ("number-2".into(), "number-2".into(), kept));
+        assert_eq!((&*found[2].0, &*found[2].1), ("plain", "plain.edf"));
+        if let Ok(summary) = summary {
+            let told = summary.remarks.iter().any(|own| own.contains("2 records"));
+            assert!(told, "{:?}", summary.remarks);
+            assert_eq!(summary.info.made_by.source, "(withheld)");
+            let map = fs::read_to_string(map).unwrap();
+            assert!(
+                map.contains("number-2,\"Doe, John 1950-01-01/EDF_Doe_John.edf\""),
+                "{map}"
+            );
+        }
+    }
+    // On request no path is kept, whatever the files state.
+    fs::rename(doe.join("EDF_Doe_John.edf"), doe.join("Roe.edf")).unwrap();
+    let salted = Ids::Hash("a secret of some length".into());
+    for (name, ids, first) in [
+        ("number", Ids::Number, "number-"),
+        ("hash", salted, "hash-"),
+    ] {
+        let store = dir.path().join(name);
+        let own = PrepareOptions {
+            ids,
+            ..options.clone()
+        };
+        prepare(&Folder::new(&root), &contract("I,II"), &store, &own, &()).unwrap();
+        let bytes = bytes_of(&store);
+        for secret in [&secrets[..], &["roe", "plain", "archive"]].concat() {
+            assert!(!holds(&bytes, secret), "{name}: {secret}");
+        }
+        let found = names(&store);
+        assert!(
+            found
+                .iter()
+                .all(|(id, path, _)| id == path && id.starts_with(first))
+        );
+    }
+}
+
+/// Every file of a folder is stored, failed by name, or counted; a table may name files of any extension.
+#[test]
+fn every_file_of_a_folder_is_accounted_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("folder");
+    fs::create_dir(&root).unwrap();
+    fs::copy(world("eight-leads/eight.edf"), root.join("sound.edf")).unwrap();
+    fs::copy(world("eight-leads/eight.edf"), root.join("renamed.bin")).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let damaged = [
+        "a.dcm",
+        "b.edf",
+        "c.mat",
+        "d.npz",
+        "e.h5",
+        "f.xml",
+        "g.csv",
+        "h.parquet",
+    ];
+    for name in damaged {
+        fs::write(root.join(name), if name < "e" { pointer } else { "" }).unwrap();
+    }
+    for name in ["README", "index.html", "notes.md", ".DS_Store"] {
+        fs::write(root.join(name), "text").unwrap();
+    }
+    let table = dir.path().join("labels.csv");
+    fs::write(
+        &table,
+        "path,label\nsound.edf,A\nrenamed.bin,B\na.dcm,A\nnone.edf,A\n",
+    )
+    .unwrap();
+    let mut folder = Folder::new(&root);
+    folder.table = Some(LabelTable::new(&table));
+    let contract = Preprocess::preset("raw-500")
+        .unwrap()
+        .with_leads("I,II".parse().unwrap());
+    let options = PrepareOptions {
+        max_failed: FailureLimit::Count(99),
+        ..PrepareOptions::default()
+    };
+    let store = dir.path().join("store");
+    let summary = prepare(&folder, &contract, &store, &options, &()).unwrap();
+    let outcomes = read_outcomes(&store).unwrap();
+    let with = |status: Status| -> Vec<&str> {
+        let own = outcomes.iter().filter(|outcome| outcome.status == status);
+        own.map(|outcome| &*outcome.path).collect()
+    };
+    assert_eq!(with(Status::Ok), ["sound.edf"]);
+    assert_eq!(with(Status::Missing), ["none.edf"]);
+    assert_eq!(
+        with(Status::Failed),
+        [&damaged[..], &["renamed.bin"]].concat()
+    );
+    for outcome in outcomes.iter().filter(|own| own.status == Status::Failed) {
+        assert!(outcome.reason.contains(&outcome.path), "{}", outcome.reason);
+    }
+    let counted = "1 .html, 1 .md, 1 hidden, 1 without extension";
+    let told = summary.remarks.iter().any(|own| own.contains(counted));
+    assert!(told, "{:?}", summary.remarks);
 }

@@ -369,7 +369,7 @@ pub(crate) fn about(
     recording.source = Source {
         path: path.to_owned(),
         format,
-        comments: Vec::new(),
+        ..Source::default()
     };
     Ok(recording)
 }

@@ -1,11 +1,11 @@
 //! Finding the recordings of a folder.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, table, xml};
+use crate::{RecordError, dicom, edf, parquet, table, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -13,71 +13,101 @@ pub const MAX_FOLDER_DEPTH: usize = 64;
 /// Bytes of a header or table that are looked at to tell what it is.
 const PEEK_BYTES: u64 = 4096;
 
-/// The recordings in `folder` and its subfolders, sorted by path: headers of WFDB records (not those of segments that another
-/// header in the folder names) and of other files those that say by themselves what they are:
+/// What a folder holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The recordings, sorted by path: whatever has a name or a start by which it should be one, whether or not it can be read; and
+    /// folders and links that cannot be followed. Opening says what is wrong with each.
+    pub records: Vec<PathBuf>,
+    /// Files that are no recordings; those that belong to a recording are not among them.
+    pub passed_over: Vec<PathBuf>,
+}
+
+impl Found {
+    /// The files that were passed over by their kinds, `3 .html, 1 .txt`; `None` if there are none.
+    pub fn passed_over_in_words(&self) -> Option<String> {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for path in &self.passed_over {
+            *kinds.entry(kind_in_words(path)).or_default() += 1;
+        }
+        let kinds: Vec<String> = kinds
+            .iter()
+            .map(|(kind, n)| format!("{n} {kind}"))
+            .collect();
+        (!kinds.is_empty()).then(|| kinds.join(", "))
+    }
+}
+
+fn kind_in_words(path: &Path) -> String {
+    let hidden = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    match lower_extension(path) {
+        _ if hidden => "hidden".to_owned(),
+        None => "without extension".to_owned(),
+        Some(extension) => format!(".{extension}"),
+    }
+}
+
+/// The recordings in `folder` and its subfolders, and the number of files that are none.
 ///
-/// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
-/// - `.csv` and `.parquet` tables with a column named like a standard lead;
-/// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
-/// - `.edf` files;
-/// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
+/// A file is a recording by its extension, until opening it shows otherwise: headers of WFDB records (not those of segments that
+/// another header in the folder names) and signal files that no header names; `.edf`, `.npy`, `.npz`, `.mat`, `.h5` and what else
+/// [`open`](crate::open) reads or knows and refuses. Where the extension tells too little, its contents decide: DICOM files are
+/// recordings if they hold waveforms, `.csv` and `.parquet` tables if a column is named like a lead, `.xml` files by the root
+/// element, files without extension by their mark; damaged ones (empty, a pointer of Git LFS, a page of an error) count as
+/// recordings, so that nothing is lost without a word.
 ///
-/// Where a header and another file share a name, just the header. Hidden files and folders (`.name`) are passed over.
-///
-/// Links to folders are followed; a folder that is reached twice is searched once. The order does not depend on the file system.
+/// Where a header and another file share a name, just the header. Links to folders are followed; a folder that is reached twice is
+/// searched once. The order does not depend on the file system.
 ///
 /// # Errors
-/// When a folder cannot be listed.
-pub fn find_records(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, RecordError> {
-    let mut found = Vec::new();
-    search(folder.as_ref(), 0, &mut HashSet::new(), &mut found)?;
-    found.sort();
+/// When `folder` itself cannot be listed.
+pub fn find_records(folder: impl AsRef<Path>) -> Result<Found, RecordError> {
+    let folder = folder.as_ref();
+    let mut found = Found::default();
+    if !search(folder, 0, &mut HashSet::new(), &mut found) {
+        let source = fs::read_dir(folder).err();
+        return Err(RecordError::Io {
+            path: folder.to_owned(),
+            source: source.unwrap_or_else(|| std::io::ErrorKind::NotADirectory.into()),
+        });
+    }
+    found.records.sort();
+    found.passed_over.sort();
     Ok(found)
 }
 
-fn search(
-    folder: &Path,
-    depth: usize,
-    seen: &mut HashSet<PathBuf>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), RecordError> {
-    let io = |source| RecordError::Io {
-        path: folder.to_owned(),
-        source,
+/// Whether the folder could be listed.
+fn search(folder: &Path, depth: usize, seen: &mut HashSet<PathBuf>, found: &mut Found) -> bool {
+    let (Ok(own), Ok(entries)) = (folder.canonicalize(), fs::read_dir(folder)) else {
+        return false;
     };
-    if depth > MAX_FOLDER_DEPTH || !seen.insert(folder.canonicalize().map_err(io)?) {
-        return Ok(());
+    if depth > MAX_FOLDER_DEPTH {
+        return false;
+    }
+    if !seen.insert(own) {
+        return true;
     }
     let mut folders = Vec::new();
     let mut headers = Vec::new();
     let mut others = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
+    for entry in entries {
+        let Ok(entry) = entry else { return false };
         let path = entry.path();
         // Hidden files, and what macOS puts beside each file (`._record.dcm`), are no recordings.
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let mut kind = entry.file_type().map_err(io)?;
-        if kind.is_symlink() {
-            // A link that leads nowhere is no recording.
-            let Ok(metadata) = fs::metadata(&path) else {
-                continue;
-            };
-            kind = metadata.file_type();
-        }
-        if kind.is_dir() {
-            folders.push(path);
-        } else if kind.is_file() {
-            match lower_extension(&path).as_deref() {
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        match fs::metadata(&path) {
+            Ok(kind) if kind.is_dir() && !hidden => folders.push(path),
+            Ok(kind) if kind.is_dir() => {}
+            Ok(kind) if !kind.is_file() || hidden => found.passed_over.push(path),
+            Err(_) if hidden => found.passed_over.push(path),
+            // A link that leads nowhere.
+            Err(_) => found.records.push(path),
+            Ok(_) => match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
-                Some(
-                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "dcm"
-                    | "dicom" | "xml",
-                )
-                | None => others.push(path),
-                _ => {}
-            }
+                _ => others.push(path),
+            },
         }
     }
     let segments: HashSet<PathBuf> = headers
@@ -85,16 +115,51 @@ fn search(
         .filter_map(|path| segment_headers(path))
         .flatten()
         .collect();
+    let mut with_header: HashSet<PathBuf> = headers.iter().map(|p| p.with_extension("")).collect();
+    // Signal files may be named otherwise than the header that names them.
+    if others.iter().any(|path| is_orphan(path, &with_header)) {
+        let named = headers.iter().flat_map(|path| signal_files(path));
+        with_header.extend(named.map(|path| path.with_extension("")));
+    }
     headers.retain(|path| !segments.contains(path));
-    let with_header: HashSet<PathBuf> = headers.iter().map(|p| p.with_extension("")).collect();
-    others.retain(|path| !with_header.contains(&path.with_extension("")) && is_recording(path));
-    found.append(&mut headers);
-    found.append(&mut others);
+    found.records.append(&mut headers);
+    let arrays: HashSet<PathBuf> = others
+        .iter()
+        .filter(|path| lower_extension(path).as_deref() == Some("npy"))
+        .cloned()
+        .collect();
+    for path in others {
+        let sidecar = lower_extension(&path).as_deref() == Some("json")
+            && arrays.contains(&path.with_extension("npy"));
+        if sidecar || with_header.contains(&path.with_extension("")) {
+            continue;
+        }
+        match is_recording(&path) {
+            true => found.records.push(path),
+            false => found.passed_over.push(path),
+        }
+    }
     folders.sort();
     for folder in folders {
-        search(&folder, depth + 1, seen, found)?;
+        if !search(&folder, depth + 1, seen, found) {
+            found.records.push(folder);
+        }
     }
-    Ok(())
+    true
+}
+
+/// A signal file without a header of its name.
+fn is_orphan(path: &Path, with_header: &HashSet<PathBuf>) -> bool {
+    lower_extension(path).as_deref() == Some("dat")
+        && !with_header.contains(&path.with_extension(""))
+}
+
+/// The signal files that a header names.
+fn signal_files(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let header = crate::wfdb::Header::read(path);
+    let signals = header.into_iter().flat_map(|header| header.signals);
+    signals.map(|signal| folder.join(signal.file)).collect()
 }
 
 fn lower_extension(path: &Path) -> Option<String> {
@@ -123,30 +188,49 @@ fn segment_headers(path: &Path) -> Option<Vec<PathBuf>> {
     )
 }
 
-/// Whether a file that is no header holds a recording, as far as little of it tells.
+/// Whether a file that is no header should be a recording.
 fn is_recording(path: &Path) -> bool {
     match lower_extension(path).as_deref() {
-        Some("npy") => return path.with_extension("json").is_file(),
-        Some("npz") => return npz::is_recording(path),
-        Some("parquet") => return parquet::is_recording(path),
-        Some("mat") => return mat::is_recording(path),
-        Some("h5" | "hdf5") => return hdf5::is_recording(path),
-        Some("edf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),
-        Some("xml") => return peek_bytes(path).is_some_and(xml::is_recording),
-        Some("dcm" | "dicom") | None => {
-            return peek_bytes(path).is_some_and(|start| dicom::is_recording(&start));
+        Some("dat" | "npy" | "npz" | "mat" | "h5" | "hdf5" | "edf" | "scp") => true,
+        Some("parquet") => parquet::is_recording(path),
+        Some("xml") => peek_bytes(path).is_none_or(xml::is_recording) || is_damaged(path),
+        Some("dcm" | "dicom") => peek_bytes(path)
+            .is_none_or(|start| dicom::is_recording(&start) || !dicom::has_mark(&start)),
+        Some("csv") => {
+            is_damaged(path)
+                || peek(path).is_some_and(|start| {
+                    let mut lines = start.trim_start_matches('\u{feff}').lines();
+                    let titles =
+                        lines.find(|line| !line.starts_with('#') && !line.trim().is_empty());
+                    titles.is_some_and(|titles| {
+                        titles
+                            .split([',', ';', '\t'])
+                            .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
+                    })
+                })
         }
-        _ => {}
+        None => {
+            peek_bytes(path).is_some_and(|start| dicom::is_recording(&start) || edf::is_edf(&start))
+        }
+        _ => false,
     }
-    peek(path).is_some_and(|start| {
-        let mut lines = start.trim_start_matches('\u{feff}').lines();
-        let titles = lines.find(|line| !line.starts_with('#') && !line.trim().is_empty());
-        titles.is_some_and(|titles| {
-            titles
-                .split([',', ';', '\t'])
-                .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
-        })
-    })
+}
+
+/// Whether a file cannot be what its name says: it cannot be read, is empty, or is a pointer or a page in its place.
+fn is_damaged(path: &Path) -> bool {
+    let Some(start) = peek_bytes(path) else {
+        return true;
+    };
+    let text = start.trim_ascii_start().to_ascii_lowercase();
+    text.is_empty()
+        || [
+            &b"version https://git-lfs"[..],
+            b"<!doctype html",
+            b"<html",
+            b"/annex/objects/",
+        ]
+        .iter()
+        .any(|mark| text.starts_with(mark))
 }
 
 fn peek(path: &Path) -> Option<String> {

@@ -3,6 +3,7 @@
 
 mod array;
 mod csv;
+mod derive;
 mod dicom;
 mod edf;
 mod error;
@@ -28,9 +29,10 @@ pub mod wfdb;
 mod xml;
 
 pub use error::RecordError;
-pub use find::{MAX_FOLDER_DEPTH, find_records};
+pub use find::{Found, MAX_FOLDER_DEPTH, find_records};
 pub use leads::{Lead, LeadSet, NoLead};
 pub use open::{FramePolicy, LeadChoice, OpenOptions, Repeated, open};
+pub use privacy::{naming, without_naming};
 pub use reader::{Reader, WHOLE_SAMPLES};
 pub use recording::{Annotation, Digital, Recording, ShapeError, Source};
 pub use units::{Unit, UnknownUnit};

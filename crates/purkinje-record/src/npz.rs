@@ -76,17 +76,6 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
     samples.recording(path, known, options)
 }
 
-/// Whether the archive at `path` says rate and leads itself; looks at its directory only.
-pub(crate) fn is_recording(path: &Path) -> bool {
-    let archive = FilePart::whole(path, MAX_NPZ_BYTES);
-    archive
-        .and_then(|archive| entries(&archive))
-        .is_ok_and(|entries| {
-            RATES.iter().any(|name| find(&entries, name).is_some())
-                && find(&entries, "leads").is_some()
-        })
-}
-
 fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
     entries.iter().find(|entry| entry.name == name)
 }

@@ -8,8 +8,8 @@ use crate::error::content;
 use crate::reader::Lazy;
 use crate::wfdb::files;
 use crate::{
-    Lead, LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet,
-    wfdb, xml,
+    Lead, LeadSet, RecordError, Recording, Unit, csv, derive, dicom, edf, hdf5, mat, npy, npz,
+    parquet, wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -43,6 +43,9 @@ pub struct OpenOptions {
     pub lead_names: Vec<(String, Lead)>,
     /// Which of several signals of one name is meant.
     pub repeated: Repeated,
+    /// Compute limb leads that are asked for by name and absent from two of I, II and III; they are named in
+    /// [`Source::derived`](crate::Source::derived).
+    pub derive: bool,
     /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise, but of whole
     /// numbers, which must be told.
     pub unit: Option<Unit>,
@@ -61,7 +64,8 @@ pub enum LeadChoice {
 }
 
 /// What to do with several samples per frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FramePolicy {
     /// Keep every sample; leads of different rates are an error.
     #[default]
@@ -98,6 +102,7 @@ impl Default for OpenOptions {
             array_leads: None,
             lead_names: Vec::new(),
             repeated: Repeated::Refused,
+            derive: true,
             unit: None,
         }
     }
@@ -162,8 +167,12 @@ impl OpenOptions {
             LeadChoice::Voltages => all(&mut (0..leads.len()).filter(|&row| voltage(row))),
             LeadChoice::Named(wanted) => {
                 let present = LeadSet::new(leads.to_vec());
+                let read = match self.derive {
+                    true => derive::to_read(wanted, &present),
+                    false => wanted.clone(),
+                };
                 let rows = present
-                    .rows_of(wanted)
+                    .rows_of(&read)
                     .map_err(|lead| RecordError::MissingLead {
                         path: path.to_owned(),
                         lead: lead.to_string(),
@@ -220,12 +229,16 @@ impl OpenOptions {
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
 pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, RecordError> {
     let path = path.as_ref();
-    match kind_of(path)? {
+    let recording = match kind_of(path)? {
         Kind::Wfdb(header) => wfdb::open(&header, options),
         Kind::Edf => edf::open(path, options),
         Kind::Lazy(open) => open(path, options)?.whole(),
         Kind::Xml => xml::open(path, options),
-    }
+    }?;
+    Ok(match &options.leads {
+        LeadChoice::Named(wanted) if options.derive => recording.deriving(wanted),
+        _ => recording,
+    })
 }
 
 /// The kind of a file.
@@ -239,6 +252,13 @@ pub(crate) enum Kind {
 }
 
 pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
+    if path.is_dir() {
+        let path = path.to_owned();
+        return Err(match std::fs::read_dir(&path) {
+            Err(source) => RecordError::Io { path, source },
+            Ok(_) => RecordError::NotAFile { path },
+        });
+    }
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy().to_ascii_lowercase());

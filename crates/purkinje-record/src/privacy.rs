@@ -3,8 +3,13 @@
 //! Reports, notes and comments are written by people, who may name the patient in them. What a file itself states to be the
 //! patient's name, number or day of birth is therefore looked for in all texts of the recording and replaced. A name that stands
 //! nowhere but in a text cannot be known.
+//!
+//! Files and folders are called after patients as well: the parts of its path that hold what the file states are noted in
+//! [`Source::naming`](crate::Source::naming), so that whoever keeps the path can call the record otherwise.
 
-use crate::Recording;
+use std::path::{Component, Path};
+
+use crate::{LeadChoice, OpenOptions, Reader, Recording, Repeated};
 
 /// Identifiers of one patient that are looked for.
 pub const MAX_IDENTIFIERS: usize = 64;
@@ -99,7 +104,7 @@ impl Identifiers {
         }
     }
 
-    /// Takes all of it out of the texts of a recording.
+    /// Takes all of it out of the texts of a recording, and notes which parts of its path hold some of it.
     pub fn remove_from(mut self, recording: &mut Recording) {
         // What holds another goes first, so that nothing of it remains.
         self.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
@@ -107,6 +112,7 @@ impl Identifiers {
         if self.0.is_empty() {
             return;
         }
+        recording.source.naming = self.parts_of(&recording.source.path);
         let notes = recording.annotations.iter_mut();
         let texts = recording
             .report
@@ -119,6 +125,26 @@ impl Identifiers {
                 remove(text, identifier);
             }
         }
+    }
+
+    /// The folders and the file of a path whose names hold an identifier: in any case and order, with anything between its words.
+    fn parts_of(&self, path: &Path) -> Vec<String> {
+        let wanted: Vec<Vec<String>> = self.0.iter().map(|text| words(text)).collect();
+        let holds = |name: &str| {
+            let found = words(name);
+            let together = found.concat();
+            wanted.iter().filter(|own| !own.is_empty()).any(|own| {
+                let letters = own.concat();
+                let long = letters.chars().count() >= 4 || letters.chars().any(|c| c >= '\u{2e80}');
+                (long && together.contains(&letters))
+                    || found.windows(own.len()).any(|part| part == &own[..])
+            })
+        };
+        let names = path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+            _ => None,
+        });
+        names.filter(|name| holds(name)).collect()
     }
 
     fn add(&mut self, text: String) {
@@ -140,6 +166,82 @@ impl Identifiers {
             }
         }
     }
+}
+
+/// The words of a name in lower case and plain letters: parted by what is no letter or digit, between letters and digits, and where a
+/// capital letter follows a small one.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = ' ';
+    for c in text
+        .chars()
+        .filter(|c| !('\u{300}'..='\u{36f}').contains(c))
+    {
+        let apart = c.is_numeric() != before.is_numeric()
+            || (c.is_uppercase() && before.is_lowercase())
+            || !before.is_alphanumeric();
+        if c.is_alphanumeric() {
+            if apart {
+                words.push(String::new());
+            } else if c.is_lowercase() && before.is_uppercase() {
+                // `JDoe`: the last of several capital letters begins the next word.
+                let word = words.last_mut().filter(|word| word.chars().count() > 1);
+                if let Some(capital) = word.and_then(String::pop) {
+                    words.push(capital.to_string());
+                }
+            }
+            if let Some(word) = words.last_mut() {
+                word.extend(c.to_lowercase().map(plain));
+            }
+        }
+        before = c;
+    }
+    words
+}
+
+/// A letter without its accent, as file systems that take accents apart leave it.
+fn plain(c: char) -> char {
+    const ACCENTS: [(&str, char); 8] = [
+        ("àáâãäåāăą", 'a'),
+        ("çćč", 'c'),
+        ("èéêëēęě", 'e'),
+        ("ìíîïī", 'i'),
+        ("ñńň", 'n'),
+        ("òóôõöōő", 'o'),
+        ("ùúûüūůű", 'u'),
+        ("śšş", 's'),
+    ];
+    let found = ACCENTS.iter().find(|(accented, _)| accented.contains(c));
+    found.map_or(c, |(_, plain)| *plain)
+}
+
+/// The parts of `path` that hold what the file states of who the patient is, see [`Source::naming`](crate::Source::naming); none where the
+/// file cannot be read.
+pub fn naming(path: &Path) -> Vec<String> {
+    let options = OpenOptions {
+        leads: LeadChoice::Voltages,
+        verify: false,
+        repeated: Repeated::First,
+        ..OpenOptions::default()
+    };
+    let reader = Reader::open(path, &options);
+    reader.map_or(Vec::new(), |reader| reader.about().source.naming.clone())
+}
+
+/// A text without these [parts of paths](crate::Source::naming), with and without extension.
+pub fn without_naming(text: &str, naming: &[String]) -> String {
+    let mut parts: Vec<&str> = naming.iter().map(String::as_str).collect();
+    parts.extend(
+        naming
+            .iter()
+            .filter_map(|part| Path::new(part).file_stem()?.to_str()),
+    );
+    // What holds another goes first.
+    parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+    let kept = text.to_owned();
+    parts
+        .iter()
+        .fold(kept, |text, part| text.replace(part, REMOVED))
 }
 
 /// `02-MAY-1951` as year, month and day.
@@ -227,6 +329,32 @@ mod tests {
         );
         assert_eq!(cleaned("Frau MÜLLER", name("Müller")), "Frau [removed]");
         assert_eq!(cleaned("", name("Doe")), "");
+    }
+
+    #[test]
+    fn parts_of_paths_that_name_the_patient_are_found() {
+        let mut stated = Identifiers::default();
+        stated.name("Doe^John");
+        stated.name("Müller, Eva");
+        stated.number("12345678");
+        stated.born("19500102");
+        let named = |path: &str| stated.parts_of(Path::new(path));
+        for part in [
+            "Doe, John 1950-01-02",
+            "12345678_DOE_JOHN.dcm",
+            "EDF_john-doe.edf",
+            "JohnDoe.edf",
+            "JDoe7.edf",
+            "x12345678y.dcm",
+            "b 02.01.1950",
+            "Mu\u{308}ller.xml",
+            "MÜLLER_eva.xml",
+        ] {
+            assert_eq!(named(&format!("/data/{part}/a.edf")), [part], "{part}");
+        }
+        assert!(named("/data/does/1234567/Muell/ecg 1950.edf").is_empty());
+        let text = without_naming("`a/Doe, John 1/x` of Doe, John 1", &["Doe, John 1".into()]);
+        assert_eq!(text, "`a/[removed]/x` of [removed]");
     }
 
     #[test]

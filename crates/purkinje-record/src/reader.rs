@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::array::Array;
-use crate::open::{Kind, OpenOptions, kind_of};
+use crate::derive::Deriving;
+use crate::open::{Kind, LeadChoice, OpenOptions, kind_of};
 use crate::wfdb::files;
-use crate::{RecordError, Recording, edf, wfdb, xml};
+use crate::{LeadSet, RecordError, Recording, edf, wfdb, xml};
 
 /// Samples of all signals up to which a file is read as a whole: about twelve minutes of twelve leads at 500 Hz.
 pub const WHOLE_SAMPLES: usize = 1 << 23;
@@ -113,6 +114,43 @@ impl Reader {
     /// # Errors
     /// See [`crate::open`].
     pub fn beyond(
+        path: &Path,
+        options: &OpenOptions,
+        samples: usize,
+    ) -> Result<Reader, RecordError> {
+        let reader = Self::as_stored(path, options, samples)?;
+        match &options.leads {
+            LeadChoice::Named(wanted) if options.derive => Ok(reader.deriving(wanted)),
+            _ => Ok(reader),
+        }
+    }
+
+    /// The same with the leads `wanted`, as [`Recording::deriving`] gives them.
+    pub fn deriving(self, wanted: &LeadSet) -> Reader {
+        let own = &self.head.leads;
+        let Some(stretches) = self.samples else {
+            return match wanted == own {
+                true => self,
+                false => Arc::unwrap_or_clone(self.head).deriving(wanted).into(),
+            };
+        };
+        let head = (*self.head).clone().deriving(wanted);
+        let samples: Box<dyn Stretches> = match head.leads == *own {
+            true => stretches,
+            false => Box::new(Deriving {
+                stretches,
+                wanted: wanted.clone(),
+            }),
+        };
+        Reader {
+            head: Arc::new(head),
+            len: self.len,
+            samples: Some(samples),
+        }
+    }
+
+    /// With the leads that the file holds.
+    fn as_stored(
         path: &Path,
         options: &OpenOptions,
         samples: usize,

@@ -68,6 +68,10 @@ pub struct Source {
     pub format: &'static str,
     /// Comments of the file, in order.
     pub comments: Vec<String>,
+    /// Names of folders and file in `path` that hold what the file states of who the patient is (name, number, day of birth).
+    pub naming: Vec<String>,
+    /// Limb leads that the file does not hold and that were computed from two that it does, see [`OpenOptions::derive`](crate::OpenOptions).
+    pub derived: Vec<Lead>,
 }
 
 /// Sample count does not fit the number of leads.

@@ -175,6 +175,7 @@ pub(crate) fn recording(
         path: path.to_owned(),
         format,
         comments: Vec::new(),
+        ..Source::default()
     };
     Ok(recording)
 }

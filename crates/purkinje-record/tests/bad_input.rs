@@ -185,7 +185,9 @@ fn files_of_scp_ecg_are_refused_by_name() {
         let refused = f.refused(name, &[name, "SCP-ECG", "not supported", "DICOM"]);
         assert!(matches!(refused, RecordError::Unsupported { .. }));
     }
-    assert!(find_records(f.0.path()).unwrap().is_empty());
+    let found = find_records(f.0.path()).unwrap();
+    assert_eq!(found.records, [f.path("other.scp"), f.path("r.SCP")]);
+    assert_eq!(found.passed_over_in_words().unwrap(), "1 .ecg");
 }
 
 #[test]
@@ -617,7 +619,11 @@ fn recordings_are_found_in_order_and_once() {
     f.write("b/4.npy", "");
     f.write("b/4.json", "{}");
     f.write("b/5.npy", "");
+    f.write("b/6.dat", "");
+    f.write("b/named.hea", "named 1 500 0\nother.dat 16\n");
+    f.write("b/other.dat", "");
     f.write("RECORDS", "10\n");
+    f.write("index.html", "<html>");
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(f.path(""), f.path("b/loop")).unwrap();
@@ -626,6 +632,7 @@ fn recordings_are_found_in_order_and_once() {
     }
     let found = find_records(f.path("")).unwrap();
     let names: Vec<String> = found
+        .records
         .iter()
         .map(|p| p.strip_prefix(f.path("")).unwrap().display().to_string())
         .collect();
@@ -637,10 +644,60 @@ fn recordings_are_found_in_order_and_once() {
             "a/z/1.hea",
             "b/2.hea",
             "b/3.csv",
-            "b/4.npy"
+            "b/4.npy",
+            "b/5.npy",
+            "b/6.dat",
+            #[cfg(unix)]
+            "b/broken.hea",
+            "b/named.hea",
         ]
     );
+    assert_eq!(
+        found.passed_over_in_words().unwrap(),
+        "1 .csv, 1 .html, 1 without extension"
+    );
     assert!(find_records(f.path("none")).is_err());
+}
+
+/// Whatever has the name of a recording is one, however damaged; each opens with a reason.
+#[test]
+fn damaged_files_are_found_and_refused() {
+    let f = Folder::new();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let mut expected = Vec::new();
+    for (name, contents) in [
+        ("broken.parquet", "PAR1"),
+        ("cut.edf", "0       "),
+        ("empty.csv", ""),
+        ("empty.edf", ""),
+        ("empty.h5", ""),
+        ("empty.xml", ""),
+        ("lone.dat", "1234"),
+        ("page.csv", "<!DOCTYPE html><html>"),
+        ("pointer.csv", pointer),
+        ("pointer.dcm", pointer),
+        ("pointer.mat", pointer),
+        ("short.dcm", "DICM"),
+        ("short.npz", "PK"),
+    ] {
+        f.write(name, contents);
+        expected.push(f.path(name));
+    }
+    fs::write(
+        f.path("many.hdf5"),
+        fs::read(data().join("code-15/exams_part.hdf5")).unwrap(),
+    )
+    .unwrap();
+    expected.push(f.path("many.hdf5"));
+    expected.sort();
+    let found = find_records(f.0.path()).unwrap();
+    assert_eq!(found.records, expected);
+    assert_eq!(found.passed_over_in_words(), None);
+    for path in found.records {
+        let error = open(&path, &OpenOptions::default()).unwrap_err();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(error.to_string().contains(&name), "{error}");
+    }
 }
 
 /// A tree with a file of every format, and beside them what looks like one.
@@ -683,17 +740,19 @@ fn every_format_is_found_once() {
         put("small/muse/01.xml", hidden, false);
     }
     put("code-15/exams.csv", "exams.csv", false);
-    put("code-15/exams_part.hdf5", "many.hdf5", false);
     f.write("labels.csv", "record,label,age\nA0001,AF,74\n");
     f.write("settings.xml", "<?xml version='1.0'?><settings/>");
     f.write("notes.txt", "I,II\n1,2\n");
-    f.write("broken.parquet", "PAR1");
     f.write("SHA256SUMS.txt", "");
     f.write("LICENSE", "I, II");
     expected.sort();
     let found = find_records(f.0.path()).unwrap();
-    assert_eq!(found, expected);
-    for path in found {
+    assert_eq!(found.records, expected);
+    assert_eq!(
+        found.passed_over_in_words().unwrap(),
+        "2 .csv, 2 .txt, 1 .xml, 3 hidden, 1 without extension"
+    );
+    for path in found.records {
         let options = OpenOptions {
             rate_hz: Some(500.0),
             // Some of these hold whole numbers.

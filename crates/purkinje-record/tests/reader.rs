@@ -44,7 +44,7 @@ fn stretches_are_those_of_the_whole() {
         "ptbdb",
         "cpsc2018",
     ] {
-        for path in find_records(data(folder)).unwrap() {
+        for path in find_records(data(folder)).unwrap().records {
             // Arrays do not say their rate; tables with times do.
             for (keep_digital, rate_hz) in [(false, None), (true, None), (true, Some(250.0))] {
                 let options = OpenOptions {

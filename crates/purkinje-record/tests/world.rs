@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use purkinje_record::mat::{NewValue, write_mat};
-use purkinje_record::{Lead, LeadChoice, LeadSet, OpenOptions, Recording, Repeated, Unit, open};
+use purkinje_record::{
+    Lead, LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording, Repeated, Unit, open,
+};
 
 fn files(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/world");
@@ -209,4 +211,55 @@ fn an_order_that_is_stated_nowhere_is_checked() {
         error.contains("aVL in row 6, aVF in row 5") && error.contains("from the caller"),
         "{error}"
     );
+}
+
+#[test]
+fn limb_leads_are_derived_from_two_in_every_format() {
+    for path in files("eight-leads") {
+        let eight = path.file_stem().unwrap() == "eight";
+        let wanted: LeadSet = if eight { "12" } else { "limb" }.parse().unwrap();
+        let options = OpenOptions {
+            leads: LeadChoice::Named(wanted.clone()),
+            keep_digital: true,
+            ..OpenOptions::default()
+        };
+        let found = open(&path, &options).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(found.leads, wanted);
+        is_the_recording(&found, &path);
+        let derived = [Lead::III, Lead::AVR, Lead::AVL, Lead::AVF];
+        assert_eq!(found.source.derived, derived, "{}", path.display());
+        let (low, high) = range(&found, &Lead::AVR);
+        assert!(
+            (low + 898).abs() <= 1 && (high - 158).abs() <= 1,
+            "{low} {high}"
+        );
+        // The same in stretches as at once.
+        let reader = Reader::beyond(&path, &options, 0).unwrap();
+        assert_eq!(reader.about().source.derived, derived);
+        let part = reader.read(&(100..300)).unwrap();
+        assert_eq!(part.samples_mv(), found.stretch(&(100..300)).samples_mv());
+        let forbidden = OpenOptions {
+            derive: false,
+            ..options
+        };
+        let error = open(&path, &forbidden).unwrap_err();
+        assert!(matches!(error, RecordError::MissingLead { .. }), "{error}");
+        // Nothing is derived that was not asked for.
+        assert!(read(&path).source.derived.is_empty());
+    }
+}
+
+#[test]
+fn sums_that_were_never_computed_are_not_compared() {
+    for path in files("blank-sums") {
+        is_the_recording(&read(&path), &path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let one = folder.path().join(path.file_name().unwrap());
+        std::fs::copy(path.with_extension("dat"), one.with_extension("dat")).unwrap();
+        // One that is not 0 shows that they were computed.
+        std::fs::write(&one, text.replace("0 0 0 0 II", "0 0 7 0 II")).unwrap();
+        let error = open(&one, &OpenOptions::default()).unwrap_err();
+        assert!(matches!(error, RecordError::Checksum { .. }), "{error}");
+    }
 }

@@ -36,6 +36,7 @@
 mod columns;
 mod error;
 pub mod files;
+mod ids;
 mod labels;
 pub mod leakage;
 mod map;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use columns::{Mark, NewRow};
 pub use error::StoreError;
+pub use ids::Ids;
 pub use labels::Labels;
 pub use outcome::{Outcome, Status, read_outcomes};
 pub use parts::{MAX_PARTS, Part, merge};

@@ -79,6 +79,14 @@ pub fn read_outcomes(store: &Path) -> Result<Vec<Outcome>, StoreError> {
         })
 }
 
+/// Whether the table names a record whose path is not told.
+pub(crate) fn any_withheld(table: &Path) -> Result<bool, StoreError> {
+    let file = std::fs::File::open(table).map_err(StoreError::io("open", table))?;
+    let mut rows = csv::Reader::from_reader(std::io::BufReader::new(file));
+    let mut outcomes = rows.deserialize::<Outcome>().flatten();
+    Ok(outcomes.any(|outcome| crate::ids::is_withheld(&outcome)))
+}
+
 /// A relative path with `/` as the separator on every system.
 pub fn portable(path: &Path) -> String {
     path.components()

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::columns::{Mark, NewRow};
 use crate::error::StoreError;
 use crate::files;
+use crate::ids::{Ids, is_withheld};
 use crate::outcome::{Outcome, Status, portable, read_outcomes};
 use crate::parts::{Part, part_of_file};
 use crate::quality_filter::QualityFilter;
@@ -57,6 +58,10 @@ pub struct PrepareOptions {
     pub shard: Option<(usize, usize)>,
     /// Replace a store in the target folder. Not allowed for a part.
     pub overwrite: bool,
+    /// How records are called. Where that is not by their paths, the path of the source is not kept in `store.json` either.
+    pub ids: Ids,
+    /// A table to write of what each record is called and its path (CSV), for those who may know. Not for a part.
+    pub id_map: Option<PathBuf>,
     /// The command line or call, for `store.json`; the same for all parts, so without the part.
     pub command: String,
     /// The source as the user named it, for `store.json`.
@@ -76,6 +81,8 @@ impl Default for PrepareOptions {
             rows_per_batch: 256,
             shard: None,
             overwrite: false,
+            ids: Ids::default(),
+            id_map: None,
             command: String::new(),
             source: String::new(),
         }
@@ -148,6 +155,9 @@ pub fn prepare(
     // Here, and not when rows are written, so that the parts of a preparation agree about it.
     mark_repeated_ids(&mut catalogue.items);
     options.split.apply(&mut catalogue.items)?;
+    for (index, item) in catalogue.items.iter_mut().enumerate() {
+        item.number = index + 1;
+    }
     if let Some(take) = options.windows {
         // After the split, so that all windows of a recording are in one part.
         into_windows(importer, &mut catalogue, preprocess, take);
@@ -161,6 +171,12 @@ pub fn prepare(
     let worker = Worker::new(preprocess)?;
     for remark in &catalogue.remarks {
         tracing::warn!("{remark}");
+    }
+    if options.id_map.is_some() && spec.part.is_some() {
+        return Err(StoreError::Settings {
+            reason: "`--id-map` cannot be used with a part; prepare the whole source for it"
+                .to_owned(),
+        });
     }
     if options.overwrite {
         if spec.part.is_some() {
@@ -186,6 +202,7 @@ pub fn prepare(
                 catalogue: &catalogue,
                 end: items.end,
                 quality: &options.quality,
+                ids: &options.ids,
                 worker,
                 progress,
                 held: Mutex::default(),
@@ -201,12 +218,52 @@ pub fn prepare(
             remarks: catalogue.remarks,
         });
     }
+    let withheld = note_withheld(options, &catalogue, target)?;
+    if let Some(remark) = withheld {
+        tracing::warn!("{remark}");
+        catalogue.remarks.push(remark);
+    }
     check_counts(&info, options, target)?;
     Ok(Summary {
         info,
         resumed_at,
         remarks: catalogue.remarks,
     })
+}
+
+/// Says how many paths name their patients, and writes the table of names and paths where it was asked for.
+fn note_withheld(
+    options: &PrepareOptions,
+    catalogue: &Catalogue,
+    target: &Path,
+) -> Result<Option<String>, StoreError> {
+    if options.shard.is_some() {
+        return Ok(None);
+    }
+    let outcomes = read_outcomes(target)?;
+    if let Some(map) = &options.id_map {
+        let called = outcomes.iter().map(|outcome| &outcome.id);
+        let paths = catalogue.items.iter().map(|item| portable(&item.path));
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let written = table.write_record(["id", "path"]).and_then(|()| {
+            let mut lines = called.zip(paths);
+            lines.try_for_each(|(id, path)| table.write_record([id.as_str(), &path]))
+        });
+        let bytes = written.ok().and_then(|()| table.into_inner().ok());
+        let bytes = bytes.ok_or_else(|| StoreError::Settings {
+            reason: format!("the table `{}` cannot be made", map.display()),
+        })?;
+        files::write_whole(map, &bytes)?;
+    }
+    let withheld = outcomes
+        .iter()
+        .filter(|outcome| is_withheld(outcome))
+        .count();
+    Ok((options.ids == Ids::Path && withheld > 0).then(|| {
+        format!(
+            "the paths of {withheld} records hold the name, number or birth date of the patient that their files state; they are called by numbers, and their paths are not kept (`--id-map FILE` writes a table of both)"
+        )
+    }))
 }
 
 /// What is noted of a record without beats.
@@ -221,6 +278,7 @@ struct Job<'a> {
     /// One past the last record to prepare.
     end: usize,
     quality: &'a QualityFilter,
+    ids: &'a Ids,
     worker: Worker,
     progress: &'a dyn Progress,
     /// Recordings whose windows are being prepared.
@@ -319,20 +377,40 @@ impl Job<'_> {
     }
 
     fn one(&self, worker: &mut Worker, item: &Item) -> Done {
+        let opened = match &item.fault {
+            Some(Fault::Missing(reason)) => Err((Status::Missing, reason.clone())),
+            Some(Fault::Invalid(reason)) => Err((Status::Failed, reason.clone())),
+            None => self
+                .open(worker, item)
+                .map_err(|error| (Status::Failed, error.to_string())),
+        };
+        let root = &self.catalogue.root;
+        // What is withheld whatever the file states need not be looked for.
+        let naming = match (&opened, self.ids) {
+            (Ok(opened), Ids::Path) => opened.reader.about().source.naming.clone(),
+            (Err(_), Ids::Path) if item.fault.is_none() => {
+                purkinje_record::naming(&root.join(&item.path))
+            }
+            _ => Vec::new(),
+        };
+        let (mut outcome, mut row) = match opened {
+            Ok(opened) => self.row(worker, item, &opened),
+            Err((status, reason)) => {
+                let outcome = Outcome::not_stored(&item.id, &item.path, status, reason);
+                (outcome, None)
+            }
+        };
+        self.ids
+            .apply(root, item, &naming, &mut outcome, row.as_mut());
+        (outcome, row)
+    }
+
+    fn row(&self, worker: &mut Worker, item: &Item, opened: &Opened) -> Done {
         let end = |status, reason: String| {
             let outcome = Outcome::not_stored(&item.id, &item.path, status, reason);
             (outcome, None)
         };
-        match &item.fault {
-            Some(Fault::Missing(reason)) => return end(Status::Missing, reason.clone()),
-            Some(Fault::Invalid(reason)) => return end(Status::Failed, reason.clone()),
-            None => {}
-        }
-        let opened = match self.open(worker, item) {
-            Ok(opened) => opened,
-            Err(error) => return end(Status::Failed, error.to_string()),
-        };
-        match worker.row(item, &opened) {
+        match worker.row(item, opened) {
             Ok(Ready::Row(row, remark)) => {
                 let rate_hz = worker.preparer.contract().rate_hz;
                 if let Err(below) = self.quality.check_new(&row, rate_hz) {
@@ -469,7 +547,7 @@ impl Worker {
             .map(|(lead, _)| lead)
             .collect();
         let missing: usize = prepared.repairs.iter().map(|repair| repair.samples).sum();
-        let remark = remark(&flat, missing, beats_detected);
+        let remark = remark(&about.source.derived, &flat, missing, beats_detected);
         let row = NewRow {
             id: item.id.clone(),
             annotations: marks(
@@ -687,12 +765,18 @@ impl Beats {
     }
 }
 
-fn remark(flat: &[&Lead], missing: usize, beats_detected: bool) -> String {
+fn remark(derived: &[Lead], flat: &[&Lead], missing: usize, beats_detected: bool) -> String {
     let mut parts = Vec::new();
-    if !flat.is_empty() {
-        let names: Vec<&str> = flat.iter().map(|lead| lead.name()).collect();
-        parts.push(format!("without variation: {}", names.join(", ")));
-    }
+    let mut name = |what: &str, leads: Vec<&str>| {
+        if !leads.is_empty() {
+            parts.push(format!("{what}: {}", leads.join(", ")));
+        }
+    };
+    name("derived", derived.iter().map(Lead::name).collect());
+    name(
+        "without variation",
+        flat.iter().map(|lead| lead.name()).collect(),
+    );
     if missing > 0 {
         parts.push(format!("{missing} missing samples replaced"));
     }
@@ -724,6 +808,13 @@ fn spec(
     if !options.quality.is_empty() {
         // After the rest, so that stores without a filter keep their fingerprints.
         hasher.update(options.quality.to_string().as_bytes());
+    }
+    if options.ids != Ids::Path {
+        // Within a hash a salt is not told.
+        hasher.update(format!("{:?}", options.ids).as_bytes());
+    }
+    if let Some(reading) = &catalogue.reading {
+        hasher.update(reading.as_bytes());
     }
     Ok(StoreSpec {
         name: catalogue.name.clone(),

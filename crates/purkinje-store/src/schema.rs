@@ -114,6 +114,17 @@ pub struct MadeBy {
     pub redetected: Option<RedetectedBeats>,
 }
 
+impl MadeBy {
+    /// Takes the source out, whose path may name patients.
+    pub(crate) fn withhold_source(&mut self) {
+        const WITHHELD: &str = "(withheld)";
+        let source = std::mem::replace(&mut self.source, WITHHELD.to_owned());
+        if !source.is_empty() {
+            self.command = self.command.replace(&source, WITHHELD);
+        }
+    }
+}
+
 /// What R-peaks were found in that were found again after a store was made, in records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedetectedBeats {

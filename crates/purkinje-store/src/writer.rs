@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::{Batch, BatchBuilder, Described, NewRow};
 use crate::error::StoreError;
 use crate::files::{self, Journal};
-use crate::outcome::{Outcome, Status, to_csv};
+use crate::outcome::{Outcome, Status, any_withheld, to_csv};
 use crate::parts::{Part, PartInfo, part_of_file};
 use crate::schema::{
     DESCRIPTION_FILE, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION,
@@ -291,6 +291,9 @@ impl StoreWriter {
         }
         files::appear(&outcomes)?;
         self.reach(Step::OutcomesNamed)?;
+        if any_withheld(&outcomes)? {
+            self.spec.made_by.withhold_source();
+        }
         let info = StoreInfo {
             format: "purkinje-store".to_owned(),
             schema_version: SCHEMA_VERSION,

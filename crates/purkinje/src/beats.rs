@@ -62,6 +62,8 @@ pub struct View {
     pub beats: Vec<BeatSpan>,
     /// The lead the R-peaks were detected in; `None` where none were and evenly spaced positions replace them.
     pub found_in: Vec<Lead>,
+    /// Limb leads that the recording does not hold and that were computed from two that it does.
+    pub derived: Vec<Lead>,
 }
 
 /// One heartbeat in seconds of the recording.
@@ -110,6 +112,7 @@ impl View {
             tokens: cut.tokens,
             prepared,
             found_in: cut.found_in,
+            derived: reader.about().source.derived.clone(),
         })
     }
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use purkinje_models::compat::Compat;
 use purkinje_record::wfdb::Header;
-use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording};
+use purkinje_record::{
+    Lead, LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording, without_naming,
+};
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess, Windows};
 use purkinje_store::Store;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::leads::WantedLeads;
@@ -77,9 +80,10 @@ impl ReadOptions {
 
 /// A recording that was opened for a model, of which windows can be seen.
 pub struct Opened<'a> {
-    /// Its name.
+    /// Its name: that of its file, or its number among the inputs (`number-17`) where the path holds what the file states of who the
+    /// patient is.
     pub id: String,
-    /// Path of its file as given, or the source that its store records.
+    /// Path of its file as given, or the source that its store records; the number where the name is one.
     pub source: String,
     /// BLAKE3 of its files (see [`hash_of`]) or of the shard it is stored in, in hex; empty for recordings in memory.
     pub blake3: String,
@@ -89,6 +93,8 @@ pub struct Opened<'a> {
     pub(crate) leads: LeadSet,
     /// Signals by names that are no known lead, where the leads that are there were asked for.
     pub(crate) left_aside: Vec<String>,
+    /// Leads that the file does not hold and that were computed from two others.
+    pub(crate) derived: Vec<Lead>,
     /// What found the R-peaks: `multi_lead`, `xqrs`, or `file`.
     pub(crate) beats_by: &'static str,
     /// Its windows, in samples.
@@ -229,6 +235,7 @@ impl<'a> StoreRows<'a> {
             reader: None,
             leads: self.contract.leads.clone(),
             left_aside: Vec::new(),
+            derived: Vec::new(),
             beats_by: self.contract.beats.name(),
             windows: places(plan.windows.filter(|_| !one), len, rate_hz),
             seconds: len as f64 / rate_hz,
@@ -254,7 +261,7 @@ fn shard_hash(store: &Store, row: usize) -> Option<&str> {
 }
 
 impl<'a> Input<'a> {
-    /// Opens the recording for a model.
+    /// Opens the recording for a model; `number` is that of the input, from 1.
     ///
     /// # Errors
     /// A message that names the file or record.
@@ -263,7 +270,40 @@ impl<'a> Input<'a> {
         model: &Model,
         options: &ReadOptions,
         plan: &Plan,
+        number: usize,
     ) -> Result<Opened<'a>> {
+        let path = match &self {
+            Input::File(path) => Some(path.clone()),
+            _ => None,
+        };
+        let opened = self.open_by_path(model, options, plan);
+        let naming = match (&opened, &path) {
+            (Ok(opened), _) => opened
+                .reader
+                .as_ref()
+                .map(|r| r.about().source.naming.clone()),
+            (Err(_), Some(path)) => Some(purkinje_record::naming(path)),
+            (Err(_), None) => None,
+        };
+        let Some(naming) = naming.filter(|naming| !naming.is_empty()) else {
+            return opened;
+        };
+        let called = format!("number-{number}");
+        match opened {
+            Ok(opened) => Ok(Opened {
+                id: called.clone(),
+                source: called,
+                ..opened
+            }),
+            Err(error) => {
+                let path = path.map_or(String::new(), |path| path.display().to_string());
+                let message = error.to_string().replace(&path, &called);
+                Err(Error::invalid(without_naming(&message, &naming)))
+            }
+        }
+    }
+
+    fn open_by_path(self, model: &Model, options: &ReadOptions, plan: &Plan) -> Result<Opened<'a>> {
         let (reader, source, blake3) = match self {
             Input::Row(_, _) if options.beats == BeatSource::File => {
                 return Err(Error::invalid(
@@ -294,8 +334,16 @@ impl<'a> Input<'a> {
             }
         };
         let fail = |reason| Error::invalid(format!("`{source}`: {reason}"));
-        let (about, own) = (reader.about(), model.preprocess());
+        let own = model.preprocess();
+        let reader = match &options.leads {
+            _ if !options.open.derive => reader,
+            Some(WantedLeads::Present) => reader,
+            Some(WantedLeads::Named(leads)) => reader.deriving(leads),
+            None => reader.deriving(&own.leads),
+        };
+        let about = reader.about();
         let (id, rate_hz) = (about.id.clone(), about.rate_hz);
+        let derived = about.source.derived.clone();
         let leads = WantedLeads::choose(options.leads.as_ref(), &own.leads, &about.leads);
         let leads = leads.map_err(fail)?;
         let unknown = about.leads.leads().iter();
@@ -321,6 +369,7 @@ impl<'a> Input<'a> {
             id,
             leads,
             left_aside,
+            derived,
             beats_by,
             windows: places(plan.windows, reader.len(), rate_hz),
             seconds: reader.duration_s(),
@@ -350,7 +399,7 @@ pub fn beat_files(record: &Path) -> Vec<String> {
     first.map(str::to_owned).into_iter().collect()
 }
 
-/// The recordings at a path: the file itself, or all recordings found below a folder.
+/// The recordings at a path: the file itself, or all recordings found below a folder; files that are none are counted in a warning.
 ///
 /// # Errors
 /// When a folder cannot be listed or holds no recording.
@@ -359,13 +408,36 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let found = purkinje_record::find_records(path)?;
-    if found.is_empty() {
+    if let Some(kinds) = found.passed_over_in_words() {
+        tracing::warn!(
+            "files below `{}` that are no recordings were passed over: {kinds}",
+            path.display()
+        );
+    }
+    if found.records.is_empty() {
         return Err(Error::invalid(format!(
             "no recording found below `{}`; expected WFDB headers (.hea) or files in another supported format (see `purkinje inspect --help`)",
             path.display()
         )));
     }
-    Ok(found)
+    Ok(found.records)
+}
+
+/// What each file is called in results: its path, or its number (`number-17`) where the path holds what the file states of who the patient
+/// is. Opens the files of formats that name patients.
+pub fn told(paths: &[PathBuf]) -> Vec<String> {
+    let nameless = [
+        "hea", "npy", "npz", "csv", "tsv", "txt", "mat", "h5", "hdf5", "parquet",
+    ];
+    let named = |(index, path): (usize, &PathBuf)| {
+        let extension = path.extension().map(|own| own.to_ascii_lowercase());
+        let may = !extension.is_some_and(|own| nameless.iter().any(|other| own == *other));
+        match may && !purkinje_record::naming(path).is_empty() {
+            true => format!("number-{}", index + 1),
+            false => path.display().to_string(),
+        }
+    };
+    paths.par_iter().enumerate().map(named).collect()
 }
 
 /// BLAKE3 of a recording's files one after the other, in hex: of the file itself, and for WFDB of the header and then of

@@ -48,6 +48,9 @@ pub struct Prediction {
     /// Signals by names that are no known lead, where the leads that are there were asked for: a model sees nothing of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_aside: Vec<String>,
+    /// Limb leads that the file does not hold and that were computed from two others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<String>,
     /// The name of the label set.
     pub task: String,
     /// One entry for each label, in the order of the model.
@@ -260,6 +263,7 @@ fn predicted(
         blake3: record.blake3,
         leads,
         left_aside: record.left_aside,
+        derived: record.derived.iter().map(ToString::to_string).collect(),
         task: labels.task.clone(),
         r_peaks_detected: windows.iter().filter_map(detected).reduce(|a, b| a && b),
         r_peaks_by: used.beats.map(|_| record.beats_by),
@@ -318,6 +322,7 @@ mod tests {
             blake3: String::new(),
             leads: LeadSet::standard_12(),
             left_aside: Vec::new(),
+            derived: Vec::new(),
             task: "t".into(),
             labels: labels.to_vec(),
             r_peaks_detected: None,

@@ -39,6 +39,8 @@ pub struct Stream<'m, 'a, I, W, T, F, G> {
     options: ReadOptions,
     plan: Plan,
     inputs: Fuse<I>,
+    /// How many inputs were asked for.
+    asked: usize,
     work: F,
     finish: G,
     /// Recordings without a result yet, in order.
@@ -96,6 +98,7 @@ where
             options,
             plan,
             inputs: inputs.fuse(),
+            asked: 0,
             work,
             finish,
             open: VecDeque::new(),
@@ -123,10 +126,13 @@ where
             if inputs.is_empty() {
                 return wanted;
             }
+            let first = self.asked + 1;
+            self.asked += inputs.len();
             let (model, options, plan) = (self.model, &self.options, &self.plan);
             let opened: Vec<Result<Opened<'a>>> = inputs
                 .into_par_iter()
-                .map(|input| input.open(model, options, plan))
+                .enumerate()
+                .map(|(index, input)| input.open(model, options, plan, first + index))
                 .collect();
             self.open.extend(opened.into_iter().map(|record| Open {
                 record,

@@ -6,7 +6,7 @@ use miette::{IntoDiagnostic, WrapErr, bail};
 use purkinje::figures::paper::{Marks, PaperOptions};
 use purkinje::figures::terminal::TerminalOptions;
 use purkinje::figures::{Svg, paper, raster, terminal};
-use purkinje::record::{Lead, LeadChoice, LeadSet, Reader, Recording};
+use purkinje::record::{Lead, LeadChoice, LeadSet, OpenOptions, Reader, Recording};
 use purkinje::signal::Preprocess;
 use purkinje::signal::quality::{self, HeartRate, LimbLeads, Measures, Quality};
 use serde_json::{Value, json};
@@ -88,15 +88,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let about = reader.about();
     let quality = quality::assess_long(&reader).into_diagnostic()?;
     let measures = quality::measure_long(&reader, &about.leads).into_diagnostic()?;
-    let view = WantedLeads::choose(
-        Some(&WantedLeads::Present),
-        &args.preset.leads,
-        &about.leads,
-    )
-    .and_then(|leads| {
-        let contract = args.preset.clone().with_leads(leads);
-        View::of(&reader, &contract, args.start)
-    });
+    let view = view(&reader, &args, &options)?;
     let drawing = Drawing::new(&reader, &view, &args)?;
     if let Some(path) = &args.svg {
         output::write_file(path, drawing.paper(&args).to_string().as_bytes())?;
@@ -119,6 +111,29 @@ pub fn run(args: Args) -> miette::Result<()> {
         text += &format!("\nwrote {}", path.display());
     }
     output::print(&(text.trim_end().to_owned() + "\n"))
+}
+
+/// What a model sees: of the leads that are there, and of those that they give.
+fn view(
+    reader: &Reader,
+    args: &Args,
+    options: &OpenOptions,
+) -> miette::Result<Result<View, String>> {
+    let (own, present) = (&args.preset.leads, &reader.about().leads);
+    let wanted = present.able_to_give(own);
+    let completed = match options.derive && args.leads.is_none() {
+        true if present.rows_of(&wanted).is_err() => {
+            let again = Reader::open(&args.record, options).into_diagnostic()?;
+            Some(again.deriving(&wanted))
+        }
+        _ => None,
+    };
+    let reader = completed.as_ref().unwrap_or(reader);
+    let leads = WantedLeads::choose(Some(&WantedLeads::Present), own, &reader.about().leads);
+    Ok(leads.and_then(|leads| {
+        let contract = args.preset.clone().with_leads(leads);
+        View::of(reader, &contract, args.start)
+    }))
 }
 
 /// Seconds that are drawn.
@@ -246,6 +261,9 @@ fn words(
         reader.duration_s(),
         reader.len()
     );
+    if !recording.source.derived.is_empty() {
+        text += &format!("{}\n", derived_in_words(&recording.source.derived));
+    }
     match quality.heart_rate {
         Some(HeartRate { bpm, range_bpm }) => {
             let range = range_bpm.map_or(String::new(), |[slowest, fastest]| {
@@ -343,6 +361,12 @@ fn known(recording: &Recording) -> String {
     text
 }
 
+/// `derived: III aVR, from two limb leads`.
+fn derived_in_words(derived: &[Lead]) -> String {
+    let names: Vec<&str> = derived.iter().map(Lead::name).collect();
+    format!("derived from two limb leads: {}", names.join(" "))
+}
+
 fn view_in_words(view: &View) -> String {
     let mut text = format!(
         "model input: {} at {} Hz ({}){}\n",
@@ -355,6 +379,12 @@ fn view_in_words(view: &View) -> String {
             String::new()
         }
     );
+    if !view.derived.is_empty() {
+        text += &format!(
+            "  {} (`--derive no` to do without)\n",
+            derived_in_words(&view.derived)
+        );
+    }
     for repair in &view.prepared.repairs {
         text += &format!(
             "  lead {}: {} repaired\n",

@@ -25,7 +25,7 @@ use clap::{Args, Subcommand};
 use miette::WrapErr as _;
 use purkinje::eval::crops::Aggregation;
 use purkinje::keys::Described;
-use purkinje::record::{Lead, LeadChoice, LeadSet, OpenOptions, Repeated, Unit};
+use purkinje::record::{FramePolicy, Lead, LeadChoice, LeadSet, OpenOptions, Repeated, Unit};
 use purkinje::signal::Preprocess;
 use purkinje::signal::windows::Take;
 use purkinje::train::Span;
@@ -208,7 +208,7 @@ pub fn span(text: &str) -> Result<Span, String> {
 
 /// What files of plain arrays or tables do not state.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Reading arrays and tables (.npy, .npz, .csv, .parquet, .mat, .h5)")]
+#[command(next_help_heading = "Reading recordings")]
 pub struct ReadArgs {
     /// Sampling rate of an array or a table without a time column
     #[arg(long, value_name = "HZ")]
@@ -225,6 +225,18 @@ pub struct ReadArgs {
     /// Which of several signals of one name is meant, in any format: refused (an error), first or last
     #[arg(long, value_name = "WHICH", default_value = "refused", value_parser = by_name::<Repeated>)]
     pub repeated: Repeated,
+    /// Whether limb leads that a file does not hold are computed from two of I, II and III: yes or no
+    #[arg(long, value_name = "YES_OR_NO", default_value = "yes", value_parser = yes_or_no, action = clap::ArgAction::Set)]
+    pub derive: bool,
+    /// What becomes of several samples a frame (WFDB): full keeps all, and leads of different rates are refused; average makes one of them
+    #[arg(long, value_name = "HOW", default_value = "full", value_parser = by_name::<FramePolicy>)]
+    pub frames: FramePolicy,
+    /// Do not compare samples with the checksums of the file
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Follow links to files outside the folder of a header, as datalad and git-annex make them (WFDB)
+    #[arg(long)]
+    pub follow_links: bool,
 }
 
 impl ReadArgs {
@@ -250,8 +262,20 @@ impl ReadArgs {
             unit: self.input_unit,
             lead_names: self.lead_names.clone(),
             repeated: self.repeated,
+            derive: self.derive,
+            frames: self.frames,
+            verify: !self.no_verify,
+            links_outside: self.follow_links,
             ..OpenOptions::default()
         }
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("expected yes or no".to_owned()),
     }
 }
 

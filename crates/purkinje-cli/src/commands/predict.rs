@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use miette::miette;
 use purkinje::figures::{Svg, raster};
-use purkinje::inputs::{BeatSource, Input, ReadOptions, list};
+use purkinje::inputs::{BeatSource, Input, ReadOptions, list, told};
 use purkinje::leads::WantedLeads;
 use purkinje::models::checkpoint::Labels;
 use purkinje::occlusion::Occlusion;
@@ -295,7 +295,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
     let mut table = Table::new(1, std::iter::once("recording".to_owned()).chain(header));
     let (mut results, mut failures, mut lines) = (Vec::new(), Vec::new(), String::new());
     let (mut reports, mut scores) = (reports.into_iter(), scores.into_iter());
-    for path in &paths {
+    for path in told(&paths) {
         let mut facts = json!({"path": path});
         let (report, own) = (reports.next().transpose(), scores.next().transpose());
         let (report, own) = match (report, own) {
@@ -305,7 +305,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
                 continue;
             }
         };
-        let name = printable(&path.display().to_string());
+        let name = printable(&path);
         if let (Some(prompts), Some((scores, used))) = (&prompts, own) {
             let cells = scores.iter().map(|score| format!("{score:.3} "));
             table.row(std::iter::once(name.clone()).chain(cells));

@@ -8,14 +8,15 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 use purkinje::datasets::import::{
     ImportOptions, Importer, LabelTable, TableColumns, data_sets, importer, usual_preprocess,
 };
-use purkinje::record::LeadSet;
+use purkinje::record::{LeadChoice, LeadSet, OpenOptions};
 use purkinje::signal::Preprocess;
 use purkinje::signal::windows::Take;
 use purkinje::store::{
-    FailureLimit, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
+    FailureLimit, Ids, OUTCOMES_FILE, Outcome, PatientSplit, PrepareOptions, QualityFilter, Split,
     SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,
 };
 
+use super::ReadArgs;
 use crate::output::{self, Table, count, printable};
 use crate::progress::{self, Progress};
 use crate::system;
@@ -39,6 +40,9 @@ pub struct Args {
     source: SourceArgs,
     #[command(flatten)]
     common: Common,
+    /// Only for `folder`
+    #[command(flatten)]
+    read: ReadArgs,
 }
 
 fn data_set_names() -> PossibleValuesParser {
@@ -132,6 +136,13 @@ struct Common {
     /// Replace an existing store
     #[arg(long)]
     overwrite: bool,
+    /// How records are called: path (and by a number where the path holds the name, number or birth date of the patient that the file states),
+    /// number, or hash (of the path, with `--patient-salt`); with number and hash no path is kept
+    #[arg(long, value_name = "HOW", default_value = "path", value_parser = ["path", "number", "hash"])]
+    ids: String,
+    /// Table to write of what each record is called and its path, for those who may know
+    #[arg(long, value_name = "FILE", conflicts_with = "shard")]
+    id_map: Option<PathBuf>,
 }
 
 /// `meaning=column`.
@@ -156,14 +167,25 @@ fn part(text: &str) -> Result<(usize, usize), String> {
 
 /// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
-    let options = args.source.options()?;
+    let options = args.source.options(&args.read)?;
+    let ids = match (&*args.common.ids, &options.patient_salt) {
+        ("number", _) => Ids::Number,
+        ("hash", Some(salt)) => Ids::Hash(salt.clone()),
+        ("hash", None) => {
+            return Err(miette!(
+                "`--ids hash` needs a secret; give a file with `--patient-salt`"
+            ));
+        }
+        _ => Ids::Path,
+    };
     let importer = importer(&args.data_set, args.path.clone(), &options).into_diagnostic()?;
     let usual = usual_preprocess(&args.data_set, &options).into_diagnostic()?;
-    make(importer.as_ref(), &args.path, usual, &args.common)
+    make(importer.as_ref(), &args.path, usual, &args.common, ids)
 }
 
 impl SourceArgs {
-    fn options(&self) -> miette::Result<ImportOptions> {
+    fn options(&self, read: &ReadArgs) -> miette::Result<ImportOptions> {
+        let input = read.options(LeadChoice::All);
         let table = match &self.table {
             Some(path) => Some(LabelTable {
                 label_set: self.task.clone(),
@@ -180,6 +202,7 @@ impl SourceArgs {
             keep_padding: self.keep_padding,
             horizon_years: self.horizon_years,
             table,
+            input: (input != OpenOptions::default()).then_some(input),
             patient_salt: self.patient_salt.as_deref().map(read_salt).transpose()?,
         })
     }
@@ -241,6 +264,7 @@ fn make(
     source: &Path,
     usual: Preprocess,
     common: &Common,
+    ids: Ids,
 ) -> miette::Result<()> {
     let contract = match (&common.contract, &common.preset) {
         (Some(path), _) => read_contract(path)?,
@@ -268,6 +292,8 @@ fn make(
         threads: Some(rayon::current_num_threads()),
         shard: common.shard,
         overwrite: common.overwrite,
+        ids,
+        id_map: common.id_map.clone(),
         command: command(std::env::args()),
         source: source.display().to_string(),
         ..PrepareOptions::default()

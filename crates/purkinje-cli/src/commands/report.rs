@@ -7,8 +7,9 @@ use miette::{IntoDiagnostic as _, miette};
 use purkinje::eval::bootstrap::Estimate;
 use purkinje::eval::text::TextPair;
 use purkinje::figures::raster;
-use purkinje::inputs::{Input, StoreRows, list};
+use purkinje::inputs::{Input, ReadOptions, StoreRows, list, told};
 use purkinje::prompts::read_prompts;
+use purkinje::record::LeadChoice;
 use purkinje::reports::{
     DecoderKind, Evaluated, Judging, LabelRow, Labelling, Row, SENTENCE, Select, TrainOptions,
     WriteOptions, evaluate_reports, page_of, picture, read_pairs, scores_of_pairs, train_writer,
@@ -17,9 +18,9 @@ use purkinje::reports::{
 use purkinje::store::{FailureLimit, Split, Store};
 use purkinje::{Device, Level, Model, Registry};
 
-use super::WindowArgs;
 use super::embed::stores_of;
 use super::predict::Pictures;
+use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress::Bars;
 
@@ -151,6 +152,8 @@ struct GenerateArgs {
     write: WriteArgs,
     #[command(flatten)]
     windows: WindowArgs,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Largest percentage or number of recordings that may fail
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = super::failure_limit)]
     max_failed: FailureLimit,
@@ -274,8 +277,9 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
     for (path, rows) in args.inputs.iter().zip(&rows) {
         match rows {
             None => {
-                let files = list(path).shown()?.into_iter();
-                inputs.extend(files.map(|file| (file.display().to_string(), Input::File(file))));
+                let files = list(path).shown()?;
+                let names = told(&files);
+                inputs.extend(names.into_iter().zip(files.into_iter().map(Input::File)));
             }
             Some(rows) => {
                 for row in 0..rows.store().len() {
@@ -287,9 +291,12 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
     }
     let records = inputs.len();
     let allowed = super::allowed(args.max_failed, records);
-    let windows = args.windows.options();
+    let read = ReadOptions {
+        open: args.read.options(LeadChoice::Voltages),
+        ..args.windows.options().into()
+    };
     let own: Vec<Input<'_>> = inputs.iter().map(|(_, input)| input.clone()).collect();
-    let found = write_reports(&model, inputs, windows, &args.write.options(), &Bars).shown()?;
+    let found = write_reports(&model, inputs, read, &args.write.options(), &Bars).shown()?;
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
     let mut drawn = Vec::new();
     for (found, input) in found.into_iter().zip(&own) {
@@ -298,7 +305,7 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
                 drawn.push(input);
                 reports.push(report);
             }
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(ReadArgs::advised(&error)),
         }
     }
     super::report(&failures, records, allowed)?;

@@ -6,8 +6,9 @@ use clap::ArgGroup;
 use miette::{IntoDiagnostic as _, miette};
 use purkinje::eval::report::{class_table, ranking_table};
 use purkinje::files::write_file;
-use purkinje::inputs::{Input, ReadOptions, list};
+use purkinje::inputs::{Input, ReadOptions, list, told};
 use purkinje::prompts::{Prompt, read_map, read_prompts};
+use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
 use purkinje::store::{FailureLimit, QualityFilter, Split, Store};
 use purkinje::zero_shot::{
@@ -17,8 +18,8 @@ use purkinje::zero_shot::{
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
-use super::WindowArgs;
 use super::predict::Pictures;
+use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -83,6 +84,8 @@ pub struct Args {
     no_twin: bool,
     #[command(flatten)]
     windows: WindowArgs,
+    #[command(flatten)]
+    read: ReadArgs,
     /// Bootstrap resamples for the 95 % intervals
     #[arg(long, default_value_t = 1000)]
     resamples: usize,
@@ -238,6 +241,14 @@ fn measured(found: &ZeroShot) -> String {
     text
 }
 
+/// How recordings are read.
+fn reading(args: &Args) -> ReadOptions {
+    ReadOptions {
+        open: args.read.options(LeadChoice::Voltages),
+        ..args.windows.options().into()
+    }
+}
+
 /// The scores of recordings.
 fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<()> {
     let mut paths = Vec::new();
@@ -246,7 +257,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     }
     let allowed = super::allowed(args.max_failed, paths.len());
     let inputs = paths.clone().into_iter().map(Input::File);
-    let windows = args.windows.options();
+    let names_told = told(&paths);
     let progress = Progress::new("zero-shot", paths.len(), "recordings");
     let (mut results, mut failures) = (Vec::new(), Vec::new());
     let mut names = Pictures::default();
@@ -259,19 +270,19 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
         inputs,
         prompts,
         (args.aggregate, args.similarity),
-        windows,
+        reading(args),
     )
     .shown()?;
-    for (path, found) in paths.iter().zip(found) {
+    for ((path, told), found) in paths.iter().zip(&names_told).zip(found) {
         go_on(&Bars).shown()?;
         match found {
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(ReadArgs::advised(&error)),
             Ok((scores, used)) => {
                 let cells = scores.iter().map(|score| format!("{score:.3} "));
-                let name = printable(&path.display().to_string());
+                let name = printable(told);
                 table.row(std::iter::once(name).chain(cells));
                 let scores = by_label(prompts, &scores);
-                let mut facts = json!({"recording": path, "scores": scores, "used": used});
+                let mut facts = json!({"recording": told, "scores": scores, "used": used});
                 if let Some(dir) = &args.explain {
                     facts["silenced"] = pictures(args, model, prompts, path, dir, &mut names)?;
                 }
@@ -310,10 +321,7 @@ fn pictures(
     dir: &Path,
     names: &mut Pictures,
 ) -> miette::Result<Value> {
-    let read = ReadOptions {
-        windows: args.windows.options(),
-        ..ReadOptions::new()
-    };
+    let read = reading(args);
     let input = Input::File(path.to_owned());
     let found = occlusion_of(
         model,

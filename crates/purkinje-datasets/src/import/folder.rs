@@ -1,8 +1,9 @@
 //! Any folder of records, with an optional table about them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use purkinje_record::{LeadChoice, OpenOptions};
+use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError};
 use purkinje_store::source::portable;
 use rayon::prelude::*;
 
@@ -15,7 +16,7 @@ pub(super) const DATA_SET: DataSet = DataSet {
     name: "folder",
     about: "any folder of recordings in any supported format, with an optional table about them",
     preset: "clear",
-    options: &["table", "patient_salt"],
+    options: &["table", "patient_salt", "input"],
     label_sets: &[],
     splits: Vec::new,
     contract: of_preset,
@@ -23,6 +24,7 @@ pub(super) const DATA_SET: DataSet = DataSet {
         Ok(Box::new(Folder {
             table: options.table.clone(),
             patient_salt: options.patient_salt.clone(),
+            input: options.input.clone().unwrap_or_default(),
             ..Folder::new(root)
         }))
     },
@@ -43,6 +45,8 @@ pub struct Folder {
     /// table does not name them; every such file is opened once more to read the identifier. Without a salt they are
     /// dropped.
     pub patient_salt: Option<String>,
+    /// What files leave open, and how they are read; leads and patient are not taken from it.
+    pub input: OpenOptions,
 }
 
 impl Folder {
@@ -52,6 +56,7 @@ impl Folder {
             root: root.into(),
             table: None,
             patient_salt: None,
+            input: OpenOptions::default(),
         }
     }
 }
@@ -59,16 +64,14 @@ impl Folder {
 impl Importer for Folder {
     fn catalogue(&self) -> Result<Catalogue, ImportError> {
         check_root(&self.root)?;
-        let mut files =
-            purkinje_record::find_records(&self.root).map_err(|error| ImportError::Io {
-                path: self.root.clone(),
-                source: std::io::Error::other(error),
-            })?;
+        let mut found = purkinje_record::find_records(&self.root)?;
         if let Some(table) = &self.table {
             let table = table.path.canonicalize().ok();
-            files.retain(|file| table.is_none() || file.canonicalize().ok() != table);
+            let records = &mut found.records;
+            records.retain(|file| table.is_none() || file.canonicalize().ok() != table);
         }
-        let mut items: Vec<Item> = files
+        let mut items: Vec<Item> = found
+            .records
             .iter()
             .map(|file| {
                 let path = file.strip_prefix(&self.root).unwrap_or(file).to_owned();
@@ -79,16 +82,27 @@ impl Importer for Folder {
                 }
             })
             .collect();
+        let mut remarks = Vec::new();
+        let label_sets = match &self.table {
+            Some(table) => join(table, &self.root, &mut items, &mut remarks)?,
+            None => Vec::new(),
+        };
+        let named: HashSet<PathBuf> = items[found.records.len()..]
+            .iter()
+            .map(|item| self.root.join(&item.path))
+            .collect();
+        found.passed_over.retain(|path| !named.contains(path));
+        if let Some(kinds) = found.passed_over_in_words() {
+            remarks.push(format!(
+                "files below `{}` that are no recordings were passed over: {kinds}",
+                self.root.display()
+            ));
+        }
         if items.is_empty() {
             return Err(ImportError::NoRecords {
                 path: self.root.clone(),
             });
         }
-        let mut remarks = Vec::new();
-        let label_sets = match &self.table {
-            Some(table) => join(table, &mut items, &mut remarks)?,
-            None => Vec::new(),
-        };
         remarks.extend(self.name_patients(&mut items));
         mark_repeated_ids(&mut items);
         Ok(Catalogue {
@@ -102,8 +116,23 @@ impl Importer for Folder {
                 .unwrap_or_default(),
             items,
             remarks,
+            reading: (self.input != OpenOptions::default()).then(|| format!("{:?}", self.input)),
             ..Catalogue::default()
         })
+    }
+
+    fn open(
+        &self,
+        catalogue: &Catalogue,
+        item: &Item,
+        leads: &LeadSet,
+    ) -> Result<Reader, RecordError> {
+        let options = OpenOptions {
+            leads: LeadChoice::Named(leads.clone()),
+            keep_digital: true,
+            ..self.input.clone()
+        };
+        Reader::open(catalogue.root.join(&item.path), &options)
     }
 }
 
@@ -129,7 +158,7 @@ impl Folder {
             leads: LeadChoice::Voltages,
             verify: false,
             patient_salt: Some(salt.clone()),
-            ..OpenOptions::default()
+            ..self.input.clone()
         };
         unnamed.par_iter_mut().for_each(|item| {
             // A file that cannot be read fails with its reason when it is stored.

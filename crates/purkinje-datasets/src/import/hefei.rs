@@ -393,7 +393,7 @@ fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
     recording.source = Source {
         path: path.to_owned(),
         format: "hefei",
-        comments: Vec::new(),
+        ..Source::default()
     };
     Ok(recording)
 }

@@ -100,6 +100,7 @@ enum LabelColumns {
 /// Adds the contents of the table to the records; rows without a record become missing items.
 pub(super) fn join(
     source: &LabelTable,
+    root: &Path,
     items: &mut Vec<Item>,
     remarks: &mut Vec<String>,
 ) -> Result<Vec<LabelSet>, ImportError> {
@@ -111,6 +112,7 @@ pub(super) fn join(
         LabelColumns::None => Vec::new(),
         _ => vec![set],
     };
+    add_named_files(&table, &columns, root, items);
     let records = Names::of(items);
     // The names by which the rows of the table mean each record.
     let mut meant_by: HashMap<usize, BTreeSet<&str>> = HashMap::new();
@@ -191,6 +193,25 @@ pub(super) fn join(
     }
     items.extend(absent);
     Ok(label_sets)
+}
+
+/// Adds the files that rows name by their paths and that were not taken for recordings.
+fn add_named_files(table: &Table, columns: &Columns, root: &Path, items: &mut Vec<Item>) {
+    let records = Names::of(items);
+    let named = table.rows.iter().filter_map(|row| columns.named(row).0);
+    let unknown: BTreeSet<&str> = named
+        .filter(|named| matches!(records.find(named), Found::None))
+        .filter(|named| matches!(records.find_loosely(named), Found::None))
+        .filter(|named| Path::new(named).is_relative() && !named.contains(".."))
+        .filter(|named| root.join(named).is_file())
+        .collect();
+    let unknown = unknown.into_iter().map(|named| Item {
+        id: portable(&Path::new(named).with_extension("")),
+        path: PathBuf::from(named),
+        ..Item::default()
+    });
+    let unknown: Vec<Item> = unknown.collect();
+    items.extend(unknown);
 }
 
 /// A second row for a record adds labels; its other cells must agree with the first.

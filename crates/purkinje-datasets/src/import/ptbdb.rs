@@ -91,6 +91,7 @@ impl Importer for PtbDb {
                     path: folder.clone(),
                     source: std::io::Error::other(error),
                 })?
+                .records
                 .into_iter()
                 .filter(|path| {
                     path.extension()

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use purkinje_record::OpenOptions;
 use purkinje_signal::Preprocess;
 
 use super::mortality::{DEFAULT_HORIZON_YEARS, MAX_HORIZON_YEARS};
@@ -53,6 +54,8 @@ pub struct ImportOptions {
     pub horizon_years: Option<f32>,
     /// Labels, patients, splits and reports of a folder.
     pub table: Option<LabelTable>,
+    /// What files leave open, and how they are read (folder).
+    pub input: Option<OpenOptions>,
     /// Salt to tell patients apart by salted hashes of the identifiers in their files (folder).
     pub patient_salt: Option<String>,
 }
@@ -175,9 +178,11 @@ impl ImportOptions {
             keep_padding,
             horizon_years,
             table,
+            input,
             patient_salt,
         } = self;
-        let given: [(&'static str, Option<String>); 8] = [
+        let given: [(&'static str, Option<String>); 9] = [
+            ("input", input.as_ref().map(|_| "...".to_owned())),
             ("rate_hz", rate_hz.map(|rate| rate.to_string())),
             ("split", split.clone()),
             ("min_likelihood", min_likelihood.map(|min| min.to_string())),

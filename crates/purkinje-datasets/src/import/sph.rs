@@ -416,7 +416,7 @@ fn read_record(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, Rec
     recording.source = Source {
         path: path.to_owned(),
         format: "hdf5",
-        comments: Vec::new(),
+        ..Source::default()
     };
     Ok(recording)
 }

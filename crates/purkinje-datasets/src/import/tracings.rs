@@ -223,7 +223,7 @@ fn recording(
     recording.source = Source {
         path: path.to_owned(),
         format,
-        comments: Vec::new(),
+        ..Source::default()
     };
     Ok(recording)
 }

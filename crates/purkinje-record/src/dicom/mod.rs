@@ -161,6 +161,12 @@ pub(crate) fn is_recording(start: &[u8]) -> bool {
     head.is_some_and(|head| head.windows(CLASS.len()).any(|window| window == CLASS))
 }
 
+/// Whether the start of a file is that of DICOM files.
+pub(crate) fn has_mark(start: &[u8]) -> bool {
+    let rest = start.get(PREAMBLE..);
+    rest.is_some_and(|rest| rest.starts_with(MARK))
+}
+
 /// Whether the file begins as DICOM files do.
 pub(crate) fn is_dicom(path: &Path) -> bool {
     // Looked at before it is opened: opening a pipe would wait for a writer.
@@ -169,7 +175,7 @@ pub(crate) fn is_dicom(path: &Path) -> bool {
     }
     let mut start = [0; PREAMBLE + MARK.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start[PREAMBLE..] == *MARK
+    read.is_ok() && has_mark(&start)
 }
 
 /// The data set behind the file's head, how it is written, and whether it is deflated.

@@ -28,7 +28,7 @@ mod read;
 mod source;
 
 pub use datatype::{Attribute, Element, Number};
-pub(crate) use open::{is_recording, open};
+pub(crate) use open::open;
 
 use chunks::Layout;
 use filter::Filter;

@@ -136,11 +136,6 @@ fn texts_of(path: &Path, dataset: &Dataset) -> Result<Option<Vec<String>>, Recor
     }
 }
 
-/// Whether the file at `path` holds one recording, as far as its data sets tell.
-pub(crate) fn is_recording(path: &Path) -> bool {
-    Hdf5File::open(path).is_ok_and(|file| samples(path, &file).is_ok())
-}
-
 /// The values of a data set: read where they are needed, unless a chunk is so large that each of them would cost too much.
 fn values(dataset: Dataset) -> Result<Box<dyn Values>, RecordError> {
     if dataset.chunk_bytes() <= MAX_CHUNK_BYTES {

@@ -1,7 +1,5 @@
 //! MATLAB files of level 5: a head of 128 bytes, then elements, each a tag with type and size and its data.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::read::ZlibDecoder;
@@ -27,11 +25,6 @@ const MI_COMPRESSED: u32 = 15;
 const MI_UTF8: u32 = 16;
 const MI_UTF16: u32 = 17;
 const MI_UTF32: u32 = 18;
-
-/// Elements that [`names`] looks at.
-const MAX_PEEKED: usize = 64;
-/// Bytes of an element that [`names`] reads, packed or not.
-const PEEK_BYTES: usize = 1024;
 
 pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> {
     let mut reader = Reader {
@@ -86,59 +79,6 @@ pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> 
         level: 5,
         variables,
     })
-}
-
-/// The names of the variables, from the start of each element alone; `None` when the file is not of level 5 or cannot be read.
-pub(super) fn names(path: &Path) -> Option<Vec<String>> {
-    let mut file = File::open(path).ok()?;
-    let mut head = [0; HEAD_BYTES];
-    file.read_exact(&mut head).ok()?;
-    if !super::is_level_5(&head) {
-        return None;
-    }
-    let big_endian = head[126] == b'M';
-    let mut names = Vec::new();
-    let mut at = HEAD_BYTES as u64;
-    for _ in 0..MAX_PEEKED {
-        let mut start = Vec::new();
-        file.seek(SeekFrom::Start(at)).ok()?;
-        (&mut file)
-            .take(PEEK_BYTES as u64)
-            .read_to_end(&mut start)
-            .ok()?;
-        if start.len() < 8 {
-            break;
-        }
-        let (kind, size) = (word(&start, 0, big_endian)?, word(&start, 4, big_endian)?);
-        let mut padded = u64::from(size);
-        if kind == MI_COMPRESSED {
-            let end = start.len().min(8 + size as usize);
-            let inner = inflate::zlib(&start[8..end], PEEK_BYTES).unwrap_or_default();
-            names.extend(name(&inner, big_endian));
-        } else {
-            padded = padded.next_multiple_of(8);
-            if kind == MI_MATRIX {
-                names.extend(name(&start, big_endian));
-            }
-        }
-        at = at.checked_add(8 + padded)?;
-    }
-    Some(names)
-}
-
-/// The name of the array whose element starts in `bytes`.
-fn name(bytes: &[u8], big_endian: bool) -> Option<String> {
-    // Tag, flags, tag of the dimensions.
-    let dims = word(bytes, 28, big_endian)? as usize;
-    let at = 32usize.checked_add(dims.checked_next_multiple_of(8)?)?;
-    let first = word(bytes, at, big_endian)?;
-    let (start, size) = if first >> 16 == 0 {
-        (at + 8, word(bytes, at + 4, big_endian)? as usize)
-    } else {
-        (at + 4, (first >> 16) as usize)
-    };
-    let name = bytes.get(start..start.checked_add(size)?)?;
-    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 fn word(bytes: &[u8], at: usize, big_endian: bool) -> Option<u32> {

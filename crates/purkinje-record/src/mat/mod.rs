@@ -99,17 +99,6 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
     open::recording(path, &MatFile::read(path)?, options)
 }
 
-/// Whether the file at `path` holds what [`open`] takes for a recording without being told more; looks at the names of its
-/// variables only.
-pub(crate) fn is_recording(path: &Path) -> bool {
-    level5::names(path).is_some_and(|names| {
-        names.iter().any(|name| name == "ECG")
-            || ["feats", "curr_sample_rate"]
-                .iter()
-                .all(|wanted| names.iter().any(|name| name == wanted))
-    })
-}
-
 /// The mark at the end of the 128 bytes of a level 5 head, with its version.
 fn is_level_5(bytes: &[u8]) -> bool {
     matches!(

@@ -97,13 +97,13 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
     Ok(Array::of_leads(path, about, true, rows, values))
 }
 
-/// Whether a table has a column of numbers with the name of a standard lead.
+/// Whether a table has a column of numbers with the name of a standard lead, or cannot be read.
 pub(crate) fn is_recording(path: &Path) -> bool {
     let footer = || {
         let file = FilePart::whole(path, MAX_PARQUET_BYTES).ok()?;
         footer::read(&footer_of(&file).ok()?.ok()?).ok()
     };
-    footer().is_some_and(|footer| {
+    footer().is_none_or(|footer| {
         let mut columns = footer.columns.iter();
         columns.any(|column| column.kind.is_some() && table::is_lead(&column.name))
     })

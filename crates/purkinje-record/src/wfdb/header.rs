@@ -139,10 +139,28 @@ impl Header {
             Ok(text) => text,
             Err(error) => error.as_bytes().iter().map(|&b| char::from(b)).collect(),
         };
-        Header::parse(&text).map_err(|source| RecordError::Header {
+        let mut header = Header::parse(&text).map_err(|source| RecordError::Header {
             path: path.to_owned(),
             source,
-        })
+        })?;
+        header.forget_blank_sums();
+        Ok(header)
+    }
+
+    /// First values and checksums that are 0 in every line were never computed; writers fill the columns with them.
+    fn forget_blank_sums(&mut self) {
+        let blank = |own: &SignalSpec| (own.initial_value, own.checksum) == (Some(0), Some(0));
+        if !self.signals.iter().all(blank) {
+            return;
+        }
+        // Differences begin from the first value.
+        let others = self
+            .signals
+            .iter_mut()
+            .filter(|own| own.format != Format::F8);
+        for signal in others {
+            (signal.initial_value, signal.checksum) = (None, None);
+        }
     }
 
     /// Whether the record consists of segments with records of their own.

@@ -222,6 +222,7 @@ pub(super) fn finish(
         path: path.to_owned(),
         format: "wfdb",
         comments: header.comments.clone(),
+        ..Source::default()
     };
     Ok(recording)
 }

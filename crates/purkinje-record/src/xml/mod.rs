@@ -81,7 +81,7 @@ fn identify(element: tree::Element<'_, '_>, found: &mut Identifiers) {
     }
 }
 
-/// Whether the start of a document shows one of the root elements that are understood.
+/// Whether the start of a document shows one of the root elements that are understood, or none at all.
 pub(crate) fn is_recording(start: Vec<u8>) -> bool {
     let mut rest = decode(start);
     // The first thing that is neither declaration, comment nor document type.
@@ -102,10 +102,10 @@ pub(crate) fn is_recording(start: Vec<u8>) -> bool {
         };
         match skip {
             Some(end) => rest.drain(..end + 1),
-            None => return false,
+            None => return true,
         };
     }
-    false
+    true
 }
 
 /// Bytes written as base64, with line breaks and blanks anywhere.

@@ -1,9 +1,7 @@
 //! GE MUSE (`RestingECG`): the rhythm waveform, 16-bit samples of each lead as base64.
 //!
-//! MUSE stores eight leads (I, II, V1 to V6) and leaves the other four to the reader. They are linear in I and II, and are formed
-//! from the digital values without rounding: III = II - I in the units of I and II; aVR = -(I + II) / 2, aVL = (2 I - II) / 2 and
-//! aVF = (2 II - I) / 2 in units of half the size. Leads come in the standard order then. A lead that the file stores is never
-//! derived.
+//! MUSE stores eight leads (I, II, V1 to V6) and leaves the other four to the reader: they are derived (`derive.rs`), and all come in the
+//! standard order.
 
 use std::path::Path;
 
@@ -12,7 +10,7 @@ use super::{base64, little_endian, number, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
-use crate::{Annotation, Lead, RecordError, Recording, Unit};
+use crate::{Annotation, Lead, LeadChoice, LeadSet, RecordError, Recording, Unit};
 
 /// Marked beats that are taken.
 const MAX_BEATS: usize = 100_000;
@@ -33,13 +31,11 @@ pub(super) fn read(
         })
         .collect::<Result<Vec<_>, RecordError>>()?;
     options.settle(stored.iter_mut().map(|(lead, _)| lead));
-    let sources = sources(&stored);
-    let offers: Vec<Offer> = sources
+    let offers: Vec<Offer> = stored
         .iter()
-        .map(|(lead, source)| Offer {
+        .map(|(lead, data)| Offer {
             lead: lead.clone(),
-            unit: stored[source.first()]
-                .1
+            unit: data
                 .text_at(&["LeadAmplitudeUnits"])
                 .unwrap_or("MICROVOLTS")
                 .into(),
@@ -47,18 +43,8 @@ pub(super) fn read(
         .collect();
     let rows = stored::choose(path, &offers, options)?;
     let leads = rows.iter().map(|&row| {
-        let (lead, source) = &sources[row];
-        match source {
-            Source::Stored(index) => {
-                let samples = Samples::read(path, lead, stored[*index].1, options.verify)?;
-                Ok(samples.as_stored(lead, options.keep_digital))
-            }
-            Source::Derived(i, ii) => {
-                let i = Samples::read(path, &Lead::I, stored[*i].1, options.verify)?;
-                let ii = Samples::read(path, &Lead::II, stored[*ii].1, options.verify)?;
-                derive(path, lead, &i, &ii, options.keep_digital)
-            }
-        }
+        let (lead, data) = &stored[row];
+        samples(path, lead, *data, options)
     });
     let rate_hz = rate_hz(path, waveform)?;
     let mut recording = stored::recording(path, "muse-xml", Some(rate_hz), leads, options)?;
@@ -74,22 +60,22 @@ pub(super) fn read(
             .comments
             .push(format!("lead {lead} was off"));
     }
-    Ok(recording)
+    // The device shows twelve leads of the eight that it stores.
+    Ok(match &options.leads {
+        LeadChoice::Named(_) => recording,
+        _ if !options.derive => recording,
+        _ => complete(recording),
+    })
 }
 
-/// Where a lead of the recording comes from: indices of stored leads.
-enum Source {
-    Stored(usize),
-    /// From leads I and II.
-    Derived(usize, usize),
-}
-
-impl Source {
-    fn first(&self) -> usize {
-        match self {
-            Source::Stored(index) | Source::Derived(index, _) => *index,
-        }
-    }
+/// With the limb leads that can be derived, in the standard order, and then the others.
+fn complete(recording: Recording) -> Recording {
+    let own = &recording.leads;
+    let standard = own.able_to_give(&LeadSet::standard_12());
+    let others = own.leads().iter();
+    let others = others.filter(|lead| lead.standard_index().is_none());
+    let wanted = LeadSet::new(standard.leads().iter().chain(others).cloned().collect());
+    recording.deriving(&wanted)
 }
 
 /// The first rhythm waveform; the median beat is no recording.
@@ -130,146 +116,73 @@ fn rate_hz(path: &Path, waveform: Element<'_, '_>) -> Result<f64, RecordError> {
     Ok(number(path, "SampleBase", base)? * 10f64.powf(exponent))
 }
 
-/// The stored leads in their order; or, when limb leads can be derived, all in the standard order and then the others.
-fn sources(stored: &[(Lead, Element<'_, '_>)]) -> Vec<(Lead, Source)> {
-    let at = |wanted: &Lead| stored.iter().position(|(lead, _)| lead == wanted);
-    let limb = at(&Lead::I).zip(at(&Lead::II));
-    let derivable = [Lead::III, Lead::AVR, Lead::AVL, Lead::AVF];
-    let missing = derivable.iter().any(|lead| at(lead).is_none());
-    let own = stored.iter().enumerate();
-    let own = own.map(|(index, (lead, _))| (lead.clone(), Source::Stored(index)));
-    let Some((i, ii)) = limb.filter(|_| missing) else {
-        return own.collect();
-    };
-    let standard = Lead::STANDARD_12
-        .into_iter()
-        .filter_map(|lead| match at(&lead) {
-            Some(index) => Some((lead, Source::Stored(index))),
-            None if derivable.contains(&lead) => Some((lead, Source::Derived(i, ii))),
-            None => None,
-        });
-    let others = own.filter(|(lead, _)| lead.standard_index().is_none());
-    standard.chain(others).collect()
-}
-
 /// The samples of one stored lead.
-struct Samples {
-    bytes: Vec<u8>,
-    scale: Scale,
-}
-
-impl Samples {
-    fn read(
-        path: &Path,
-        lead: &Lead,
-        data: Element<'_, '_>,
-        verify: bool,
-    ) -> Result<Samples, RecordError> {
-        let field = |name: &str| format!("{name} of lead {lead}");
-        let get = |name: &str| data.text_at(&[name]);
-        if let Some(size) = get("LeadSampleSize").filter(|size| *size != "2") {
-            let found = format!("{size} bytes");
-            return Err(content(
-                path,
-                &field("LeadSampleSize"),
-                &found,
-                "2 bytes a sample",
-            ));
-        }
-        let step = get("LeadAmplitudeUnitsPerBit").unwrap_or("absent");
-        let unit = get("LeadAmplitudeUnits").unwrap_or("MICROVOLTS");
-        let unit: Unit = unit.parse().map_err(|_| RecordError::Unit {
-            path: path.to_owned(),
-            signal: lead.to_string(),
-            unit: unit.into(),
-        })?;
-        let name = field("LeadAmplitudeUnitsPerBit");
-        let scale = Scale::new(number(path, &name, step)?, 0.0, unit)
-            .ok_or_else(|| content(path, &name, step, "the voltage of a digital unit, not 0"))?;
-        let bytes = base64(
-            path,
-            &field("WaveFormData"),
-            get("WaveFormData").unwrap_or(""),
-        )?;
-        if let Some(count) = get("LeadSampleCountTotal") {
-            let name = field("LeadSampleCountTotal");
-            let count = number(path, &name, count)?;
-            if count * 2.0 != bytes.len() as f64 {
-                return Err(content(
-                    path,
-                    &field("WaveFormData"),
-                    &format!("{} bytes long", bytes.len()),
-                    &format!(
-                        "two for each of {count} samples; the file may be cut off, copy it again"
-                    ),
-                ));
-            }
-        }
-        let stated = get("LeadDataCRC32").and_then(|crc| crc.parse::<u32>().ok());
-        // Writers that compute none leave a zero.
-        if let Some(stated) = stated.filter(|&stated| verify && stated != 0) {
-            let found = crc32fast::hash(&bytes);
-            if found != stated {
-                return Err(content(
-                    path,
-                    &format!("the checksum of lead {lead}"),
-                    &found.to_string(),
-                    &format!(
-                        "{stated} as LeadDataCRC32 says; the samples were changed. Copy the file again, or skip the check in the options"
-                    ),
-                ));
-            }
-        }
-        Ok(Samples { bytes, scale })
-    }
-
-    fn as_stored(&self, lead: &Lead, keep_digital: bool) -> StoredLead {
-        let values = little_endian(&self.bytes).map(Some);
-        StoredLead::from_digital(lead.clone(), values, self.scale, keep_digital)
-    }
-}
-
-fn derive(
+fn samples(
     path: &Path,
     lead: &Lead,
-    i: &Samples,
-    ii: &Samples,
-    keep_digital: bool,
+    data: Element<'_, '_>,
+    options: &OpenOptions,
 ) -> Result<StoredLead, RecordError> {
-    if i.bytes.len() != ii.bytes.len() {
+    let field = |name: &str| format!("{name} of lead {lead}");
+    let get = |name: &str| data.text_at(&[name]);
+    if let Some(size) = get("LeadSampleSize").filter(|size| *size != "2") {
+        let found = format!("{size} bytes");
         return Err(content(
             path,
-            "the length of lead II",
-            &format!("{} samples", ii.bytes.len() / 2),
-            &format!("{}, as lead I has", i.bytes.len() / 2),
+            &field("LeadSampleSize"),
+            &found,
+            "2 bytes a sample",
         ));
     }
-    let lead = lead.clone();
-    // Twice the lead, so that halves stay whole.
-    let (a, b, halved) = match lead {
-        Lead::III => (-1, 1, false),
-        Lead::AVR => (-1, -1, true),
-        Lead::AVL => (2, -1, true),
-        _ => (-1, 2, true),
-    };
-    if i.scale != ii.scale {
-        let half = if halved { 0.5 } else { 1.0 };
-        let (a, b) = (f64::from(a) * half, f64::from(b) * half);
-        let mv = little_endian(&i.bytes)
-            .zip(little_endian(&ii.bytes))
-            .map(|(x, y)| {
-                let (x, y) = (f64::from(x), f64::from(y));
-                (a * x / i.scale.gain_per_mv + b * y / ii.scale.gain_per_mv) as f32
-            });
-        return Ok(StoredLead::from_mv(lead, mv.collect()));
+    let step = get("LeadAmplitudeUnitsPerBit").unwrap_or("absent");
+    let unit = get("LeadAmplitudeUnits").unwrap_or("MICROVOLTS");
+    let unit: Unit = unit.parse().map_err(|_| RecordError::Unit {
+        path: path.to_owned(),
+        signal: lead.to_string(),
+        unit: unit.into(),
+    })?;
+    let name = field("LeadAmplitudeUnitsPerBit");
+    let scale = Scale::new(number(path, &name, step)?, 0.0, unit)
+        .ok_or_else(|| content(path, &name, step, "the voltage of a digital unit, not 0"))?;
+    let bytes = base64(
+        path,
+        &field("WaveFormData"),
+        get("WaveFormData").unwrap_or(""),
+    )?;
+    if let Some(count) = get("LeadSampleCountTotal") {
+        let name = field("LeadSampleCountTotal");
+        let count = number(path, &name, count)?;
+        if count * 2.0 != bytes.len() as f64 {
+            return Err(content(
+                path,
+                &field("WaveFormData"),
+                &format!("{} bytes long", bytes.len()),
+                &format!("two for each of {count} samples; the file may be cut off, copy it again"),
+            ));
+        }
     }
-    let values = little_endian(&i.bytes).zip(little_endian(&ii.bytes));
-    let values = values.map(move |(x, y)| Some(a * x + b * y));
-    let scale = Scale {
-        gain_per_mv: i.scale.gain_per_mv * if halved { 2.0 } else { 1.0 },
-        zero: 0.0,
-    };
-    Ok(StoredLead::from_digital(lead, values, scale, keep_digital))
+    let stated = get("LeadDataCRC32").and_then(|crc| crc.parse::<u32>().ok());
+    // Writers that compute none leave a zero.
+    if let Some(stated) = stated.filter(|&stated| options.verify && stated != 0) {
+        let found = crc32fast::hash(&bytes);
+        if found != stated {
+            return Err(content(
+                path,
+                &format!("the checksum of lead {lead}"),
+                &found.to_string(),
+                &format!(
+                    "{stated} as LeadDataCRC32 says; the samples were changed. Copy the file again, or skip the check in the options"
+                ),
+            ));
+        }
+    }
+    let values = little_endian(&bytes).map(Some);
+    Ok(StoredLead::from_digital(
+        lead.clone(),
+        values,
+        scale,
+        options.keep_digital,
+    ))
 }
 
 /// The QRS complexes that the device marked, in milliseconds from the start (in exports at hand they are, whatever the rate); those

@@ -76,6 +76,8 @@ pub struct Catalogue {
     pub texts: Vec<String>,
     /// Names of numbers about the records, with their units (`death`, `follow_up_years`, `rr_interval_ms`).
     pub values: Vec<String>,
+    /// How the records are read, where that differs from what is usual and so changes the rows.
+    pub reading: Option<String>,
     /// The records in the order in which they are stored.
     pub items: Vec<Item>,
     /// Notes to the user about the source as a whole.
@@ -90,6 +92,9 @@ pub struct Item {
     /// File, relative to [`Catalogue::root`], as [`purkinje_record::open`] takes it.
     #[serde(serialize_with = "as_portable")]
     pub path: PathBuf,
+    /// Number of the recording in the source, from 1, as [`crate::prepare()`] sets it.
+    #[serde(skip)]
+    pub number: usize,
     /// Index of the record in a file that holds many (row of an HDF5 data set).
     pub entry: Option<u64>,
     /// The window of the recording that it is, in samples; `None` for what the contract takes of the recording.
