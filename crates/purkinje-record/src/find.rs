@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, table, xml};
+use crate::{RecordError, csv, dicom, edf, hdf5, mat, npz, parquet, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -17,7 +17,7 @@ const PEEK_BYTES: u64 = 4096;
 /// header in the folder names) and of other files those that say by themselves what they are:
 ///
 /// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
-/// - `.csv` and `.parquet` tables with a column named like a standard lead;
+/// - `.csv`, `.tsv` and `.parquet` tables with a column named like a standard lead, and `.txt` tables that say their rate too;
 /// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
 /// - `.edf` files;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
@@ -72,8 +72,8 @@ fn search(
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
                 Some(
-                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "dcm"
-                    | "dicom" | "xml",
+                    "npy" | "npz" | "csv" | "tsv" | "txt" | "parquet" | "mat" | "h5" | "hdf5"
+                    | "edf" | "dcm" | "dicom" | "xml",
                 )
                 | None => others.push(path),
                 _ => {}
@@ -128,6 +128,8 @@ fn is_recording(path: &Path) -> bool {
     match lower_extension(path).as_deref() {
         Some("npy") => return path.with_extension("json").is_file(),
         Some("npz") => return npz::is_recording(path),
+        Some("csv" | "tsv") => return csv::is_recording(path, false),
+        Some("txt") => return csv::is_recording(path, true),
         Some("parquet") => return parquet::is_recording(path),
         Some("mat") => return mat::is_recording(path),
         Some("h5" | "hdf5") => return hdf5::is_recording(path),
@@ -138,15 +140,7 @@ fn is_recording(path: &Path) -> bool {
         }
         _ => {}
     }
-    peek(path).is_some_and(|start| {
-        let mut lines = start.trim_start_matches('\u{feff}').lines();
-        let titles = lines.find(|line| !line.starts_with('#') && !line.trim().is_empty());
-        titles.is_some_and(|titles| {
-            titles
-                .split([',', ';', '\t'])
-                .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
-        })
-    })
+    false
 }
 
 fn peek(path: &Path) -> Option<String> {
