@@ -28,6 +28,9 @@ const COMMON_HZ: [f64; 20] = [
     600.0, 1000.0, 1024.0, 2000.0, 2048.0, 4096.0,
 ];
 
+/// The share by which a rate may be off without being useless.
+const COARSE: f64 = 0.01;
+
 /// Times that are read at once.
 const BLOCK: usize = 1 << 16;
 
@@ -269,6 +272,8 @@ struct Found {
     hz: f64,
     /// The share by which it may be off.
     off: f64,
+    /// Whether that is too much.
+    coarse: bool,
     /// The unit that was taken for that of a column which names none.
     assumed: Option<&'static str>,
 }
@@ -364,25 +369,30 @@ impl Clock {
         let times = self.times.finish(1)?;
         let mut block = Vec::new();
         let mut worst = 0f64;
+        // The step that differs most from the others, and the row behind it.
+        let (mut odd, mut row, mut before) = (span / steps, 0, first);
         for start in (0..count).step_by(BLOCK) {
             block.clear();
             times.read(start..(start + BLOCK).min(count), 0..1, &mut block)?;
             for (i, &time) in (start..).zip(&block) {
-                let off = (time - (first + span * (i as f64 / steps))).abs();
-                if off > 2.0 * slack {
-                    return Err(error(format!("uneven: {time} in row {}", i + 1)));
+                worst = worst.max((time - (first + span * (i as f64 / steps))).abs());
+                if i > 0 && (time - before - span / steps).abs() > (odd - span / steps).abs() {
+                    (odd, row) = (time - before, i);
                 }
-                worst = worst.max(off);
+                before = time;
             }
+        }
+        if worst > 2.0 * slack {
+            let step = (span / steps) as f32;
+            return Err(error(format!(
+                "uneven: from row {row} to {} it rises by {}, on average by {step}",
+                row + 1,
+                odd as f32
+            )));
         }
         // Steps that are all alike are no rounded ones.
         let alike = worst <= 2.0 * held + 1e-6 * span / steps;
         let off = slack / span;
-        if !alike && off > 0.01 {
-            return Err(error(format!(
-                "in {count} rows written too coarsely to tell the rate"
-            )));
-        }
         let unit_s = if plain { unit_s } else { Some(1.0) };
         let (unit_s, assumed) = unit(path, title, unit_s, first, span / steps)?;
         // The digits leave room for rates close by; a usual one, or a whole number of hertz, is the likely one.
@@ -395,6 +405,7 @@ impl Clock {
         Ok(Found {
             hz: likely.unwrap_or(hz),
             off,
+            coarse: !alike && off > COARSE,
             assumed,
         })
     }
@@ -485,9 +496,13 @@ impl Rates<'_> {
                     "the time column `{title}` gives {} Hz, but the rate was given as {given} Hz",
                     found.hz
                 )),
-                Some((Err(_), title)) => remarks.push(format!(
-                    "the time column `{title}` was not used: the rate was given as {given} Hz"
-                )),
+                Some((Err(error), title)) => {
+                    let why = match error {
+                        RecordError::Content { field, found, .. } => format!("{field} is {found}"),
+                        _ => format!("the time column `{title}` was not used"),
+                    };
+                    remarks.push(format!("{why}; the rate was given as {given} Hz"));
+                }
                 _ => {}
             }
             return Ok(given);
@@ -518,6 +533,12 @@ impl Rates<'_> {
                 &format!(
                     "{hz} Hz, as {place} says; correct one of them, or give the rate from the caller"
                 ),
+            )),
+            None if found.coarse => Err(content(
+                path,
+                &format!("the time column `{title}`"),
+                "written too coarsely to tell the rate",
+                "more digits, or the rate from the caller",
             )),
             None => Ok(found.hz),
         }

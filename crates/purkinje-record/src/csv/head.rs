@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::keys::{Keys, Pair};
-use super::lines::{Lines, MAX_LINE_BYTES, Separator, split};
+use super::keys::{Keys, Pair, personal};
+use super::lines::{Lines, MAX_CELL_LINES, MAX_LINE_BYTES, Separator, split};
 use super::{MAX_HEAD_BYTES, MAX_HEAD_LINES, number};
 use crate::clock::{is_clock, time_unit_s};
 use crate::error::content;
@@ -98,10 +98,10 @@ impl Head {
     }
 }
 
-/// The first lines that are not blank.
+/// The first lines that are not blank. Lines of a cell in quotes are one.
 fn read(file: &FilePart) -> Result<Vec<Line>, RecordError> {
     let mut lines = Lines::of(file)?;
-    let mut found = Vec::new();
+    let mut found: Vec<Line> = Vec::new();
     let mut bytes = 0;
     let mut text = String::new();
     while bytes < MAX_HEAD_BYTES && found.len() < MAX_HEAD_LINES && lines.next(&mut text)? {
@@ -112,6 +112,19 @@ fn read(file: &FilePart) -> Result<Vec<Line>, RecordError> {
                 text: text.trim_matches([' ', '\u{feff}']).to_owned(),
             });
         }
+    }
+    let mut at = 0;
+    while at < found.len() {
+        let odd = |line: &Line| line.text.matches('"').count() % 2 == 1;
+        let end = (at + 1..found.len().min(at + MAX_CELL_LINES)).find(|&next| odd(&found[next]));
+        if let (true, Some(end)) = (odd(&found[at]), end) {
+            let rest: Vec<Line> = found.drain(at + 1..=end).collect();
+            for line in rest {
+                found[at].text.push('\n');
+                found[at].text.push_str(&line.text);
+            }
+        }
+        at += 1;
     }
     Ok(found)
 }
@@ -207,7 +220,8 @@ fn is_row(cells: &[&str]) -> bool {
     let values = cells.iter().filter(|cell| is_value(cell)).count();
     let texts = cells.iter().filter(|cell| is_text(cell)).count();
     // A key and its value.
-    let pair = cells.len() == 2 && is_text(cells[0]);
+    let first = cells.first().copied().unwrap_or("");
+    let pair = cells.len() == 2 && is_text(first) || first.ends_with(['=', ':']);
     let all_missing = values == 0 && texts == 0 && !cells.is_empty();
     all_missing || (values > 0 && values >= texts && !pair)
 }
@@ -282,15 +296,17 @@ impl Table<'_> {
 
     /// Titles at this line, where rows follow.
     fn titled(&self, at: usize) -> Option<Place> {
-        let titles = self.cells(at);
         let next = self.after(at)?;
         let units = is_units(&self.cells(next)).then_some(next);
         let row = units.map_or(Some(next), |units| self.after(units))?;
         let cells = self.cells(row);
+        let titles = self.titles_of(at, trimmed(&cells).len());
+        let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
         let (own, found) = (trimmed(&titles).len(), trimmed(&cells).len());
         let fits = own == found || titles.len() == cells.len() || is_joined(trimmed(&cells), own);
         let near = self.lines[row].number - self.lines[at].number <= 3;
-        (is_row(&cells) && (self.has_title(&titles) || fits && near)).then_some(Place {
+        let texts = || !titles.iter().any(|title| is_value(title));
+        (is_row(&cells) && (self.has_title(&titles) || fits && near && texts())).then_some(Place {
             titles: Some(at),
             units,
             row,
@@ -305,10 +321,14 @@ impl Table<'_> {
                 let text = line.text.trim_start_matches(['#', '%']).trim();
                 let pair = Pair::of(text, self.separator);
                 let known = pair.as_ref().and_then(|pair| Some((pair.known()?, pair)));
+                let bare = personal(text).filter(|_| pair.is_none());
                 if let Some((key, pair)) = known {
                     keys.take(key, pair);
                 }
-                if known.is_none_or(|(key, _)| !key.personal()) {
+                if let Some((key, value)) = bare {
+                    keys.person(key, value);
+                }
+                if bare.is_none() && known.is_none_or(|(key, _)| !key.personal()) {
                     comments.push(text.to_owned());
                 }
                 continue;
@@ -320,10 +340,14 @@ impl Table<'_> {
             let pair = Pair::of(&line.text, self.separator);
             let known = pair.as_ref().and_then(|pair| Some((pair.known()?, pair)));
             let place = self.titled(at);
-            let table = place.is_some() && cells.len() > 2 && self.has_title(&cells);
-            if let Some((key, pair)) = known.filter(|_| !table) {
+            let titled = self.has_title(&cells);
+            let table = place.is_some() && titled;
+            if let Some((key, pair)) = known.filter(|_| !table || cells.len() < 3) {
                 keys.take(key, pair);
                 continue;
+            }
+            if likely.is_some() && !table && (place.is_some() || is_row(&cells)) {
+                break;
             }
             if is_row(&cells) {
                 return Ok(Place {
@@ -338,7 +362,8 @@ impl Table<'_> {
                 Some(_) => {}
                 None => {
                     guessed(keys);
-                    if likely.is_none() && self.has_title(&cells) {
+                    let lead = cells.iter().any(|cell| table::is_lead(cell));
+                    if likely.is_none() && lead && !cells.iter().any(|cell| is_value(cell)) {
                         likely = Some(at);
                     }
                 }
@@ -362,19 +387,30 @@ impl Table<'_> {
         let at = row
             .checked_sub(1)
             .filter(|&at| self.lines[at].is_comment())?;
-        let titles = self.titles_of(at);
+        let columns = trimmed(&self.cells(row)).len();
+        let titles = self.titles_of(at, columns);
         let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-        let fits = titles.len() == trimmed(&self.cells(row)).len() && self.has_title(&titles);
-        fits.then_some(at)
+        (titles.len() == columns && self.has_title(&titles)).then_some(at)
     }
 
-    fn titles_of(&self, at: usize) -> Vec<String> {
+    /// The titles, or units, in a line above rows of so many columns.
+    fn titles_of(&self, at: usize, columns: usize) -> Vec<String> {
         let line = &self.lines[at];
-        let text = line.text.trim_start_matches(['#', '%']).trim();
-        cells(text, self.separator)
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
+        let text = line.text.trim_start_matches(['#', '%']).trim_matches(' ');
+        let titles = cells(text, self.separator);
+        // Titles of several words stand further apart than the words.
+        let apart = || {
+            let apart = text.split('\t').flat_map(|part| part.split("  "));
+            let apart = apart.map(str::trim).filter(|title| !title.is_empty());
+            apart.collect::<Vec<_>>()
+        };
+        let titles = match self.separator == Separator::Blank && titles.len() != columns {
+            true => Some(apart())
+                .filter(|apart| apart.len() == columns)
+                .unwrap_or(titles),
+            false => titles,
+        };
+        titles.into_iter().map(str::to_owned).collect()
     }
 
     fn leads_in_rows(&self, at: usize) -> RecordError {
@@ -401,8 +437,9 @@ impl Table<'_> {
         if let Some(at) = (0..sample.len().min(3)).find(|&at| is_lead_row(&sample[at])) {
             return Err(self.leads_in_rows(rows[at]));
         }
+        let found = sample.first().map_or(0, |row| trimmed(row).len());
         let titles = match place.titles {
-            Some(at) => self.titles_of(at),
+            Some(at) => self.titles_of(at, found),
             None => self.untitled(sample.first().map_or(&[], |row| trimmed(row)), &keys)?,
         };
         let columns = trimmed(&titles.iter().map(String::as_str).collect::<Vec<_>>()).len();
@@ -416,12 +453,15 @@ impl Table<'_> {
             Some(marked.contains(','))
         });
         let units = match place.units {
-            Some(at) => self.titles_of(at),
+            Some(at) => self.titles_of(at, found),
             None => {
-                let time = titles.iter().filter(|title| table::is_time(title)).count();
-                let mut units = vec![String::new(); time];
-                units.extend(keys.unit_of(columns.saturating_sub(time)));
-                units
+                let times = titles.iter().filter(|title| table::is_time(title)).count();
+                let mut units = keys.unit_of(columns.saturating_sub(times)).into_iter();
+                let own = titles.iter().map(|title| match table::is_time(title) {
+                    true => String::new(),
+                    false => units.next().unwrap_or_default(),
+                });
+                own.collect()
             }
         };
         let first_row = self

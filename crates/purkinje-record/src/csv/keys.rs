@@ -262,6 +262,22 @@ pub(super) struct Pair<'l> {
     separator: Separator,
 }
 
+/// The key of a comment that begins with a word for a name or a day of birth, with nothing that divides behind it.
+pub(super) fn personal(comment: &str) -> Option<(Key, &str)> {
+    let start = comment.to_lowercase();
+    let own = |list: &[&str]| {
+        let word = list.iter().find(|word| {
+            let rest = start.strip_prefix(**word);
+            rest.is_some_and(|rest| rest.starts_with(|c: char| !c.is_alphanumeric()))
+        })?;
+        let words = word.split_whitespace().count();
+        let value = comment.splitn(words + 1, char::is_whitespace).last();
+        Some(value.unwrap_or(""))
+    };
+    let name = own(NAMES).map(|value| (Key::Name, value));
+    name.or_else(|| own(BIRTHS).map(|value| (Key::Birth, value)))
+}
+
 impl<'l> Pair<'l> {
     /// The key and the value of a line, if it has these.
     pub fn of(line: &'l str, separator: Separator) -> Option<Pair<'l>> {
@@ -359,10 +375,17 @@ impl Keys {
             }
             Key::Unit if self.units.is_empty() => self.units = pair.values(),
             Key::Range if self.ranges.is_empty() => self.ranges = pair.values(),
-            Key::Name => self.persons.name(pair.value),
-            Key::Birth => self.persons.born(pair.value),
-            Key::Number => self.persons.number(pair.value),
+            Key::Name | Key::Birth | Key::Number => self.person(key, pair.value),
             _ => {}
+        }
+    }
+
+    /// Takes what identifies a person, so that it can be removed elsewhere.
+    pub fn person(&mut self, key: Key, value: &str) {
+        match key {
+            Key::Name => self.persons.name(value),
+            Key::Birth => self.persons.born(value),
+            _ => self.persons.number(value),
         }
     }
 
@@ -457,12 +480,11 @@ impl Keys {
 
 /// What stands behind the word of the key at the start of a value: `Derivazione I`.
 fn behind(value: &str, key: &str) -> Option<String> {
-    let start = value.to_lowercase();
-    let own = start.strip_prefix(key)?.chars().count();
-    let skipped = value.chars().count().checked_sub(own)?;
-    let own: String = value.chars().skip(skipped).collect();
-    let own = own.trim().to_owned();
-    (!own.is_empty()).then_some(own)
+    let letters = key.chars().count();
+    let start: String = value.chars().take(letters).collect();
+    let rest: String = value.chars().skip(letters).collect();
+    let apart = rest.starts_with(char::is_whitespace) || letters == 2 && !key.is_ascii();
+    (start.to_lowercase() == key && apart).then(|| rest.trim().to_owned())
 }
 
 /// `511,844 hertz` as number and word.

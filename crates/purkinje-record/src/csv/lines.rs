@@ -13,7 +13,7 @@ const READ_BYTES: usize = 1 << 18;
 /// Bytes of the longest line that is read.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// Lines of the longest cell in quotes.
-const MAX_CELL_LINES: usize = 8;
+pub const MAX_CELL_LINES: usize = 8;
 /// Bytes at the start of a text by which UTF-16 without a mark is told.
 const GUESS_BYTES: usize = 512;
 

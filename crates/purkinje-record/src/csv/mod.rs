@@ -34,8 +34,10 @@ pub const MAX_CSV_BYTES: u64 = 1 << 36;
 const MAX_HEAD_BYTES: usize = 1 << 20;
 /// Lines in which they have to lie.
 const MAX_HEAD_LINES: usize = 4096;
-/// Millivolts that no lead reaches: whole numbers beyond are steps or microvolts.
+/// Millivolts that no beat reaches: whole numbers beyond are steps of a converter or microvolts.
 const WHOLE_MV: f64 = 20.0;
+/// Millivolts that no lead reaches: amplifiers have to bear offsets of 300 mV between electrodes (IEC 60601-2-25), and few bear more.
+const MOST_MV: f64 = 1000.0;
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
     let file = FilePart::whole(path, MAX_CSV_BYTES)?;
@@ -270,11 +272,14 @@ fn kept(
             .filter(|lane| !lane.column.told)
     };
     let top = untold().map(|lane| lane.top).fold(0.0, f64::max);
-    if top >= WHOLE_MV && untold().all(|lane| lane.whole) {
+    let whole = untold().all(|lane| lane.whole);
+    if whole && top >= WHOLE_MV || top >= MOST_MV {
+        let numbers = if whole { "are whole numbers" } else { "reach" };
         return Err(content(
             path,
             "the unit",
-            &format!("absent, and the samples are whole numbers up to {top}"),
+            &format!("absent, and the samples {numbers} up to {top}")
+                .replace("reach up to", "reach"),
             "a unit in the titles, such as `I (uV)`, or from the caller (uV where 1000 steps make 1 mV)",
         ));
     }
