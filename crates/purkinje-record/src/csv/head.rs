@@ -387,6 +387,10 @@ impl Table<'_> {
         let at = row
             .checked_sub(1)
             .filter(|&at| self.lines[at].is_comment())?;
+        let comment = self.lines[at].text.trim_start_matches(['#', '%']);
+        if Pair::of(comment, self.separator).is_some_and(|pair| pair.known().is_some()) {
+            return None;
+        }
         let columns = trimmed(&self.cells(row)).len();
         let titles = self.titles_of(at, columns);
         let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
@@ -410,7 +414,10 @@ impl Table<'_> {
                 .unwrap_or(titles),
             false => titles,
         };
-        titles.into_iter().map(str::to_owned).collect()
+        let titles = titles.into_iter();
+        titles
+            .map(|title| title.trim_matches(['"', '\'']).to_owned())
+            .collect()
     }
 
     fn leads_in_rows(&self, at: usize) -> RecordError {
