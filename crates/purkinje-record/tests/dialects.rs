@@ -115,6 +115,13 @@ fn dialects() -> Vec<(&'static str, Vec<u8>)> {
             format!("time\tI\tII\n{}", semicolons.replace(';', "\t")),
         ),
         (
+            "spaced.csv",
+            format!(
+                "time (ms), I (uV), II (uV)\n{}",
+                rows(|t, i, ii| { format!("{}, {:.0}, {:.0}\n", 2 * t, 1000.0 * i, 1000.0 * ii) })
+            ),
+        ),
+        (
             "pipes.csv",
             format!("time|I|II\n{}", plain.replace(',', "|")),
         ),
@@ -681,15 +688,16 @@ fn damaged_tables_of_every_dialect_are_read_or_refused() {
     all.extend(watches);
     for (name, bytes) in all {
         // The head, and some rows.
-        let bytes = &bytes[..bytes.len().min(900)];
+        let bytes = &bytes[..bytes.len().min(400)];
         let extension = name.rsplit('.').next().unwrap();
         survives(name, bytes, extension, |path| {
-            let _ = open(path, &OpenOptions::default());
-            let caller = OpenOptions {
-                array_leads: Some("I,II".parse().unwrap()),
-                ..told(500.0)
-            };
-            let _ = open(path, &caller);
+            if open(path, &OpenOptions::default()).is_err() {
+                let caller = OpenOptions {
+                    array_leads: Some("I,II".parse().unwrap()),
+                    ..told(500.0)
+                };
+                let _ = open(path, &caller);
+            }
         });
     }
 }
@@ -853,7 +861,8 @@ proptest! {
                 prop_assert!((mv * 1000.0 - uv as f32).abs() < 0.01, "{} {}", mv, uv);
             }
         }
-        prop_assert!(!format!("{:?}", found.source).contains("Doe"));
+        let said = format!("{:?}", found.source);
+        prop_assert!(!said.contains("Doe"), "{}", said);
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn told_separator(line: &str) -> Option<Separator> {
     let start = line
         .get(..4)
         .filter(|start| start.eq_ignore_ascii_case("sep="))?;
-    match line[start.len()..].as_bytes() {
+    match &line.as_bytes()[start.len()..] {
         [mark] => Some(Separator::Mark(*mark)),
         // The tabulator was trimmed.
         [] => Some(Separator::Mark(b'\t')),
@@ -172,9 +172,13 @@ fn separator(lines: &[Line]) -> Separator {
             return Separator::Mark(mark);
         }
     }
+    // Numbers with decimal commas between blanks: no comma has another place.
     let blanks = |line: &str| {
         let words = cells(line, Separator::Blank);
-        words.len() > 1 && words.iter().all(|word| number(word).is_some())
+        let numbers = words.iter().filter(|word| number(word).is_some()).count();
+        let parts =
+            |word: &&str| word.contains(',') && (number(word).is_none() || word.ends_with(','));
+        words.len() > 1 && 2 * numbers >= words.len() && !words.iter().any(parts)
     };
     let commas = sample.iter().any(|line| line.contains(','));
     if commas && share(&blanks, 100) {
@@ -471,6 +475,18 @@ impl Table<'_> {
                 own.collect()
             }
         };
+        // What stands below the title of a column of texts is no unit.
+        let texts = |column: usize| {
+            let mut cells = sample.iter().filter_map(|row| row.get(column));
+            let all = cells.clone().all(|cell| !is_value(cell));
+            all && cells.any(|cell| is_text(cell))
+        };
+        let units = units.into_iter().enumerate();
+        let units = units.map(|(column, unit)| match texts(column) {
+            true => String::new(),
+            false => unit,
+        });
+        let units: Vec<String> = units.collect();
         let first_row = self
             .lines
             .get(place.row)
