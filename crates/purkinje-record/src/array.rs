@@ -219,6 +219,15 @@ impl Array {
         }
     }
 
+    /// The same with just these of its leads, in this order.
+    pub fn keeping(mut self, rows: &[usize]) -> Array {
+        let leads = self.about.leads.leads();
+        let names = rows.iter().map(|&row| leads[row].clone()).collect();
+        self.chosen = rows.iter().map(|&row| self.chosen[row]).collect();
+        self.about.leads = LeadSet::new(names);
+        self
+    }
+
     /// Samples of a lead.
     pub fn len(&self) -> usize {
         self.order.time

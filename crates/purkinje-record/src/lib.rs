@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod array;
+mod clock;
 mod csv;
 mod derive;
 mod dicom;

@@ -35,7 +35,7 @@ pub struct OpenOptions {
     /// keeps patients apart without naming them. Without one it is dropped. Keep the salt secret: with it and a list of
     /// identifiers the hashes can be found again.
     pub patient_salt: Option<String>,
-    /// Sampling rate in hertz of an array or a table without a time column; overrides a sidecar file.
+    /// Sampling rate in hertz of an array or a table; overrides what the file says, such as a sidecar file or a time column.
     pub rate_hz: Option<f64>,
     /// Leads of an array in the order of its rows or columns; overrides a sidecar file.
     pub array_leads: Option<LeadSet>,
@@ -216,7 +216,7 @@ impl OpenOptions {
 /// | --- | --- |
 /// | `.hea`, or a record's name without extension, or `.dat`/`.mat` with the `.hea` beside it | WFDB |
 /// | `.npy`, `.npz` | NumPy array, with a sidecar `.json` for `.npy` |
-/// | `.csv`, `.parquet` | table with one column a lead |
+/// | `.csv`, `.tsv`, `.txt`, `.parquet` | table with one column a lead |
 /// | `.mat` without a header | MATLAB struct |
 /// | `.h5`, `.hdf5` | HDF5 with one recording |
 /// | `.edf` | EDF, EDF+ |
@@ -280,6 +280,7 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
         extension => match header_beside(path) {
             Ok(header) => Kind::Wfdb(header),
             Err(_) if extension == Some("mat") => array!(mat::open),
+            Err(_) if matches!(extension, Some("tsv" | "txt")) => array!(csv::open),
             Err(_) if dicom::is_dicom(path) => Kind::Lazy(dicom::open),
             Err(_) if extension == Some("scp") || is_scp(path) => {
                 return Err(RecordError::Unsupported {

@@ -2,40 +2,67 @@
 
 use std::path::Path;
 
+use crate::clock::time_unit_s;
 use crate::error::content;
-use crate::mat::Class;
 use crate::open::OpenOptions;
-use crate::values::{Spool, Values};
-use crate::{Lead, RecordError, Unit};
+use crate::{Lead, LeadChoice, RecordError, Unit};
 
 /// Columns of the widest table that is read.
 pub const MAX_COLUMNS: usize = 4096;
 
-/// Times that are read at once.
-const BLOCK: usize = 1 << 16;
-
 /// What the columns are.
 pub(crate) struct Columns {
     pub leads: Vec<LeadColumn>,
-    /// Index and unit in seconds.
-    pub time: Option<(usize, f64)>,
+    /// Those of times.
+    pub times: Vec<TimeColumn>,
 }
 
 pub(crate) struct LeadColumn {
     pub index: usize,
     pub lead: Lead,
+    /// Millivolt where nothing says otherwise.
     pub unit: Unit,
+    /// Whether the table or the caller says the unit.
+    pub told: bool,
+    /// Whether the column may be something else than a lead: nothing but its place in the table says that it is one.
+    pub doubtful: bool,
+}
+
+pub(crate) struct TimeColumn {
+    pub index: usize,
+    /// What is said of the unit; in seconds where it is known.
+    unit: Option<(String, Option<f64>)>,
+}
+
+impl TimeColumn {
+    /// The unit in seconds, where one is stated.
+    ///
+    /// # Errors
+    /// When it is none of time.
+    pub fn unit_s(&self, path: &Path, title: &str) -> Result<Option<f64>, RecordError> {
+        match &self.unit {
+            Some((_, None)) => Err(content(
+                path,
+                "the title of the time column",
+                title,
+                "s, ms, us or ns in brackets, or the rate from the caller",
+            )),
+            Some((_, unit_s)) => Ok(*unit_s),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Columns {
-    /// Sorts the columns by their titles; `unit` is that of a lead whose title names none.
+    /// Sorts the columns by their titles. `units` are those that stand elsewhere than in the titles, as far as there are such; `unit` is
+    /// that of a lead that has none.
     pub fn find(
         path: &Path,
         titles: &[String],
-        unit: Unit,
+        units: &[String],
+        unit: Option<Unit>,
         options: &OpenOptions,
     ) -> Result<Self, RecordError> {
-        let default_unit = unit;
         if titles.len() > MAX_COLUMNS {
             return Err(RecordError::TooLarge {
                 path: path.to_owned(),
@@ -44,20 +71,20 @@ impl Columns {
                 limit: MAX_COLUMNS as u64,
             });
         }
-        let mut time = None;
+        let mut times = Vec::new();
         let mut candidates: Vec<(usize, Lead, Option<&str>)> = Vec::new();
         for (index, title) in titles.iter().enumerate() {
             let (name, unit) = split_unit(title);
-            if time.is_none() && is_time(name) {
-                let unit_s = time_unit_s(name, unit).ok_or_else(|| {
-                    content(
-                        path,
-                        "the title of the time column",
-                        title,
-                        "s, ms or us in brackets",
-                    )
-                })?;
-                time = Some((index, unit_s));
+            let apart = units.get(index).map(|unit| bare(unit));
+            let unit = unit.or(apart.filter(|unit| !unit.is_empty()));
+            if is_time(name) {
+                let last = name.rsplit(|c: char| !c.is_alphanumeric()).next();
+                let last = last.unwrap_or("");
+                let unit = unit.or(Some(last).filter(|word| time_unit_s(word).is_some()));
+                times.push(TimeColumn {
+                    index,
+                    unit: unit.map(|unit| (unit.to_owned(), time_unit_s(unit))),
+                });
             } else if !is_counter(name) {
                 candidates.push((index, Lead::parse(name), unit));
             }
@@ -76,31 +103,34 @@ impl Columns {
                 why: "it has no column that is a lead; expected titles such as I, II, V1 in the first row".into(),
             });
         }
-        let leads = chosen.into_iter().map(|(index, lead, unit)| {
-            // A first row of numbers means that there are no titles.
-            if titles[index].parse::<f64>().is_ok() {
-                return Err(content(
-                    path,
-                    "the title of a column",
-                    &titles[index],
-                    "the name of a lead; put a row of titles at the top",
-                ));
-            }
-            let unit = match unit {
-                None => default_unit,
-                Some(unit) => unit.parse().map_err(|_| RecordError::Unit {
+        let named = matches!(options.leads, LeadChoice::Named(_));
+        let leads = chosen.into_iter().map(|(index, lead, own)| {
+            let own = match own {
+                None => None,
+                Some(unit) => Some(unit.parse().map_err(|_| RecordError::Unit {
                     path: path.to_owned(),
                     signal: lead.to_string(),
                     unit: unit.to_owned(),
-                })?,
+                })?),
             };
-            Ok(LeadColumn { index, lead, unit })
+            Ok(LeadColumn {
+                index,
+                unit: own.or(unit).unwrap_or_default(),
+                told: own.or(unit).is_some(),
+                doubtful: !named && own.is_none() && lead.standard_index().is_none(),
+                lead,
+            })
         });
         Ok(Columns {
             leads: leads.collect::<Result<_, _>>()?,
-            time,
+            times,
         })
     }
+}
+
+/// A unit without the brackets around it.
+pub(crate) fn bare(unit: &str) -> &str {
+    unit.trim_matches(['(', ')', '[', ']', ' '])
 }
 
 /// Whether a title is that of a standard lead.
@@ -130,103 +160,54 @@ fn split_unit(title: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_time(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "t" | "time" | "timestamp" | "seconds")
-        || name
-            .strip_prefix("time")
-            .is_some_and(|rest| rest.starts_with(['_', ' ', '-']))
+/// Whether a title is that of a column of times.
+pub(crate) fn is_time(name: &str) -> bool {
+    const TIMES: [&str; 24] = [
+        "time",
+        "times",
+        "timestamp",
+        "timestamps",
+        "datetime",
+        "elapsed",
+        "elapsedtime",
+        "epoch",
+        "unixtime",
+        "clock",
+        "zeit",
+        "uhrzeit",
+        "zeitstempel",
+        "tijd",
+        "tijdstip",
+        "temps",
+        "horodatage",
+        "tiempo",
+        "tempo",
+        "hora",
+        "czas",
+        "\u{432}\u{440}\u{435}\u{43c}\u{44f}",
+        "\u{65f6}\u{95f4}",
+        "\u{6642}\u{9593}",
+    ];
+    let name = split_unit(name).0.to_lowercase();
+    let words = || {
+        let words = name.split(|c: char| !c.is_alphanumeric());
+        words.filter(|word| !word.is_empty())
+    };
+    let one = words().count() == 1;
+    words().any(|word| TIMES.contains(&word))
+        || words().next() == Some("t") && words().skip(1).all(|word| time_unit_s(word).is_some())
+        || one && (name == "date" || name.len() > 1 && time_unit_s(&name).is_some())
 }
 
+/// Whether a title is that of a column which counts the samples.
 fn is_counter(name: &str) -> bool {
-    matches!(
-        name.to_ascii_lowercase().as_str(),
-        "" | "sample" | "samples" | "index" | "frame" | "unnamed: 0" | "n" | "__index_level_0__"
-    )
-}
-
-/// The unit of a time column in seconds: `time (ms)`, `time_ms`; seconds when not given.
-fn time_unit_s(name: &str, unit: Option<&str>) -> Option<f64> {
-    let unit = unit.or_else(|| name.rsplit_once(['_', ' ', '-']).map(|(_, unit)| unit));
-    match unit.unwrap_or("s").to_lowercase().as_str() {
-        "s" | "sec" | "second" | "seconds" => Some(1.0),
-        "ms" | "msec" | "millisecond" | "milliseconds" => Some(1e-3),
-        "us" | "\u{b5}s" | "\u{3bc}s" | "microseconds" => Some(1e-6),
-        _ => None,
-    }
-}
-
-/// The times of the rows, and how finely they are written.
-pub(crate) struct Clock {
-    times: Spool,
-    first: f64,
-    last: f64,
-    decimals: usize,
-}
-
-impl Clock {
-    /// The decimals of a time that is held in binary, whose digits say nothing; such times have to be as even as numbers allow.
-    pub const BINARY: usize = usize::MAX;
-
-    /// Of the table at `path`.
-    pub fn new(path: &Path) -> Clock {
-        Clock {
-            times: Spool::new(path, Class::Double),
-            first: f64::NAN,
-            last: f64::NAN,
-            decimals: 0,
-        }
-    }
-
-    /// The time of the next row, written with so many decimals.
-    pub fn add(&mut self, time: f64, decimals: usize) -> Result<(), RecordError> {
-        self.decimals = self.decimals.max(decimals);
-        if self.times.len() == 0 {
-            self.first = time;
-        }
-        self.last = time;
-        self.times.push(time)
-    }
-
-    /// The rate, provided that the times are evenly spaced as far as their digits tell.
-    pub fn rate_hz(self, path: &Path, title: &str, unit_s: f64) -> Result<f64, RecordError> {
-        let Clock { first, last, .. } = self;
-        let error = |found: String| {
-            content(
-                path,
-                &format!("the time column `{title}`"),
-                &found,
-                "times that rise in even steps; resample the recording, or give its rate to override them",
-            )
-        };
-        let count = self.times.len();
-        if count < 2 {
-            return Err(error("a single time".into()));
-        }
-        let steps = (count - 1) as f64;
-        let span = last - first;
-        if span <= 0.0 {
-            return Err(error(format!("from {first} to {last}")));
-        }
-        // Times are rounded to their digits, so each may be off by half of the last one, and a difference by a whole one.
-        let digit = 0.1f64.powi(self.decimals.min(300) as i32);
-        // Times that went through f32 are off by more than their many digits tell.
-        let slack = digit.max((span * 1e-6).min(0.1 * span / steps));
-        let times = self.times.finish(1)?;
-        let mut block = Vec::new();
-        for start in (0..count).step_by(BLOCK) {
-            block.clear();
-            times.read(start..(start + BLOCK).min(count), 0..1, &mut block)?;
-            for (i, &time) in (start..).zip(&block) {
-                if (time - (first + span * (i as f64 / steps))).abs() > 2.0 * slack {
-                    return Err(error(format!("uneven: {time} in row {}", i + 1)));
-                }
-            }
-        }
-        let rate_hz = steps / (span * unit_s);
-        let whole = rate_hz.round();
-        // The digits leave room for rates close by; a whole number of hertz is the likely one.
-        let fits = (span - steps / (whole * unit_s)).abs() <= slack;
-        Ok(if whole >= 1.0 && fits { whole } else { rate_hz })
-    }
+    const COUNTERS: [&str; 15] = [
+        "sample", "samples", "index", "idx", "frame", "row", "no", "nr", "number", "n", "counter",
+        "count", "unnamed", "level", "num",
+    ];
+    let name = name.to_lowercase();
+    let mut words = name.split(|c: char| !c.is_alphanumeric());
+    words.all(|word| {
+        word.is_empty() || COUNTERS.contains(&word) || word.bytes().all(|b| b.is_ascii_digit())
+    }) && name.parse::<f64>().is_err()
 }

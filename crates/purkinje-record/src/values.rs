@@ -160,7 +160,15 @@ impl FilePart {
 
     /// All of its bytes, one after another.
     pub fn reader(&self) -> PartReader<'_> {
-        PartReader { part: self, at: 0 }
+        self.reader_from(0)
+    }
+
+    /// Its bytes from `start` on, which lies within it, one after another.
+    pub fn reader_from(&self, start: usize) -> PartReader<'_> {
+        PartReader {
+            part: self,
+            at: start,
+        }
     }
 
     /// Its bytes `range`, which lies within it.

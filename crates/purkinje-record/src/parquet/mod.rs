@@ -19,10 +19,11 @@ use std::path::Path;
 use self::footer::{Column, Footer, Kind, NOTES};
 use self::thrift::Fault;
 use crate::array::{self, Array, disk_budget};
+use crate::clock::{Clock, Rates};
 use crate::error::content;
 use crate::mat::Class;
-use crate::open::{OpenOptions, valid_rate};
-use crate::table::{self, Clock, Columns};
+use crate::open::OpenOptions;
+use crate::table::{self, Columns};
 use crate::values::{FilePart, Spool};
 use crate::{Lead, LeadSet, RecordError};
 
@@ -64,35 +65,30 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
         })?;
     }
 
-    let rate_hz = match (options.rate_hz, columns.time) {
-        (None, Some((index, unit_s))) => {
-            let column = chosen[index];
-            let decimals = match column.kind {
-                Some(Kind::F16 | Kind::F32 | Kind::F64) => Clock::BINARY,
-                _ => 0,
-            };
-            let mut clock = Clock::new(path);
-            table.read(column, &mut |time| {
-                if !time.is_finite() {
-                    return Err(content(
-                        path,
-                        &format!("the time column `{}`", column.name),
-                        "not a number in some rows",
-                        "a time in each",
-                    ));
-                }
-                clock.add(time, decimals)
-            })?;
-            clock.rate_hz(path, &column.name, column.tick_s.unwrap_or(unit_s))?
+    let clock = columns.times.first().map(|time| {
+        let column = chosen[time.index];
+        let unit_s = match column.tick_s {
+            Some(tick_s) => Ok(Some(tick_s)),
+            None => time.unit_s(path, &column.name),
+        };
+        let clock = unit_s.and_then(|unit_s| Ok((table.clock(column)?, unit_s)));
+        match clock {
+            Ok((clock, unit_s)) => (Ok(clock), column.name.as_str(), unit_s),
+            Err(error) => (Err(error), column.name.as_str(), None),
         }
-        (given, _) => valid_rate(
-            path,
-            given.or_else(|| noted_rate(&footer)),
-            "a column such as `time (s)`, metadata such as `rate_hz`, or a sampling rate from the caller",
-        )?,
+    });
+    let rates = Rates {
+        path,
+        given: options.rate_hz,
+        clock,
+        noted: noted_rate(&footer).map(|hz| (hz, "the metadata of the file")),
+        from: "a column such as `time (s)`, metadata such as `rate_hz`, or a sampling rate from the caller",
     };
+    let mut remarks = Vec::new();
+    let rate_hz = rates.settle(&mut remarks)?;
     let leads = LeadSet::new(columns.leads.into_iter().map(|c| c.lead).collect());
-    let about = array::about(path, "parquet", leads, rate_hz, options)?;
+    let mut about = array::about(path, "parquet", leads, rate_hz, options)?;
+    about.source.comments = remarks;
     let values = Box::new(samples.finish(rows)?);
     Ok(Array::of_leads(path, about, true, rows, values))
 }
@@ -125,7 +121,7 @@ fn choose<'a>(
         }
         _ => None,
     };
-    let unit = options.unit.or(noted).unwrap_or_default();
+    let unit = options.unit.or(noted);
     for column in footer.columns.iter().filter(|column| column.kind.is_none()) {
         if Lead::parse(&column.name).standard_index().is_some() {
             return Err(content(
@@ -138,7 +134,7 @@ fn choose<'a>(
     }
     let numbers: Vec<&Column> = footer.columns.iter().filter(|c| c.kind.is_some()).collect();
     let titles: Vec<String> = numbers.iter().map(|c| c.name.clone()).collect();
-    Ok((Columns::find(path, &titles, unit, options)?, numbers))
+    Ok((Columns::find(path, &titles, &[], unit, options)?, numbers))
 }
 
 /// The number of rows, provided that their size is in proportion to the file.
@@ -160,7 +156,7 @@ fn rows(
             why: "it has no row".into(),
         });
     }
-    let row_bytes = 4 * leads + if columns.time.is_some() { 8 } else { 0 };
+    let row_bytes = 4 * leads + if columns.times.is_empty() { 0 } else { 8 };
     let bytes = rows.saturating_mul(row_bytes);
     let limit = disk_budget(file_bytes as u64);
     if bytes > limit {
@@ -214,6 +210,29 @@ impl Table<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Table<'_> {
+    /// The times in a column.
+    fn clock(&self, column: &Column) -> Result<Clock, RecordError> {
+        let digit = match column.kind {
+            Some(Kind::F16 | Kind::F32 | Kind::F64) => 0.0,
+            _ => 1.0,
+        };
+        let mut clock = Clock::new(&self.file.path);
+        self.read(column, &mut |time| {
+            if !time.is_finite() {
+                return Err(content(
+                    &self.file.path,
+                    &format!("the time column `{}`", column.name),
+                    "not a number in some rows",
+                    "a time in each",
+                ));
+            }
+            clock.add(time, digit)
+        })?;
+        Ok(clock)
     }
 }
 
