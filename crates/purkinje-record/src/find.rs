@@ -18,7 +18,7 @@ const PEEK_BYTES: u64 = 4096;
 ///
 /// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
 /// - `.csv` and `.parquet` tables with a column named like a standard lead;
-/// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
+/// - `.mat` files with a struct `ECG`, with `feats` or leads and their rate, or with `signal` and `header`; `.h5` files with one recording;
 /// - `.edf` files;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
 ///

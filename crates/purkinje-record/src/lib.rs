@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod array;
+mod container;
 mod csv;
 mod dicom;
 mod edf;

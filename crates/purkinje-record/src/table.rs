@@ -130,7 +130,7 @@ fn split_unit(title: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_time(name: &str) -> bool {
+pub(crate) fn is_time(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     matches!(name.as_str(), "t" | "time" | "timestamp" | "seconds")
         || name
@@ -138,7 +138,7 @@ fn is_time(name: &str) -> bool {
             .is_some_and(|rest| rest.starts_with(['_', ' ', '-']))
 }
 
-fn is_counter(name: &str) -> bool {
+pub(crate) fn is_counter(name: &str) -> bool {
     matches!(
         name.to_ascii_lowercase().as_str(),
         "" | "sample" | "samples" | "index" | "frame" | "unnamed: 0" | "n" | "__index_level_0__"
@@ -146,7 +146,7 @@ fn is_counter(name: &str) -> bool {
 }
 
 /// The unit of a time column in seconds: `time (ms)`, `time_ms`; seconds when not given.
-fn time_unit_s(name: &str, unit: Option<&str>) -> Option<f64> {
+pub(crate) fn time_unit_s(name: &str, unit: Option<&str>) -> Option<f64> {
     let unit = unit.or_else(|| name.rsplit_once(['_', ' ', '-']).map(|(_, unit)| unit));
     match unit.unwrap_or("s").to_lowercase().as_str() {
         "s" | "sec" | "second" | "seconds" => Some(1.0),

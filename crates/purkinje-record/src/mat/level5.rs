@@ -7,7 +7,8 @@ use std::path::Path;
 use flate2::read::ZlibDecoder;
 
 use super::{
-    Class, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Struct, Value,
+    Class, LONG_TEXT, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric,
+    Struct, Value,
 };
 use crate::array::{budget, disk_budget};
 use crate::error::content;
@@ -56,6 +57,10 @@ pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> 
         match element.kind {
             MI_MATRIX => variables.push(reader.matrix(element, 0)?),
             MI_COMPRESSED => {
+                if let Some(name) = reader.packed_text(&element) {
+                    variables.push((name, Value::Other(LONG_TEXT)));
+                    continue;
+                }
                 let unpacked = reader.unpack(&element)?;
                 let mut part = Reader {
                     bytes: &unpacked,
@@ -260,6 +265,16 @@ impl Reader<'_> {
         }
     }
 
+    /// The name of what a packed element holds, when it is a text that is not read in any case.
+    fn packed_text(&self, element: &Element<'_>) -> Option<String> {
+        let start = inflate::zlib(element.data, PEEK_BYTES).ok()?;
+        let size = word(&start, 4, self.big_endian)? as usize;
+        let class = word(&start, 16, self.big_endian)? & 0xff;
+        let long = size > MAX_TEXT_CHARS + PEEK_BYTES;
+        (word(&start, 0, self.big_endian)? == MI_MATRIX && class == 4 && long)
+            .then(|| name(&start, self.big_endian))?
+    }
+
     fn unpack(&mut self, element: &Element<'_>) -> Result<Whole, RecordError> {
         let broken = |error: std::io::Error| {
             self.bad(
@@ -456,6 +471,10 @@ impl Reader<'_> {
             return Ok(Value::Text(String::new()));
         };
         let data = element.data;
+        // One that nobody needs is no reason to refuse the rest.
+        if data.len() > MAX_TEXT_CHARS.saturating_sub(self.chars) {
+            return Ok(Value::Other(LONG_TEXT));
+        }
         self.count_chars(data.len())?;
         let units = |size: usize| -> Vec<u16> {
             data.chunks_exact(size)

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use crate::array::Array;
 use crate::map::Whole;
+use crate::names::{is_list_of_leads, is_rate};
 use crate::wfdb::files;
-use crate::{OpenOptions, RecordError};
+use crate::{Lead, OpenOptions, RecordError};
 
 mod level4;
 mod level5;
@@ -28,8 +29,10 @@ pub const MAX_MAT_BYTES: u64 = 1 << 36;
 pub const MAX_DEPTH: usize = 32;
 /// Variables, cells and fields of a file, all together.
 pub const MAX_VALUES: usize = 100_000;
-/// Characters of the texts of a file, all together.
+/// Characters of the texts of a file, all together; what goes beyond is [`Value::Other`].
 pub const MAX_TEXT_CHARS: usize = 1 << 20;
+/// What is said of a text beyond that.
+const LONG_TEXT: &str = "text too long to be read";
 /// Dimensions of an array.
 pub const MAX_DIMENSIONS: usize = 32;
 
@@ -102,11 +105,34 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
 /// Whether the file at `path` holds what [`open`] takes for a recording without being told more; looks at the names of its
 /// variables only.
 pub(crate) fn is_recording(path: &Path) -> bool {
-    level5::names(path).is_some_and(|names| {
-        names.iter().any(|name| name == "ECG")
-            || ["feats", "curr_sample_rate"]
+    let mut start = Vec::new();
+    if files::read_start(path, 128, &mut start).is_err() {
+        return false;
+    }
+    if is_hdf5(&start) {
+        return crate::hdf5::is_recording(path);
+    }
+    let names = match is_level_5(&start) {
+        true => level5::names(path),
+        false => MatFile::read(path).ok().map(|file| {
+            let names = file.variables.into_iter();
+            names.map(|(name, _)| name).collect()
+        }),
+    };
+    names.is_some_and(|names| {
+        let has = |wanted: &[&str]| {
+            wanted
                 .iter()
-                .all(|wanted| names.iter().any(|name| name == wanted))
+                .all(|own| names.iter().any(|name| name == own))
+        };
+        let leads = names
+            .iter()
+            .filter(|name| Lead::parse(name).standard_index().is_some());
+        let said = leads.count() > 1 || names.iter().any(|name| is_list_of_leads(name));
+        has(&["ECG"])
+            || has(&["feats", "curr_sample_rate"])
+            || has(&["signal", "header"])
+            || (said && names.iter().any(|name| is_rate(name)))
     })
 }
 
