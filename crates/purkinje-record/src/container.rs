@@ -113,7 +113,8 @@ impl Family {
         let short = |text: &str| text.trim_matches(['/', '.', '_', '-', ' ']).to_owned();
         let label = self.label();
         label.eq_ignore_ascii_case(name)
-            || (!name.contains('*') && short(&label.replace('*', "")).eq_ignore_ascii_case(name))
+            || (!(name.is_empty() || name.contains('*'))
+                && short(&label.replace('*', "")).eq_ignore_ascii_case(name))
     }
 
     fn in_words(&self, all: &[Item]) -> String {

@@ -127,7 +127,7 @@ fn arrays_of_leads() {
 #[test]
 fn structs_and_cells_of_matlab() {
     for name in [
-        "named-leads/cells-v73.mat",
+        "named-leads/v73-cells.mat",
         "headers/level5.mat",
         "headers/level73.mat",
     ] {

@@ -90,7 +90,7 @@ def table(f):
 
 
 v73(arrays("level73.mat"), vectors)
-v73("named-leads/cells-v73.mat", table)
+v73("named-leads/v73-cells.mat", table)
 
 # The struct of ecg-kit: samples in steps of a converter, [time, lead].
 gains = np.array([1000.0 * (1 + at % 3) for at in range(12)])

@@ -29,6 +29,9 @@ const MI_UTF8: u32 = 16;
 const MI_UTF16: u32 = 17;
 const MI_UTF32: u32 = 18;
 
+/// Characters that texts leave to the names of what follows.
+const NAME_CHARS: usize = MAX_TEXT_CHARS / 4;
+
 /// Elements that [`names`] looks at.
 const MAX_PEEKED: usize = 64;
 /// Bytes of an element that [`names`] reads, packed or not.
@@ -472,7 +475,7 @@ impl Reader<'_> {
         };
         let data = element.data;
         // One that nobody needs is no reason to refuse the rest.
-        if data.len() > MAX_TEXT_CHARS.saturating_sub(self.chars) {
+        if data.len() > (MAX_TEXT_CHARS - NAME_CHARS).saturating_sub(self.chars) {
             return Ok(Value::Other(LONG_TEXT));
         }
         self.count_chars(data.len())?;
