@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{content, listed};
+use crate::names::{Said, Scaling};
 use crate::open::{OpenOptions, id_of, valid_rate};
 use crate::reader::Stretches;
 use crate::values::Values;
@@ -51,11 +52,16 @@ pub(crate) struct Matrix {
 /// What a file says about its array, and where a caller can say the rest.
 pub(crate) struct Known {
     pub format: &'static str,
+    /// The rate where nothing else says one.
     pub rate_hz: Option<f64>,
     /// Names of the leads, where the format has a place for them.
     pub leads: Option<LeadSet>,
-    /// Everything the file says in words, by name: among it may be names of leads and units.
-    pub texts: Vec<(String, Vec<String>)>,
+    /// Everything the file says beside the samples: among it may be the rate, names of leads and units.
+    pub said: Said,
+    /// Name of the array of samples, or of the group of the arrays of leads.
+    pub own: String,
+    /// What is known of each lead alone: its unit, and what a digital step is worth.
+    pub each: Vec<(Option<Unit>, Option<Scaling>)>,
     /// Whether samples are whole numbers, of which nobody knows the unit unless it is said.
     pub whole: bool,
     /// Whether twelve rows or columns are the standard leads when nothing else is said.
@@ -64,6 +70,67 @@ pub(crate) struct Known {
     pub rate_from: &'static str,
     /// Where the leads may come from, for the message when they are not named.
     pub leads_from: &'static str,
+}
+
+impl Known {
+    fn rate_hz(&self, path: &Path, options: &OpenOptions) -> Result<f64, RecordError> {
+        let mut rate_hz = options.rate_hz;
+        if rate_hz.is_none() {
+            rate_hz = self.said.rate(path, &self.own)?.or(self.rate_hz);
+        }
+        valid_rate(path, rate_hz, self.rate_from)
+    }
+
+    /// The unit of each of so many leads, and what a digital step is worth.
+    fn scales(
+        &self,
+        path: &Path,
+        leads: usize,
+        options: &OpenOptions,
+    ) -> Result<Vec<(Unit, Scaling)>, RecordError> {
+        let mut units = match options.unit {
+            Some(unit) => vec![unit],
+            None => names::units(path, &self.said.texts, leads)?,
+        };
+        // Which of several is of which array nobody says.
+        let mixed = units.iter().any(|unit| *unit != units[0]);
+        if !self.each.is_empty() && mixed {
+            return Err(content(
+                path,
+                "the list of units",
+                "one of several units, while each lead has an array of its own",
+                "one unit, or one with each array, or a unit from the caller",
+            ));
+        }
+        if units.is_empty() {
+            units.extend(names::unit_in(&self.own));
+        }
+        let own = |row: usize| {
+            let own = self.each.get(row).copied().unwrap_or_default();
+            (own.0.filter(|_| options.unit.is_none()), own.1)
+        };
+        if units.is_empty() && self.whole && (0..leads).any(|row| own(row).0.is_none()) {
+            return Err(content(
+                path,
+                "the unit",
+                "absent, and the samples are whole numbers",
+                "a unit in the file or from the caller (uV where 1000 steps make 1 mV)",
+            ));
+        }
+        let unit_of = |row: usize| {
+            let all = units.get(row).or(units.first()).copied();
+            own(row).0.or(all).unwrap_or_default()
+        };
+        let units: Vec<Unit> = (0..leads).map(unit_of).collect();
+        let scales = self.said.scales(path, &units, options, self.whole)?;
+        let each = units.into_iter().enumerate();
+        Ok(each
+            .map(|(row, unit)| {
+                let scale = own(row).1.or(scales.get(row).copied());
+                (unit, scale.unwrap_or_default())
+            })
+            .collect())
+    }
 }
 
 /// The recording in an array; its samples are read when they are needed.
@@ -75,7 +142,7 @@ pub(crate) struct Array {
     matrix: Matrix,
     order: Order,
     /// Rows of the leads taken, and the unit of each.
-    chosen: Vec<(usize, Unit)>,
+    chosen: Vec<(usize, Unit, Scaling)>,
     keep_digital: bool,
 }
 
@@ -87,10 +154,11 @@ impl Array {
         known: Known,
         options: &OpenOptions,
     ) -> Result<Array, RecordError> {
-        let rate_hz = valid_rate(path, options.rate_hz.or(known.rate_hz), known.rate_from)?;
+        let rate_hz = known.rate_hz(path, options)?;
+        known.said.check(path, options, known.leads.is_some())?;
         let [rows, columns] = matrix.shape;
-        let said = known.leads.map(|leads| leads.leads().to_vec());
-        let said = said.or_else(|| names::leads(&known.texts, matrix.shape));
+        let said = known.leads.as_ref().map(|leads| leads.leads().to_vec());
+        let said = said.or_else(|| names::leads(&known.said.texts, matrix.shape));
         let said = said.map(|mut leads| {
             options.settle(&mut leads);
             LeadSet::new(leads)
@@ -109,25 +177,7 @@ impl Array {
             };
             return Err(content(path, "the list of leads", &found, known.leads_from));
         };
-        let units = match options.unit {
-            Some(unit) => vec![unit],
-            None => names::units(path, &known.texts, leads.len())?,
-        };
-        if units.is_empty() && known.whole {
-            return Err(content(
-                path,
-                "the unit",
-                "absent, and the samples are whole numbers",
-                "a unit in the file or from the caller (uV where 1000 steps make 1 mV)",
-            ));
-        }
-        let unit_of = |row: usize| {
-            units
-                .get(row)
-                .or(units.first())
-                .copied()
-                .unwrap_or_default()
-        };
+        let scales = known.scales(path, leads.len(), options)?;
         let order = Order::find(path, &matrix, leads.len())?;
         if order.time == 0 {
             return Err(RecordError::NoSamples {
@@ -144,29 +194,29 @@ impl Array {
             order,
             chosen: Vec::new(),
         };
+        let with_scale = |row: usize| (row, scales[row].0, scales[row].1);
         if assumed {
-            array.check_assumed(&leads, &unit_of)?;
+            array.chosen = (0..leads.len()).map(with_scale).collect();
+            array.check_assumed()?;
             array.about.source.comments.push(ASSUMED.to_owned());
         }
-        let volts = chosen.iter().any(|&row| unit_of(row) == Unit::Volt);
-        array.keep_digital = options.keep_digital && array.matrix.int16 && !volts;
+        let exact = chosen.iter().all(|&row| {
+            let (unit, Scaling { zero, .. }) = scales[row];
+            unit != Unit::Volt && f64::from(zero as i32) == zero
+        });
+        array.keep_digital = options.keep_digital && array.matrix.int16 && exact;
         let names = chosen.iter().map(|&row| leads.leads()[row].clone());
         array.about.leads = LeadSet::new(names.collect());
-        array.chosen = chosen.into_iter().map(|row| (row, unit_of(row))).collect();
+        array.chosen = chosen.into_iter().map(with_scale).collect();
         Ok(array)
     }
 
     /// Whether the limb leads are in another order than the assumed one, by the relations between them: III = II - I, and so on. Where no
     /// order fits (leads that were scaled each by itself) nothing is known.
-    fn check_assumed(
-        &mut self,
-        leads: &LeadSet,
-        unit_of: &dyn Fn(usize) -> Unit,
-    ) -> Result<(), RecordError> {
+    fn check_assumed(&self) -> Result<(), RecordError> {
         /// Samples that are looked at.
         const SAMPLES: usize = 1000;
         let len = self.order.time.min(SAMPLES);
-        self.chosen = (0..leads.len()).map(|row| (row, unit_of(row))).collect();
         let read = self.read(&(0..len))?;
         let rows: Vec<&[f32]> = read.samples_mv().chunks_exact(len.max(1)).collect();
         let Some(found) = limb_leads(&rows).filter(|found| *found != [0, 1, 2, 3, 4, 5]) else {
@@ -214,7 +264,9 @@ impl Array {
                 time,
                 side_by_side: leads_first,
             },
-            chosen: (0..leads).map(|row| (row, Unit::default())).collect(),
+            chosen: (0..leads)
+                .map(|row| (row, Unit::default(), Scaling::default()))
+                .collect(),
             keep_digital: false,
         }
     }
@@ -254,7 +306,7 @@ impl Stretches for Array {
             ..
         } = self.order;
         // Of leads that lie side by side just those between the first and the last one taken.
-        let rows = || self.chosen.iter().map(|(row, _)| *row);
+        let rows = || self.chosen.iter().map(|(row, ..)| *row);
         let (lowest, end) = match side_by_side {
             true => (
                 rows().min().unwrap_or(0),
@@ -272,7 +324,7 @@ impl Stretches for Array {
                 true => values.read(lowest..end, part, &mut numbers)?,
                 false => values.read(part, 0..all, &mut numbers)?,
             }
-            for (at, &(lead, unit)) in self.chosen.iter().enumerate() {
+            for (at, &(lead, unit, scale)) in self.chosen.iter().enumerate() {
                 let (start, step) = match side_by_side {
                     true => ((lead - lowest) * span, 1),
                     false => (lead, all),
@@ -287,7 +339,7 @@ impl Stretches for Array {
                     if value.is_infinite() {
                         return Err(self.infinite(lead, first + t));
                     }
-                    samples_mv[from + t] = unit.to_mv(value) as f32;
+                    samples_mv[from + t] = scaled_mv(value, unit, scale) as f32;
                     if let Some(kept) = &mut digital {
                         match digital_of(value) {
                             Some(value) => kept[from + t] = value,
@@ -298,10 +350,20 @@ impl Stretches for Array {
             }
         }
         let digital = digital.map(|samples| {
-            let gains = self.chosen.iter().map(|(_, unit)| unit.per_mv());
-            Box::new(Digital::new(samples, gains.collect(), vec![0; leads]))
+            let gains = self.chosen.iter();
+            let gains = gains.map(|(_, unit, scale)| scale.gain * unit.per_mv());
+            let zeros = self.chosen.iter().map(|(.., scale)| scale.zero as i32);
+            Box::new(Digital::new(samples, gains.collect(), zeros.collect()))
         });
         Ok(self.about.with_samples(samples_mv, digital))
+    }
+}
+
+/// A value of the array in millivolts; as [`Digital`] says it where that is kept.
+fn scaled_mv(value: f64, unit: Unit, scale: Scaling) -> f64 {
+    match scale == Scaling::default() {
+        true => unit.to_mv(value),
+        false => (value - scale.zero) / (scale.gain * unit.per_mv()),
     }
 }
 

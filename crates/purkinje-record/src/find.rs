@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, dicom, edf, parquet, table, xml};
+use crate::{RecordError, csv, dicom, edf, parquet, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -54,7 +54,7 @@ fn kind_in_words(path: &Path) -> String {
 /// A file is a recording by its extension, until opening it shows otherwise: headers of WFDB records (not those of segments that
 /// another header in the folder names) and signal files that no header names; `.edf`, `.npy`, `.npz`, `.mat`, `.h5` and what else
 /// [`open`](crate::open) reads or knows and refuses. Where the extension tells too little, its contents decide: DICOM files are
-/// recordings if they hold waveforms, `.csv` and `.parquet` tables if a column is named like a lead, `.xml` files by the root
+/// recordings if they hold waveforms, `.csv`, `.tsv` and `.parquet` tables if a column is named like a lead, `.txt` tables if they say their rate too, `.xml` files by the root
 /// element, files without extension by their mark; damaged ones (empty, a pointer of Git LFS, a page of an error) count as
 /// recordings, so that nothing is lost without a word.
 ///
@@ -196,19 +196,8 @@ fn is_recording(path: &Path) -> bool {
         Some("xml") => peek_bytes(path).is_none_or(xml::is_recording) || is_damaged(path),
         Some("dcm" | "dicom") => peek_bytes(path)
             .is_none_or(|start| dicom::is_recording(&start) || !dicom::has_mark(&start)),
-        Some("csv") => {
-            is_damaged(path)
-                || peek(path).is_some_and(|start| {
-                    let mut lines = start.trim_start_matches('\u{feff}').lines();
-                    let titles =
-                        lines.find(|line| !line.starts_with('#') && !line.trim().is_empty());
-                    titles.is_some_and(|titles| {
-                        titles
-                            .split([',', ';', '\t'])
-                            .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
-                    })
-                })
-        }
+        Some("csv" | "tsv") => csv::is_recording(path, false) || is_damaged(path),
+        Some("txt") => csv::is_recording(path, true),
         None => {
             peek_bytes(path).is_some_and(|start| dicom::is_recording(&start) || edf::is_edf(&start))
         }

@@ -178,6 +178,24 @@ fn core(name: &str) -> Option<String> {
     Some(named.to_owned())
 }
 
+/// Whether a name says that a signal has the other sign.
+pub(crate) fn is_inverted(name: &str) -> bool {
+    core(&name.trim().to_lowercase()).is_none()
+}
+
+/// Whether this is the usual name of a lead that is not among the twelve: of the back, of the right side, of a monitor, of Frank.
+pub(crate) fn is_further(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let right = name.strip_prefix('V').and_then(|own| own.strip_suffix('R'));
+    matches!(
+        name.as_str(),
+        "V7" | "V8" | "V9" | "VX" | "VY" | "VZ" | "MLI" | "MLII" | "MLIII" | "MCL1" | "CM5" | "CC5"
+    ) || right.is_some_and(|own| own.len() == 1 && own.bytes().all(|b| (b'1'..=b'9').contains(&b)))
+        || name
+            .strip_prefix("MV")
+            .is_some_and(|own| own.len() == 1 && own.bytes().all(|b| (b'1'..=b'6').contains(&b)))
+}
+
 /// Gives leads of one recording their names where only all of them together tell: C1 to C6 are V1 to V6 where there is no V lead, they are
 /// numbered from 1 without a gap, and they are all six or stand beside a limb lead (electrodes of an EEG have such names too).
 pub(crate) fn settle(leads: &mut [&mut Lead]) {

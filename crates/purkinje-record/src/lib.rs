@@ -3,6 +3,7 @@
 
 mod array;
 mod clock;
+mod container;
 mod csv;
 mod derive;
 mod dicom;

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use crate::array::{self, Known, Matrix};
 use crate::error::content;
 use crate::mat::Class;
-use crate::values::{Bytes, Raw};
+use crate::names::Said;
+use crate::values::{Bytes, Raw, Values};
 use crate::wfdb::files;
 use crate::{LeadSet, OpenOptions, RecordError, Unit};
 
@@ -49,7 +50,9 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
         format: "npy",
         rate_hz: sidecar.rate_hz,
         leads: sidecar.leads,
-        texts: unit.into_iter().collect(),
+        said: Said::of_texts(unit.into_iter().collect()),
+        own: String::new(),
+        each: Vec::new(),
         whole: array.is_whole(),
         standard_12: false,
         rate_from: "a sampling rate from the caller or in the sidecar",
@@ -112,6 +115,11 @@ impl Kind {
             "f4" => Some(Kind::Number(Class::Single)),
             "f8" => Some(Kind::Number(Class::Double)),
             "i2" => Some(Kind::Number(Class::Int16)),
+            "i1" => Some(Kind::Number(Class::Int8)),
+            "u1" => Some(Kind::Number(Class::Uint8)),
+            "u2" => Some(Kind::Number(Class::Uint16)),
+            "u4" => Some(Kind::Number(Class::Uint32)),
+            "u8" => Some(Kind::Number(Class::Uint64)),
             "i4" => Some(Kind::Number(Class::Int32)),
             "i8" => Some(Kind::Number(Class::Int64)),
             _ => {
@@ -219,15 +227,6 @@ impl Array {
         Ok((array, end))
     }
 
-    /// Whether the head of an array says that it holds texts.
-    pub(crate) fn starts_texts(head: &[u8]) -> bool {
-        let descr = head.windows(7).position(|own| own == b"'descr'");
-        let rest = descr.and_then(|at| head.get(at + 7..));
-        let mut rest = rest.unwrap_or_default().iter();
-        let kind = rest.find(|byte| !b": '<>|=".contains(byte));
-        matches!(kind, Some(b'U' | b'S'))
-    }
-
     /// Whether its values are whole numbers.
     pub(crate) fn is_whole(&self) -> bool {
         let class = self.kind.number();
@@ -313,13 +312,32 @@ impl Array {
         }
     }
 
-    /// The number, if there is just one.
-    pub(crate) fn scalar(&self) -> Option<f64> {
+    /// The values of an array of numbers; none where they cannot be read.
+    pub(crate) fn numbers(&self) -> Option<Vec<f64>> {
         let kind = self.kind.number()?;
         let mut out = Vec::new();
         let all = 0..self.bytes.len();
         let decode = |bytes: &[u8]| kind.decode(self.big_endian, bytes, &mut out);
-        (self.bytes.len() == kind.bytes() && self.bytes.with(all, decode).is_ok()).then(|| out[0])
+        self.bytes.with(all, decode).ok()?;
+        Some(out)
+    }
+
+    /// Whether its values are integers of 16 bits.
+    pub(crate) fn is_int16(&self) -> bool {
+        self.kind.number() == Some(Class::Int16)
+    }
+
+    /// All values in one row, and how many there are.
+    pub(crate) fn vector(self) -> (Box<dyn Values>, usize) {
+        let kind = self.kind.number().unwrap_or(Class::Uint8);
+        let columns = self.bytes.len() / kind.bytes();
+        let values = Raw {
+            bytes: self.bytes,
+            kind,
+            big_endian: self.big_endian,
+            columns,
+        };
+        (Box::new(values), columns)
     }
 }
 

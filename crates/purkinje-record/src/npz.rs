@@ -7,9 +7,12 @@ use std::io;
 use std::path::Path;
 
 use flate2::read::DeflateDecoder;
+use purkinje_base::npy::Header;
 
-use crate::array::{self, Known, disk_budget};
-use crate::error::{content, listed};
+use crate::array::{self, Known, Matrix, disk_budget};
+use crate::container::{Item, Items, Rows, Samples, rate_of_times};
+use crate::error::content;
+use crate::names::{Said, unit_in};
 use crate::npy::Array;
 use crate::values::{Bytes, FilePart, HELD_BYTES};
 use crate::{OpenOptions, RecordError, inflate, names};
@@ -29,85 +32,159 @@ const HEAD_BYTES: usize = 1 << 14;
 
 /// Names of the array of samples, most telling first.
 const SAMPLES: [&str; 6] = ["signal", "ecg", "data", "x", "feats", "arr_0"];
-/// Names of the array with the sampling rate in hertz.
-const RATES: [&str; 4] = ["rate_hz", "fs", "sampling_rate", "sample_rate"];
+/// What the texts and numbers of an archive may be, all together.
+const MAX_SAID_BYTES: usize = 1 << 24;
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
     let archive = FilePart::whole(path, MAX_NPZ_BYTES)?;
     let entries = entries(&archive)?;
-    let small = |names: &[&str]| {
-        let entry = names.iter().find_map(|name| find(&entries, name));
-        entry.map(|entry| {
-            let npy = entry.unpack(&archive, MAX_SMALL_BYTES)?;
-            Array::parse(path, npy, false)
-        })
-    };
-    let rate_hz = small(&RATES).transpose()?.and_then(|array| array.scalar());
-    let mut texts = Vec::new();
-    for entry in &entries {
-        let small = entry.bytes <= MAX_SMALL_BYTES;
-        // The head of an array tells whether it holds texts.
-        if small
-            && entry
-                .start(&archive)
-                .is_ok_and(|head| Array::starts_texts(&head))
-        {
-            let array = entry.unpack(&archive, MAX_SMALL_BYTES);
-            match array.and_then(|array| Array::parse(path, array, false)) {
-                Ok(array) => texts.extend(array.texts().map(|own| (entry.name.clone(), own))),
-                Err(error) if names::matters(&entry.name) => return Err(error),
-                // A text about something else.
-                Err(_) => {}
-            }
-        }
+    let heads = heads(&archive, &entries);
+    let (items, places) = items(&entries, &heads);
+    let listed = listed(path, &entries, &items);
+    let samples = listed.samples(options)?;
+    let (leads, own) = (samples.leads(), listed.own(&samples));
+    let rows: Vec<usize> = samples.rows().iter().map(|&at| places[at]).collect();
+    let mut said = said(&archive, &entries, &heads, &rows)?;
+    said.settle(&own);
+    let limit = disk_budget(archive.len as u64) / rows.len().max(1);
+    let held = HELD_BYTES / rows.len().max(1) as u64;
+    let arrays = rows.iter().map(|&at| {
+        let npy = entries[at].unpack_within(&archive, limit, held)?;
+        Array::parse(path, npy, true)
+    });
+    let arrays: Vec<Array> = arrays.collect::<Result<_, _>>()?;
+    let mut rate_hz = None;
+    if let Some(at) = listed.times(&samples)
+        && options.rate_hz.is_none()
+        && said.rate(path, &own)?.is_none()
+    {
+        let entry = &entries[places[at]];
+        let npy = entry.unpack(&archive, disk_budget(archive.len as u64))?;
+        let (times, len) = Array::parse(path, npy, false)?.vector();
+        rate_hz = Some(rate_of_times(path, &entry.name, &*times, false, len)?);
     }
-    let samples = samples(&archive, &entries)?.unpack(&archive, disk_budget(archive.len as u64))?;
-    let samples = Array::parse(path, samples, true)?;
+    let each = match &leads {
+        None => Vec::new(),
+        Some(_) => rows
+            .iter()
+            .map(|&at| (unit_in(&entries[at].name), None))
+            .collect(),
+    };
     let known = Known {
         format: "npz",
         rate_hz,
-        leads: None,
-        texts,
-        whole: samples.is_whole(),
+        leads,
+        said,
+        own,
+        each,
+        whole: arrays.iter().any(Array::is_whole),
         standard_12: true,
         rate_from: "a sampling rate from the caller or an array `rate_hz` or `fs` in the archive",
         leads_from: "names of the leads from the caller or an array `leads` in the archive, or twelve standard leads",
     };
-    samples.recording(path, known, options)
-}
-
-fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
-    entries.iter().find(|entry| entry.name == name)
-}
-
-/// The array of samples.
-fn samples<'a>(archive: &FilePart, entries: &'a [Entry]) -> Result<&'a Entry, RecordError> {
-    if let Some(entry) = SAMPLES.iter().find_map(|name| find(entries, name)) {
-        return Ok(entry);
+    if let Samples::One(_) = samples {
+        let mut arrays = arrays.into_iter();
+        let Some(array) = arrays.next() else {
+            return Err(broken(path, "the array of samples"));
+        };
+        return array.recording(path, known, options);
     }
-    let mut matrices = entries.iter().filter(|entry| {
-        // The head of the array tells; its values need not be there.
-        entry
-            .start(archive)
-            .is_ok_and(|head| purkinje_base::npy::axes(&head) == Some(2))
+    let int16 = arrays.iter().all(Array::is_int16);
+    let vectors: Vec<_> = arrays.into_iter().map(Array::vector).collect();
+    let matrix = Matrix {
+        shape: [vectors.len(), vectors.first().map_or(0, |(_, len)| *len)],
+        column_major: false,
+        int16,
+        missing: None,
+        values: Box::new(Rows {
+            leads: vectors.into_iter().map(|(own, _)| (own, false)).collect(),
+        }),
+    };
+    let mut array = array::Array::new(path, matrix, known, options)?;
+    array.about.source.comments.extend(listed.beside(&samples));
+    Ok(array)
+}
+
+/// The heads of the arrays; `None` of what is no array.
+fn heads(archive: &FilePart, entries: &[Entry]) -> Vec<Option<Header>> {
+    let head = |entry: &Entry| Header::parse(&entry.start(archive).ok()?).ok();
+    entries.iter().map(head).collect()
+}
+
+/// The arrays of numbers, and which of the entries they are.
+fn items(entries: &[Entry], heads: &[Option<Header>]) -> (Vec<Item>, Vec<usize>) {
+    let each = entries.iter().zip(heads).enumerate();
+    let each = each.filter_map(|(at, (entry, head))| {
+        let head = head.as_ref()?;
+        let kind = head.descr.trim_start_matches(['<', '>', '|', '=']);
+        let dims: Vec<u64> = head.shape.iter().map(|&size| size as u64).collect();
+        let words: Vec<String> = dims.iter().map(u64::to_string).collect();
+        let item = Item {
+            name: entry.name.clone(),
+            said: format!("{} of {kind}", words.join(" x ")),
+            dims,
+        };
+        kind.starts_with(['f', 'i', 'u']).then_some((item, at))
     });
-    match (matrices.next(), matrices.next()) {
-        (Some(only), None) => Ok(only),
-        (first, _) => {
-            let names: Vec<&str> = entries.iter().take(12).map(|e| e.name.as_str()).collect();
-            let many = if first.is_some() {
-                "several of two dimensions among"
-            } else {
-                "none of two dimensions among"
-            };
-            Err(listed(
-                &archive.path,
-                "the array of samples",
-                &format!("{many} {}", names.join(", ")),
-                "an array `signal`, `ecg`, `data` or `x`, or just one of two dimensions",
-            ))
+    each.unzip()
+}
+
+fn listed<'a>(path: &'a Path, entries: &[Entry], items: &'a [Item]) -> Items<'a> {
+    let names: Vec<&str> = entries.iter().take(12).map(|e| e.name.as_str()).collect();
+    Items {
+        path,
+        all: items,
+        what: "arrays",
+        summary: names.join(", "),
+        usual: &SAMPLES,
+        expected: "an array `signal`, `ecg`, `data` or `x`, arrays with names of leads, or just one of two dimensions",
+    }
+}
+
+/// What the arrays say beside the samples in `own`. Arrays of Python objects are never read.
+fn said(
+    archive: &FilePart,
+    entries: &[Entry],
+    heads: &[Option<Header>],
+    own: &[usize],
+) -> Result<Said, RecordError> {
+    let mut said = Said::default();
+    let mut left = MAX_SAID_BYTES;
+    let path = &archive.path;
+    for (at, (entry, head)) in entries.iter().zip(heads).enumerate() {
+        let Some(head) = head.as_ref().filter(|_| !own.contains(&at)) else {
+            continue;
+        };
+        let kind = head.descr.trim_start_matches(['<', '>', '|', '=']);
+        let name = &entry.name;
+        if kind.starts_with('O') {
+            let why = "an array of Python objects (dtype=object)".to_owned();
+            said.unread.push((name.clone(), why));
+            continue;
+        }
+        if !kind.starts_with(['U', 'S']) && !names::is_number(name) {
+            continue;
+        }
+        let rest = left.checked_sub(entry.bytes);
+        let Some(rest) = rest.filter(|_| entry.bytes <= MAX_SMALL_BYTES) else {
+            said.unread.push((name.clone(), "too long".to_owned()));
+            continue;
+        };
+        left = rest;
+        let array = entry.unpack(archive, MAX_SMALL_BYTES);
+        match array.and_then(|array| Array::parse(path, array, false)) {
+            Ok(array) => {
+                said.texts
+                    .extend(array.texts().map(|own| (name.clone(), own)));
+                said.numbers
+                    .extend(array.numbers().map(|own| (name.clone(), own)));
+            }
+            Err(error) if names::says(name) => return Err(error),
+            // Something else.
+            Err(_) => {}
         }
     }
+    Ok(said)
 }
 
 /// A file of the archive.
@@ -148,6 +225,16 @@ impl Entry {
     }
 
     fn unpack(&self, archive: &FilePart, limit: usize) -> Result<Bytes, RecordError> {
+        self.unpack_within(archive, limit, HELD_BYTES)
+    }
+
+    /// The same, in memory up to `held` bytes.
+    fn unpack_within(
+        &self,
+        archive: &FilePart,
+        limit: usize,
+        held: u64,
+    ) -> Result<Bytes, RecordError> {
         if self.bytes > limit {
             return Err(RecordError::TooLarge {
                 path: archive.path.clone(),
@@ -158,7 +245,7 @@ impl Entry {
         }
         let packed = self.packed(archive)?;
         let out = match self.method {
-            _ if self.bytes as u64 <= HELD_BYTES => {
+            _ if self.bytes as u64 <= held => {
                 Bytes::Memory(self.unpack_start(&packed, self.bytes)?)
             }
             0 => Bytes::File(packed),

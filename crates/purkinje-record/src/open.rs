@@ -39,6 +39,9 @@ pub struct OpenOptions {
     pub rate_hz: Option<f64>,
     /// Leads of an array in the order of its rows or columns; overrides a sidecar file.
     pub array_leads: Option<LeadSet>,
+    /// Which array of a container (HDF5, MATLAB, npz) holds the samples: its name with or without its groups, a group, or what the arrays of
+    /// leads have in common (`ecg/strip_*`).
+    pub array: Option<String>,
     /// Leads by names that no rule knows, such as `CH1`; whatever the case.
     pub lead_names: Vec<(String, Lead)>,
     /// Which of several signals of one name is meant.
@@ -100,6 +103,7 @@ impl Default for OpenOptions {
             patient_salt: None,
             rate_hz: None,
             array_leads: None,
+            array: None,
             lead_names: Vec::new(),
             repeated: Repeated::Refused,
             derive: true,

@@ -200,7 +200,7 @@ pub(crate) fn is_time(name: &str) -> bool {
 }
 
 /// Whether a title is that of a column which counts the samples.
-fn is_counter(name: &str) -> bool {
+pub(crate) fn is_counter(name: &str) -> bool {
     const COUNTERS: [&str; 15] = [
         "sample", "samples", "index", "idx", "frame", "row", "no", "nr", "number", "n", "counter",
         "count", "unnamed", "level", "num",

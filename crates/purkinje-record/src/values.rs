@@ -258,6 +258,8 @@ pub(crate) struct Spool {
     path: PathBuf,
     kind: Class,
     kept: Vec<u8>,
+    /// Bytes that `kept` may grow to.
+    limit: usize,
     file: Option<BufWriter<File>>,
     len: usize,
 }
@@ -269,8 +271,17 @@ impl Spool {
             path: path.to_owned(),
             kind,
             kept: Vec::new(),
+            limit: KEPT_BYTES,
             file: None,
             len: 0,
+        }
+    }
+
+    /// The same as one of `count` that exist at a time.
+    pub fn one_of(self, count: usize) -> Spool {
+        Spool {
+            limit: self.limit / count.max(1),
+            ..self
         }
     }
 
@@ -301,7 +312,7 @@ impl Spool {
             return file.write_all(bytes);
         }
         self.kept.extend_from_slice(bytes);
-        if self.kept.len() >= KEPT_BYTES {
+        if self.kept.len() >= self.limit {
             let mut file = BufWriter::with_capacity(1 << 18, tempfile::tempfile()?);
             file.write_all(&std::mem::take(&mut self.kept))?;
             self.file = Some(file);

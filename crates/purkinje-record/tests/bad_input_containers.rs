@@ -112,7 +112,32 @@ fn values_of_matlab() {
 }
 
 #[test]
+fn arrays_of_leads() {
+    for name in [
+        "lead-arrays/strips.h5",
+        "lead-arrays/gains.h5",
+        "lead-arrays/level5.mat",
+        "lead-arrays/level4.mat",
+        "lead-arrays/times.npz",
+    ] {
+        survives(&format!("world/{name}"));
+    }
+}
+
+#[test]
+fn structs_and_cells_of_matlab() {
+    for name in [
+        "named-leads/v73-cells.mat",
+        "headers/level5.mat",
+        "headers/level73.mat",
+    ] {
+        survives(&format!("world/{name}"));
+    }
+}
+
+#[test]
 fn archives_of_numpy() {
+    survives("world/objects/leads.npz");
     survives("containers/said.npz");
     survives("containers/packed.npz");
 }

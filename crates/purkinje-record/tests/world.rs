@@ -126,6 +126,183 @@ fn units_count_wherever_they_stand_and_none_is_assumed_of_whole_numbers() {
     }
 }
 
+#[test]
+fn arrays_that_are_named_like_leads_are_a_recording() {
+    for path in files("lead-arrays") {
+        let found = read(&path);
+        is_the_recording(&found, &path);
+        assert_eq!(found.leads, LeadSet::standard_12(), "{}", path.display());
+        assert_eq!(found.len(), 600);
+        // In the order that the caller asks for, and never by other names.
+        let two = OpenOptions {
+            array_leads: Some("V2,I".parse().unwrap()),
+            ..OpenOptions::default()
+        };
+        let found = open(&path, &two).unwrap();
+        is_the_recording(&found, &path);
+        assert_eq!(found.leads.to_string(), "V2 I");
+        let other = OpenOptions {
+            array_leads: Some("V2,V7".parse().unwrap()),
+            ..OpenOptions::default()
+        };
+        let error = open(&path, &other).unwrap_err().to_string();
+        assert!(error.contains("no lead V7"), "{error}");
+    }
+}
+
+#[test]
+fn the_header_of_ecg_kit_scales_its_samples() {
+    for path in files("headers") {
+        let options = OpenOptions {
+            keep_digital: true,
+            ..OpenOptions::default()
+        };
+        let found = open(&path, &options).unwrap();
+        is_the_recording(&found, &path);
+        assert_eq!(found.leads.leads()[4..6], [Lead::AVF, Lead::AVL]);
+        if path.file_stem().unwrap() != "doubles" {
+            let digital = found.digital.as_ref().unwrap();
+            assert_eq!(digital.gain_per_mv()[..4], [1000.0, 2000.0, 3000.0, 1000.0]);
+            assert_eq!(digital.baseline()[..3], [0, 10, 20]);
+            let exact = found.exact_mv();
+            let same = exact.iter().zip(found.samples_mv());
+            assert!(same.into_iter().all(|(exact, mv)| *exact as f32 == *mv));
+        }
+    }
+}
+
+/// A MATLAB file of these variables, one row each.
+fn vectors(variables: &[(&str, &[f64])]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.mat");
+    let variables: Vec<(&str, NewValue<'_>)> = variables
+        .iter()
+        .map(|&(name, values)| {
+            let matrix = NewValue::Doubles {
+                rows: 1,
+                columns: values.len(),
+                values,
+            };
+            (name, matrix)
+        })
+        .collect();
+    let mut file = std::fs::File::create(&path).unwrap();
+    write_mat(&mut file, &variables).unwrap();
+    (dir, path)
+}
+
+fn told(array: Option<&str>, leads: Option<&str>) -> OpenOptions {
+    OpenOptions {
+        rate_hz: Some(250.0),
+        array: array.map(str::to_owned),
+        array_leads: leads.map(|leads| leads.parse().unwrap()),
+        ..OpenOptions::default()
+    }
+}
+
+#[test]
+fn the_only_long_vector_is_a_lead_when_it_is_said_which() {
+    let wave: Vec<f64> = (0..200).map(|t| (f64::from(t) / 9.0).sin()).collect();
+    let (_dir, path) = vectors(&[("filtered_ecg", &wave), ("peaks", &[3.0, 60.0, 117.0])]);
+    let found = open(&path, &told(None, Some("II"))).unwrap();
+    assert_eq!((found.leads.to_string(), found.len()), ("II".into(), 200));
+    assert_eq!(found.samples_mv()[9], wave[9] as f32);
+    let error = open(&path, &told(None, None)).unwrap_err().to_string();
+    assert!(error.contains("list of leads is absent"), "{error}");
+
+    // Of two nobody knows which.
+    let (_dir, path) = vectors(&[("hr", &wave), ("timer", &wave[..150])]);
+    let error = open(&path, &told(None, Some("II")))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("hr (1x200 double), timer (1x150 double)")
+            && error.contains("name of the array from the caller"),
+        "{error}"
+    );
+    let found = open(&path, &told(Some("timer"), Some("II"))).unwrap();
+    assert_eq!(found.len(), 150);
+    let error = open(&path, &told(Some("ecg"), Some("II"))).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("the array `ecg` is absent") && error.contains("hr (1x200 double)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn arrays_of_leads_are_told_apart_by_the_rest_of_their_names() {
+    let long = vec![0.5; 200];
+    let short = vec![0.25; 150];
+    let (_dir, path) = vectors(&[
+        ("raw_I", &long),
+        ("raw_V1", &long),
+        ("clean_I", &short),
+        ("clean_V1", &short),
+    ]);
+    let error = open(&path, &told(None, None)).unwrap_err().to_string();
+    assert!(
+        error.contains("raw_* (2 leads of 200), clean_* (2 leads of 150)"),
+        "{error}"
+    );
+    for name in ["clean_*", "clean", "CLEAN"] {
+        let found = open(&path, &told(Some(name), None)).unwrap();
+        assert_eq!((found.leads.to_string(), found.len()), ("I V1".into(), 150));
+    }
+    let one = open(&path, &told(Some("raw_V1"), None)).unwrap();
+    assert_eq!(one.leads.to_string(), "V1");
+
+    // Signs, pairs and words that end like leads are none.
+    for names in [["neg_I", "neg_II"], ["V1_V2", "V1_V3"], ["radii", "civ1"]] {
+        let (_dir, path) = vectors(&[(names[0], &long), (names[1], &long)]);
+        assert!(open(&path, &told(None, None)).is_err(), "{names:?}");
+    }
+    // One that breaks off is not cut, and none is left out without a word.
+    let (_dir, path) = vectors(&[("I", &long), ("II", &long), ("V1", &short)]);
+    let error = open(&path, &told(None, None)).unwrap_err().to_string();
+    assert!(
+        error.contains("lead V1") && error.contains("150 samples"),
+        "{error}"
+    );
+    let (_dir, path) = vectors(&[("I", &long), ("II", &long), ("ch9", &long)]);
+    let found = open(&path, &told(None, None)).unwrap();
+    assert!(found.source.comments[0].contains("`ch9`"));
+    let named = OpenOptions {
+        lead_names: vec![("ch9".into(), Lead::V4)],
+        ..told(None, None)
+    };
+    assert_eq!(open(&path, &named).unwrap().leads.to_string(), "I II V4");
+}
+
+#[test]
+fn several_rates_are_none() {
+    let long = vec![0.5; 200];
+    let (_dir, path) = vectors(&[("II", &long), ("fs", &[500.0, 250.0])]);
+    let error = open(&path, &OpenOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("500, 250"), "{error}");
+    let (_dir, path) = vectors(&[("II", &long), ("fs", &[500.0, 500.0])]);
+    let found = open(&path, &OpenOptions::default()).unwrap();
+    assert_eq!(found.rate_hz, 500.0);
+}
+
+#[test]
+fn python_objects_are_never_read() {
+    let path = &files("objects")[0];
+    let error = open(path, &OpenOptions::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("`leads` is an array of Python objects")
+            && error.contains("from the caller"),
+        "{error}"
+    );
+    let options = OpenOptions {
+        array_leads: Some("I,II,III,aVR,aVF,aVL,V1,V2,V3,V4,V5,V6".parse().unwrap()),
+        ..OpenOptions::default()
+    };
+    is_the_recording(&open(path, &options).unwrap(), path);
+}
+
 /// A table with these titles, whose columns are the first leads of the recording.
 fn table(titles: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();

@@ -216,6 +216,9 @@ pub struct ReadArgs {
     /// Leads of an array, in the order of its rows
     #[arg(long, value_name = "LEADS")]
     pub input_leads: Option<LeadSet>,
+    /// Which array holds the samples (.npz, .mat, .h5): its name, its group, or what arrays of leads have in common ("strip_*")
+    #[arg(long, value_name = "NAME")]
+    pub input_array: Option<String>,
     /// Unit of an array or a table: V, mV, uV or nV
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub input_unit: Option<Unit>,
@@ -241,8 +244,7 @@ pub struct ReadArgs {
 
 impl ReadArgs {
     /// How a caller says what a file leaves open.
-    pub const HELP: &str =
-        "give it with `--input-rate`, `--input-leads`, `--input-unit` or `--repeated`";
+    pub const HELP: &str = "give it with `--input-rate`, `--input-leads`, `--input-array`, `--input-unit` or `--repeated`";
 
     /// The error of a recording, with what can be done about it here.
     pub fn advised(error: &impl std::fmt::Display) -> String {
@@ -259,6 +261,7 @@ impl ReadArgs {
             leads,
             rate_hz: self.input_rate,
             array_leads: self.input_leads.clone(),
+            array: self.input_array.clone(),
             unit: self.input_unit,
             lead_names: self.lead_names.clone(),
             repeated: self.repeated,

@@ -35,6 +35,8 @@ pub enum Element {
     },
     /// A string of any length.
     Text,
+    /// The place of another object, as cells of MATLAB 7.3 have them.
+    Reference,
     /// What is not read.
     Other {
         /// Size in bytes.
@@ -124,6 +126,7 @@ impl Element {
             | Element::FixedText { bytes }
             | Element::Other { bytes, .. } => (*bytes).max(1),
             Element::Text => 16,
+            Element::Reference => 8,
         }
     }
 
@@ -170,6 +173,9 @@ impl Element {
             2 => other("times"),
             4 => other("bit fields"),
             6 => other("compound values"),
+            7 if bits & 0x0f == 0 && bytes == 8 && source.offset_bytes == 8 => {
+                Some(Element::Reference)
+            }
             7 => other("references"),
             9 => other("sequences of any length"),
             10 => other("arrays"),
@@ -238,6 +244,7 @@ impl fmt::Display for Element {
             }
             Element::Float { bytes, .. } => write!(f, "float{}", bytes * 8),
             Element::FixedText { .. } | Element::Text => f.write_str("text"),
+            Element::Reference => f.write_str("references"),
             Element::Other { what, .. } => f.write_str(what),
         }
     }

@@ -8,8 +8,8 @@ use super::datatype::{self, Element};
 use super::filter::Filter;
 use super::header::{self, Message};
 use super::source::{Meta, Source};
-use super::{Dataset, Hdf5File, MAX_DEPTH, MAX_OBJECTS};
-use crate::RecordError;
+use super::{Attribute, Dataset, Hdf5File, MAX_DEPTH, MAX_OBJECTS};
+use crate::{RecordError, names};
 
 /// Characters of the longest name, with those of its groups.
 const MAX_NAME_CHARS: usize = 1024;
@@ -23,12 +23,14 @@ pub(super) fn list(source: &Arc<Source>) -> Result<Hdf5File, RecordError> {
         groups: HashSet::from([source.root]),
         objects: 0,
         datasets: Vec::new(),
+        attributes: Vec::new(),
     };
     let root = header::messages(&meta, source.root)?;
     let attributes = datatype::attributes(&meta, &root)?;
     walk.group("", &root, 0)?;
     Ok(Hdf5File {
         datasets: walk.datasets,
+        of_groups: walk.attributes,
         attributes,
     })
 }
@@ -39,6 +41,7 @@ struct Walk<'a> {
     groups: HashSet<u64>,
     objects: usize,
     datasets: Vec<Dataset>,
+    attributes: Vec<(String, Attribute)>,
 }
 
 impl Walk<'_> {
@@ -67,7 +70,7 @@ impl Walk<'_> {
             let messages = header::messages(self.meta, address)?;
             let has = |kind: u16| messages.iter().any(|message| message.kind == kind);
             if has(header::LAYOUT) {
-                let dataset = self.dataset(path, &messages)?;
+                let dataset = self.dataset(path, address, &messages)?;
                 self.datasets.extend(dataset);
             } else if has(header::SYMBOL_TABLE) || has(header::LINK) || has(header::LINK_INFO) {
                 // A group that two names lead to keeps the first; it may even hold itself.
@@ -81,6 +84,10 @@ impl Walk<'_> {
                         MAX_DEPTH as u64,
                     ));
                 }
+                let own = datatype::attributes(self.meta, &messages)?;
+                let own = own.into_iter().filter(|(name, _)| names::says(name));
+                self.attributes
+                    .extend(own.map(|(name, value)| (format!("{path}/{name}"), value)));
                 self.group(&path, &messages, depth + 1)?;
             }
         }
@@ -88,7 +95,12 @@ impl Walk<'_> {
     }
 
     /// A data set; `None` for one without elements.
-    fn dataset(&self, name: String, messages: &[Message]) -> Result<Option<Dataset>, RecordError> {
+    fn dataset(
+        &self,
+        name: String,
+        address: u64,
+        messages: &[Message],
+    ) -> Result<Option<Dataset>, RecordError> {
         let find = |kind: u16| messages.iter().find(|message| message.kind == kind);
         let broken = |what: &str| {
             self.source.bad(
@@ -131,6 +143,7 @@ impl Walk<'_> {
         Ok(Some(Dataset {
             source: Arc::clone(self.source),
             shape: space.shape,
+            address,
             element,
             layout,
             filters,

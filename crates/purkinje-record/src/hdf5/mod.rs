@@ -52,6 +52,8 @@ pub const MAX_ATTRIBUTE_BYTES: usize = 1 << 20;
 pub struct Hdf5File {
     datasets: Vec<Dataset>,
     attributes: Vec<(String, Attribute)>,
+    /// Attributes of groups below the root, as `group/name`, that say something about samples.
+    of_groups: Vec<(String, Attribute)>,
 }
 
 /// A data set of a file, which stays open as long as this lives.
@@ -59,6 +61,8 @@ pub struct Hdf5File {
 pub struct Dataset {
     source: Arc<Source>,
     name: String,
+    /// Where its object header is, which references name.
+    address: u64,
     shape: Vec<u64>,
     element: Element,
     layout: Layout,

@@ -1,144 +1,331 @@
 //! HDF5 files that hold one recording.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Attribute, Dataset, Element, Hdf5File};
+use super::{Attribute, Dataset, Element, Hdf5File, read};
 use crate::array::{Array, Known, Matrix};
-use crate::error::{content, listed};
+use crate::container::{Item, Items, Rows, Samples, rate_of_times};
+use crate::error::content;
 use crate::mat::Class;
+use crate::names::{Said, Scaling};
 use crate::values::{Spool, Values};
-use crate::{OpenOptions, RecordError, names};
+use crate::{OpenOptions, RecordError, Unit, names};
 
 /// Bytes of the largest chunk that is unpacked again for each stretch of time in it.
 const MAX_CHUNK_BYTES: u64 = 1 << 23;
 
-/// Elements of a data set of texts that is read.
-const MAX_TEXTS: u64 = 4096;
+/// Elements of a data set that says something about the samples.
+const MAX_SAID: u64 = 4096;
+/// Characters and numbers of all of them.
+const MAX_ALL: usize = 1 << 20;
 
 /// Names of the data set of samples, most telling first.
 const SAMPLES: [&str; 8] = [
     "ecg", "tracings", "data", "signal", "ecg_data", "feats", "val", "x",
 ];
-/// Names of an attribute or a data set with the sampling rate in hertz.
-const RATES: [&str; 9] = [
-    "rate_hz",
-    "fs",
-    "Fs",
-    "sampling_rate",
-    "sample_rate",
-    "sampling_frequency",
-    "curr_sample_rate",
-    "sfreq",
-    "freq",
-];
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordError> {
     let mut file = Hdf5File::open(path)?;
-    let (at, shape) = samples(path, &file)?;
-    let dataset = &file.datasets[at];
-    let int16 = matches!(
+    let (items, places) = items(&file);
+    let listed = listed(path, &file, &items);
+    let samples = listed.samples(options)?;
+    let (rows, leads, own) = (samples.rows(), samples.leads(), listed.own(&samples));
+    let datasets: Vec<&Dataset> = rows.iter().map(|&at| &file.datasets[places[at]]).collect();
+    let whole = |dataset: &Dataset| matches!(dataset.element, Element::Integer { .. });
+    let mut said = said(&file, &datasets, leads.is_none())?;
+    said.settle(&own);
+    let each = match &leads {
+        None => Vec::new(),
+        Some(_) => datasets
+            .iter()
+            .map(|own| of_lead(path, own, options))
+            .collect::<Result<_, _>>()?,
+    };
+    let rate_hz = match listed.times(&samples) {
+        Some(at) if options.rate_hz.is_none() && said.rate(path, &own)?.is_none() => {
+            let dataset = &file.datasets[places[at]];
+            let len = items[at].vector().unwrap_or(0) as usize;
+            // A single dimension counts as rows.
+            let tall = matrix_shape(dataset).is_some_and(|shape| shape[1] == 1);
+            Some(rate_of_times(path, &dataset.name, dataset, tall, len)?)
+        }
+        _ => None,
+    };
+    let shape = match &leads {
+        Some(_) => [rows.len(), listed.len(&samples)],
+        None => datasets
+            .first()
+            .map_or(Ok([0, 0]), |own| shape_of(path, own))?,
+    };
+    let known = Known {
+        format: "hdf5",
+        rate_hz,
+        leads,
+        said,
+        own,
+        each,
+        whole: datasets.iter().any(|own| whole(own)),
+        standard_12: true,
+        rate_from: "a sampling rate from the caller, or an attribute `fs` or `sampling_rate`",
+        leads_from: "names of the leads from the caller or in an attribute `leads`, or twelve standard leads",
+    };
+    let int16 = datasets.iter().all(|own| is_int16(own));
+    let beside = listed.beside(&samples);
+    let mut vectors = taken(&mut file, rows.iter().map(|&at| places[at]).collect())?;
+    let matrix = Matrix {
+        shape,
+        column_major: false,
+        int16,
+        missing: None,
+        values: match (&samples, vectors.pop()) {
+            (Samples::One(_), Some((values, _))) => values,
+            (_, last) => {
+                vectors.extend(last);
+                Box::new(Rows { leads: vectors })
+            }
+        },
+    };
+    let mut array = Array::new(path, matrix, known, options)?;
+    array.about.source.comments.extend(beside);
+    Ok(array)
+}
+
+fn is_int16(dataset: &Dataset) -> bool {
+    matches!(
         dataset.element,
         Element::Integer {
             bytes: 2,
             signed: true,
             ..
         }
-    );
-    let attribute = |name: &str| {
-        dataset.attribute(name).or_else(|| {
-            file.attributes()
-                .iter()
-                .find(|(own, _)| own == name)
-                .map(|(_, value)| value)
-        })
-    };
-    let rate_hz = RATES.iter().find_map(|name| {
-        let attribute = attribute(name).and_then(Attribute::number);
-        attribute.or_else(|| {
-            let dataset = file.dataset(name)?;
-            let single = dataset.shape().iter().all(|&size| size == 1);
-            single.then(|| dataset.read::<f64>().ok()?.first().copied())?
-        })
-    });
-    let mut texts = Vec::new();
-    for (name, value) in dataset.attributes().iter().chain(file.attributes()) {
-        if let Attribute::Texts(own) = value {
-            texts.push((name.clone(), own.clone()));
-        }
-    }
-    for own in file.datasets.iter().filter(|own| own.name != dataset.name) {
-        texts.extend(texts_of(path, own)?.map(|texts| (own.name.clone(), texts)));
-    }
-    let whole = matches!(dataset.element, Element::Integer { .. });
-    let known = Known {
-        format: "hdf5",
-        rate_hz,
-        leads: None,
-        texts,
-        whole,
-        standard_12: true,
-        rate_from: "a sampling rate from the caller, or an attribute `fs` or `sampling_rate`",
-        leads_from: "names of the leads from the caller or in an attribute `leads`, or twelve standard leads",
-    };
-    let matrix = Matrix {
-        shape,
-        column_major: false,
-        int16,
-        missing: None,
-        values: values(file.datasets.swap_remove(at))?,
-    };
-    Array::new(path, matrix, known, options)
+    )
 }
 
-/// Texts of a data set that is about all samples: strings, or characters as MATLAB 7.3 keeps them.
-///
-/// # Errors
-/// When it is called as lists of leads are and cannot be read: nothing is assumed then.
-fn texts_of(path: &Path, dataset: &Dataset) -> Result<Option<Vec<String>>, RecordError> {
-    let count = dataset.shape().iter().product::<u64>();
-    if count > MAX_TEXTS {
-        return Ok(None);
-    }
-    if matches!(dataset.element, Element::Text | Element::FixedText { .. }) {
-        return match dataset.read_texts() {
-            Ok(texts) => Ok(Some(texts)),
-            Err(error) if names::matters(dataset.name()) => Err(error),
-            // A text about something else.
-            Err(_) => Ok(None),
+/// The values of the data sets `wanted`, in this order, and whether a vector lies along its rows.
+fn taken(
+    file: &mut Hdf5File,
+    wanted: Vec<usize>,
+) -> Result<Vec<(Box<dyn Values>, bool)>, RecordError> {
+    let all = file.datasets.drain(..).enumerate();
+    let mut own: HashMap<usize, Dataset> = all.filter(|(at, _)| wanted.contains(at)).collect();
+    let each = wanted
+        .iter()
+        .filter_map(|at| own.remove(at))
+        .map(|dataset| {
+            // A single dimension counts as rows.
+            let tall = matrix_shape(&dataset).is_some_and(|shape| shape[1] == 1);
+            Ok((values(dataset, wanted.len())?, tall))
+        });
+    each.collect()
+}
+
+/// All data sets of numbers, and which they are.
+fn items(file: &Hdf5File) -> (Vec<Item>, Vec<usize>) {
+    let numeric = |own: &Dataset| {
+        matches!(own.element, Element::Integer { .. } | Element::Float { .. })
+            && own.attribute("MATLAB_class").and_then(Attribute::text) != Some("char")
+    };
+    let own = file.datasets.iter().enumerate();
+    let own = own.filter(|(_, dataset)| numeric(dataset));
+    own.map(|(at, dataset)| {
+        let item = Item {
+            name: dataset.name.clone(),
+            dims: dataset.shape.clone(),
+            said: format!("{} of {}", dataset.written_shape(), dataset.element),
         };
-    }
-    let class = dataset.attribute("MATLAB_class").and_then(Attribute::text);
-    match (&dataset.element, class) {
-        (Element::Integer { .. }, Some("char")) => {
-            // Characters of a row lie one after another in the dimension that comes first.
-            let rows = dataset.shape().get(1).copied().unwrap_or(1).max(1) as usize;
-            let codes = dataset.read::<i64>()?;
-            let text = |row: usize| {
-                let codes = codes.iter().skip(row).step_by(rows);
-                let letters = codes.map(|&code| {
-                    let code = u32::try_from(code).ok().and_then(char::from_u32);
-                    code.unwrap_or(char::REPLACEMENT_CHARACTER)
-                });
-                letters.collect::<String>().trim().to_owned()
-            };
-            Ok(Some((0..rows).map(text).collect()))
-        }
-        (Element::Other { what, .. }, _) if names::is_list_of_leads(dataset.name()) => {
-            Err(content(
-                path,
-                &format!("the data set `{}`", dataset.name()),
-                &format!("one of {what}, and so not read"),
-                "strings with the names of the leads, or names from the caller",
-            ))
-        }
-        _ => Ok(None),
+        (item, at)
+    })
+    .unzip()
+}
+
+fn listed<'a>(path: &'a Path, file: &'a Hdf5File, items: &'a [Item]) -> Items<'a> {
+    Items {
+        path,
+        all: items,
+        what: "data sets",
+        summary: file.summary(),
+        usual: &SAMPLES,
+        expected: "`ecg`, `tracings`, `data` or `signal`, data sets with names of leads, or just one of two dimensions",
     }
 }
 
-/// The values of a data set: read where they are needed, unless a chunk is so large that each of them would cost too much.
-fn values(dataset: Dataset) -> Result<Box<dyn Values>, RecordError> {
-    if dataset.chunk_bytes() <= MAX_CHUNK_BYTES {
+/// Everything that the file says beside the samples in `own`; with `alone` these are one data set.
+fn said(file: &Hdf5File, own: &[&Dataset], alone: bool) -> Result<Said, RecordError> {
+    let mut said = Said::default();
+    let mut add = |name: String, value: &Attribute| match value {
+        Attribute::Numbers(numbers) => said.numbers.push((name, numbers.clone())),
+        Attribute::Texts(texts) => said.texts.push((name, texts.clone())),
+    };
+    for dataset in own {
+        for (name, value) in &dataset.attributes {
+            // What else an array of one lead says is not about all of them.
+            if alone || names::is_rate(name) {
+                add(format!("{}/{name}", dataset.name), value);
+            }
+        }
+    }
+    for (name, value) in file.of_groups.iter().chain(&file.attributes) {
+        add(name.clone(), value);
+    }
+    let mut places: Option<HashMap<u64, usize>> = None;
+    let mut left = MAX_ALL;
+    for dataset in &file.datasets {
+        let name = &dataset.name;
+        let is_own = own.iter().any(|own| own.address == dataset.address);
+        if is_own || name.starts_with('#') {
+            continue;
+        }
+        let places = (dataset.element == Element::Reference).then(|| {
+            let all = file.datasets.iter().enumerate();
+            &*places.get_or_insert_with(|| all.map(|(at, own)| (own.address, at)).collect())
+        });
+        let found = match places {
+            Some(places) => cells(file, dataset, places),
+            None => content_of(dataset),
+        };
+        let size = match &found {
+            Ok(Content::Texts(texts)) => texts.iter().map(|text| text.len() + 1).sum(),
+            Ok(Content::Numbers(numbers)) => numbers.len(),
+            _ => 0,
+        };
+        let rest = left.checked_sub(size);
+        left = rest.unwrap_or(left);
+        match found {
+            Ok(_) if rest.is_none() => said.unread.push((name.clone(), "too long".into())),
+            Ok(Content::Texts(texts)) => said.texts.push((name.clone(), texts)),
+            Ok(Content::Numbers(numbers)) => said.numbers.push((name.clone(), numbers)),
+            Ok(Content::Unread(what)) => said.unread.push((name.clone(), what)),
+            Ok(Content::Nothing) => {}
+            Err(error) if names::says(name) => return Err(error),
+            // Something else.
+            Err(_) => {}
+        }
+    }
+    Ok(said)
+}
+
+/// What a data set says about samples.
+enum Content {
+    Texts(Vec<String>),
+    Numbers(Vec<f64>),
+    /// What it is, which is not read.
+    Unread(String),
+    Nothing,
+}
+
+/// The texts of a data set: strings, or characters as MATLAB 7.3 keeps them; or its numbers, where they are about samples.
+fn content_of(dataset: &Dataset) -> Result<Content, RecordError> {
+    let count = dataset
+        .shape
+        .iter()
+        .try_fold(1u64, |all, &size| all.checked_mul(size));
+    let short = count.is_some_and(|count| count <= MAX_SAID);
+    let class = dataset.attribute("MATLAB_class").and_then(Attribute::text);
+    Ok(match (&dataset.element, class) {
+        (Element::FixedText { .. } | Element::Text, _) if short => {
+            Content::Texts(dataset.read_texts()?)
+        }
+        (Element::Integer { .. }, Some("char")) if short => Content::Texts(characters(dataset)?),
+        (Element::Integer { .. }, Some(class @ ("string" | "table" | "categorical"))) => {
+            Content::Unread(format!("one of MATLAB's class {class}"))
+        }
+        (Element::Integer { .. } | Element::Float { .. }, _)
+            if short && names::is_number(&dataset.name) =>
+        {
+            Content::Numbers(dataset.read()?)
+        }
+        (Element::Other { what, .. }, _) => Content::Unread(format!("one of {what}")),
+        _ => Content::Nothing,
+    })
+}
+
+/// The lines of a matrix of characters: those of a row lie one after another in the dimension that comes first.
+fn characters(dataset: &Dataset) -> Result<Vec<String>, RecordError> {
+    let empty = dataset
+        .attribute("MATLAB_empty")
+        .and_then(Attribute::number);
+    if empty.is_some_and(|empty| empty != 0.0) {
+        return Ok(vec![String::new()]);
+    }
+    let rows = dataset.shape.get(1).copied().unwrap_or(1).max(1) as usize;
+    let codes = dataset.read::<i64>()?;
+    let text = |row: usize| {
+        let codes = codes.iter().skip(row).step_by(rows);
+        let letters = codes.map(|&code| {
+            let code = u32::try_from(code).ok().and_then(char::from_u32);
+            code.unwrap_or(char::REPLACEMENT_CHARACTER)
+        });
+        letters.collect::<String>().trim().to_owned()
+    };
+    Ok((0..rows).map(text).collect())
+}
+
+/// What the cells of MATLAB 7.3 hold, when it is a text or a number each.
+fn cells(
+    file: &Hdf5File,
+    dataset: &Dataset,
+    places: &HashMap<u64, usize>,
+) -> Result<Content, RecordError> {
+    let count = dataset
+        .shape
+        .iter()
+        .try_fold(1u64, |all, &size| all.checked_mul(size));
+    if count.is_none_or(|count| count > MAX_SAID) {
+        return Ok(Content::Nothing);
+    }
+    let (mut texts, mut numbers, mut left) = (Vec::new(), Vec::new(), MAX_ALL);
+    for address in read::references(dataset)? {
+        let Some(cell) = places.get(&address).and_then(|&at| file.datasets.get(at)) else {
+            return Ok(Content::Unread("a cell that leads nowhere".into()));
+        };
+        let single = cell.shape.iter().all(|&size| size == 1);
+        match content_of(cell)? {
+            Content::Texts(own) => {
+                left = left.saturating_sub(own.iter().map(|text| text.len() + 1).sum());
+                texts.push(own.join("\n"));
+            }
+            Content::Nothing if single => numbers.extend(cell.read::<f64>()?),
+            Content::Unread(what) => return Ok(Content::Unread(what)),
+            _ => return Ok(Content::Nothing),
+        }
+        if left == 0 {
+            return Ok(Content::Unread("too long".into()));
+        }
+    }
+    Ok(match (texts.is_empty(), numbers.is_empty()) {
+        (false, true) => Content::Texts(texts),
+        (true, false) => Content::Numbers(numbers),
+        _ => Content::Nothing,
+    })
+}
+
+/// What the data set of one lead says of it alone.
+fn of_lead(
+    path: &Path,
+    dataset: &Dataset,
+    options: &OpenOptions,
+) -> Result<(Option<Unit>, Option<Scaling>), RecordError> {
+    let mut said = Said::default();
+    for (name, value) in &dataset.attributes {
+        match value {
+            Attribute::Numbers(own) => said.numbers.push((name.clone(), own.clone())),
+            Attribute::Texts(own) => said.texts.push((name.clone(), own.clone())),
+        }
+    }
+    let unit = names::units(path, &said.texts, 1)?.first().copied();
+    let unit = unit.or_else(|| names::unit_in(&dataset.name));
+    let whole = matches!(dataset.element, Element::Integer { .. });
+    let units = [unit.unwrap_or_default()];
+    let scale = said.scales(path, &units, options, whole)?;
+    Ok((unit, scale.first().copied()))
+}
+
+/// The values of a data set, one of `count`: read where they are needed, unless a chunk is so large that each of them would cost too much.
+fn values(mut dataset: Dataset, count: usize) -> Result<Box<dyn Values>, RecordError> {
+    if dataset.chunk_bytes() <= MAX_CHUNK_BYTES / count.max(1) as u64 {
+        dataset.unpacked = read::Unpacked::one_of(count);
         return Ok(Box::new(dataset));
     }
     let columns = matrix_shape(&dataset).map_or(0, |shape| shape[1]);
@@ -148,7 +335,7 @@ fn values(dataset: Dataset) -> Result<Box<dyn Values>, RecordError> {
             dataset.read()?
         }
         _ => {
-            let mut spool = Spool::new(&dataset.source.path, Class::Double);
+            let mut spool = Spool::new(&dataset.source.path, Class::Double).one_of(count);
             dataset
                 .read::<f64>()?
                 .into_iter()
@@ -156,7 +343,7 @@ fn values(dataset: Dataset) -> Result<Box<dyn Values>, RecordError> {
             return Ok(Box::new(spool.finish(columns)?));
         }
     };
-    let mut spool = Spool::new(&dataset.source.path, Class::Single);
+    let mut spool = Spool::new(&dataset.source.path, Class::Single).one_of(count);
     read.into_iter()
         .try_for_each(|value| spool.push(f64::from(value)))?;
     Ok(Box::new(spool.finish(columns)?))
@@ -182,46 +369,16 @@ impl Values for Dataset {
     }
 }
 
-/// Where among the data sets that of samples is, and its rows and columns.
-fn samples(path: &Path, file: &Hdf5File) -> Result<(usize, [usize; 2]), RecordError> {
-    let numeric = |dataset: &Dataset| {
-        matches!(
-            dataset.element,
-            Element::Integer { .. } | Element::Float { .. }
-        )
-    };
-    let all = &file.datasets;
-    let named = SAMPLES.iter().find_map(|name| {
-        all.iter().position(|dataset| {
-            numeric(dataset)
-                && dataset.name.rsplit('/').next() == Some(name)
-                && dataset.shape.iter().any(|&size| size > 1)
-        })
-    });
-    let found = named.or_else(|| {
-        let matrix = |dataset: &Dataset| matrix_shape(dataset).is_some_and(|[a, b]| a > 1 && b > 1);
-        let mut matrices = (0..all.len()).filter(|&at| numeric(&all[at]) && matrix(&all[at]));
-        let only = matrices.next()?;
-        matrices.next().is_none().then_some(only)
-    });
-    let Some(at) = found else {
-        return Err(listed(
-            path,
-            "the list of data sets",
-            &file.summary(),
-            "`ecg`, `tracings`, `data` or `signal`, or just one of two dimensions",
-        ));
-    };
-    let dataset = &all[at];
-    let shape = matrix_shape(dataset).ok_or_else(|| {
+/// Rows and columns of the samples.
+fn shape_of(path: &Path, dataset: &Dataset) -> Result<[usize; 2], RecordError> {
+    matrix_shape(dataset).ok_or_else(|| {
         content(
             path,
             &format!("the shape of `{}`", dataset.name),
             &dataset.written_shape(),
             "two dimensions, leads and time: one recording. A file of many recordings is imported as a data set, or read with Hdf5File",
         )
-    })?;
-    Ok((at, shape))
+    })
 }
 
 /// Rows and columns, provided that all other dimensions are of size 1.

@@ -70,10 +70,26 @@ pub(super) fn texts(dataset: &Dataset) -> Result<Vec<String>, RecordError> {
     if !matches!(dataset.element, Element::FixedText { .. } | Element::Text) {
         return Err(no_kind(dataset, "texts"));
     }
+    // Each becomes a string of its own.
+    let raw = raw(dataset, size_of::<String>())?;
+    decode_texts(&Meta::new(&dataset.source), &dataset.element, &raw)
+}
+
+/// Where the objects are that the elements name.
+pub(super) fn references(dataset: &Dataset) -> Result<Vec<u64>, RecordError> {
+    if dataset.element != Element::Reference {
+        return Err(no_kind(dataset, "references"));
+    }
+    let raw = raw(dataset, 0)?;
+    let addresses = raw.as_chunks().0.iter();
+    Ok(addresses.map(|own| u64::from_le_bytes(*own)).collect())
+}
+
+/// All elements as they are in the file, each of which takes so many bytes more in memory.
+fn raw(dataset: &Dataset, more: usize) -> Result<Vec<u8>, RecordError> {
     let all = dataset.all();
     let element = dataset.element.bytes();
-    // Each becomes a string of its own.
-    let count = count(dataset, &all, element.saturating_add(size_of::<String>()))?;
+    let count = count(dataset, &all, element.saturating_add(more))?;
     let mut raw = vec![0; count.saturating_mul(element)];
     runs(dataset, &all, &mut |start, bytes| {
         let start = start.saturating_mul(element);
@@ -82,7 +98,7 @@ pub(super) fn texts(dataset: &Dataset) -> Result<Vec<String>, RecordError> {
         }
         Ok(())
     })?;
-    decode_texts(&Meta::new(&dataset.source), &dataset.element, &raw)
+    Ok(raw)
 }
 
 /// The texts of elements as they are in the file.
@@ -303,16 +319,34 @@ fn chunk_runs(
 }
 
 /// Chunks that were unpacked last: a stretch of time is often one of several in a chunk.
-#[derive(Debug, Default)]
-pub(super) struct Unpacked(Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>);
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    kept: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+    /// Bytes of them all.
+    limit: usize,
+}
+
+impl Default for Unpacked {
+    fn default() -> Unpacked {
+        Unpacked::one_of(1)
+    }
+}
 
 impl Unpacked {
+    /// Of one of `count` data sets that are read at a time.
+    pub fn one_of(count: usize) -> Unpacked {
+        Unpacked {
+            kept: Mutex::default(),
+            limit: UNPACKED_BYTES / count.max(1),
+        }
+    }
+
     fn get(
         &self,
         number: u64,
         unpack: impl FnOnce() -> Result<Vec<u8>, RecordError>,
     ) -> Result<Arc<Vec<u8>>, RecordError> {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, data)) = kept().iter().find(|(own, _)| *own == number) {
             return Ok(Arc::clone(data));
         }
@@ -322,7 +356,7 @@ impl Unpacked {
         let bytes = |kept: &VecDeque<(u64, Arc<Vec<u8>>)>| -> usize {
             kept.iter().map(|(_, data)| data.len()).sum()
         };
-        while bytes(&kept) > UNPACKED_BYTES {
+        while bytes(&kept) > self.limit {
             kept.pop_front();
         }
         Ok(data)

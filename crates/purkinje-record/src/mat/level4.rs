@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Class, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Value};
+use super::{Class, LONG_TEXT, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Value};
 use crate::RecordError;
 use crate::error::content;
 use crate::map::Whole;
@@ -153,15 +153,11 @@ fn variable(
         _ if head.complex => Value::Other("complex array"),
         0 => Value::Numeric(head.numbers(bytes.later(real))),
         1 => {
-            *chars = chars.saturating_add(rows.saturating_mul(columns.max(1)));
-            if *chars > MAX_TEXT_CHARS {
-                return Err(RecordError::TooLarge {
-                    path: path.to_owned(),
-                    what: "number of characters in texts",
-                    found: *chars as u64,
-                    limit: MAX_TEXT_CHARS as u64,
-                });
+            let count = rows.saturating_mul(columns.max(1));
+            if count > MAX_TEXT_CHARS.saturating_sub(*chars) {
+                return Ok(((name, Value::Other(LONG_TEXT)), end));
             }
+            *chars += count;
             Value::Text(head.text(real))
         }
         _ => Value::Other("sparse array"),

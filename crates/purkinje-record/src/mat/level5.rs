@@ -5,7 +5,8 @@ use std::path::Path;
 use flate2::read::ZlibDecoder;
 
 use super::{
-    Class, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric, Struct, Value,
+    Class, LONG_TEXT, MAX_DEPTH, MAX_DIMENSIONS, MAX_TEXT_CHARS, MAX_VALUES, MatFile, Numeric,
+    Struct, Value,
 };
 use crate::array::{budget, disk_budget};
 use crate::error::content;
@@ -14,6 +15,8 @@ use crate::values::{Bytes, HELD_BYTES};
 use crate::{RecordError, inflate};
 
 const HEAD_BYTES: usize = 128;
+/// Bytes of a packed element that are unpacked to see whether it is a long text.
+const PEEK_BYTES: usize = 1024;
 
 const MI_INT8: u32 = 1;
 const MI_UINT8: u32 = 2;
@@ -25,6 +28,9 @@ const MI_COMPRESSED: u32 = 15;
 const MI_UTF8: u32 = 16;
 const MI_UTF16: u32 = 17;
 const MI_UTF32: u32 = 18;
+
+/// Characters that texts leave to the names of what follows.
+const NAME_CHARS: usize = MAX_TEXT_CHARS / 4;
 
 pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> {
     let mut reader = Reader {
@@ -49,6 +55,10 @@ pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> 
         match element.kind {
             MI_MATRIX => variables.push(reader.matrix(element, 0)?),
             MI_COMPRESSED => {
+                if let Some(name) = reader.packed_text(&element) {
+                    variables.push((name, Value::Other(LONG_TEXT)));
+                    continue;
+                }
                 let unpacked = reader.unpack(&element)?;
                 let mut part = Reader {
                     bytes: &unpacked,
@@ -198,6 +208,16 @@ impl Reader<'_> {
             found: found as u64,
             limit: limit as u64,
         }
+    }
+
+    /// The name of what a packed element holds, when it is a text that is not read in any case.
+    fn packed_text(&self, element: &Element<'_>) -> Option<String> {
+        let start = inflate::zlib(element.data, PEEK_BYTES).ok()?;
+        let size = word(&start, 4, self.big_endian)? as usize;
+        let class = word(&start, 16, self.big_endian)? & 0xff;
+        let long = size > MAX_TEXT_CHARS + PEEK_BYTES;
+        (word(&start, 0, self.big_endian)? == MI_MATRIX && class == 4 && long)
+            .then(|| name(&start, self.big_endian))?
     }
 
     fn unpack(&mut self, element: &Element<'_>) -> Result<Whole, RecordError> {
@@ -396,6 +416,10 @@ impl Reader<'_> {
             return Ok(Value::Text(String::new()));
         };
         let data = element.data;
+        // One that nobody needs is no reason to refuse the rest.
+        if data.len() > (MAX_TEXT_CHARS - NAME_CHARS).saturating_sub(self.chars) {
+            return Ok(Value::Other(LONG_TEXT));
+        }
         self.count_chars(data.len())?;
         let units = |size: usize| -> Vec<u16> {
             data.chunks_exact(size)

@@ -28,8 +28,10 @@ pub const MAX_MAT_BYTES: u64 = 1 << 36;
 pub const MAX_DEPTH: usize = 32;
 /// Variables, cells and fields of a file, all together.
 pub const MAX_VALUES: usize = 100_000;
-/// Characters of the texts of a file, all together.
+/// Characters of the texts of a file, all together; what goes beyond is [`Value::Other`].
 pub const MAX_TEXT_CHARS: usize = 1 << 20;
+/// What is said of a text beyond that.
+const LONG_TEXT: &str = "text too long to be read";
 /// Dimensions of an array.
 pub const MAX_DIMENSIONS: usize = 32;
 

@@ -2,10 +2,20 @@
 
 use std::path::Path;
 
-use super::{Class, MatFile, Numeric, Struct, Value};
+use super::{Class, MatFile, Numeric, Value};
 use crate::array::{Array, Known, Matrix};
-use crate::error::{content, listed};
+use crate::container::{Item, Items, Rows, rate_of_times};
+use crate::error::content;
+use crate::names::{Said, bare, is_number, unit_in};
+use crate::values::Values;
 use crate::{OpenOptions, RecordError};
+
+/// Structs within each other whose fields are looked at.
+const MAX_LEVELS: usize = 4;
+/// Characters of a name; MATLAB has no longer ones.
+const MAX_NAME_CHARS: usize = 64;
+/// Values of an array that says something about the samples.
+const MAX_SAID: usize = 4096;
 
 /// Sampling rate of CPSC2018, whose files do not state it.
 const CPSC2018_RATE_HZ: f64 = 500.0;
@@ -13,19 +23,6 @@ const CPSC2018_RATE_HZ: f64 = 500.0;
 /// Names of the variable that holds the samples, most telling first.
 const SAMPLES: [&str; 8] = [
     "feats", "val", "ecg", "signal", "ecg_data", "data", "tracings", "x",
-];
-
-/// Names of a variable that holds the sampling rate in hertz.
-const RATES: [&str; 9] = [
-    "curr_sample_rate",
-    "rate_hz",
-    "fs",
-    "Fs",
-    "FS",
-    "sampling_rate",
-    "sample_rate",
-    "samplingRate",
-    "sfreq",
 ];
 
 /// What a file says beside the samples.
@@ -41,30 +38,33 @@ pub(super) fn recording(
     file: &MatFile,
     options: &OpenOptions,
 ) -> Result<Array, RecordError> {
-    // Fields of the only struct count like variables: CPSC2018 keeps everything in `ECG`.
-    let record = file.variables.iter().find_map(|(name, value)| match value {
-        Value::Struct(fields) if fields.values.len() == fields.fields.len() => {
-            Some((name.as_str(), fields))
-        }
-        _ => None,
-    });
-    let find = |name: &str| {
-        file.get(name)
-            .or_else(|| record.and_then(|(_, fields)| fields.get(name)))
+    let mut values = Vec::new();
+    for (name, value) in &file.variables {
+        flatten(
+            name.chars().take(MAX_NAME_CHARS).collect(),
+            value,
+            0,
+            &mut values,
+        );
+    }
+    let numeric: Vec<(&str, &Numeric)> = values
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.numeric()?)))
+        .collect();
+    let items: Vec<Item> = numeric.iter().map(|(name, own)| item(name, own)).collect();
+    let listed = Items {
+        path,
+        all: &items,
+        what: "variables",
+        summary: file.summary(),
+        usual: &SAMPLES,
+        expected: "a struct `ECG` with `data`, vectors with names of leads, or a matrix of leads and time such as `feats`, `val` or `data`",
     };
-    let Some((name, numeric)) = samples(file, &find) else {
-        return Err(listed(
-            path,
-            "the list of variables",
-            &file.summary(),
-            "a struct `ECG` with `data`, or a matrix of leads and time such as `feats`, `val` or `data`",
-        ));
-    };
-    let shape = numeric
-        .matrix_shape()
-        .ok_or_else(|| not_two(path, name, numeric))?;
-    let int16 = numeric.class == Class::Int16;
-    if int16 && name == "val" && options.unit.is_none() {
+    let samples = listed.samples(options)?;
+    let (rows, leads, own) = (samples.rows(), samples.leads(), listed.own(&samples));
+    let arrays: Vec<(&str, &Numeric)> = rows.iter().map(|&at| numeric[at]).collect();
+    let int16 = arrays.iter().all(|(_, own)| own.class == Class::Int16);
+    if int16 && bare(&own) == "val" && options.unit.is_none() {
         return Err(content(
             path,
             "the unit of `val`",
@@ -72,57 +72,122 @@ pub(super) fn recording(
             "the header beside the file, or a unit from the caller (uV where 1000 steps make 1 mV)",
         ));
     }
-    let cpsc = record.is_some_and(|(record, fields)| {
-        record == "ECG" && fields.get("sex").is_some() && fields.get("age").is_some()
-    });
-    let rate_hz = RATES
-        .iter()
-        .find_map(|name| find(name)?.scalar())
-        .or_else(|| cpsc.then_some(CPSC2018_RATE_HZ));
-    let matrix = Matrix {
-        shape,
-        column_major: true,
-        int16,
-        // As in the signal files of WFDB, whose containers these matrices are.
-        missing: int16.then_some(f64::from(i16::MIN)),
-        values: Box::new(numeric.values(shape[0])),
+    let mut said = said(&values, &own);
+    said.settle(&own);
+    let mut rate_hz = is_cpsc2018(&values).then_some(CPSC2018_RATE_HZ);
+    if let Some(at) = listed.times(&samples)
+        && options.rate_hz.is_none()
+        && said.rate(path, &own)?.is_none()
+    {
+        let (name, times) = numeric[at];
+        let (columns, len) = (times.len(), times.len());
+        let times = times.values(columns);
+        rate_hz = Some(rate_of_times(path, name, &times, false, len)?);
+    }
+    let each = match &leads {
+        None => Vec::new(),
+        Some(_) => arrays
+            .iter()
+            .map(|(name, _)| (unit_in(name), None))
+            .collect(),
     };
+    let matrix = matrix(path, &arrays, leads.is_none())?;
     let known = Known {
         format: "mat",
         rate_hz,
-        leads: None,
-        texts: texts(file, record.map(|(_, fields)| fields)),
-        whole: !matches!(numeric.class, Class::Single | Class::Double),
+        leads,
+        said,
+        own,
+        each,
+        whole: arrays
+            .iter()
+            .any(|(_, own)| !matches!(own.class, Class::Single | Class::Double)),
         standard_12: true,
         rate_from: "a sampling rate from the caller, or a variable `curr_sample_rate` or `fs`",
         leads_from: "names of the leads from the caller, or twelve standard leads",
     };
     let mut array = Array::new(path, matrix, known, options)?;
-    let extras = extras(&find);
+    array.about.source.comments.extend(listed.beside(&samples));
+    let extras = extras(&|name| find(&values, name));
     array.about.age = extras.age.map(|age| age as f32);
     array.about.sex = extras.sex;
     array.about.report = extras.report;
     Ok(array)
 }
 
-/// The array of samples, with its name.
-fn samples<'a>(
-    file: &'a MatFile,
-    find: &impl Fn(&str) -> Option<&'a Value>,
-) -> Option<(&'a str, &'a Numeric)> {
-    let large = |numeric: &&Numeric| numeric.len() > 1;
-    let named = SAMPLES
-        .iter()
-        .find_map(|&name| Some((name, find(name)?.numeric().filter(large)?)));
-    named.or_else(|| {
-        let mut matrices = file.variables.iter().filter_map(|(name, value)| {
-            let numeric = value.numeric()?;
-            let shape = numeric.matrix_shape()?;
-            (shape[0] > 1 && shape[1] > 1).then_some((name.as_str(), numeric))
-        });
-        let only = matrices.next()?;
-        matrices.next().is_none().then_some(only)
+/// Adds a variable, or the fields of a struct as `struct.field`; what is alone in a cell counts as without it.
+fn flatten<'a>(name: String, value: &'a Value, level: usize, out: &mut Vec<(String, &'a Value)>) {
+    match value {
+        Value::Struct(own) if own.values.len() == own.fields.len() && level < MAX_LEVELS => {
+            for (field, value) in own.fields.iter().zip(&own.values) {
+                let field: String = field.chars().take(MAX_NAME_CHARS).collect();
+                flatten(format!("{name}.{field}"), value, level + 1, out);
+            }
+        }
+        Value::Cell(cells) => match &cells[..] {
+            [only @ (Value::Numeric(_) | Value::Struct(_))] if level < MAX_LEVELS => {
+                flatten(name, only, level + 1, out);
+            }
+            _ => out.push((name, value)),
+        },
+        _ => out.push((name, value)),
+    }
+}
+
+fn item(name: &str, own: &Numeric) -> Item {
+    Item {
+        name: name.to_owned(),
+        dims: own.dims.iter().map(|&size| size as u64).collect(),
+        said: {
+            let dims: Vec<String> = own.dims.iter().map(usize::to_string).collect();
+            format!("{} {}", dims.join("x"), own.class)
+        },
+    }
+}
+
+/// The samples: of one matrix, or of a vector for each lead.
+fn matrix(path: &Path, arrays: &[(&str, &Numeric)], single: bool) -> Result<Matrix, RecordError> {
+    let int16 = arrays.iter().all(|(_, own)| own.class == Class::Int16);
+    let (shape, values): ([usize; 2], Box<dyn Values>) = match arrays {
+        [(name, own)] if single => {
+            let shape = own.matrix_shape().ok_or_else(|| not_two(path, name, own))?;
+            (shape, Box::new(own.values(shape[0])))
+        }
+        _ => {
+            let len = arrays.first().map_or(0, |(_, own)| own.len());
+            let leads = arrays.iter().map(|(_, own)| {
+                let values: Box<dyn Values> = Box::new(own.values(len));
+                (values, false)
+            });
+            let leads = leads.collect();
+            ([arrays.len(), len], Box::new(Rows { leads }))
+        }
+    };
+    Ok(Matrix {
+        shape,
+        column_major: single,
+        int16,
+        // As in the signal files of WFDB, whose containers these matrices are.
+        missing: int16.then_some(f64::from(i16::MIN)),
+        values,
     })
+}
+
+/// A variable, or a field of a struct, of this name.
+fn find<'a>(values: &[(String, &'a Value)], name: &str) -> Option<&'a Value> {
+    let variable = values.iter().find(|(own, _)| own == name);
+    let field = || {
+        values
+            .iter()
+            .find(|(own, _)| own.split_once('.').is_some_and(|(_, field)| field == name))
+    };
+    variable.or_else(field).map(|(_, value)| *value)
+}
+
+/// Whether this is a file of CPSC2018: it keeps everything in a struct `ECG`.
+fn is_cpsc2018(values: &[(String, &Value)]) -> bool {
+    let has = |name: &str| values.iter().any(|(own, _)| own == name);
+    has("ECG.sex") && has("ECG.age")
 }
 
 fn not_two(path: &Path, name: &str, numeric: &Numeric) -> RecordError {
@@ -135,23 +200,36 @@ fn not_two(path: &Path, name: &str, numeric: &Numeric) -> RecordError {
     )
 }
 
-/// All variables, and fields of the only struct, that are texts or cells of texts.
-fn texts(file: &MatFile, record: Option<&Struct>) -> Vec<(String, Vec<String>)> {
-    let variables = file.variables.iter().map(|(name, value)| (name, value));
-    let fields = record.into_iter();
-    let fields = fields.flat_map(|fields| fields.fields.iter().zip(&fields.values));
-    let each = variables.chain(fields).filter_map(|(name, value)| {
-        let texts: Vec<String> = match value {
+/// All that is a text, a cell of texts or of numbers, or numbers about the samples `own`.
+fn said(values: &[(String, &Value)], own: &str) -> Said {
+    let mut said = Said::default();
+    for (name, value) in values {
+        let name = name.clone();
+        match value {
+            Value::Text(text) => said.texts.push((name, vec![text.clone()])),
             Value::Cell(cells) => {
                 let texts = cells.iter().map(|own| own.text().map(str::to_owned));
-                texts.collect::<Option<_>>()?
+                let numbers = cells.iter().map(Value::scalar);
+                if let Some(texts) = texts.collect::<Option<Vec<String>>>() {
+                    said.texts.push((name, texts));
+                } else if let Some(numbers) = numbers.collect::<Option<Vec<f64>>>() {
+                    said.numbers.push((name, numbers));
+                } else {
+                    said.unread.push((name, "a cell of several kinds".into()));
+                }
             }
-            Value::Text(text) => vec![text.clone()],
-            _ => return None,
-        };
-        Some((name.clone(), texts))
-    });
-    each.collect()
+            Value::Numeric(numeric) if name != own && is_number(&name) => {
+                if numeric.len() <= MAX_SAID {
+                    said.numbers.push((name, numeric.to_f64()));
+                }
+            }
+            Value::Other(what) => said
+                .unread
+                .push((name, format!("a variable of the kind {what}"))),
+            _ => {}
+        }
+    }
+    said
 }
 
 fn extras<'a>(find: &impl Fn(&str) -> Option<&'a Value>) -> Extras {
