@@ -73,7 +73,8 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
     };
     let int16 = datasets.iter().all(|own| is_int16(own));
     let beside = listed.beside(&samples);
-    let mut vectors = taken(&mut file, rows.iter().map(|&at| places[at]).collect())?;
+    let Rows { leads: mut vectors } =
+        taken(&mut file, rows.iter().map(|&at| places[at]).collect())?;
     let matrix = Matrix {
         shape,
         column_major: false,
@@ -104,10 +105,7 @@ fn is_int16(dataset: &Dataset) -> bool {
 }
 
 /// The values of the data sets `wanted`, in this order, and whether a vector lies along its rows.
-fn taken(
-    file: &mut Hdf5File,
-    wanted: Vec<usize>,
-) -> Result<Vec<(Box<dyn Values>, bool)>, RecordError> {
+fn taken(file: &mut Hdf5File, wanted: Vec<usize>) -> Result<Rows, RecordError> {
     let all = file.datasets.drain(..).enumerate();
     let mut own: HashMap<usize, Dataset> = all.filter(|(at, _)| wanted.contains(at)).collect();
     let each = wanted
@@ -118,7 +116,8 @@ fn taken(
             let tall = matrix_shape(&dataset).is_some_and(|shape| shape[1] == 1);
             Ok((values(dataset, wanted.len())?, tall))
         });
-    each.collect()
+    let leads = each.collect::<Result<_, RecordError>>()?;
+    Ok(Rows { leads })
 }
 
 /// All data sets of numbers, and which they are.

@@ -218,10 +218,10 @@ fn said(values: &[(String, &Value)], own: &str) -> Said {
                     said.unread.push((name, "a cell of several kinds".into()));
                 }
             }
-            Value::Numeric(numeric) if name != own && is_number(&name) => {
-                if numeric.len() <= MAX_SAID {
-                    said.numbers.push((name, numeric.to_f64()));
-                }
+            Value::Numeric(numeric)
+                if name != own && is_number(&name) && numeric.len() <= MAX_SAID =>
+            {
+                said.numbers.push((name, numeric.to_f64()));
             }
             Value::Other(what) => said
                 .unread
