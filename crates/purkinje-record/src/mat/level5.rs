@@ -91,6 +91,21 @@ pub(super) fn parse(path: &Path, bytes: &Whole) -> Result<MatFile, RecordError> 
     })
 }
 
+/// The name of the array whose element starts in `bytes`.
+fn name(bytes: &[u8], big_endian: bool) -> Option<String> {
+    // Tag, flags, tag of the dimensions.
+    let dims = word(bytes, 28, big_endian)? as usize;
+    let at = 32usize.checked_add(dims.checked_next_multiple_of(8)?)?;
+    let first = word(bytes, at, big_endian)?;
+    let (start, size) = if first >> 16 == 0 {
+        (at + 8, word(bytes, at + 4, big_endian)? as usize)
+    } else {
+        (at + 4, (first >> 16) as usize)
+    };
+    let name = bytes.get(start..start.checked_add(size)?)?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
 fn word(bytes: &[u8], at: usize, big_endian: bool) -> Option<u32> {
     let word = *bytes.get(at..)?.first_chunk::<4>()?;
     Some(if big_endian {
