@@ -370,6 +370,7 @@ pub(crate) fn about(
         path: path.to_owned(),
         format,
         comments: Vec::new(),
+        also: Vec::new(),
     };
     Ok(recording)
 }

@@ -246,6 +246,10 @@ fn words(
         reader.duration_s(),
         reader.len()
     );
+    let also = &recording.source.also;
+    if !also.is_empty() {
+        text += &format!("also in the file: {}\n", printable(&also.join("; ")));
+    }
     match quality.heart_rate {
         Some(HeartRate { bpm, range_bpm }) => {
             let range = range_bpm.map_or(String::new(), |[slowest, fastest]| {
@@ -472,6 +476,7 @@ fn facts(
             "note": mark.note,
         })).collect::<Vec<_>>(),
         "comments": recording.source.comments,
+        "also": recording.source.also,
     })
 }
 

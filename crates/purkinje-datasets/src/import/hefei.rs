@@ -394,6 +394,7 @@ fn read_table(path: &Path, id: &str) -> Result<Recording, RecordError> {
         path: path.to_owned(),
         format: "hefei",
         comments: Vec::new(),
+        also: Vec::new(),
     };
     Ok(recording)
 }

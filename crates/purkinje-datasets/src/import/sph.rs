@@ -417,6 +417,7 @@ fn read_record(path: &Path, id: &str, wanted: &LeadSet) -> Result<Recording, Rec
         path: path.to_owned(),
         format: "hdf5",
         comments: Vec::new(),
+        also: Vec::new(),
     };
     Ok(recording)
 }

@@ -224,6 +224,7 @@ fn recording(
         path: path.to_owned(),
         format,
         comments: Vec::new(),
+        also: Vec::new(),
     };
     Ok(recording)
 }

@@ -92,6 +92,7 @@ fn recording(
             .filter(|signal| !signal.prefilter.is_empty() && !signal.is_annotations())
             .map(|signal| format!("prefilter {}: {}", signal.label, signal.prefilter))
             .collect(),
+        also: Vec::new(),
     };
     header.identifiers.remove_from(&mut recording);
     Ok(recording)

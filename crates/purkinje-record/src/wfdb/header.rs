@@ -128,7 +128,7 @@ pub struct HeaderError {
 }
 
 impl Header {
-    /// Reads a header file.
+    /// Reads a header file. A path that it names and that leads nowhere is taken for the file of the same name beside it.
     ///
     /// # Errors
     /// When the file cannot be read, is larger than [`MAX_HEADER_BYTES`], or breaks the grammar.
@@ -139,10 +139,44 @@ impl Header {
             Ok(text) => text,
             Err(error) => error.as_bytes().iter().map(|&b| char::from(b)).collect(),
         };
-        Header::parse(&text).map_err(|source| RecordError::Header {
+        let header = Header::parse(&text).map_err(|source| RecordError::Header {
             path: path.to_owned(),
             source,
-        })
+        })?;
+        Ok(header.beside(path))
+    }
+
+    /// The same where paths that lead nowhere are the names of files beside the header at `path`, if these are there: records are
+    /// published in other folders than they were made in. A comment says so.
+    fn beside(mut self, path: &Path) -> Header {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let found = |named: &str, ending: &str| -> Option<String> {
+            let (_, name) = named.rsplit_once('/')?;
+            let is_there = |name: &str| folder.join(format!("{name}{ending}")).exists();
+            (!name.is_empty() && !is_there(named) && is_there(name)).then(|| name.to_owned())
+        };
+        let mut moved: Option<(String, String)> = None;
+        for signal in &mut self.signals {
+            // Signals of one file follow each other.
+            let name = match &moved {
+                Some((from, to)) if *from == signal.file => Some(to.clone()),
+                _ => found(&signal.file, ""),
+            };
+            if let Some(name) = name {
+                let from = std::mem::replace(&mut signal.file, name.clone());
+                if moved.as_ref().is_none_or(|(own, _)| *own != from) {
+                    self.comments
+                        .push(format!("`{name}` beside the header was read for `{from}`"));
+                    moved = Some((from, name));
+                }
+            }
+        }
+        for segment in &mut self.segments {
+            if let Some(name) = found(&segment.name, ".hea") {
+                segment.name = name;
+            }
+        }
+        self
     }
 
     /// Whether the record consists of segments with records of their own.

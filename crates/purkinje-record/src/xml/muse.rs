@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::tree::Element;
-use super::{base64, little_endian, number, report};
+use super::{base64, little_endian, number, present, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
@@ -22,7 +22,7 @@ pub(super) fn read(
     root: Element<'_, '_>,
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
-    let waveform = rhythm(path, root)?;
+    let (waveform, also) = rhythm(path, root)?;
     let mut stored = waveform
         .all("LeadData")
         .map(|data| {
@@ -45,7 +45,7 @@ pub(super) fn read(
                 .into(),
         })
         .collect();
-    let rows = stored::choose(path, &offers, options)?;
+    let rows = stored::choose(path, &offers, options).map_err(|error| error.beside(&also))?;
     let leads = rows.iter().map(|&row| {
         let (lead, source) = &sources[row];
         match source {
@@ -63,6 +63,11 @@ pub(super) fn read(
     let rate_hz = rate_hz(path, waveform)?;
     let mut recording = stored::recording(path, "muse-xml", Some(rate_hz), leads, options)?;
     describe(root, &mut recording, options);
+    recording.source.also = also;
+    recording
+        .source
+        .also
+        .extend(stored::left_out(&offers, &rows, options));
     recording.annotations = beats(path, root, rate_hz)?;
     let off = stored.iter().filter(|(_, data)| {
         data.text_at(&["LeadOff"])
@@ -92,27 +97,47 @@ impl Source {
     }
 }
 
-/// The first rhythm waveform; the median beat is no recording.
-fn rhythm<'d, 'a>(path: &Path, root: Element<'d, 'a>) -> Result<Element<'d, 'a>, RecordError> {
-    let kinds: Vec<&str> = root
-        .all("Waveform")
-        .map(|waveform| waveform.text_at(&["WaveformType"]).unwrap_or(""))
-        .collect();
-    let at = kinds
+/// The first rhythm waveform, and in words what else there is: the median beat is no recording.
+fn rhythm<'d, 'a>(
+    path: &Path,
+    root: Element<'d, 'a>,
+) -> Result<(Element<'d, 'a>, Vec<String>), RecordError> {
+    /// Waveforms that are named.
+    const NAMED: usize = 16;
+    let kind = |waveform: &Element<'_, 'a>| -> String {
+        let kind = waveform.text_at(&["WaveformType"]).unwrap_or("");
+        kind.chars().take(40).collect()
+    };
+    let waveforms: Vec<Element<'d, 'a>> = root.all("Waveform").collect();
+    let at = waveforms
         .iter()
-        .position(|kind| kind.eq_ignore_ascii_case("rhythm"));
-    at.and_then(|at| root.all("Waveform").nth(at))
-        .ok_or_else(|| RecordError::NoSamples {
-            path: path.to_owned(),
-            why: if kinds.is_empty() {
-                "it has no Waveform; export it with waveforms".into()
-            } else {
-                format!(
-                    "it has no waveform of the type Rhythm, just: {}",
-                    kinds.join(", ")
-                )
-            },
-        })
+        .position(|waveform| kind(waveform).eq_ignore_ascii_case("rhythm"));
+    let others = waveforms
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| Some(*other) != at);
+    let others = others.take(NAMED).map(|(_, waveform)| {
+        let leads = waveform
+            .all("LeadData")
+            .filter_map(|data| data.text_at(&["LeadID"]));
+        let leads: Vec<&str> = leads.take(NAMED).collect();
+        format!("waveform {}: {}", kind(waveform), leads.join(" "))
+    });
+    if let Some(at) = at {
+        return Ok((waveforms[at], others.collect()));
+    }
+    let kinds: Vec<String> = waveforms.iter().take(NAMED).map(kind).collect();
+    Err(RecordError::NoSamples {
+        path: path.to_owned(),
+        why: if kinds.is_empty() {
+            "it has no Waveform; export it with waveforms".into()
+        } else {
+            format!(
+                "it has no waveform of the type Rhythm, just: {}",
+                kinds.join(", ")
+            )
+        },
+    })
 }
 
 /// `SampleBase` times ten to the power of `SampleExponent`.
@@ -224,7 +249,7 @@ impl Samples {
     }
 
     fn as_stored(&self, lead: &Lead, keep_digital: bool) -> StoredLead {
-        let values = little_endian(&self.bytes).map(Some);
+        let values = little_endian(&self.bytes).map(present);
         StoredLead::from_digital(lead.clone(), values, self.scale, keep_digital)
     }
 }
@@ -257,14 +282,17 @@ fn derive(
         let (a, b) = (f64::from(a) * half, f64::from(b) * half);
         let mv = little_endian(&i.bytes)
             .zip(little_endian(&ii.bytes))
-            .map(|(x, y)| {
-                let (x, y) = (f64::from(x), f64::from(y));
-                (a * x / i.scale.gain_per_mv + b * y / ii.scale.gain_per_mv) as f32
+            .map(|(x, y)| match (present(x), present(y)) {
+                (Some(x), Some(y)) => {
+                    let (x, y) = (f64::from(x), f64::from(y));
+                    (a * x / i.scale.gain_per_mv + b * y / ii.scale.gain_per_mv) as f32
+                }
+                _ => f32::NAN,
             });
         return Ok(StoredLead::from_mv(lead, mv.collect()));
     }
     let values = little_endian(&i.bytes).zip(little_endian(&ii.bytes));
-    let values = values.map(move |(x, y)| Some(a * x + b * y));
+    let values = values.map(move |(x, y)| Some(a * present(x)? + b * present(y)?));
     let scale = Scale {
         gain_per_mv: i.scale.gain_per_mv * if halved { 2.0 } else { 1.0 },
         zero: 0.0,
