@@ -16,6 +16,9 @@ use crate::{Lead, RecordError};
 /// Parts of a file.
 pub(crate) const MAX_PARTS: usize = 512;
 
+/// Parts, and leads of a part, that are named one by one.
+const NAMED: usize = 16;
+
 /// Channels that were sampled together.
 pub(crate) struct Part {
     /// What messages call it, such as `group 2`.
@@ -98,27 +101,25 @@ impl Part {
 
     /// `group 2: V1 V2 at 500 Hz, 10.000 s`.
     fn in_words(&self) -> String {
-        const NAMED: usize = 16;
         let leads = self.channels.iter().take(NAMED);
         let mut leads: Vec<&str> = leads.map(|channel| channel.lead.name()).collect();
         if self.channels.len() > NAMED {
             leads.push("...");
         }
-        let start = self.start_s.map_or(String::new(), |start_s| {
-            format!(", starting at {start_s:.3} s")
-        });
+        // Of a time of day only differences mean something.
+        let start = match self
+            .start_s
+            .filter(|start_s| (f64::MIN_POSITIVE..1e6).contains(start_s))
+        {
+            Some(start_s) => format!(", starting at {start_s:.3} s"),
+            None => String::new(),
+        };
         format!(
-            "{}: {} at {} Hz, {:.3} s{}",
+            "{}: {} at {} Hz, {:.3} s{start}",
             self.name,
             leads.join(" "),
             self.rate_hz,
             self.samples as f64 / self.rate_hz,
-            // Of a clock time only differences mean something.
-            if self.start_s.is_some_and(|s| s > 0.0 && s < 1e6) {
-                start
-            } else {
-                String::new()
-            },
         )
     }
 }
@@ -149,7 +150,14 @@ pub(crate) fn join(
         });
     };
     let others = (0..parts.len()).filter(|part| !members.contains(part));
-    also.splice(0..0, others.map(|part| parts[part].in_words()));
+    let mut others: Vec<String> = others.map(|part| parts[part].in_words()).collect();
+    if others.len() > NAMED {
+        let more = others.len() - NAMED;
+        others.truncate(NAMED);
+        others.push(format!("{more} more groups"));
+    }
+    others.append(&mut also);
+    let mut also = others;
     let base_s = members.iter().filter_map(|&part| parts[part].start_s);
     let base_s = base_s.fold(f64::INFINITY, f64::min);
     let mut starts = vec![None; parts.len()];

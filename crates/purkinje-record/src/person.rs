@@ -93,8 +93,8 @@ pub fn sex(text: &str) -> Result<Option<String>, NoSex> {
         | "hombre" => Ok(Some("male".to_owned())),
         "f" | "female" | "w" | "woman" | "weiblich" | "frau" | "k" | "kvinna" | "femme"
         | "mujer" => Ok(Some("female".to_owned())),
-        "u" | "un" | "unk" | "undifferentiated" | "unspecified" | "undetermined" | "x" | "o"
-        | "other" | "d" | "divers" | "(none)" | "not known" => Ok(None),
+        "u" | "un" | "unk" | "unknown" | "undifferentiated" | "unspecified" | "undetermined"
+        | "x" | "o" | "other" | "d" | "divers" | "(none)" | "not known" => Ok(None),
         _ => Err(NoSex),
     }
 }
@@ -199,10 +199,10 @@ fn pairs(comment: &str) -> Vec<(Name, &str)> {
 /// A value without what closes it.
 fn clean(value: &str) -> &str {
     // What follows after a comma, a semicolon or two blanks is something else.
-    let ends = [",", ";", "|", "\t", "  "];
+    let ends = [",", ";", "|", "\t", "  ", " <"];
     let value = value.trim();
     let end = ends.iter().filter_map(|end| value.find(end)).min();
-    value[..end.unwrap_or(value.len())].trim_matches([' ', '"', '\'', '<', '>'])
+    value[..end.unwrap_or(value.len())].trim_matches([' ', '"', '\''])
 }
 
 /// What stands between two colons: the value of the name before, and the name that ends at the second, if it is one of those looked
@@ -228,7 +228,13 @@ fn split_name(text: &str, known: bool, first: bool) -> (&str, Option<Name>) {
             return (before, Some(name));
         }
     }
-    (text, None)
+    // Another name, of which at least the last word is.
+    (
+        text.trim_end()
+            .rsplit_once(char::is_whitespace)
+            .map_or("", |(value, _)| value),
+        None,
+    )
 }
 
 /// The name that a text is, whatever brackets and units stand with it.
@@ -342,6 +348,7 @@ mod tests {
             ),
             ("Age: 62  Sex: M\nMixed angina", Some(62.0), "male"),
             ("Age: 43 Sex: M History: none", Some(43.0), "male"),
+            ("Sex: F Age: 43 Height: 170", Some(43.0), "female"),
             ("Age (years) = 54, gender: F", Some(54.0), "female"),
             ("AGE : 54 years; SEX : female", Some(54.0), "female"),
             ("Patient's age: 7 months", Some(7.0f32 / 12.0), ""),
@@ -380,6 +387,7 @@ mod tests {
             ("Age: 300\nSex: F", "female"),
             ("Age: -3", ""),
             ("Age: old", ""),
+            ("Age: <18", ""),
             ("Age: 56\nage: 57", ""),
             ("Age: x\nSex: M", "male"),
         ] {

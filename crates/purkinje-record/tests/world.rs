@@ -225,7 +225,7 @@ fn paths_in_headers_are_of_the_place_where_they_were_made() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
     std::fs::create_dir(dir.path().join("sub")).unwrap();
-    let signal = |file: &str| format!("{file} 16 1000/mV 16 0 0 0 0 I\n");
+    let signal = |file: &str| format!("{file} 16 1000/mV\n");
     write("a.dat", &[1, 0, 2, 0]);
     write("sub/a.dat", &[3, 0, 4, 0]);
     write(
@@ -283,7 +283,7 @@ fn ages_and_sexes_of_headers_are_known() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.hea");
     std::fs::write(dir.path().join("r.dat"), [1, 0]).unwrap();
-    let header = "r 1 500 1\nr.dat 16 1000/mV 16 0 0 0 0 I\n#Age: 300\n#Sex: F\n";
+    let header = "r 1 500 1\nr.dat 16 1000/mV\n#Age: 300\n#Sex: F\n";
     std::fs::write(&path, header).unwrap();
     let found = read(&path);
     assert_eq!((found.age, found.sex.as_deref()), (None, Some("female")));

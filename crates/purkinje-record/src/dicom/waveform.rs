@@ -172,31 +172,30 @@ impl Groups {
             places: Vec::new(),
             also: Vec::new(),
         };
-        let mut unread = None;
+        let mut unread = Vec::new();
         let mut channels = 0;
         let (count, mut unnamed) = (all.len(), 0);
-        for (place, group) in all.into_iter().enumerate() {
-            let label = file.text(group, GROUP_LABEL)?;
-            let beat = label.to_uppercase();
-            let beat = beat.contains("MEDIAN") || beat.contains("REPRESENTATIVE");
+        let derived = all.iter().map(|&group| is_derived(file, group));
+        let derived = derived.collect::<Result<Vec<bool>, _>>()?;
+        let several = derived.iter().filter(|derived| !*derived).count() > 1;
+        for (place, (group, derived)) in all.into_iter().zip(derived).enumerate() {
             let name = format!("group {}", place + 1);
-            if file.text(group, ORIGINALITY)? == "DERIVED" || beat {
+            if derived {
                 match read.also.len() < MAX_NAMED {
-                    true => read.also.push(derived(file, group, &name, &label)?),
+                    true => read.also.push(in_words(file, group, &name)?),
                     false => unnamed += 1,
                 }
                 continue;
             }
-            let own = match Group::read(file, group, place, count > 1) {
+            let own = match Group::read(file, group, place, several) {
                 Ok(own) => own,
+                Err(error) if unread.len() >= MAX_NAMED => return Err(error),
                 Err(error) => {
-                    // Of what a damaged group would have been, at least the others have to be known.
-                    let rate_hz = file.decimal(group, FREQUENCY)?;
-                    unread.get_or_insert((error, rate_hz, name));
+                    unread.push((error, file.decimal(group, FREQUENCY)?, name));
                     continue;
                 }
             };
-            channels += own.channels.len();
+            channels += own.channels.len().max(1);
             if channels > MAX_CHANNELS {
                 return Err(too_many(file.path, channels));
             }
@@ -207,27 +206,24 @@ impl Groups {
         if unnamed > 0 {
             read.also.push(format!("{unnamed} more derived groups"));
         }
-        match unread {
-            // The same rate: it may be a part of the recording.
-            Some((error, rate_hz, name)) => {
-                let other = |part: &Part| Some(part.rate_hz) != rate_hz;
-                if read.parts.is_empty() || !read.parts.iter().all(other) {
-                    return Err(error);
-                }
-                read.also.push(format!("{name}, which cannot be read"));
+        for (error, rate_hz, name) in unread {
+            let other = |part: &Part| Some(part.rate_hz) != rate_hz;
+            // Of the same rate it may be a part of the recording.
+            if read.parts.is_empty() || !read.parts.iter().all(other) {
+                return Err(error);
             }
-            None if read.parts.is_empty() => {
-                return Err(RecordError::NoSamples {
-                    path: file.path.to_owned(),
-                    why: match count {
-                        0 => "it has no waveform sequence".into(),
-                        n => format!(
-                            "none of its {n} waveforms is original; median beats are no recording"
-                        ),
-                    },
-                });
-            }
-            None => {}
+            read.also.push(format!("{name}, which cannot be read"));
+        }
+        if read.parts.is_empty() {
+            return Err(RecordError::NoSamples {
+                path: file.path.to_owned(),
+                why: match count {
+                    0 => "it has no waveform sequence".into(),
+                    n => format!(
+                        "none of its {n} waveforms is original; median beats are no recording"
+                    ),
+                },
+            });
         }
         read.settle_starts();
         Ok(read)
@@ -245,13 +241,15 @@ impl Groups {
     }
 }
 
+/// Whether a group holds no original samples, such as a median beat.
+fn is_derived(file: &Source<'_>, group: DataSet<'_>) -> Result<bool, RecordError> {
+    let label = file.text(group, GROUP_LABEL)?.to_uppercase();
+    let beat = label.contains("MEDIAN") || label.contains("REPRESENTATIVE");
+    Ok(beat || file.text(group, ORIGINALITY)? == "DERIVED")
+}
+
 /// A derived group in words.
-fn derived(
-    file: &Source<'_>,
-    group: DataSet<'_>,
-    name: &str,
-    label: &str,
-) -> Result<String, RecordError> {
+fn in_words(file: &Source<'_>, group: DataSet<'_>, name: &str) -> Result<String, RecordError> {
     let first = |tag, size| -> Result<u32, RecordError> {
         Ok(file
             .integers(group, tag, size)?
@@ -260,7 +258,7 @@ fn derived(
             .unwrap_or(0))
     };
     let rate_hz = file.decimal(group, FREQUENCY)?.unwrap_or(f64::NAN);
-    let label: String = label.chars().take(40).collect();
+    let label: String = file.text(group, GROUP_LABEL)?.chars().take(40).collect();
     let label = match &*label {
         "" => String::new(),
         label => format!(", {label}"),

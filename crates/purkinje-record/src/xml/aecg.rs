@@ -30,7 +30,7 @@ pub(super) fn read(
     let components = root.all("component").filter_map(|c| c.child("series"));
     for (number, series) in components.enumerate() {
         if is_rhythm(&series) {
-            sets.extend(SequenceSet::all_of(path, series, number, &mut also)?);
+            SequenceSet::add_all(path, series, number, (&mut sets, &mut also))?;
         } else {
             also.push(described(series, &format!("series {}", number + 1)));
         }
@@ -126,17 +126,16 @@ struct SequenceSet<'d, 'a> {
 }
 
 impl<'d, 'a> SequenceSet<'d, 'a> {
-    /// Those of a series; sets without sequences of samples are left out.
-    fn all_of(
+    /// Adds those of a series; sets without sequences of samples are left out, and named where it is the time that they lack.
+    fn add_all(
         path: &Path,
         series: Element<'d, 'a>,
         number: usize,
-        also: &mut Vec<String>,
-    ) -> Result<Vec<Self>, RecordError> {
+        (sets, also): (&mut Vec<Self>, &mut Vec<String>),
+    ) -> Result<(), RecordError> {
         let elements = series
             .all("component")
             .filter_map(|c| c.child("sequenceSet"));
-        let mut sets = Vec::new();
         for set in elements {
             let components = set.all("component").filter_map(|c| c.child("sequence"));
             let sequences: Vec<_> = components.filter_map(Sequence::of).collect();
@@ -159,7 +158,7 @@ impl<'d, 'a> SequenceSet<'d, 'a> {
                 )),
             }
         }
-        Ok(sets)
+        Ok(())
     }
 
     fn part(&self, at: usize, several: bool) -> Part {
