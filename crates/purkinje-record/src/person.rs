@@ -241,9 +241,12 @@ fn split_name(text: &str, known: bool, first: bool) -> (&str, Option<Name>) {
 fn name_of(text: &str) -> Option<Name> {
     let outer = |c: char| c.is_whitespace() || "<>,;|\"'#*".contains(c);
     let text = text.trim_matches(outer).to_ascii_lowercase();
-    let text = text.strip_prefix("patient").map_or(text.as_str(), |rest| {
-        rest.trim_start_matches(['\'', '\u{2019}', 's', ' ', '_'])
-    });
+    let text = text.strip_prefix("patient").unwrap_or(&text);
+    let text = ["'s", "\u{2019}s"]
+        .iter()
+        .find_map(|own| text.strip_prefix(own))
+        .unwrap_or(text);
+    let text = text.trim_start_matches([' ', '_']);
     let (name, unit) = match text.find(['(', '[']) {
         Some(at) => (
             text[..at].trim(),

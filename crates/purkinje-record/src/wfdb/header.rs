@@ -1,7 +1,7 @@
 //! The header file of a WFDB record (`.hea`): grammar of
 //! <https://wochenblat.physionet.org/wfdb/doc/header.html>, and what real files add to it.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::Format;
 use super::files;
@@ -152,6 +152,11 @@ impl Header {
         let folder = path.parent().unwrap_or(Path::new(""));
         let found = |named: &str, ending: &str| -> Option<String> {
             let (_, name) = named.rsplit_once('/')?;
+            // What leads out of the folder is refused later.
+            let mut parts = Path::new(named).components();
+            if !parts.all(|part| matches!(part, Component::Normal(_))) {
+                return None;
+            }
             let is_there = |name: &str| folder.join(format!("{name}{ending}")).exists();
             (!name.is_empty() && !is_there(named) && is_there(name)).then(|| name.to_owned())
         };
