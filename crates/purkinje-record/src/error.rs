@@ -203,6 +203,22 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// The error where a file holds `also` besides what was looked into.
+    pub(crate) fn beside(mut self, also: &[String]) -> RecordError {
+        if let RecordError::MissingLead { present, .. } = &mut self
+            && !also.is_empty()
+        {
+            let also: Vec<&str> = also.iter().map(String::as_str).collect();
+            *present += &format!(
+                " in the group that was read (also in the file: {})",
+                also.join("; ")
+            );
+        }
+        self
+    }
+}
+
 /// [`RecordError::Content`], with no more of what was found than a message needs.
 pub(crate) fn content(path: &Path, field: &str, found: &str, expected: &str) -> RecordError {
     let found: String = found.chars().take(80).collect();

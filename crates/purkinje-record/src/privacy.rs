@@ -119,6 +119,7 @@ impl Identifiers {
             .iter_mut()
             .chain(&mut recording.labels)
             .chain(&mut recording.source.comments)
+            .chain(&mut recording.source.also)
             .chain(notes.filter_map(|annotation| annotation.note.as_mut()));
         for text in texts {
             for identifier in &self.0 {

@@ -63,20 +63,7 @@ impl Lazy {
     /// # Errors
     /// When its samples would take memory out of proportion to the file, or cannot be read.
     pub fn whole(self) -> Result<Recording, RecordError> {
-        let path = &self.head.source.path;
-        let bytes = self
-            .len
-            .saturating_mul(self.head.leads.len())
-            .saturating_mul(size_of::<f32>());
-        let limit = FREE_BYTES.saturating_add(files::size_of(path)?.saturating_mul(4));
-        if bytes as u64 > limit {
-            return Err(RecordError::TooLarge {
-                path: path.clone(),
-                what: "size of the samples in bytes",
-                found: bytes as u64,
-                limit,
-            });
-        }
+        in_proportion(&self.head.source.path, self.len, self.head.leads.len())?;
         let read = self.samples.read(&(0..self.len))?;
         Ok(self.head.with_samples_of(read))
     }
@@ -92,6 +79,21 @@ impl Lazy {
             samples: Some(self.samples),
         })
     }
+}
+
+/// Refuses samples that would take memory out of proportion to their file.
+pub(crate) fn in_proportion(path: &Path, len: usize, leads: usize) -> Result<(), RecordError> {
+    let bytes = len.saturating_mul(leads).saturating_mul(size_of::<f32>());
+    let limit = FREE_BYTES.saturating_add(files::size_of(path)?.saturating_mul(4));
+    if bytes as u64 <= limit {
+        return Ok(());
+    }
+    Err(RecordError::TooLarge {
+        path: path.to_owned(),
+        what: "size of the samples in bytes",
+        found: bytes as u64,
+        limit,
+    })
 }
 
 impl From<Array> for Lazy {

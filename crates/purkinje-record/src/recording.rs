@@ -18,7 +18,7 @@ pub struct Recording {
     samples_mv: Vec<f32>,
     /// Patient the recording belongs to, when known: what the caller gave, or the salted hash of what the file says.
     pub patient: Option<String>,
-    /// Age of the patient in years, as the file states it.
+    /// Age of the patient in years, 0 to 130, as the file states it.
     pub age: Option<f32>,
     /// `female`, `male`, or as the file writes it.
     pub sex: Option<String>,
@@ -72,6 +72,8 @@ pub struct Source {
     pub naming: Vec<String>,
     /// Limb leads that the file does not hold and that were computed from two that it does, see [`OpenOptions::derive`](crate::OpenOptions).
     pub derived: Vec<Lead>,
+    /// What the file holds besides what was read, a phrase each: other groups of leads, median beats, signals that are no voltages.
+    pub also: Vec<String>,
 }
 
 /// Sample count does not fit the number of leads.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::error::content;
-use crate::open::{OpenOptions, id_of, valid_rate};
+use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
+use crate::person;
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// What a digital unit is worth: `mV = (sample - zero) / gain_per_mv`.
@@ -117,6 +118,29 @@ pub(crate) fn choose(
     }
 }
 
+/// What of the offers is left out because it is no voltage or of a name that another lead has, in words. Leads that nobody asked
+/// for are not named.
+pub(crate) fn left_out(offers: &[Offer], rows: &[usize], options: &OpenOptions) -> Vec<String> {
+    const NAMED: usize = 16;
+    if matches!(options.leads, LeadChoice::Named(_)) {
+        return Vec::new();
+    }
+    let left = offers.iter().enumerate();
+    let left = left.filter(|(row, _)| !rows.contains(row));
+    let mut named: Vec<String> = left
+        .map(|(row, offer)| match &*offer.unit {
+            "" => format!("signal {}, {}", row + 1, offer.lead),
+            unit => format!("signal {}, {} in {unit}", row + 1, offer.lead),
+        })
+        .collect();
+    if named.len() > NAMED {
+        let more = named.len() - NAMED;
+        named.truncate(NAMED);
+        named.push(format!("{more} more signals"));
+    }
+    named
+}
+
 /// The recording of leads that are all of one length, with everything that does not depend on the format. One lead is decoded
 /// at a time, so that no more than one is held twice.
 pub(crate) fn recording(
@@ -192,27 +216,12 @@ fn append<T: Copy>(all: &mut Vec<T>, lead: Vec<T>, count: usize) {
 
 /// `female`, `male`, or what the file writes instead; `None` where it says nothing or "unknown".
 pub(crate) fn sex(found: &str) -> Option<String> {
-    let found = found.trim();
-    match found.to_ascii_lowercase().as_str() {
-        "" | "unknown" | "u" | "un" | "unk" | "unspecified" | "undetermined" => None,
-        "m" | "male" => Some("male".into()),
-        "f" | "female" => Some("female".into()),
-        _ => Some(found.to_owned()),
-    }
+    person::sex(found).unwrap_or_else(|_| Some(found.trim().to_owned()))
 }
 
 /// An age as a file states it, in years.
 pub(crate) fn age_years(number: &str, unit: &str) -> Option<f32> {
-    let number: f64 = number.trim().parse().ok()?;
-    let per_year = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "y" | "a" | "year" | "years" => 1.0,
-        "m" | "mo" | "mon" | "month" | "months" => 12.0,
-        "w" | "wk" | "week" | "weeks" => 365.25 / 7.0,
-        "d" | "day" | "days" => 365.25,
-        "h" | "hour" | "hours" => 365.25 * 24.0,
-        _ => return None,
-    };
-    plausible_age(number / per_year)
+    person::age_in(number, unit)
 }
 
 /// Completed years from a birth date to the day of the recording, months for children under two; dates are written with the
@@ -225,11 +234,7 @@ pub(crate) fn age_between(birth: &str, day: &str) -> Option<f32> {
     } else {
         f64::from(months / 12)
     };
-    plausible_age(years)
-}
-
-fn plausible_age(years: f64) -> Option<f32> {
-    (0.0..=150.0).contains(&years).then_some(years as f32)
+    person::plausible_age(years)
 }
 
 /// Year, month and day.

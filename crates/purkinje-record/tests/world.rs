@@ -440,3 +440,85 @@ fn sums_that_were_never_computed_are_not_compared() {
         assert!(matches!(error, RecordError::Checksum { .. }), "{error}");
     }
 }
+
+#[test]
+fn paths_in_headers_are_of_the_place_where_they_were_made() {
+    for path in files("paths") {
+        let found = read(&path);
+        is_the_recording(&found, &path);
+        let moved = found.source.comments.iter();
+        let moved = moved.filter(|comment| comment.contains("beside the header"));
+        let is_moved = path.file_stem().unwrap() == "00001_medians";
+        assert_eq!(moved.count(), usize::from(is_moved), "{}", path.display());
+    }
+    // A file that is where the header says is that file; segments are found likewise, and counted only where they are listed.
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let signal = |file: &str| format!("{file} 16 1000/mV\n");
+    write("a.dat", &[1, 0, 2, 0]);
+    write("sub/a.dat", &[3, 0, 4, 0]);
+    write(
+        "r.hea",
+        format!("sub/2 1 500 2\n{}", signal("sub/a.dat")).as_bytes(),
+    );
+    write(
+        "a.hea",
+        format!("x/y/0001 1 500 2\n\n# between\n{}", signal("a.dat")).as_bytes(),
+    );
+    write("m.hea", b"m/2 1 500 4\nsegments/a 2\na 2\n");
+    let microvolts = |name: &str| -> Vec<i32> {
+        let found = read(&dir.path().join(name));
+        found
+            .samples_mv()
+            .iter()
+            .map(|mv| (mv * 1000.0).round() as i32)
+            .collect()
+    };
+    assert_eq!(microvolts("r.hea"), [3, 4]);
+    assert_eq!(microvolts("a.hea"), [1, 2]);
+    assert_eq!(microvolts("m.hea"), [1, 2, 1, 2]);
+    for lost in ["../a.dat", "/a.dat", "sub/../a.dat", "elsewhere/b.dat"] {
+        write("l.hea", format!("l 1 500 2\n{}", signal(lost)).as_bytes());
+        assert!(
+            open(dir.path().join("l.hea"), &OpenOptions::default()).is_err(),
+            "{lost}"
+        );
+    }
+}
+
+#[test]
+fn ages_and_sexes_of_headers_are_known() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
+    for (name, age, sex) in [
+        ("physionet2021/ptb/S0001.hea", Some(81.0), Some("female")),
+        ("physionet2021/georgia/g1/E00001.hea", None, Some("female")),
+        ("ludb/data/1.hea", Some(51.0), Some("female")),
+        ("ptbdb/patient001/s0010_re.hea", Some(81.0), Some("female")),
+        ("same_record/A0002.hea", Some(49.0), Some("female")),
+        ("wfdb/100.hea", Some(69.0), Some("male")),
+        ("wfdb/test01_00s.hea", Some(25.0), Some("male")),
+    ] {
+        let header = purkinje_record::wfdb::Header::read(&tests.join(name)).unwrap();
+        let person = purkinje_record::person::Person::of_comments(&header.comments);
+        assert_eq!((person.age, person.sex.as_deref()), (age, sex), "{name}");
+        assert!(person.left_out.is_empty(), "{name}: {:?}", person.left_out);
+    }
+    let found = read(&tests.join("wfdb/100.hea"));
+    assert_eq!(
+        (found.age, found.sex.as_deref()),
+        (Some(69.0), Some("male"))
+    );
+    // What cannot be is said, not stored.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.hea");
+    std::fs::write(dir.path().join("r.dat"), [1, 0]).unwrap();
+    let header = "r 1 500 1\nr.dat 16 1000/mV\n#Age: 300\n#Sex: F\n";
+    std::fs::write(&path, header).unwrap();
+    let found = read(&path);
+    assert_eq!((found.age, found.sex.as_deref()), (None, Some("female")));
+    assert_eq!(
+        found.source.comments.last().unwrap(),
+        "the age `300` is no age from 0 to 130 years; left out"
+    );
+}

@@ -264,6 +264,10 @@ fn words(
     if !recording.source.derived.is_empty() {
         text += &format!("{}\n", derived_in_words(&recording.source.derived));
     }
+    let also = &recording.source.also;
+    if !also.is_empty() {
+        text += &format!("also in the file: {}\n", printable(&also.join("; ")));
+    }
     match quality.heart_rate {
         Some(HeartRate { bpm, range_bpm }) => {
             let range = range_bpm.map_or(String::new(), |[slowest, fastest]| {
@@ -502,6 +506,7 @@ fn facts(
             "note": mark.note,
         })).collect::<Vec<_>>(),
         "comments": recording.source.comments,
+        "also": recording.source.also,
     })
 }
 

@@ -1,35 +1,8 @@
-//! Cells of tables that people and programs write: marks of missing values, lists in several notations, ages, sexes.
+//! Cells of tables that people and programs write: lists in several notations.
 
 use std::borrow::Cow;
 
-/// Marks of a missing value, in lower case.
-const MISSING: [&str; 16] = [
-    "",
-    "nan",
-    "na",
-    "n/a",
-    "#n/a",
-    "<na>",
-    "null",
-    "none",
-    "nil",
-    "nat",
-    "-",
-    "--",
-    "?",
-    ".",
-    "missing",
-    "not available",
-];
-/// Nobody is older.
-const OLDEST: f32 = 130.0;
-
-/// A cell, or nothing where it is a mark of a missing value.
-pub(super) fn known(cell: &str) -> Option<&str> {
-    let cell = cell.trim();
-    let missing = MISSING.iter().any(|mark| mark.eq_ignore_ascii_case(cell));
-    (!missing).then_some(cell)
-}
+use purkinje_record::person::known;
 
 /// The names in a cell of labels: separated by `;` or `|`; as Python, NumPy, JSON or R write lists and sets, or the keys of a dictionary; or
 /// codes separated by commas, as the PhysioNet Challenges write them. Marks of missing values are no names.
@@ -126,45 +99,6 @@ fn outside_quotes(text: &str) -> Vec<char> {
     outside
 }
 
-/// An age in years: `63`, `63.5`, `63 y`, and what hides high ages (`89+`, `>89`, `90 and over`) as the bound; nothing where it is missing.
-///
-/// # Errors
-/// When it is no age: no number, below 0 or above 130.
-pub(super) fn age(cell: &str) -> Result<Option<f32>, ()> {
-    let Some(cell) = known(cell) else {
-        return Ok(None);
-    };
-    let begin = cell.trim_start_matches(['>', '=', ' ']);
-    let end = begin.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '-');
-    let (number, unit) = begin.split_at(end.unwrap_or(begin.len()));
-    let unit = unit.trim().trim_end_matches('.').to_ascii_lowercase();
-    let years = [
-        "", "+", "y", "yr", "yrs", "year", "years", "and over", "or older",
-    ];
-    match number.parse::<f32>() {
-        Ok(age) if (0.0..=OLDEST).contains(&age) && years.contains(&unit.as_str()) => Ok(Some(age)),
-        _ => Err(()),
-    }
-}
-
-/// `female` or `male` by the words and letters of several languages; nothing where it is missing.
-///
-/// # Errors
-/// When it is neither, nor a word for another or an unknown sex.
-pub(super) fn sex(cell: &str) -> Result<Option<String>, ()> {
-    let Some(cell) = known(cell) else {
-        return Ok(None);
-    };
-    match cell.to_lowercase().as_str() {
-        "m" | "male" | "man" | "mann" | "maennlich" | "m\u{e4}nnlich" | "h" | "homme"
-        | "hombre" => Ok(Some("male".to_owned())),
-        "f" | "female" | "w" | "woman" | "weiblich" | "frau" | "k" | "kvinna" | "femme"
-        | "mujer" => Ok(Some("female".to_owned())),
-        "u" | "unknown" | "undifferentiated" | "x" | "o" | "other" | "d" | "divers" => Ok(None),
-        _ => Err(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,40 +138,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn ages_and_sexes_are_plausible_or_said() {
-        for (cell, expected) in [
-            ("63", Ok(Some(63.0))),
-            ("63.5", Ok(Some(63.5))),
-            ("89+", Ok(Some(89.0))),
-            (">89", Ok(Some(89.0))),
-            ("70 y", Ok(Some(70.0))),
-            ("0", Ok(Some(0.0))),
-            ("NaN", Ok(None)),
-            ("-1", Err(())),
-            ("300", Err(())),
-            ("old", Err(())),
-            ("3 months", Err(())),
-        ] {
-            assert_eq!(age(cell), expected, "{cell}");
-        }
-        for (cell, expected) in [
-            ("F", Ok(Some("female"))),
-            ("w", Ok(Some("female"))),
-            ("Male", Ok(Some("male"))),
-            ("?", Ok(None)),
-            ("unknown", Ok(None)),
-            ("2", Err(())),
-        ] {
-            let found = sex(cell);
-            assert_eq!(
-                found.as_ref().map(Option::as_deref),
-                expected.as_ref().map(|own| *own),
-                "{cell}"
-            );
-        }
-    }
-
     proptest::proptest! {
         #[test]
         fn any_cell_is_a_list_or_an_error(cell in "[\\[\\](){}'\",;|: a-cA-C0-9.]{0,24}") {
@@ -246,7 +146,6 @@ mod tests {
                     proptest::prop_assert!(known(&name).is_some() && name.trim() == name);
                 }
             }
-            let _ = (age(&cell), sex(&cell));
         }
     }
 }

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use purkinje_record::person::{age, known, sex};
 use purkinje_store::source::portable;
 use purkinje_store::{LabelSet, Split};
 
 use super::ImportError;
-use super::cells::{age, known, names, sex};
+use super::cells::names;
 use super::table::{Table, TableRow, identifier};
 use super::{Fault, Item};
 

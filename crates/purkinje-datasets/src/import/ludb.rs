@@ -294,7 +294,7 @@ impl Importer for Ludb {
                 }),
                 patient: Some(id.clone()),
                 report: diagnoses(&header),
-                age: row.cell(age).parse().ok(),
+                age: purkinje_record::person::age(row.cell(age)).ok().flatten(),
                 sex: read_sex(row.cell(sex)),
                 labels,
                 id,
@@ -305,7 +305,7 @@ impl Importer for Ludb {
         mark_repeated_ids(&mut items);
         if old > 0 {
             remarks.push(format!(
-                "the age of {old} of {} patients is given as `>89` and was left blank",
+                "the age of {old} of {} patients is given as `>89` and was stored as 89",
                 items.len()
             ));
         }

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use purkinje_record::person;
 use purkinje_store::{LabelClass, LabelSet};
 use rayon::prelude::*;
 
@@ -56,7 +57,7 @@ impl HeaderNotes {
                 .as_str()
             {
                 "age" => {
-                    notes.age = value.parse().ok().filter(|age: &f32| age.is_finite());
+                    notes.age = person::age(value).ok().flatten();
                 }
                 "sex" => notes.sex = read_sex(value),
                 "dx" => {

@@ -1,29 +1,30 @@
 //! DICOM waveforms: 12-Lead, General (16 and 32 bits) and Ambulatory ECG Waveform Storage
 //! (<https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.10.9.html>).
 //!
-//! The multiplex group with the original samples is read (groups of median beats are derived); a sample is worth the channel's
-//! sensitivity times its correction factor, above its baseline. Skew between channels is left out: it is below one sample.
+//! The multiplex groups of original samples are joined where they are of one recording (see [`join`]); groups of median beats are
+//! derived. A sample is worth the channel's sensitivity times its correction factor, above its baseline. Skew between channels is
+//! undone in whole samples.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use crate::error::content;
+use crate::join::{self, Joined, Piece};
 use crate::map::Whole;
 use crate::open::OpenOptions;
 use crate::privacy::Identifiers;
 use crate::reader::{Lazy, Stretches};
-use crate::stored::{self, Offer};
+use crate::stored;
+use crate::wfdb::files;
 use crate::{Annotation, RecordError, Recording};
 
 mod reader;
 mod waveform;
 
 use reader::{DataSet, Fault, Syntax, Tag};
-use waveform::Group;
+use waveform::{Group, Groups};
 
 /// Bytes of the largest DICOM file that is read.
 pub const MAX_DICOM_BYTES: u64 = 1 << 36;
@@ -35,6 +36,14 @@ pub const MAX_ANNOTATIONS: usize = 250_000;
 /// Bytes before the mark of a DICOM file.
 const PREAMBLE: usize = 128;
 const MARK: &[u8] = b"DICM";
+const EXPLICIT: Syntax = Syntax {
+    explicit: true,
+    big_endian: false,
+};
+const IMPLICIT: Syntax = Syntax {
+    explicit: false,
+    ..EXPLICIT
+};
 
 const TRANSFER_SYNTAX: Tag = Tag(0x0002, 0x0010);
 const CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
@@ -80,9 +89,8 @@ const CLASSES: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub(crate) struct Waveform {
     path: PathBuf,
-    group: Group,
-    /// Channels that were taken.
-    rows: Vec<usize>,
+    groups: Vec<Group>,
+    joined: Joined,
     options: OpenOptions,
 }
 
@@ -117,84 +125,150 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Lazy, RecordErr
             &format!("an ECG waveform: {}", known.join(", ")),
         ));
     }
-    let (index, mut group) = Group::rhythm(&file, set)?;
-    options.settle(group.channels.iter_mut().map(|channel| &mut channel.lead));
-    let offers: Vec<Offer> = group
-        .channels
-        .iter()
-        .map(waveform::Channel::offer)
-        .collect();
-    let rows = stored::choose(path, &offers, options)?;
+    let Groups {
+        parts,
+        groups,
+        places,
+        also,
+    } = Groups::read(&file, set)?;
     let waveform = Waveform {
         path: path.to_owned(),
-        group,
-        rows,
+        joined: join::join(path, &parts, also, options)?,
+        groups,
         options: options.clone(),
     };
-    let len = waveform.group.samples;
+    let joined = &waveform.joined;
+    let len = joined.len;
     let mut head = waveform.read(&(0..len.min(1)))?;
+    head.source.also.clone_from(&joined.also);
+    head.source.comments.clone_from(&joined.comments);
     file.describe(set, &mut head, options)?;
-    file.annotate(set, index, &waveform.group, &mut head)?;
+    let groups = places.iter().zip(&waveform.groups).zip(&joined.starts);
+    let groups: Vec<(usize, &Group, usize)> = groups
+        .filter_map(|((&place, group), start)| Some((place, group, (*start)?)))
+        .collect();
+    file.annotate(set, &groups, &mut head)?;
     file.identifiers(set)?.remove_from(&mut head);
     Ok(Lazy::new(head, len, waveform))
 }
 
 impl Stretches for Waveform {
     fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
-        let bytes = self.group.bytes(stretch)?;
-        let leads = self.rows.iter().map(|&row| {
-            self.group
-                .decode(&self.path, &bytes, row, self.options.keep_digital)
+        let mut read = Vec::with_capacity(self.groups.len());
+        for part in 0..self.groups.len() {
+            read.push(self.bytes(part, stretch)?);
+        }
+        let value = |piece: &Piece, sample: usize| {
+            let (first, bytes) = &read[piece.part];
+            self.groups[piece.part].value(bytes, sample - first, piece.row)
+        };
+        let leads = self.joined.tracks.iter().map(|track| {
+            let pieces = track.pieces.iter();
+            let channels = pieces.map(|piece| &self.groups[piece.part].channels[piece.row]);
+            let scales = channels.map(|channel| channel.scale(&self.path));
+            let scales = scales.collect::<Result<Vec<_>, _>>()?;
+            let narrow = |piece: &Piece| self.groups[piece.part].is_narrow();
+            let narrow = track.pieces.iter().all(narrow);
+            Ok(track.decode(stretch, &scales, value, narrow, self.options.keep_digital))
         });
-        let rate_hz = Some(self.group.rate_hz);
+        let rate_hz = Some(self.joined.rate_hz);
         stored::recording(&self.path, "dicom", rate_hz, leads, &self.options)
     }
 }
 
-/// Whether the start of a file, preamble included, is that of a DICOM ECG.
+impl Waveform {
+    /// The samples of a group that leads need in a stretch, with the place of the first.
+    fn bytes(&self, part: usize, stretch: &Range<usize>) -> Result<(usize, Vec<u8>), RecordError> {
+        let pieces = self.joined.tracks.iter().flat_map(|track| &track.pieces);
+        let needed = pieces
+            .filter(|piece| piece.part == part)
+            .filter_map(|piece| {
+                let from = piece.samples.start.max(stretch.start);
+                let end = piece.samples.end.min(stretch.end);
+                let own = |t: usize| t - piece.samples.start + piece.first;
+                (from < end).then(|| own(from)..own(end))
+            });
+        let needed = needed.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+        match needed {
+            Some(needed) => Ok((needed.start, self.groups[part].bytes(&needed)?)),
+            None => Ok((0, Vec::new())),
+        }
+    }
+}
+
+/// Where a DICOM file begins, by its first bytes: behind the preamble, or without one. `None` for another kind of file.
+fn beginning(start: &[u8]) -> Option<(usize, Syntax)> {
+    if start
+        .get(PREAMBLE..)
+        .is_some_and(|rest| rest.starts_with(MARK))
+    {
+        return Some((PREAMBLE + MARK.len(), EXPLICIT));
+    }
+    if start.starts_with(MARK) {
+        return Some((MARK.len(), EXPLICIT));
+    }
+    // Files that were sent without a head begin with the head's elements or with those of the group 0008: a tag, and then the kind of
+    // a value in two letters, or a short length.
+    let &[a, b, c, d, kind @ ..] = start.first_chunk::<8>()?;
+    let explicit = kind[..2].iter().all(u8::is_ascii_uppercase);
+    let length = u32::from_le_bytes(kind);
+    let low = u16::from_le_bytes([c, d]) <= 0x0070;
+    let explicitly = |big_endian| Syntax {
+        explicit: true,
+        big_endian,
+    };
+    match [a, b] {
+        [2, 0] if explicit && u16::from_le_bytes([c, d]) <= 0x0102 => Some((0, EXPLICIT)),
+        [8, 0] if explicit && low => Some((0, explicitly(false))),
+        [0, 8] if explicit && u16::from_be_bytes([c, d]) <= 0x0070 => Some((0, explicitly(true))),
+        [8, 0] if low && length <= 1024 => Some((0, IMPLICIT)),
+        _ => None,
+    }
+}
+
+/// Whether the start of a file is that of a DICOM ECG.
 pub(crate) fn is_recording(start: &[u8]) -> bool {
     /// What the classes of ECG objects have in common; the head of the file names the class.
     const CLASS: &[u8] = b"1.2.840.10008.5.1.4.1.1.9.1.";
-    let head = start
-        .get(PREAMBLE..)
-        .and_then(|rest| rest.strip_prefix(MARK));
+    let head = beginning(start).and_then(|(at, _)| start.get(at..));
     head.is_some_and(|head| head.windows(CLASS.len()).any(|window| window == CLASS))
 }
 
-/// Whether the start of a file is that of DICOM files.
+/// Whether the start of a file is that of DICOM files, with or without a preamble.
 pub(crate) fn has_mark(start: &[u8]) -> bool {
-    let rest = start.get(PREAMBLE..);
-    rest.is_some_and(|rest| rest.starts_with(MARK))
+    beginning(start).is_some()
 }
 
 /// Whether the file begins as DICOM files do.
 pub(crate) fn is_dicom(path: &Path) -> bool {
-    // Looked at before it is opened: opening a pipe would wait for a writer.
-    if !path.is_file() {
+    /// The class of an object is one of its first elements.
+    const START: u64 = 1024;
+    let mut start = Vec::new();
+    if files::read_start(path, START, &mut start).is_err() {
         return false;
     }
-    let mut start = [0; PREAMBLE + MARK.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && has_mark(&start)
+    match beginning(&start) {
+        Some((0, _)) => is_recording(&start),
+        found => found.is_some(),
+    }
 }
 
 /// The data set behind the file's head, how it is written, and whether it is deflated.
 fn body<'a>(path: &Path, bytes: &'a Whole) -> Result<(&'a [u8], Syntax, bool), RecordError> {
-    let rest = bytes
-        .get(PREAMBLE..)
-        .and_then(|rest| rest.strip_prefix(MARK));
-    let Some(rest) = rest else {
+    let Some((at, syntax)) = beginning(bytes) else {
         return Err(content(
             path,
             "the start of the file",
             "something else",
-            "128 bytes and the mark `DICM` of a DICOM file",
+            "128 bytes and the mark `DICM` of a DICOM file, or its first elements",
         ));
     };
-    let explicit = Syntax {
-        explicit: true,
-        big_endian: false,
-    };
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    // Without a head nothing but its look tells how the data set is written.
+    if at == 0 && rest.first() != Some(&2) {
+        return Ok((rest, syntax, false));
+    }
+    let explicit = EXPLICIT;
     let head = DataSet::new(rest, explicit);
     let (head, body) = rest.split_at(head.length_of_group(0x0002));
     let file = Source {
@@ -204,13 +278,7 @@ fn body<'a>(path: &Path, bytes: &'a Whole) -> Result<(&'a [u8], Syntax, bool), R
         encoding: WINDOWS_1252,
     };
     let (syntax, deflated) = match &*file.text(DataSet::new(head, explicit), TRANSFER_SYNTAX)? {
-        "1.2.840.10008.1.2" => (
-            Syntax {
-                explicit: false,
-                ..explicit
-            },
-            false,
-        ),
+        "1.2.840.10008.1.2" => (IMPLICIT, false),
         "1.2.840.10008.1.2.1" => (explicit, false),
         "1.2.840.10008.1.2.1.99" => (explicit, true),
         "1.2.840.10008.1.2.2" => (
@@ -403,12 +471,12 @@ impl Source<'_> {
         Ok(found)
     }
 
-    /// Texts become the report; codes with sample positions become annotations.
+    /// Texts become the report; codes with sample positions become annotations. `groups`: those that were read, with their place
+    /// in the file and their first sample in the recording.
     fn annotate(
         &self,
         set: DataSet<'_>,
-        group_index: usize,
-        group: &Group,
+        groups: &[(usize, &Group, usize)],
         recording: &mut Recording,
     ) -> Result<(), RecordError> {
         let mut lines: Vec<String> = Vec::new();
@@ -427,10 +495,14 @@ impl Source<'_> {
             let value = meaning(self.item(item, CONCEPT)?)?;
             // Pairs of group and channel, both from 1; channel 0 stands for all.
             let channels = self.integers(item, CHANNELS, 2)?;
-            let own = channels
-                .chunks_exact(2)
-                .find(|pair| pair[0] as usize == group_index + 1);
-            let Some(own) = own else { continue };
+            let own = channels.chunks_exact(2).find_map(|pair| {
+                let mut groups = groups.iter();
+                let own = groups.find(|(place, ..)| pair[0] as usize == place + 1)?;
+                Some((own, pair[1] as usize))
+            });
+            let Some((&(_, group, start), channel)) = own else {
+                continue;
+            };
             let positions = self.integers(item, POSITIONS, 4)?;
             let measured = self.value(item, NUMERIC_VALUE)?.is_some();
             let note = [name, value]
@@ -441,9 +513,7 @@ impl Source<'_> {
             if positions.is_empty() && !measured && note.len() == 2 {
                 lines.push(note[1].clone());
             }
-            let lead = (own[1] as usize)
-                .checked_sub(1)
-                .and_then(|at| group.channels.get(at));
+            let lead = channel.checked_sub(1).and_then(|at| group.channels.get(at));
             if recording.annotations.len() + positions.len() > MAX_ANNOTATIONS {
                 return Err(RecordError::TooLarge {
                     path: self.path.to_owned(),
@@ -455,7 +525,7 @@ impl Source<'_> {
             for position in positions {
                 recording.annotations.push(Annotation {
                     // Positions count from 1.
-                    sample: i64::from(position) - 1,
+                    sample: (i64::from(position) - 1).saturating_add_unsigned(start as u64),
                     lead: lead.map(|channel| channel.lead.clone()),
                     symbol: "\"".into(),
                     note: (!note.is_empty()).then(|| note.join(": ")),

@@ -6,12 +6,15 @@ use std::path::Path;
 use super::Source;
 use super::reader::{DataSet, Tag};
 use crate::error::content;
-use crate::stored::{Offer, Scale, StoredLead};
+use crate::join::{self, Part};
+use crate::stored::Scale;
 use crate::values::Bytes;
 use crate::{Lead, RecordError, Unit};
 
 /// Channels of a group.
 pub const MAX_CHANNELS: usize = 512;
+/// Derived groups that are named one by one.
+const MAX_NAMED: usize = 8;
 /// Samples of 8 bits, which take four times their size in memory, of all channels.
 pub const MAX_BYTE_SAMPLES: usize = 1 << 24;
 
@@ -19,6 +22,7 @@ const WAVEFORMS: Tag = Tag(0x5400, 0x0100);
 const ORIGINALITY: Tag = Tag(0x003a, 0x0004);
 const CHANNEL_COUNT: Tag = Tag(0x003a, 0x0005);
 const SAMPLE_COUNT: Tag = Tag(0x003a, 0x0010);
+const TIME_OFFSET: Tag = Tag(0x0018, 0x1068);
 const FREQUENCY: Tag = Tag(0x003a, 0x001a);
 const GROUP_LABEL: Tag = Tag(0x003a, 0x0020);
 const DEFINITIONS: Tag = Tag(0x003a, 0x0200);
@@ -28,6 +32,10 @@ const SENSITIVITY: Tag = Tag(0x003a, 0x0210);
 const SENSITIVITY_UNITS: Tag = Tag(0x003a, 0x0211);
 const CORRECTION: Tag = Tag(0x003a, 0x0212);
 const BASELINE: Tag = Tag(0x003a, 0x0213);
+/// In seconds; the next in samples; the third, in seconds, comes in addition.
+const TIME_SKEW: Tag = Tag(0x003a, 0x0214);
+const SAMPLE_SKEW: Tag = Tag(0x003a, 0x0215);
+const CHANNEL_OFFSET: Tag = Tag(0x003a, 0x0218);
 const BITS_ALLOCATED: Tag = Tag(0x5400, 0x1004);
 const INTERPRETATION: Tag = Tag(0x5400, 0x1006);
 const PADDING: Tag = Tag(0x5400, 0x100a);
@@ -43,6 +51,8 @@ pub(super) struct Group {
     pub rate_hz: f64,
     /// Of a channel.
     pub samples: usize,
+    /// When it begins, in seconds of the clock of all groups.
+    pub start_s: Option<f64>,
     kind: Kind,
     big_endian: bool,
     padding: Option<i64>,
@@ -58,6 +68,19 @@ pub(super) struct Channel {
     /// What a digital unit is worth, in `unit`.
     step: f64,
     offset: f64,
+    /// Samples by which its first sample is later than those of the group.
+    skew: f64,
+}
+
+/// The groups of a file.
+pub(super) struct Groups {
+    /// Groups of original samples, as [`join`] sees them.
+    pub parts: Vec<Part>,
+    pub groups: Vec<Group>,
+    /// The place of each among all groups of the file.
+    pub places: Vec<usize>,
+    /// Those of derived samples and those that cannot be read, in words.
+    pub also: Vec<String>,
 }
 
 /// How a sample is written.
@@ -68,17 +91,31 @@ struct Kind {
 }
 
 impl Channel {
-    pub fn offer(&self) -> Offer {
-        Offer {
-            lead: self.lead.clone(),
+    /// What a digital unit is worth in millivolts.
+    ///
+    /// # Errors
+    /// When the unit is no voltage, or the sensitivity 0.
+    pub fn scale(&self, path: &Path) -> Result<Scale, RecordError> {
+        let unit = self.unit.parse::<Unit>().map_err(|_| RecordError::Unit {
+            path: path.to_owned(),
+            signal: self.lead.to_string(),
             unit: self.unit.clone(),
-        }
+        })?;
+        Scale::new(self.step, self.offset, unit).ok_or_else(|| {
+            content(
+                path,
+                &format!("the sensitivity of lead {}", self.lead),
+                &self.step.to_string(),
+                "a voltage, not 0",
+            )
+        })
     }
 
     fn read(
         file: &Source<'_>,
         definition: DataSet<'_>,
-        number: usize,
+        place: &str,
+        rate_hz: f64,
     ) -> Result<Channel, RecordError> {
         let source = file.item(definition, CHANNEL_SOURCE)?;
         let of = |set: Option<DataSet<'_>>, tag| match set {
@@ -95,12 +132,17 @@ impl Channel {
             .unwrap_or_else(|| {
                 let names = [meaning, label, code];
                 let name = names.into_iter().find(|name| !name.is_empty());
-                Lead::Other(name.unwrap_or_else(|| format!("channel {number}")))
+                Lead::Other(name.unwrap_or_else(|| place.to_owned()))
             });
         let sensitivity = file.decimal(definition, SENSITIVITY)?;
         let units = file.item(definition, SENSITIVITY_UNITS)?;
         let (code, meaning) = (of(units, CODE)?, of(units, MEANING)?);
         let known = code.parse::<Unit>().is_ok() || meaning.parse::<Unit>().is_err();
+        let skew = match file.decimal(definition, TIME_SKEW)? {
+            Some(skew_s) => skew_s * rate_hz,
+            None => file.decimal(definition, SAMPLE_SKEW)?.unwrap_or(0.0),
+        };
+        let aligned_s = file.decimal(definition, CHANNEL_OFFSET)?.unwrap_or(0.0);
         // Without a sensitivity samples have no unit, which the choice of leads refuses.
         let unit = if known { code } else { meaning };
         Ok(Channel {
@@ -112,40 +154,139 @@ impl Channel {
             },
             step: sensitivity.unwrap_or(1.0) * file.decimal(definition, CORRECTION)?.unwrap_or(1.0),
             offset: file.decimal(definition, BASELINE)?.unwrap_or(0.0),
+            skew: if aligned_s == 0.0 {
+                skew
+            } else {
+                skew + aligned_s * rate_hz
+            },
         })
     }
 }
 
-impl Group {
-    /// The longest group of original samples, and its place among all groups.
-    pub fn rhythm<'a>(file: &Source<'_>, set: DataSet<'a>) -> Result<(usize, Group), RecordError> {
-        let mut best: Option<(usize, u32, DataSet<'a>)> = None;
-        let groups = file.items(set, WAVEFORMS)?;
-        for (index, &group) in groups.iter().enumerate() {
-            let label = file.text(group, GROUP_LABEL)?.to_uppercase();
-            let original = file.text(group, ORIGINALITY)? != "DERIVED";
-            let beat = label.contains("MEDIAN") || label.contains("REPRESENTATIVE");
-            let samples = file.integers(group, SAMPLE_COUNT, 4)?;
-            let samples = samples.first().copied().unwrap_or(0);
-            if original && !beat && best.is_none_or(|(_, longest, _)| samples > longest) {
-                best = Some((index, samples, group));
+impl Groups {
+    pub fn read(file: &Source<'_>, set: DataSet<'_>) -> Result<Groups, RecordError> {
+        let all = file.items(set, WAVEFORMS)?;
+        let mut read = Groups {
+            parts: Vec::new(),
+            groups: Vec::new(),
+            places: Vec::new(),
+            also: Vec::new(),
+        };
+        let mut unread = Vec::new();
+        let mut channels = 0;
+        let (count, mut unnamed) = (all.len(), 0);
+        let derived = all.iter().map(|&group| is_derived(file, group));
+        let derived = derived.collect::<Result<Vec<bool>, _>>()?;
+        let several = derived.iter().filter(|derived| !*derived).count() > 1;
+        for (place, (group, derived)) in all.into_iter().zip(derived).enumerate() {
+            let name = format!("group {}", place + 1);
+            if derived {
+                match read.also.len() < MAX_NAMED {
+                    true => read.also.push(in_words(file, group, &name)?),
+                    false => unnamed += 1,
+                }
+                continue;
             }
+            let own = match Group::read(file, group, place, several) {
+                Ok(own) => own,
+                Err(error) if unread.len() >= MAX_NAMED => return Err(error),
+                Err(error) => {
+                    unread.push((error, file.decimal(group, FREQUENCY)?, name));
+                    continue;
+                }
+            };
+            channels += own.channels.len().max(1);
+            if channels > MAX_CHANNELS {
+                return Err(too_many(file.path, channels));
+            }
+            read.parts.push(own.part(name));
+            read.groups.push(own);
+            read.places.push(place);
         }
-        let Some((index, _, group)) = best else {
+        if unnamed > 0 {
+            read.also.push(format!("{unnamed} more derived groups"));
+        }
+        for (error, rate_hz, name) in unread {
+            let other = |part: &Part| Some(part.rate_hz) != rate_hz;
+            // Of the same rate it may be a part of the recording.
+            if read.parts.is_empty() || !read.parts.iter().all(other) {
+                return Err(error);
+            }
+            read.also.push(format!("{name}, which cannot be read"));
+        }
+        if read.parts.is_empty() {
             return Err(RecordError::NoSamples {
                 path: file.path.to_owned(),
-                why: match groups.len() {
+                why: match count {
                     0 => "it has no waveform sequence".into(),
                     n => format!(
                         "none of its {n} waveforms is original; median beats are no recording"
                     ),
                 },
             });
-        };
-        Ok((index, Group::read(file, group)?))
+        }
+        read.settle_starts();
+        Ok(read)
     }
 
-    fn read(file: &Source<'_>, group: DataSet<'_>) -> Result<Group, RecordError> {
+    /// Where some groups of a rate state when they begin, those that do not begin with the clock.
+    fn settle_starts(&mut self) {
+        for at in 0..self.parts.len() {
+            let rate_hz = self.parts[at].rate_hz;
+            let states = |part: &Part| part.rate_hz == rate_hz && part.start_s.is_some();
+            if self.parts[at].start_s.is_none() && self.parts.iter().any(states) {
+                self.parts[at].start_s = Some(0.0);
+            }
+        }
+    }
+}
+
+/// Whether a group holds no original samples, such as a median beat.
+fn is_derived(file: &Source<'_>, group: DataSet<'_>) -> Result<bool, RecordError> {
+    let label = file.text(group, GROUP_LABEL)?.to_uppercase();
+    let beat = label.contains("MEDIAN") || label.contains("REPRESENTATIVE");
+    Ok(beat || file.text(group, ORIGINALITY)? == "DERIVED")
+}
+
+/// A derived group in words.
+fn in_words(file: &Source<'_>, group: DataSet<'_>, name: &str) -> Result<String, RecordError> {
+    let first = |tag, size| -> Result<u32, RecordError> {
+        Ok(file
+            .integers(group, tag, size)?
+            .first()
+            .copied()
+            .unwrap_or(0))
+    };
+    let rate_hz = file.decimal(group, FREQUENCY)?.unwrap_or(f64::NAN);
+    let label: String = file.text(group, GROUP_LABEL)?.chars().take(40).collect();
+    let label = match &*label {
+        "" => String::new(),
+        label => format!(", {label}"),
+    };
+    Ok(format!(
+        "{name} (derived{label}): {} channels at {rate_hz} Hz, {} samples",
+        first(CHANNEL_COUNT, 2)?,
+        first(SAMPLE_COUNT, 4)?
+    ))
+}
+
+fn too_many(path: &Path, channels: usize) -> RecordError {
+    RecordError::TooLarge {
+        path: path.to_owned(),
+        what: "number of channels",
+        found: channels as u64,
+        limit: MAX_CHANNELS as u64,
+    }
+}
+
+impl Group {
+    /// `place`: of `several` groups.
+    fn read(
+        file: &Source<'_>,
+        group: DataSet<'_>,
+        place: usize,
+        several: bool,
+    ) -> Result<Group, RecordError> {
         let first = |tag, size| {
             Ok(file
                 .integers(group, tag, size)?
@@ -155,12 +296,7 @@ impl Group {
         };
         let channels = first(CHANNEL_COUNT, 2)?;
         if channels > MAX_CHANNELS {
-            return Err(RecordError::TooLarge {
-                path: file.path.to_owned(),
-                what: "number of channels",
-                found: channels as u64,
-                limit: MAX_CHANNELS as u64,
-            });
+            return Err(too_many(file.path, channels));
         }
         let samples = first(SAMPLE_COUNT, 4)?;
         let definitions = file.items(group, DEFINITIONS)?;
@@ -214,6 +350,7 @@ impl Group {
             channels: Vec::new(),
             rate_hz: file.decimal(group, FREQUENCY)?.unwrap_or(f64::NAN),
             samples,
+            start_s: file.decimal(group, TIME_OFFSET)?.map(|ms| ms / 1e3),
             kind,
             big_endian: group.big_endian(),
             padding: None,
@@ -224,7 +361,12 @@ impl Group {
             .and_then(|bytes| bytes.get(..kind.bytes))
             .map(|bytes| group_read.sample(bytes));
         for (index, definition) in definitions.into_iter().enumerate() {
-            let channel = Channel::read(file, definition, index + 1)?;
+            let number = format!("channel {}", index + 1);
+            let number = match several {
+                true => format!("group {} {number}", place + 1),
+                false => number,
+            };
+            let channel = Channel::read(file, definition, &number, group_read.rate_hz)?;
             group_read.channels.push(channel);
         }
         Ok(group_read)
@@ -237,51 +379,39 @@ impl Group {
         self.data.with(bytes, <[u8]>::to_vec)
     }
 
-    /// The samples of a channel in `bytes`.
-    pub fn decode(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        row: usize,
-        keep_digital: bool,
-    ) -> Result<StoredLead, RecordError> {
-        let channel = &self.channels[row];
-        let unit = channel
-            .unit
-            .parse::<Unit>()
-            .map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: channel.lead.to_string(),
-                unit: channel.unit.clone(),
-            })?;
-        let scale = Scale::new(channel.step, channel.offset, unit).ok_or_else(|| {
-            content(
-                path,
-                &format!("the sensitivity of lead {}", channel.lead),
-                &channel.step.to_string(),
-                "a voltage, not 0",
-            )
-        })?;
-        let frame = self.kind.bytes * self.channels.len();
-        let from = self.kind.bytes * row;
-        let samples = (0..bytes.len() / frame).map(|t| {
-            let at = t * frame + from;
-            self.sample(&bytes[at..at + self.kind.bytes])
+    /// A sample of a channel in `bytes`, the `frame`th there; nothing where it is missing.
+    pub fn value(&self, bytes: &[u8], frame: usize, row: usize) -> Option<f64> {
+        let at = (frame * self.channels.len() + row) * self.kind.bytes;
+        let value = self.sample(bytes.get(at..at + self.kind.bytes)?);
+        // The lowest code stands for a missing sample as in other formats, but where eight bits leave no code to spare.
+        let lowest = self.kind.signed
+            && match self.kind.bytes {
+                2 => value == i64::from(i16::MIN),
+                4 => value == i64::from(i32::MIN),
+                _ => false,
+            };
+        (!lowest && Some(value) != self.padding).then_some(value as f64)
+    }
+
+    /// Whether its samples fit 32 bits with a sign.
+    pub fn is_narrow(&self) -> bool {
+        self.kind.signed || self.kind.bytes < 4
+    }
+
+    fn part(&self, name: String) -> Part {
+        let channels = self.channels.iter().map(|channel| join::Channel {
+            lead: channel.lead.clone(),
+            unit: channel.unit.clone(),
+            skew: channel.skew,
         });
-        let lead = channel.lead.clone();
-        if self.kind.bytes == 4 && !self.kind.signed {
-            let mv = samples.map(|value| match Some(value) == self.padding {
-                true => f32::NAN,
-                false => scale.to_mv(value as f64),
-            });
-            return Ok(StoredLead::from_mv(lead, mv.collect()));
+        Part {
+            name,
+            series: 0,
+            rate_hz: self.rate_hz,
+            start_s: self.start_s,
+            samples: self.samples,
+            channels: channels.collect(),
         }
-        let values = samples.map(|value| {
-            let present = Some(value) != self.padding;
-            // Of at most 32 bits, and not the unsigned ones.
-            present.then_some(value as i32)
-        });
-        Ok(StoredLead::from_digital(lead, values, scale, keep_digital))
     }
 
     /// A sample of the group's kind.

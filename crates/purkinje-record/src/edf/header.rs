@@ -339,7 +339,7 @@ fn start_date(recording: &str, date: &str) -> Option<Date> {
 fn years(born: Date, at: Date) -> Option<f32> {
     let before = (at.month, at.day) < (born.month, born.day);
     let years = at.year - born.year - i32::from(before);
-    (years >= 0).then_some(years as f32)
+    crate::person::plausible_age(f64::from(years))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::header::{Header, MAX_SAMPLES, SignalSpec};
 use super::kernel::{self, Lane};
-use super::to_recording::{choose, finish, gain_per_mv, leads_of, unit};
+use super::to_recording::{choose, finish, gain_per_mv, leads_of, left_out, unit};
 use super::{Format, files, record};
 use crate::open::OpenOptions;
 use crate::{Digital, LeadSet, RecordError, Recording};
@@ -82,6 +82,7 @@ pub(super) fn open(
         converted.samples_mv,
         options,
     )?;
+    recording.source.also = left_out(&all, header.signals.iter(), &rows, options);
     if options.keep_digital {
         let (gains, baselines) = lanes
             .iter()

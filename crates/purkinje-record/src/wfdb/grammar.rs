@@ -29,7 +29,8 @@ impl Header {
         } else {
             Cow::Borrowed(text)
         };
-        for (index, line) in text.split('\n').enumerate() {
+        let lines: Vec<&str> = text.split('\n').collect();
+        for (index, line) in lines.iter().enumerate() {
             let line = line.trim_matches(BLANKS);
             if line.is_empty() {
                 continue;
@@ -41,7 +42,11 @@ impl Header {
                 continue;
             }
             match &mut header {
-                None => header = Some(record_line(here, line)?),
+                None => {
+                    let after = lines[here..].iter().map(|line| line.trim_matches(BLANKS));
+                    let mut body = after.filter(|line| !line.is_empty() && !line.starts_with('#'));
+                    header = Some(record_line(here, line, body.next().unwrap_or(""))?);
+                }
                 Some((header, segments)) => body_line(header, *segments, here, line)?,
             }
         }
@@ -196,13 +201,17 @@ fn whole_float(text: &str) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
 }
 
-/// `name[/segments] signals [rate[/counter[(base)]] [frames [time] [date]]]`; gives the number of segments, 0 for none.
-fn record_line(line: usize, text: &str) -> Result<(Header, usize), HeaderError> {
+/// `name[/segments] signals [rate[/counter[(base)]] [frames [time] [date]]]`; gives the number of segments, 0 for none. What looks
+/// like such a number is the end of a path where the `next` line is not that of a segment, which has two fields and no name of a file.
+fn record_line(line: usize, text: &str, next: &str) -> Result<(Header, usize), HeaderError> {
     let field = |name| Field { line, name };
     let mut tokens = text.split_ascii_whitespace();
     let first = tokens.next().unwrap_or("");
+    let mut fields = next.split_ascii_whitespace();
+    let named = fields.next().is_some_and(|name| name.contains('.'));
+    let of_segments = !named && fields.count() <= 1;
     let (name, segments) = match first.rsplit_once('/') {
-        Some((name, count)) if count.bytes().all(|b| b.is_ascii_digit()) => {
+        Some((name, count)) if of_segments && count.bytes().all(|b| b.is_ascii_digit()) => {
             let count: usize = field("number of segments").whole(count, "a whole number")?;
             if count == 0 || count > MAX_SEGMENTS {
                 return Err(field("number of segments")

@@ -1,7 +1,7 @@
 //! The header file of a WFDB record (`.hea`): grammar of
 //! <https://wochenblat.physionet.org/wfdb/doc/header.html>, and what real files add to it.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::Format;
 use super::files;
@@ -128,7 +128,7 @@ pub struct HeaderError {
 }
 
 impl Header {
-    /// Reads a header file.
+    /// Reads a header file. A path that it names and that leads nowhere is taken for the file of the same name beside it.
     ///
     /// # Errors
     /// When the file cannot be read, is larger than [`MAX_HEADER_BYTES`], or breaks the grammar.
@@ -144,7 +144,45 @@ impl Header {
             source,
         })?;
         header.forget_blank_sums();
-        Ok(header)
+        Ok(header.beside(path))
+    }
+
+    /// The same where paths that lead nowhere are the names of files beside the header at `path`, if these are there: records are
+    /// published in other folders than they were made in. A comment says so.
+    fn beside(mut self, path: &Path) -> Header {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let found = |named: &str, ending: &str| -> Option<String> {
+            let (_, name) = named.rsplit_once('/')?;
+            // What leads out of the folder is refused later.
+            let mut parts = Path::new(named).components();
+            if !parts.all(|part| matches!(part, Component::Normal(_))) {
+                return None;
+            }
+            let is_there = |name: &str| folder.join(format!("{name}{ending}")).exists();
+            (!name.is_empty() && !is_there(named) && is_there(name)).then(|| name.to_owned())
+        };
+        let mut moved: Option<(String, String)> = None;
+        for signal in &mut self.signals {
+            // Signals of one file follow each other.
+            let name = match &moved {
+                Some((from, to)) if *from == signal.file => Some(to.clone()),
+                _ => found(&signal.file, ""),
+            };
+            if let Some(name) = name {
+                let from = std::mem::replace(&mut signal.file, name.clone());
+                if moved.as_ref().is_none_or(|(own, _)| *own != from) {
+                    self.comments
+                        .push(format!("`{name}` beside the header was read for `{from}`"));
+                    moved = Some((from, name));
+                }
+            }
+        }
+        for segment in &mut self.segments {
+            if let Some(name) = found(&segment.name, ".hea") {
+                segment.name = name;
+            }
+        }
+        self
     }
 
     /// First values and checksums that are 0 in every line were never computed; writers fill the columns with them.

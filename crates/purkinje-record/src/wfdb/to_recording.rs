@@ -8,6 +8,8 @@ use super::header::{Header, SignalSpec};
 use super::record::{Signal, WfdbRecord};
 use super::{ReadOptions, annotation, files};
 use crate::open::{FramePolicy, OpenOptions};
+use crate::person::Person;
+use crate::stored::{self, Offer};
 use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Opens the record of the header at `path`.
@@ -106,6 +108,8 @@ impl WfdbRecord {
             samples_mv,
             options,
         )?;
+        recording.source.also =
+            left_out(&all, self.signals.iter().map(|s| &s.spec), &rows, options);
         if options.keep_digital {
             recording.digital = digital(&signals).map(Box::new);
         }
@@ -185,6 +189,23 @@ pub(super) fn choose<'a>(
     Ok(rows)
 }
 
+/// Signals that were left out though nobody asked for some leads only, in words.
+pub(super) fn left_out<'a>(
+    leads: &[Lead],
+    specs: impl Iterator<Item = &'a SignalSpec>,
+    rows: &[usize],
+    options: &OpenOptions,
+) -> Vec<String> {
+    if rows.len() == leads.len() {
+        return Vec::new();
+    }
+    let offers = leads.iter().zip(specs).map(|(lead, spec)| Offer {
+        lead: lead.clone(),
+        unit: spec.unit.clone(),
+    });
+    stored::left_out(&offers.collect::<Vec<_>>(), rows, options)
+}
+
 /// Samples per frame, which all signals of a recording must share.
 fn common_rate(path: &Path, signals: &[Cow<'_, Signal>]) -> Result<usize, RecordError> {
     let first = &signals[0].spec;
@@ -218,10 +239,13 @@ pub(super) fn finish(
             source,
         })?;
     recording.patient.clone_from(&options.patient);
+    let person = Person::of_comments(&header.comments);
+    (recording.age, recording.sex) = (person.age, person.sex);
+    let comments = header.comments.iter().cloned();
     recording.source = Source {
         path: path.to_owned(),
         format: "wfdb",
-        comments: header.comments.clone(),
+        comments: comments.chain(person.left_out).collect(),
         ..Source::default()
     };
     Ok(recording)

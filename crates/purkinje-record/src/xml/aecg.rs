@@ -1,18 +1,22 @@
-//! HL7 annotated ECG (`AnnotatedECG`): the sequences of the first rhythm series. Derived series (representative beats) are no
-//! recordings and are left out.
+//! HL7 annotated ECG (`AnnotatedECG`): the sequences of a rhythm series, whose sets are joined where they are of one recording (see
+//! [`join`]). Derived series (representative beats) are no recordings and are left out.
 
 use std::path::Path;
 
 use super::tree::Element;
 use super::{number, report};
 use crate::error::content;
+use crate::join::{self, Part, Piece};
 use crate::open::OpenOptions;
-use crate::stored::{self, Offer, Scale, StoredLead};
+use crate::reader::in_proportion;
+use crate::stored::{self, Scale};
 use crate::{Annotation, Lead, RecordError, Recording, Unit};
 
 /// Annotations that are taken.
 pub const MAX_ANNOTATIONS: usize = 250_000;
 
+/// Series that are named one by one.
+const MAX_NAMED: usize = 8;
 /// What lead codes begin with (ISO 11073-10101).
 const LEAD: &str = "MDC_ECG_LEAD_";
 
@@ -21,45 +25,181 @@ pub(super) fn read(
     root: Element<'_, '_>,
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
-    let series = root.all("component").filter_map(|c| c.child("series"));
-    let series = series.filter(is_rhythm).collect::<Vec<_>>();
-    let sets: Vec<Element<'_, '_>> = series
-        .iter()
-        .flat_map(|series| series.all("component"))
-        .filter_map(|component| component.child("sequenceSet"))
-        .collect();
-    let Some((&series, &set)) = series.first().zip(sets.first()) else {
+    let mut sets = Vec::new();
+    let mut also = Vec::new();
+    let components = root.all("component").filter_map(|c| c.child("series"));
+    for (number, series) in components.enumerate() {
+        if is_rhythm(&series) {
+            SequenceSet::add_all(path, series, number, (&mut sets, &mut also))?;
+        } else {
+            also.push(described(series, &format!("series {}", number + 1)));
+        }
+        let derived = series
+            .all("derivation")
+            .filter_map(|d| d.child("derivedSeries"));
+        also.extend(derived.map(|derived| described(derived, "derived series")));
+    }
+    if sets.is_empty() {
         return Err(RecordError::NoSamples {
             path: path.to_owned(),
             why: "it has no series of the code RHYTHM with a sequenceSet".into(),
         });
-    };
-    let mut sequences: Vec<Sequence<'_, '_>> = set
+    }
+    if also.len() > MAX_NAMED {
+        let more = also.len() - MAX_NAMED;
+        also.truncate(MAX_NAMED);
+        also.push(format!("{more} more series"));
+    }
+    let several = sets.len() > 1;
+    let parts = sets.iter().enumerate();
+    let parts: Vec<Part> = parts.map(|(at, set)| set.part(at, several)).collect();
+    let joined = join::join(path, &parts, also, options)?;
+    in_proportion(path, joined.len, joined.tracks.len())?;
+    let leads = joined.tracks.iter().map(|track| {
+        let of = |piece: &Piece| &sets[piece.part].sequences[piece.row];
+        let digits = track.pieces.iter();
+        let digits = digits.map(|piece| of(piece).digits(path, &sets[piece.part]));
+        let digits = digits.collect::<Result<Vec<Digits>, _>>()?;
+        let scales = track.pieces.iter().map(|piece| of(piece).scale(path));
+        let scales = scales.collect::<Result<Vec<Scale>, _>>()?;
+        let value = |piece: &Piece, sample: usize| {
+            let own = track
+                .pieces
+                .iter()
+                .position(|other| other.samples == piece.samples)?;
+            digits[own].get(sample)
+        };
+        let whole = digits
+            .iter()
+            .all(|digits| matches!(digits, Digits::Whole(..)));
+        Ok(track.decode(
+            &(0..joined.len),
+            &scales,
+            value,
+            whole,
+            options.keep_digital,
+        ))
+    });
+    let mut recording = stored::recording(path, "hl7-aecg", Some(joined.rate_hz), leads, options)?;
+    recording.source.comments = joined.comments;
+    recording.source.also = joined.also;
+    describe(root, &mut recording, options);
+    // Annotations of a series whose sets were read are kept; its time begins with its first set.
+    let mut annotated = Vec::new();
+    for (set, start) in sets.iter().zip(&joined.starts) {
+        if let (Some(start), false) = (start, annotated.contains(&set.number)) {
+            annotated.push(set.number);
+            annotate(path, set, *start, &mut recording)?;
+        }
+    }
+    Ok(recording)
+}
+
+/// A series that is not read, in words.
+fn described(series: Element<'_, '_>, name: &str) -> String {
+    let sets = series
         .all("component")
-        .filter_map(|component| component.child("sequence"))
-        .filter_map(Sequence::of)
-        .collect();
-    options.settle(sequences.iter_mut().map(|sequence| &mut sequence.lead));
-    let offers: Vec<Offer> = sequences
-        .iter()
-        .map(|sequence| Offer {
+        .filter_map(|c| c.child("sequenceSet"));
+    let sequences = sets
+        .flat_map(|set| set.all("component"))
+        .filter_map(|c| c.child("sequence"));
+    let leads = sequences
+        .filter_map(code)
+        .filter(|code| !code.starts_with("TIME"))
+        .count();
+    let code: String = code(series).unwrap_or_default().chars().take(40).collect();
+    match &*code {
+        "" => format!("{name}: {leads} leads"),
+        code => format!("{name} ({code}): {leads} leads"),
+    }
+}
+
+/// Sequences that were sampled together.
+struct SequenceSet<'d, 'a> {
+    series: Element<'d, 'a>,
+    /// Of the series among all.
+    number: usize,
+    sequences: Vec<Sequence<'d, 'a>>,
+    time: Time,
+    /// Samples of a sequence.
+    samples: usize,
+}
+
+impl<'d, 'a> SequenceSet<'d, 'a> {
+    /// Adds those of a series; sets without sequences of samples are left out, and named where it is the time that they lack.
+    fn add_all(
+        path: &Path,
+        series: Element<'d, 'a>,
+        number: usize,
+        (sets, also): (&mut Vec<Self>, &mut Vec<String>),
+    ) -> Result<(), RecordError> {
+        let elements = series
+            .all("component")
+            .filter_map(|c| c.child("sequenceSet"));
+        for set in elements {
+            let components = set.all("component").filter_map(|c| c.child("sequence"));
+            let sequences: Vec<_> = components.filter_map(Sequence::of).collect();
+            let Some(samples) = sequences.first().map(Sequence::len) else {
+                continue;
+            };
+            match Time::read(path, set, series) {
+                Ok(time) => sets.push(SequenceSet {
+                    series,
+                    number,
+                    sequences,
+                    time,
+                    samples,
+                }),
+                Err(error) if sets.is_empty() => return Err(error),
+                Err(_) => also.push(format!(
+                    "a sequence set without a time in series {}: {} leads",
+                    number + 1,
+                    sequences.len()
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self, at: usize, several: bool) -> Part {
+        let channels = self.sequences.iter().map(|sequence| join::Channel {
             lead: sequence.lead.clone(),
             unit: sequence.scale.attribute("unit").unwrap_or_default(),
-        })
-        .collect();
-    let rows = stored::choose(path, &offers, options)?;
-    let time = Time::read(path, set, series)?;
-    let leads = rows
-        .iter()
-        .map(|&row| sequences[row].decode(path, options.keep_digital));
-    let mut recording = stored::recording(path, "hl7-aecg", Some(time.rate_hz), leads, options)?;
-    if sets.len() > 1 {
-        let note = format!("the first of {} rhythm sequence sets", sets.len());
-        recording.source.comments.push(note);
+            skew: 0.0,
+        });
+        Part {
+            name: match several {
+                true => format!("sequence set {} of series {}", at + 1, self.number + 1),
+                false => "sequence set".into(),
+            },
+            series: self.number,
+            rate_hz: self.time.rate_hz,
+            start_s: self.time.start_s,
+            samples: self.samples,
+            channels: channels.collect(),
+        }
     }
-    describe(root, &mut recording, options);
-    annotate(path, series, &time, &mut recording)?;
-    Ok(recording)
+}
+
+/// The samples of a sequence.
+enum Digits {
+    /// Whether all are of 16 bits.
+    Whole(Vec<i32>, bool),
+    /// NaN where one is missing.
+    Real(Vec<f64>),
+}
+
+impl Digits {
+    fn get(&self, sample: usize) -> Option<f64> {
+        match self {
+            // The lowest code of 16 bits stands for a missing sample as in other formats.
+            Digits::Whole(values, short) => {
+                let value = *values.get(sample)?;
+                (!short || value != i32::from(i16::MIN)).then_some(f64::from(value))
+            }
+            Digits::Real(values) => values.get(sample).copied().filter(|value| !value.is_nan()),
+        }
+    }
 }
 
 /// Of the code RHYTHM; series without a code are taken for such.
@@ -93,8 +233,19 @@ impl<'d, 'a> Sequence<'d, 'a> {
         })
     }
 
+    fn words(&self) -> impl Iterator<Item = &'d str> + use<'d, 'a> {
+        let digits = self.value.child("digits");
+        digits
+            .map_or("", |digits| digits.text())
+            .split_ascii_whitespace()
+    }
+
+    fn len(&self) -> usize {
+        self.words().count()
+    }
+
     /// `origin + digit * scale`.
-    fn decode(&self, path: &Path, keep_digital: bool) -> Result<StoredLead, RecordError> {
+    fn scale(&self, path: &Path) -> Result<Scale, RecordError> {
         let lead = &self.lead;
         let quantity = |element: Element<'_, '_>, name: &str| {
             let name = format!("the {name} of lead {lead}");
@@ -118,50 +269,51 @@ impl<'d, 'a> Sequence<'d, 'a> {
             },
             None => 0.0,
         };
-        let scale = Scale::new(step, offset, unit).ok_or_else(|| {
+        Scale::new(step, offset, unit).ok_or_else(|| {
             content(
                 path,
                 &format!("the scale of lead {lead}"),
                 &step.to_string(),
                 "a voltage, not 0",
             )
-        })?;
-        let digits = self
-            .value
-            .child("digits")
-            .map_or("", |digits| digits.text());
+        })
+    }
+
+    /// As many as the set has.
+    fn digits(&self, path: &Path, set: &SequenceSet<'_, '_>) -> Result<Digits, RecordError> {
+        let count = self.len();
+        if count != set.samples {
+            let first = set.sequences.first().map_or("", |first| first.lead.name());
+            return Err(content(
+                path,
+                &format!("the length of lead {}", self.lead),
+                &format!("{count} samples"),
+                &format!("{}, as lead {first} has", set.samples),
+            ));
+        }
         let bad = |word: &str| {
             content(
                 path,
-                &format!("the digits of lead {lead}"),
+                &format!("the digits of lead {}", self.lead),
                 &format!("`{word}`"),
                 "numbers with blanks between them",
             )
         };
-        // Whole numbers nearly always; then the digital values can be kept.
-        let words = digits.split_ascii_whitespace();
-        if let Ok(values) = words
-            .clone()
+        // Whole numbers nearly always.
+        if let Ok(values) = self
+            .words()
             .map(str::parse)
             .collect::<Result<Vec<i32>, _>>()
         {
-            let values = values.into_iter().map(Some);
-            return Ok(StoredLead::from_digital(
-                lead.clone(),
-                values,
-                scale,
-                keep_digital,
-            ));
+            let short = values.iter().all(|&value| i16::try_from(value).is_ok());
+            return Ok(Digits::Whole(values, short));
         }
-        let mv = words.map(|word| match word.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(scale.to_mv(value)),
-            _ if matches!(word, "NaN" | "nan") => Ok(f32::NAN),
+        let values = self.words().map(|word| match word.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(value),
+            _ if word.eq_ignore_ascii_case("nan") => Ok(f64::NAN),
             _ => Err(bad(word)),
         });
-        Ok(StoredLead::from_mv(
-            lead.clone(),
-            mv.collect::<Result<_, _>>()?,
-        ))
+        Ok(Digits::Real(values.collect::<Result<_, _>>()?))
     }
 }
 
@@ -315,12 +467,13 @@ fn describe(root: Element<'_, '_>, recording: &mut Recording, options: &OpenOpti
 /// kind of wave as note; a rhythm `+` where it begins, a beat `N`, `V`, ... where it begins.
 fn annotate(
     path: &Path,
-    series: Element<'_, '_>,
-    time: &Time,
+    set: &SequenceSet<'_, '_>,
+    start: usize,
     recording: &mut Recording,
 ) -> Result<(), RecordError> {
     let mut statements = Vec::new();
-    let mut open: Vec<Element<'_, '_>> = series
+    let mut open: Vec<Element<'_, '_>> = set
+        .series
         .all("subjectOf")
         .filter_map(|subject| subject.child("annotationSet"))
         .flat_map(|set| set.all("component"))
@@ -370,7 +523,7 @@ fn annotate(
             if code.starts_with(LEAD) {
                 leads.push(lead(&code));
             } else if let Some(value) = boundary.child("value") {
-                let at = |name: &str| time.sample(&value.child(name)?.attribute("value")?);
+                let at = |name: &str| set.time.sample(&value.child(name)?.attribute("value")?);
                 low = at("low").or_else(|| at("center"));
                 high = at("high");
             }
@@ -399,7 +552,7 @@ fn annotate(
                     });
                 }
                 recording.annotations.push(Annotation {
-                    sample,
+                    sample: sample.saturating_add_unsigned(start as u64),
                     lead: lead.clone(),
                     symbol: symbol.into(),
                     note: note.clone(),
@@ -410,6 +563,7 @@ fn annotate(
     recording
         .annotations
         .sort_by_key(|annotation| annotation.sample);
+    statements.splice(0..0, recording.report.take());
     recording.report = report(statements);
     Ok(())
 }

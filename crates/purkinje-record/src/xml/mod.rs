@@ -133,6 +133,11 @@ fn little_endian(bytes: &[u8]) -> impl ExactSizeIterator<Item = i32> + Clone + '
         .map(|pair| i32::from(i16::from_le_bytes([pair[0], pair[1]])))
 }
 
+/// A 16-bit sample; nothing for the lowest code, which stands for a missing one as in other formats.
+fn present(sample: i32) -> Option<i32> {
+    (sample != i32::from(i16::MIN)).then_some(sample)
+}
+
 /// A number written in an element or attribute.
 fn number(path: &Path, field: &str, text: &str) -> Result<f64, RecordError> {
     let value: Option<f64> = text.trim().parse().ok();

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::tree::Element;
-use super::{base64, little_endian, number, report};
+use super::{base64, little_endian, number, present, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
@@ -20,7 +20,7 @@ pub(super) fn read(
     root: Element<'_, '_>,
     options: &OpenOptions,
 ) -> Result<Recording, RecordError> {
-    let waveform = rhythm(path, root)?;
+    let (waveform, also) = rhythm(path, root)?;
     let mut stored = waveform
         .all("LeadData")
         .map(|data| {
@@ -41,7 +41,7 @@ pub(super) fn read(
                 .into(),
         })
         .collect();
-    let rows = stored::choose(path, &offers, options)?;
+    let rows = stored::choose(path, &offers, options).map_err(|error| error.beside(&also))?;
     let leads = rows.iter().map(|&row| {
         let (lead, data) = &stored[row];
         samples(path, lead, *data, options)
@@ -49,6 +49,11 @@ pub(super) fn read(
     let rate_hz = rate_hz(path, waveform)?;
     let mut recording = stored::recording(path, "muse-xml", Some(rate_hz), leads, options)?;
     describe(root, &mut recording, options);
+    recording.source.also = also;
+    recording
+        .source
+        .also
+        .extend(stored::left_out(&offers, &rows, options));
     recording.annotations = beats(path, root, rate_hz)?;
     let off = stored.iter().filter(|(_, data)| {
         data.text_at(&["LeadOff"])
@@ -78,27 +83,47 @@ fn complete(recording: Recording) -> Recording {
     recording.deriving(&wanted)
 }
 
-/// The first rhythm waveform; the median beat is no recording.
-fn rhythm<'d, 'a>(path: &Path, root: Element<'d, 'a>) -> Result<Element<'d, 'a>, RecordError> {
-    let kinds: Vec<&str> = root
-        .all("Waveform")
-        .map(|waveform| waveform.text_at(&["WaveformType"]).unwrap_or(""))
-        .collect();
-    let at = kinds
+/// The first rhythm waveform, and in words what else there is: the median beat is no recording.
+fn rhythm<'d, 'a>(
+    path: &Path,
+    root: Element<'d, 'a>,
+) -> Result<(Element<'d, 'a>, Vec<String>), RecordError> {
+    /// Waveforms that are named.
+    const NAMED: usize = 16;
+    let kind = |waveform: &Element<'_, 'a>| -> String {
+        let kind = waveform.text_at(&["WaveformType"]).unwrap_or("");
+        kind.chars().take(40).collect()
+    };
+    let waveforms: Vec<Element<'d, 'a>> = root.all("Waveform").collect();
+    let at = waveforms
         .iter()
-        .position(|kind| kind.eq_ignore_ascii_case("rhythm"));
-    at.and_then(|at| root.all("Waveform").nth(at))
-        .ok_or_else(|| RecordError::NoSamples {
-            path: path.to_owned(),
-            why: if kinds.is_empty() {
-                "it has no Waveform; export it with waveforms".into()
-            } else {
-                format!(
-                    "it has no waveform of the type Rhythm, just: {}",
-                    kinds.join(", ")
-                )
-            },
-        })
+        .position(|waveform| kind(waveform).eq_ignore_ascii_case("rhythm"));
+    let others = waveforms
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| Some(*other) != at);
+    let others = others.take(NAMED).map(|(_, waveform)| {
+        let leads = waveform
+            .all("LeadData")
+            .filter_map(|data| data.text_at(&["LeadID"]));
+        let leads: Vec<&str> = leads.take(NAMED).collect();
+        format!("waveform {}: {}", kind(waveform), leads.join(" "))
+    });
+    if let Some(at) = at {
+        return Ok((waveforms[at], others.collect()));
+    }
+    let kinds: Vec<String> = waveforms.iter().take(NAMED).map(kind).collect();
+    Err(RecordError::NoSamples {
+        path: path.to_owned(),
+        why: if kinds.is_empty() {
+            "it has no Waveform; export it with waveforms".into()
+        } else {
+            format!(
+                "it has no waveform of the type Rhythm, just: {}",
+                kinds.join(", ")
+            )
+        },
+    })
 }
 
 /// `SampleBase` times ten to the power of `SampleExponent`.
@@ -176,7 +201,7 @@ fn samples(
             ));
         }
     }
-    let values = little_endian(&bytes).map(Some);
+    let values = little_endian(&bytes).map(present);
     Ok(StoredLead::from_digital(
         lead.clone(),
         values,

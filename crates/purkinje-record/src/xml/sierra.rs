@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use super::tree::Element;
-use super::{base64, little_endian, number, report, xli};
+use super::{base64, little_endian, number, present, report, xli};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
@@ -69,9 +69,10 @@ pub(super) fn read(
             unit: "uV".into(),
         })
         .collect();
-    let rows = stored::choose(path, &offers, options)?;
+    let also = besides(root);
+    let rows = stored::choose(path, &offers, options).map_err(|error| error.beside(&also))?;
     let leads = rows.iter().map(|&row| {
-        let values = leads[row].iter().map(|&v| Some(i32::from(v)));
+        let values = leads[row].iter().map(|&v| present(i32::from(v)));
         let lead = signal.leads[row].clone();
         Ok(StoredLead::from_digital(
             lead,
@@ -82,8 +83,24 @@ pub(super) fn read(
     });
     let mut recording =
         stored::recording(path, "philips-xml", Some(signal.rate_hz), leads, options)?;
+    recording.source.also = also;
     describe(root, &mut recording, options);
     Ok(recording)
+}
+
+/// What the file holds besides the waveforms, in words.
+fn besides(root: Element<'_, '_>) -> Vec<String> {
+    let beats = root
+        .child("waveforms")
+        .into_iter()
+        .flat_map(|waves| waves.all("repbeats"));
+    let beats = beats
+        .map(|beats| beats.all("repbeat").count())
+        .filter(|&leads| leads > 0);
+    beats
+        .take(4)
+        .map(|leads| format!("representative beats of {leads} leads"))
+        .collect()
 }
 
 /// How the waveforms are stored.
