@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::content;
 use crate::reader::Lazy;
+use crate::units::no_voltage;
 use crate::wfdb::files;
 use crate::{
     Lead, LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet,
@@ -44,7 +45,8 @@ pub struct OpenOptions {
     /// Which of several signals of one name is meant.
     pub repeated: Repeated,
     /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise, but of whole
-    /// numbers, which must be told.
+    /// numbers, which must be told. In other formats the unit of signals whose own is no voltage and that are asked for by
+    /// name or are standard leads.
     pub unit: Option<Unit>,
 }
 
@@ -184,6 +186,34 @@ impl OpenOptions {
                 Ok(chosen)
             }
         }
+    }
+
+    /// Whether a signal counts as a voltage: by its unit, or because the caller gave one for it.
+    pub(crate) fn is_voltage(&self, lead: &Lead, unit: &str) -> bool {
+        unit.parse::<Unit>().is_ok() || (self.unit.is_some() && self.means(lead))
+    }
+
+    /// Whether the unit from the caller is meant for a signal whose own is none: one asked for by name, or a standard lead.
+    fn means(&self, lead: &Lead) -> bool {
+        matches!(self.leads, LeadChoice::Named(_)) || lead.standard_index().is_some()
+    }
+
+    /// The unit of the samples of `signal`, which is this lead.
+    ///
+    /// # Errors
+    /// When it is no voltage, and the caller gave none for this signal.
+    pub(crate) fn unit_of(
+        &self,
+        path: &Path,
+        signal: &str,
+        lead: &Lead,
+        unit: &str,
+    ) -> Result<Unit, RecordError> {
+        let given = self.unit.filter(|_| unit.is_empty() || self.means(lead));
+        unit.parse().ok().or(given).ok_or_else(|| {
+            let asked = matches!(self.leads, LeadChoice::Named(_));
+            no_voltage(path, signal, unit, asked)
+        })
     }
 
     /// What becomes of the patient identifier `found` in a file.

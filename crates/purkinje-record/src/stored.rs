@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::content;
 use crate::open::{OpenOptions, id_of, valid_rate};
+use crate::units::none_is_voltage;
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// What a digital unit is worth: `mV = (sample - zero) / gain_per_mv`.
@@ -98,23 +99,19 @@ pub(crate) fn choose(
     offers: &[Offer],
     options: &OpenOptions,
 ) -> Result<Vec<usize>, RecordError> {
-    let voltage = |offer: &Offer| offer.unit.parse::<Unit>().is_ok();
     let leads: Vec<Lead> = offers.iter().map(|offer| offer.lead.clone()).collect();
-    let rows = options.choose(path, &leads, |row| voltage(&offers[row]))?;
+    let rows = options.choose(path, &leads, |row| {
+        options.is_voltage(&leads[row], &offers[row].unit)
+    })?;
     if rows.is_empty() {
-        return Err(RecordError::NoSamples {
-            path: path.to_owned(),
-            why: "it has no lead, or none of those asked for is a voltage".into(),
-        });
+        let signals = offers.iter().map(|o| (o.lead.name(), o.unit.as_str()));
+        return Err(none_is_voltage(path, signals));
     }
-    match rows.iter().map(|&row| &offers[row]).find(|o| !voltage(o)) {
-        None => Ok(rows),
-        Some(offer) => Err(RecordError::Unit {
-            path: path.to_owned(),
-            signal: offer.lead.to_string(),
-            unit: offer.unit.clone(),
-        }),
+    for &row in &rows {
+        let Offer { lead, unit } = &offers[row];
+        options.unit_of(path, lead.name(), lead, unit)?;
     }
+    Ok(rows)
 }
 
 /// The recording of leads that are all of one length, with everything that does not depend on the format. One lead is decoded

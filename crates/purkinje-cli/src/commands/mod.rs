@@ -216,7 +216,7 @@ pub struct ReadArgs {
     /// Leads of an array, in the order of its rows
     #[arg(long, value_name = "LEADS")]
     pub input_leads: Option<LeadSet>,
-    /// Unit of an array or a table: V, mV, uV or nV
+    /// Unit of an array or a table, or of leads whose own is no voltage: V, mV, uV or nV
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub input_unit: Option<Unit>,
     /// Leads by names that no rule knows, in any format, such as "CH1=I,CH2=II"

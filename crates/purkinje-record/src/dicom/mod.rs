@@ -142,10 +142,10 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Lazy, RecordErr
 impl Stretches for Waveform {
     fn read(&self, stretch: &Range<usize>) -> Result<Recording, RecordError> {
         let bytes = self.group.bytes(stretch)?;
-        let leads = self.rows.iter().map(|&row| {
-            self.group
-                .decode(&self.path, &bytes, row, self.options.keep_digital)
-        });
+        let leads = self
+            .rows
+            .iter()
+            .map(|&row| self.group.decode(&self.path, &bytes, row, &self.options));
         let rate_hz = Some(self.group.rate_hz);
         stored::recording(&self.path, "dicom", rate_hz, leads, &self.options)
     }

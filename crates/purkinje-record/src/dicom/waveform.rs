@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Source;
 use super::reader::{DataSet, Tag};
 use crate::error::content;
+use crate::open::OpenOptions;
 use crate::stored::{Offer, Scale, StoredLead};
 use crate::values::Bytes;
 use crate::{Lead, RecordError, Unit};
@@ -243,17 +244,11 @@ impl Group {
         path: &Path,
         bytes: &[u8],
         row: usize,
-        keep_digital: bool,
+        options: &OpenOptions,
     ) -> Result<StoredLead, RecordError> {
         let channel = &self.channels[row];
-        let unit = channel
-            .unit
-            .parse::<Unit>()
-            .map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: channel.lead.to_string(),
-                unit: channel.unit.clone(),
-            })?;
+        let (lead, unit) = (&channel.lead, &channel.unit);
+        let unit = options.unit_of(path, lead.name(), lead, unit)?;
         let scale = Scale::new(channel.step, channel.offset, unit).ok_or_else(|| {
             content(
                 path,
@@ -281,7 +276,12 @@ impl Group {
             // Of at most 32 bits, and not the unsigned ones.
             present.then_some(value as i32)
         });
-        Ok(StoredLead::from_digital(lead, values, scale, keep_digital))
+        Ok(StoredLead::from_digital(
+            lead,
+            values,
+            scale,
+            options.keep_digital,
+        ))
     }
 
     /// A sample of the group's kind.

@@ -49,9 +49,7 @@ pub(super) fn read(
         .collect();
     let rows = stored::choose(path, &offers, options)?;
     let time = Time::read(path, set, series)?;
-    let leads = rows
-        .iter()
-        .map(|&row| sequences[row].decode(path, options.keep_digital));
+    let leads = rows.iter().map(|&row| sequences[row].decode(path, options));
     let mut recording = stored::recording(path, "hl7-aecg", Some(time.rate_hz), leads, options)?;
     if sets.len() > 1 {
         let note = format!("the first of {} rhythm sequence sets", sets.len());
@@ -94,7 +92,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
     }
 
     /// `origin + digit * scale`.
-    fn decode(&self, path: &Path, keep_digital: bool) -> Result<StoredLead, RecordError> {
+    fn decode(&self, path: &Path, options: &OpenOptions) -> Result<StoredLead, RecordError> {
         let lead = &self.lead;
         let quantity = |element: Element<'_, '_>, name: &str| {
             let name = format!("the {name} of lead {lead}");
@@ -103,11 +101,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
         };
         let unit_of = |element: Element<'_, '_>| -> Result<Unit, RecordError> {
             let unit = element.attribute("unit").unwrap_or_default();
-            unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: lead.to_string(),
-                unit,
-            })
+            options.unit_of(path, lead.name(), lead, &unit)
         };
         let step = quantity(self.scale, "scale")?;
         let unit = unit_of(self.scale)?;
@@ -150,7 +144,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
                 lead.clone(),
                 values,
                 scale,
-                keep_digital,
+                options.keep_digital,
             ));
         }
         let mv = words.map(|word| match word.parse::<f64>() {

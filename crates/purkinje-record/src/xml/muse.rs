@@ -12,7 +12,7 @@ use super::{base64, little_endian, number, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
-use crate::{Annotation, Lead, RecordError, Recording, Unit};
+use crate::{Annotation, Lead, RecordError, Recording};
 
 /// Marked beats that are taken.
 const MAX_BEATS: usize = 100_000;
@@ -50,12 +50,12 @@ pub(super) fn read(
         let (lead, source) = &sources[row];
         match source {
             Source::Stored(index) => {
-                let samples = Samples::read(path, lead, stored[*index].1, options.verify)?;
+                let samples = Samples::read(path, lead, stored[*index].1, options)?;
                 Ok(samples.as_stored(lead, options.keep_digital))
             }
             Source::Derived(i, ii) => {
-                let i = Samples::read(path, &Lead::I, stored[*i].1, options.verify)?;
-                let ii = Samples::read(path, &Lead::II, stored[*ii].1, options.verify)?;
+                let i = Samples::read(path, &Lead::I, stored[*i].1, options)?;
+                let ii = Samples::read(path, &Lead::II, stored[*ii].1, options)?;
                 derive(path, lead, &i, &ii, options.keep_digital)
             }
         }
@@ -163,7 +163,7 @@ impl Samples {
         path: &Path,
         lead: &Lead,
         data: Element<'_, '_>,
-        verify: bool,
+        options: &OpenOptions,
     ) -> Result<Samples, RecordError> {
         let field = |name: &str| format!("{name} of lead {lead}");
         let get = |name: &str| data.text_at(&[name]);
@@ -178,11 +178,7 @@ impl Samples {
         }
         let step = get("LeadAmplitudeUnitsPerBit").unwrap_or("absent");
         let unit = get("LeadAmplitudeUnits").unwrap_or("MICROVOLTS");
-        let unit: Unit = unit.parse().map_err(|_| RecordError::Unit {
-            path: path.to_owned(),
-            signal: lead.to_string(),
-            unit: unit.into(),
-        })?;
+        let unit = options.unit_of(path, lead.name(), lead, unit)?;
         let name = field("LeadAmplitudeUnitsPerBit");
         let scale = Scale::new(number(path, &name, step)?, 0.0, unit)
             .ok_or_else(|| content(path, &name, step, "the voltage of a digital unit, not 0"))?;
@@ -207,7 +203,7 @@ impl Samples {
         }
         let stated = get("LeadDataCRC32").and_then(|crc| crc.parse::<u32>().ok());
         // Writers that compute none leave a zero.
-        if let Some(stated) = stated.filter(|&stated| verify && stated != 0) {
+        if let Some(stated) = stated.filter(|&stated| options.verify && stated != 0) {
             let found = crc32fast::hash(&bytes);
             if found != stated {
                 return Err(content(
