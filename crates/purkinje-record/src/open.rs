@@ -284,7 +284,7 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
         Some("csv") => array!(csv::open),
         Some("parquet") => array!(parquet::open),
         Some("h5" | "hdf5") => array!(hdf5::open),
-        Some("edf") => Kind::Edf,
+        Some("edf" | "bdf") => Kind::Edf,
         Some("dcm" | "dicom") => Kind::Lazy(dicom::open),
         Some("xml") => Kind::Xml,
         extension => match header_beside(path) {
@@ -298,6 +298,7 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
                     instead: "DICOM, HL7 aECG or EDF with the program of the device",
                 });
             }
+            Err(_) if is_edf(path) => Kind::Edf,
             Err(error) => return Err(error),
         },
     })
@@ -324,6 +325,14 @@ fn header_beside(path: &Path) -> Result<PathBuf, RecordError> {
 fn is_scp(path: &Path) -> bool {
     let mut start = Vec::new();
     files::read_start(path, 22, &mut start).is_ok() && start.ends_with(b"SCPECG")
+}
+
+/// Whether the file begins as EDF and BDF files do.
+fn is_edf(path: &Path) -> bool {
+    let mut start = Vec::new();
+    path.is_file()
+        && files::read_start(path, 256, &mut start).is_ok()
+        && edf::is_edf_by_mark(&start)
 }
 
 /// Name of the record at `path`: the file name without its extension.
