@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, table, xml};
+use crate::{RecordError, dicom, edf, hdf5, ishne, mat, npz, packed, parquet, table, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -19,7 +19,8 @@ const PEEK_BYTES: u64 = 4096;
 /// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
 /// - `.csv` and `.parquet` tables with a column named like a standard lead;
 /// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
-/// - `.edf` files;
+/// - `.edf` and `.bdf` files, and `.rec`, `.ecg`, `.ishne` and names without extension with the mark of EDF, BDF or ISHNE;
+/// - `.gz` files whose name goes on with one of these extensions, `.zip` archives with one such file; `.mwf` files, which are refused;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
 ///
 /// Where a header and another file share a name, just the header. Hidden files and folders (`.name`) are passed over.
@@ -72,8 +73,8 @@ fn search(
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
                 Some(
-                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "dcm"
-                    | "dicom" | "xml",
+                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "bdf"
+                    | "rec" | "ecg" | "ishne" | "mwf" | "gz" | "zip" | "dcm" | "dicom" | "xml",
                 )
                 | None => others.push(path),
                 _ => {}
@@ -131,10 +132,15 @@ fn is_recording(path: &Path) -> bool {
         Some("parquet") => return parquet::is_recording(path),
         Some("mat") => return mat::is_recording(path),
         Some("h5" | "hdf5") => return hdf5::is_recording(path),
-        Some("edf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),
+        Some("edf" | "bdf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),
+        Some("gz" | "zip") => return packed::is_recording(path),
+        // These cannot be read, which is said when they are opened.
+        Some("mwf") => return true,
+        Some("rec" | "ecg" | "ishne") => return peek_bytes(path).is_some_and(|s| by_mark(&s)),
         Some("xml") => return peek_bytes(path).is_some_and(xml::is_recording),
         Some("dcm" | "dicom") | None => {
-            return peek_bytes(path).is_some_and(|start| dicom::is_recording(&start));
+            return peek_bytes(path)
+                .is_some_and(|start| dicom::is_recording(&start) || by_mark(&start));
         }
         _ => {}
     }
@@ -147,6 +153,11 @@ fn is_recording(path: &Path) -> bool {
                 .any(|title| table::is_lead(title.trim_matches(['"', ' '])))
         })
     })
+}
+
+/// Whether a file that may be anything starts as EDF, BDF or ISHNE files do.
+fn by_mark(start: &[u8]) -> bool {
+    edf::is_edf_by_mark(start) || ishne::is_ishne(start)
 }
 
 fn peek(path: &Path) -> Option<String> {
