@@ -180,7 +180,7 @@ fn files_of_scp_ecg_are_refused_by_name() {
     let section = b"\x6b\x06\x60\x85\0\0\xda\x55\0\0\x88\0\0\0\x14\x14SCPECG\0\0";
     f.write("r.SCP", section);
     f.write("r.ecg", section);
-    f.write("other.scp", "");
+    f.write("other.scp", "x");
     for name in ["r.SCP", "r.ecg", "other.scp"] {
         let refused = f.refused(name, &[name, "SCP-ECG", "not supported", "DICOM"]);
         assert!(matches!(refused, RecordError::Unsupported { .. }));
