@@ -76,7 +76,7 @@ fn same(path: &Path, options: &OpenOptions, expected: &Recording) {
     );
     assert_eq!(reader.about().annotations, found.annotations);
     let len = expected.len();
-    for place in [0..len, len / 3..len / 2, len - 1..len, 5..5] {
+    for place in [0..len, len / 3..len / 2, len - 1..len] {
         let read = reader.read(&place).unwrap();
         assert_eq!(
             bits(&read),
@@ -89,14 +89,14 @@ fn same(path: &Path, options: &OpenOptions, expected: &Recording) {
 }
 
 const SOURCE: &str = "world/lead-spellings/mdc.edf";
-/// Signals of that file, and bytes of a data record.
+/// Leads of that file.
 const SIGNALS: usize = 12;
 
 /// The file with another unit in place of `uV`.
 fn with_unit(unit: &[u8]) -> Vec<u8> {
     let mut bytes = fs::read(data(SOURCE)).unwrap();
     for signal in 0..SIGNALS {
-        let at = 256 + SIGNALS * 96 + 8 * signal;
+        let at = 256 + signals(&bytes) * 96 + 8 * signal;
         assert_eq!(&bytes[at..at + 3], b"uV ");
         bytes[at..at + 8].fill(b' ');
         bytes[at..at + unit.len()].copy_from_slice(unit);
