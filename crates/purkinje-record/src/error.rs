@@ -32,7 +32,7 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// No reader for this kind of file.
-    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG", path.display())]
+    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, .bdf, ISHNE Holter (.ecg), DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG, also in .gz or .zip", path.display())]
     UnknownKind {
         /// What was named.
         path: PathBuf,
@@ -214,6 +214,42 @@ impl RecordError {
                 " in the group that was read (also in the file: {})",
                 also.join("; ")
             );
+        }
+        self
+    }
+
+    /// The same about `to`, where it is about a file below `folder`.
+    pub(crate) fn moved(mut self, folder: &Path, to: &Path) -> RecordError {
+        let (path, other) = match &mut self {
+            RecordError::MissingFile { path, named_by } => (path, Some(named_by)),
+            RecordError::OutsideFolder { header, .. } => (header, None),
+            RecordError::Io { path, .. }
+            | RecordError::NotAFile { path }
+            | RecordError::UnknownKind { path }
+            | RecordError::Unsupported { path, .. }
+            | RecordError::Header { path, .. }
+            | RecordError::TooLarge { path, .. }
+            | RecordError::Truncated { path, .. }
+            | RecordError::NoSamples { path, .. }
+            | RecordError::Flac { path, .. }
+            | RecordError::Checksum { path, .. }
+            | RecordError::InitialValue { path, .. }
+            | RecordError::Unit { path, .. }
+            | RecordError::MixedRates { path, .. }
+            | RecordError::MissingLead { path, .. }
+            | RecordError::Segment { path, .. }
+            | RecordError::Annotation { path, .. }
+            | RecordError::Content { path, .. }
+            | RecordError::Shape { path, .. } => (path, None),
+        };
+        for path in std::iter::once(path).chain(other) {
+            if let Ok(inside) = path.strip_prefix(folder) {
+                *path = match to.file_stem() == Some(inside.as_os_str()) {
+                    true => to.to_owned(),
+                    // A file in an archive.
+                    false => to.join(inside),
+                };
+            }
         }
         self
     }

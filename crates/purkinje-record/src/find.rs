@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, csv, dicom, edf, parquet, xml};
+use crate::{RecordError, csv, dicom, edf, ishne, packed, parquet, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -191,7 +191,13 @@ fn segment_headers(path: &Path) -> Option<Vec<PathBuf>> {
 /// Whether a file that is no header should be a recording.
 fn is_recording(path: &Path) -> bool {
     match lower_extension(path).as_deref() {
-        Some("dat" | "npy" | "npz" | "mat" | "h5" | "hdf5" | "edf" | "scp") => true,
+        Some(
+            "dat" | "npy" | "npz" | "mat" | "h5" | "hdf5" | "edf" | "bdf" | "ecg" | "ishne" | "scp"
+            | "mwf",
+        ) => true,
+        Some("gz" | "zip") => packed::is_recording(path),
+        // Recordings of sound and of others are called so too.
+        Some("rec") => peek_bytes(path).is_some_and(|start| by_mark(&start)),
         Some("parquet") => parquet::is_recording(path),
         Some("xml") => peek_bytes(path).is_none_or(xml::is_recording) || is_damaged(path),
         Some("dcm" | "dicom") => peek_bytes(path)
@@ -199,7 +205,7 @@ fn is_recording(path: &Path) -> bool {
         Some("csv" | "tsv") => csv::is_recording(path, false) || is_damaged(path),
         Some("txt") => csv::is_recording(path, true),
         None => {
-            peek_bytes(path).is_some_and(|start| dicom::is_recording(&start) || edf::is_edf(&start))
+            peek_bytes(path).is_some_and(|start| dicom::is_recording(&start) || by_mark(&start))
         }
         _ => false,
     }
@@ -220,6 +226,11 @@ fn is_damaged(path: &Path) -> bool {
         ]
         .iter()
         .any(|mark| text.starts_with(mark))
+}
+
+/// Whether a file that may be anything starts as EDF, BDF or ISHNE files do.
+fn by_mark(start: &[u8]) -> bool {
+    edf::is_edf_by_mark(start) || ishne::is_ishne(start)
 }
 
 fn peek(path: &Path) -> Option<String> {

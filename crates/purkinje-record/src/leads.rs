@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Unit;
+
 /// A named ECG lead.
 ///
 /// The twelve standard leads have variants of their own; anything else (Frank leads, monitor leads,
@@ -160,11 +162,12 @@ fn core(name: &str) -> Option<String> {
     for reference in ["-ref", "-le"] {
         core = core.strip_suffix(reference).unwrap_or(core);
     }
-    for unit in ["mv", "uv", "\u{b5}v", "\u{3bc}v", "nv"] {
-        let rest = core.strip_suffix(unit);
-        if let Some(rest) = rest.filter(|rest| rest.ends_with(['_', '/', ' '])) {
-            core = rest.trim_end_matches(['_', '/', ' ']);
-        }
+    let last = core.rsplit_once(['_', '/', ' ']);
+    if let Some((rest, unit)) = last
+        && unit.len() > 1
+        && unit.parse::<Unit>().is_ok()
+    {
+        core = rest.trim_end_matches(['_', '/', ' ']);
     }
     let named = match core {
         "di" | "d1" => "i",
@@ -377,6 +380,7 @@ mod tests {
             ("I_mV", Lead::I),
             ("II/mV", Lead::II),
             ("V1 uV", Lead::V1),
+            ("V1_microV", Lead::V1),
         ] {
             assert_eq!(Lead::parse(name), lead, "{name}");
         }

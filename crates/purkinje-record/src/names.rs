@@ -4,7 +4,16 @@ use std::cmp::Reverse;
 use std::path::Path;
 
 use crate::error::content;
+use crate::units::no_voltage;
 use crate::{Lead, OpenOptions, RecordError, Unit};
+
+/// A text that states no encoding: UTF-8, else Latin-1, where every byte is the character of the same number.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|&b| char::from(b)).collect(),
+    }
+}
 
 /// What texts with the names of leads are called; the first ones are called so for nothing else.
 const LEADS: [&str; 16] = [
@@ -383,17 +392,16 @@ pub(crate) fn units(
     for word in UNITS {
         let own = texts.iter().find(|(name, _)| low(name) == word);
         let Some((name, own)) = own else { continue };
-        let own = parts(own);
+        let own = match &own[..] {
+            [one] if one.parse::<Unit>().is_ok() => own.clone(),
+            _ => parts(own),
+        };
         if own.len() != 1 && own.len() != leads {
             continue;
         }
-        let each = own.iter().map(|unit| {
-            unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: name.clone(),
-                unit: unit.clone(),
-            })
-        });
+        let each = own
+            .iter()
+            .map(|unit| unit.parse().map_err(|_| no_voltage(path, name, unit, true)));
         return each.collect();
     }
     Ok(Vec::new())
@@ -445,6 +453,7 @@ mod tests {
         let path = Path::new("x.h5");
         let of = |own: &[&str]| units(path, &texts("a/units", own), 2);
         assert_eq!(of(&["uV"]).unwrap(), [Unit::Microvolt]);
+        assert_eq!(of(&["micro volt"]).unwrap(), [Unit::Microvolt]);
         assert_eq!(
             of(&["mV", "uV"]).unwrap(),
             [Unit::Millivolt, Unit::Microvolt]

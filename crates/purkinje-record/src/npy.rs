@@ -12,6 +12,7 @@ use crate::array::{self, Known, Matrix};
 use crate::error::content;
 use crate::mat::Class;
 use crate::names::Said;
+use crate::units::no_voltage;
 use crate::values::{Bytes, Raw, Values};
 use crate::wfdb::files;
 use crate::{LeadSet, OpenOptions, RecordError, Unit};
@@ -38,12 +39,10 @@ struct Sidecar {
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
     let array = Array::parse(path, Bytes::of(path, MAX_NPY_BYTES)?, true)?;
     let sidecar = sidecar(path)?;
-    if let Some(unit) = &sidecar.unit {
-        unit.parse::<Unit>().map_err(|_| RecordError::Unit {
-            path: path.with_extension("json"),
-            signal: "all".into(),
-            unit: unit.clone(),
-        })?;
+    if let (Some(unit), None) = (&sidecar.unit, options.unit)
+        && unit.parse::<Unit>().is_err()
+    {
+        return Err(no_voltage(&path.with_extension("json"), "all", unit, true));
     }
     let unit = sidecar.unit.map(|unit| ("unit".to_owned(), vec![unit]));
     let known = Known {

@@ -3,7 +3,7 @@
 //! One array holds the samples: `signal`, `ecg`, `data`, `x`, `arr_0`, or the only one of two dimensions. Others may say the rest:
 //! `rate_hz` or `fs`, `leads` (an array of strings), `unit`.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use flate2::read::DeflateDecoder;
@@ -37,7 +37,7 @@ const MAX_SAID_BYTES: usize = 1 << 24;
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, RecordError> {
     let archive = FilePart::whole(path, MAX_NPZ_BYTES)?;
-    let entries = entries(&archive)?;
+    let entries = arrays(&archive)?;
     let heads = heads(&archive, &entries);
     let (items, places) = items(&entries, &heads);
     let listed = listed(path, &entries, &items);
@@ -187,20 +187,21 @@ fn said(
     Ok(said)
 }
 
-/// A file of the archive.
-struct Entry {
-    /// Without `.npy`.
-    name: String,
+/// A file of a zip archive.
+pub(crate) struct Entry {
+    pub name: String,
     method: u16,
     packed_bytes: usize,
-    bytes: usize,
+    pub bytes: usize,
+    /// CRC-32 of the bytes.
+    pub checksum: u32,
     /// Where its local head starts.
     at: usize,
 }
 
 impl Entry {
     /// The bytes as stored in the archive.
-    fn packed(&self, archive: &FilePart) -> Result<FilePart, RecordError> {
+    pub fn packed(&self, archive: &FilePart) -> Result<FilePart, RecordError> {
         let path = &archive.path;
         let head = self
             .at
@@ -222,6 +223,15 @@ impl Entry {
             });
         }
         Ok(archive.part(start..end))
+    }
+
+    /// What its `packed` bytes hold.
+    pub fn stream<'p>(&self, packed: &'p FilePart) -> Result<Box<dyn Read + 'p>, RecordError> {
+        match self.method {
+            0 => Ok(Box::new(packed.reader())),
+            8 => Ok(Box::new(DeflateDecoder::new(packed.reader()))),
+            _ => Err(self.no_method(&packed.path)),
+        }
     }
 
     fn unpack(&self, archive: &FilePart, limit: usize) -> Result<Bytes, RecordError> {
@@ -249,13 +259,8 @@ impl Entry {
                 Bytes::Memory(self.unpack_start(&packed, self.bytes)?)
             }
             0 => Bytes::File(packed),
-            8 => Bytes::unpacked(
-                DeflateDecoder::new(packed.reader()),
-                &archive.path,
-                self.bytes,
-            )
-            .map_err(|error| self.damaged(&archive.path, error))?,
-            _ => return Err(self.no_method(&archive.path)),
+            _ => Bytes::unpacked(self.stream(&packed)?, &archive.path, self.bytes)
+                .map_err(|error| self.damaged(&archive.path, error))?,
         };
         if out.len() != self.bytes {
             return Err(RecordError::Truncated {
@@ -297,13 +302,24 @@ impl Entry {
             path,
             &format!("the compression of `{}`", self.name),
             &format!("method {}", self.method),
-            "none or DEFLATE, as numpy.savez and numpy.savez_compressed write",
+            "none or DEFLATE, without a password, as numpy.savez_compressed writes; unpack the archive first",
         )
     }
 }
 
-/// The arrays of the archive, from the directory at its end.
-fn entries(archive: &FilePart) -> Result<Vec<Entry>, RecordError> {
+/// The arrays of the archive, by names without `.npy`.
+fn arrays(archive: &FilePart) -> Result<Vec<Entry>, RecordError> {
+    let mut entries = entries(archive)?;
+    for entry in &mut entries {
+        if let Some(name) = entry.name.strip_suffix(".npy") {
+            entry.name = name.to_owned();
+        }
+    }
+    Ok(entries)
+}
+
+/// The files of a zip archive, from the directory at its end.
+pub(crate) fn entries(archive: &FilePart) -> Result<Vec<Entry>, RecordError> {
     let base = archive.len.saturating_sub(MAX_TAIL_BYTES);
     let tail = archive.read(base..archive.len)?;
     entries_in(&archive.path, &tail, base)
@@ -358,10 +374,15 @@ fn entries_in(path: &Path, archive: &[u8], base: usize) -> Result<Vec<Entry>, Re
             sizes.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         let name = String::from_utf8_lossy(name);
         entries.push(Entry {
-            name: name.strip_suffix(".npy").unwrap_or(&name).to_owned(),
-            method: u16_at(head, 10),
+            name: name.into_owned(),
+            // What is encrypted cannot be read by any method.
+            method: match u16_at(head, 8) & 1 {
+                0 => u16_at(head, 10),
+                _ => u16::MAX,
+            },
             packed_bytes,
             bytes,
+            checksum: u32_at(head, 16),
             at: start,
         });
         at += 46 + fields.map_or(0, <[u8]>::len) + comment;
@@ -394,7 +415,7 @@ fn broken(path: &Path, what: &str) -> RecordError {
         path,
         what,
         "damaged or absent",
-        "a .npz archive as numpy.savez writes it; copy the file again",
+        "a zip archive such as numpy.savez writes (.npz); copy the file again",
     )
 }
 

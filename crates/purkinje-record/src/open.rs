@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::content;
 use crate::reader::Lazy;
+use crate::units::no_voltage;
 use crate::wfdb::files;
 use crate::{
-    Lead, LeadSet, RecordError, Recording, Unit, csv, derive, dicom, edf, hdf5, mat, npy, npz,
-    parquet, wfdb, xml,
+    Lead, LeadSet, RecordError, Recording, Unit, csv, derive, dicom, edf, hdf5, ishne, mat,
+    mistaken, npy, npz, packed, parquet, wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -31,7 +32,7 @@ pub struct OpenOptions {
     pub annotators: Vec<String>,
     /// Patient the recording belongs to. Never taken from a file as it stands there, see `patient_salt`.
     pub patient: Option<String>,
-    /// With a salt, the patient identifier of a file (DICOM, EDF, XML) becomes [`Recording::patient`] as a salted hash, which
+    /// With a salt, the patient identifier of a file (DICOM, EDF, ISHNE, XML) becomes [`Recording::patient`] as a salted hash, which
     /// keeps patients apart without naming them. Without one it is dropped. Keep the salt secret: with it and a list of
     /// identifiers the hashes can be found again.
     pub patient_salt: Option<String>,
@@ -50,7 +51,8 @@ pub struct OpenOptions {
     /// [`Source::derived`](crate::Source::derived).
     pub derive: bool,
     /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise, but of whole
-    /// numbers, which must be told.
+    /// numbers, which must be told. In other formats the unit of signals whose own is no voltage and that are asked for by
+    /// name or are standard leads.
     pub unit: Option<Unit>,
 }
 
@@ -89,6 +91,9 @@ pub enum Repeated {
     /// The last is taken.
     Last,
 }
+
+/// Bytes at the start of a file that tell its kind.
+const START_BYTES: u64 = 256;
 
 impl Default for OpenOptions {
     fn default() -> Self {
@@ -199,6 +204,34 @@ impl OpenOptions {
         }
     }
 
+    /// Whether a signal counts as a voltage: by its unit, or because the caller gave one for it.
+    pub(crate) fn is_voltage(&self, lead: &Lead, unit: &str) -> bool {
+        unit.parse::<Unit>().is_ok() || (self.unit.is_some() && self.means(lead))
+    }
+
+    /// Whether the unit from the caller is meant for a signal whose own is none: one asked for by name, or a standard lead.
+    fn means(&self, lead: &Lead) -> bool {
+        matches!(self.leads, LeadChoice::Named(_)) || lead.standard_index().is_some()
+    }
+
+    /// The unit of the samples of `signal`, which is this lead.
+    ///
+    /// # Errors
+    /// When it is no voltage, and the caller gave none for this signal.
+    pub(crate) fn unit_of(
+        &self,
+        path: &Path,
+        signal: &str,
+        lead: &Lead,
+        unit: &str,
+    ) -> Result<Unit, RecordError> {
+        let given = self.unit.filter(|_| unit.is_empty() || self.means(lead));
+        unit.parse().ok().or(given).ok_or_else(|| {
+            let asked = matches!(self.leads, LeadChoice::Named(_));
+            no_voltage(path, signal, unit, asked)
+        })
+    }
+
     /// What becomes of the patient identifier `found` in a file.
     pub(crate) fn patient_of(&self, found: Option<&str>) -> Option<String> {
         if self.patient.is_some() {
@@ -223,18 +256,30 @@ impl OpenOptions {
 /// | `.csv`, `.tsv`, `.txt`, `.parquet` | table with one column a lead |
 /// | `.mat` without a header | MATLAB struct |
 /// | `.h5`, `.hdf5` | HDF5 with one recording |
-/// | `.edf` | EDF, EDF+ |
+/// | `.edf`, `.bdf`, `.rec`, or any name with the mark of EDF or BDF | EDF, EDF+, BDF, BDF+ |
+/// | `.ecg`, `.ishne`, or any name with the mark of ISHNE | ISHNE Holter 1.0 |
 /// | `.dcm`, or any name with a DICOM preamble | DICOM waveform |
 /// | `.xml` | GE MUSE, Philips Sierra, HL7 aECG, by the root element |
+/// | `.gz`, `.zip` | the recording inside, of which there has to be one |
 ///
-/// Files of SCP-ECG are told by their mark, and refused.
+/// Files of SCP-ECG and MFER are told by their mark, and refused; so are pointers of Git LFS and git-annex, pages of a server, empty files.
 ///
 /// # Errors
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
 pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, RecordError> {
     let path = path.as_ref();
+    let opened = match packed::unpack(path) {
+        Ok(Some(unpacked)) => unpacked.open(options),
+        Ok(None) => open_file(path, options),
+        Err(error) => Err(error),
+    };
+    mistaken::told(path, opened)
+}
+
+/// The recording in a file that is not compressed.
+pub(crate) fn open_file(path: &Path, options: &OpenOptions) -> Result<Recording, RecordError> {
     let recording = match kind_of(path)? {
-        Kind::Wfdb(header) => wfdb::open(&header, options),
+        Kind::Wfdb(header) => mistaken::told(&header, wfdb::open(&header, options)),
         Kind::Edf => edf::open(path, options),
         Kind::Lazy(open) => open(path, options)?.whole(),
         Kind::Xml => xml::open(path, options),
@@ -278,9 +323,10 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
         Some("csv") => array!(csv::open),
         Some("parquet") => array!(parquet::open),
         Some("h5" | "hdf5") => array!(hdf5::open),
-        Some("edf") => Kind::Edf,
+        Some("edf" | "bdf") => Kind::Edf,
         Some("dcm" | "dicom") => Kind::Lazy(dicom::open),
         Some("xml") => Kind::Xml,
+        Some("ishne") => Kind::Lazy(ishne::open),
         extension => match header_beside(path) {
             Ok(header) => Kind::Wfdb(header),
             Err(_) if extension == Some("mat") => array!(mat::open),
@@ -293,9 +339,39 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
                     instead: "DICOM, HL7 aECG or EDF with the program of the device",
                 });
             }
-            Err(error) => return Err(error),
+            Err(error) => by_mark(path, extension)?.ok_or(error)?,
         },
     })
+}
+
+/// The kind of a file that its name does not tell, by its first bytes.
+fn by_mark(path: &Path, extension: Option<&str>) -> Result<Option<Kind>, RecordError> {
+    let mut start = Vec::new();
+    if path.is_file() {
+        files::read_start(path, START_BYTES, &mut start)?;
+    }
+    // The preamble of MFER (ISO 22077-1): its tag, its length, a text.
+    let mfer = start.starts_with(b"@") && start.get(2..6) == Some(b"MFR ");
+    if edf::is_edf_by_mark(&start) {
+        return Ok(Some(Kind::Edf));
+    }
+    if ishne::is_ishne(&start) {
+        return Ok(Some(Kind::Lazy(ishne::open)));
+    }
+    if ishne::is_annotations(&start) {
+        return Err(RecordError::NoSamples {
+            path: path.to_owned(),
+            why: "it holds the annotations of an ISHNE recording; open the recording (.ecg)".into(),
+        });
+    }
+    if mfer || matches!(extension, Some("mwf" | "mfer")) {
+        return Err(RecordError::Unsupported {
+            path: path.to_owned(),
+            kind: "an MFER file",
+            instead: "DICOM, HL7 aECG, EDF or CSV with the program of the device",
+        });
+    }
+    Ok(None)
 }
 
 /// The header of a record named without it: `record` or `record.dat` with `record.hea` in the same folder.

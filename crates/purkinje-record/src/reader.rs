@@ -9,8 +9,9 @@ use std::sync::Arc;
 use crate::array::Array;
 use crate::derive::Deriving;
 use crate::open::{Kind, LeadChoice, OpenOptions, kind_of};
+use crate::packed::Unpacked;
 use crate::wfdb::files;
-use crate::{LeadSet, RecordError, Recording, edf, wfdb, xml};
+use crate::{LeadSet, RecordError, Recording, edf, mistaken, packed, wfdb, xml};
 
 /// Samples of all signals up to which a file is read as a whole: about twelve minutes of twelve leads at 500 Hz.
 pub const WHOLE_SAMPLES: usize = 1 << 23;
@@ -120,6 +121,20 @@ impl Reader {
         options: &OpenOptions,
         samples: usize,
     ) -> Result<Reader, RecordError> {
+        let opened = match packed::unpack(path) {
+            Ok(Some(unpacked)) => unpacked.reader(options, samples),
+            Ok(None) => Self::beyond_file(path, options, samples),
+            Err(error) => Err(error),
+        };
+        mistaken::told(path, opened)
+    }
+
+    /// The same of a file that is not compressed.
+    pub(crate) fn beyond_file(
+        path: &Path,
+        options: &OpenOptions,
+        samples: usize,
+    ) -> Result<Reader, RecordError> {
         let reader = Self::as_stored(path, options, samples)?;
         match &options.leads {
             LeadChoice::Named(wanted) if options.derive => Ok(reader.deriving(wanted)),
@@ -159,7 +174,7 @@ impl Reader {
     ) -> Result<Reader, RecordError> {
         let long = match kind_of(path)? {
             Kind::Wfdb(path) => {
-                let header = wfdb::Header::read(&path)?;
+                let header = mistaken::told(&path, wfdb::Header::read(&path))?;
                 match wfdb::long::open(&path, &header, options, samples as u64)? {
                     Some(long) => long,
                     // The header is not read again.
@@ -174,6 +189,19 @@ impl Reader {
             Kind::Xml => return Ok(xml::open(path, options)?.into()),
         };
         long.beyond(samples)
+    }
+
+    /// The same, read from a compressed file that was unpacked.
+    pub(crate) fn of(self, unpacked: Unpacked) -> Reader {
+        let head = Arc::unwrap_or_clone(self.head);
+        Reader {
+            head: Arc::new(unpacked.owned(head)),
+            len: self.len,
+            samples: match self.samples {
+                Some(samples) => Some(Box::new(unpacked.keep(samples))),
+                None => None,
+            },
+        }
     }
 
     /// What is known about the recording: name, leads, rate, annotations of all of it, texts. Its samples are all of them or none, see

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::content;
 use crate::open::{LeadChoice, OpenOptions, id_of, valid_rate};
 use crate::person;
+use crate::units::none_is_voltage;
 use crate::{Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// What a digital unit is worth: `mV = (sample - zero) / gain_per_mv`.
@@ -99,23 +100,19 @@ pub(crate) fn choose(
     offers: &[Offer],
     options: &OpenOptions,
 ) -> Result<Vec<usize>, RecordError> {
-    let voltage = |offer: &Offer| offer.unit.parse::<Unit>().is_ok();
     let leads: Vec<Lead> = offers.iter().map(|offer| offer.lead.clone()).collect();
-    let rows = options.choose(path, &leads, |row| voltage(&offers[row]))?;
+    let rows = options.choose(path, &leads, |row| {
+        options.is_voltage(&leads[row], &offers[row].unit)
+    })?;
     if rows.is_empty() {
-        return Err(RecordError::NoSamples {
-            path: path.to_owned(),
-            why: "it has no lead, or none of those asked for is a voltage".into(),
-        });
+        let signals = offers.iter().map(|o| (o.lead.name(), o.unit.as_str()));
+        return Err(none_is_voltage(path, signals));
     }
-    match rows.iter().map(|&row| &offers[row]).find(|o| !voltage(o)) {
-        None => Ok(rows),
-        Some(offer) => Err(RecordError::Unit {
-            path: path.to_owned(),
-            signal: offer.lead.to_string(),
-            unit: offer.unit.clone(),
-        }),
+    for &row in &rows {
+        let Offer { lead, unit } = &offers[row];
+        options.unit_of(path, lead.name(), lead, unit)?;
     }
+    Ok(rows)
 }
 
 /// What of the offers is left out because it is no voltage or of a name that another lead has, in words. Leads that nobody asked

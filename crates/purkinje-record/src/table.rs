@@ -93,7 +93,7 @@ impl Columns {
         let leads: Vec<Lead> = candidates.iter().map(|c| c.1.clone()).collect();
         let voltage = |row: usize| {
             let unit: Option<&str> = candidates[row].2;
-            unit.is_none_or(|unit| unit.parse::<Unit>().is_ok())
+            unit.is_none_or(|unit| options.is_voltage(&candidates[row].1, unit))
         };
         let rows = options.choose(path, &leads, voltage)?;
         let chosen: Vec<_> = rows.iter().map(|&row| candidates[row].clone()).collect();
@@ -107,11 +107,7 @@ impl Columns {
         let leads = chosen.into_iter().map(|(index, lead, own)| {
             let own = match own {
                 None => None,
-                Some(unit) => Some(unit.parse().map_err(|_| RecordError::Unit {
-                    path: path.to_owned(),
-                    signal: lead.to_string(),
-                    unit: unit.to_owned(),
-                })?),
+                Some(unit) => Some(options.unit_of(path, lead.name(), &lead, unit)?),
             };
             Ok(LeadColumn {
                 index,
@@ -151,12 +147,18 @@ fn split_unit(title: &str) -> (&str, Option<&str>) {
         });
     match split {
         Some((name, unit)) => (name.trim(), Some(unit.trim())),
-        None => match title.rsplit_once(['_', '/', ' ']) {
-            Some((name, unit)) if unit.parse::<Unit>().is_ok() && unit.len() > 1 => {
-                (name.trim(), Some(unit))
+        None => {
+            // The longest end that is a unit: `V1 micro volt` is not in volts.
+            let mut ends = title.match_indices(['_', '/', ' ']);
+            let unit = ends.find_map(|(at, between)| {
+                let unit = &title[at + between.len()..];
+                (unit.len() > 1 && unit.parse::<Unit>().is_ok()).then_some((at, unit))
+            });
+            match unit {
+                Some((at, unit)) => (title[..at].trim(), Some(unit)),
+                None => (title, None),
             }
-            _ => (title, None),
-        },
+        }
     }
 }
 

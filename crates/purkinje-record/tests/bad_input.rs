@@ -92,7 +92,7 @@ fn i16s(values: &[i16]) -> Vec<u8> {
 fn headers_with_faults_name_line_and_field() {
     let f = Folder::new();
     for (text, parts) in [
-        ("", &["record line", "nothing"][..]),
+        ("", &["empty (0 bytes)"][..]),
         ("# only a comment\n", &["record line"]),
         ("r\n", &["line 1", "number of signals", "nothing"]),
         ("r twelve 500\n", &["number of signals", "`twelve`"]),
@@ -147,7 +147,7 @@ fn missing_short_and_changed_files_are_told_apart() {
     let missing = f.refused("r.hea", &["r.dat` is missing", "r.hea"]);
     assert!(matches!(missing, RecordError::MissingFile { .. }));
     f.write("r.dat", "");
-    f.refused("r.hea", &["r.dat", "found 0 bytes, expected at least 6"]);
+    f.refused("r.hea", &["r.dat", "empty (0 bytes)"]);
     f.write("r.dat", i16s(&[5, 6]));
     f.refused("r.hea", &["found 4 bytes, expected at least 6", "2 frames"]);
     f.write("r.dat", i16s(&[5, 6, 7]));
@@ -180,7 +180,7 @@ fn files_of_scp_ecg_are_refused_by_name() {
     let section = b"\x6b\x06\x60\x85\0\0\xda\x55\0\0\x88\0\0\0\x14\x14SCPECG\0\0";
     f.write("r.SCP", section);
     f.write("r.ecg", section);
-    f.write("other.scp", "");
+    f.write("other.scp", "x");
     for name in ["r.SCP", "r.ecg", "other.scp"] {
         let refused = f.refused(name, &[name, "SCP-ECG", "not supported", "DICOM"]);
         assert!(matches!(refused, RecordError::Unsupported { .. }));
@@ -445,7 +445,7 @@ fn tables_in_other_shapes_are_read_or_refused() {
     f.write("t.csv", format!("time,II\n{rows}"));
     assert_eq!(f.open("t.csv").unwrap().rate_hz, 360.0);
     for (text, parts) in [
-        ("", &["no column that is a lead"][..]),
+        ("", &["empty (0 bytes)"][..]),
         ("time,I\n", &["no row after the titles"]),
         ("I,II\n1,2\n", &["sampling rate is absent", "time (s)"]),
         ("0.1,0.2\n1,2\n", &["title of a column is 0.1"]),
@@ -546,7 +546,7 @@ fn arrays_that_are_no_recording_are_refused() {
     };
     let four = [0u8; 16];
     for (bytes, parts) in [
-        (vec![], &["ends too early", "found 0 bytes"][..]),
+        (vec![], &["empty (0 bytes)"][..]),
         (b"not an array".to_vec(), &["numpy.save"]),
         (
             b"\x93NUMPY\x09\x00\x00\x00".to_vec(),

@@ -511,12 +511,7 @@ fn edf_says_more_than_samples() {
         open(&path, &named("I")).unwrap_err(),
         &["gaps.edf", "data record 3", "7 s", "no gaps"],
     );
-    // Cut off, and cut off while the header does not know how long it should be.
-    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    refused(
-        open(&path, &named("I")).unwrap_err(),
-        &["ends too early", "3 data records"],
-    );
+    // Cut off while the header does not know how long it should be.
     bytes[236..244].copy_from_slice(b"-1      ");
     std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     assert_eq!(open(&path, &named("I")).unwrap().len(), 500);

@@ -219,7 +219,7 @@ pub struct ReadArgs {
     /// Which array holds the samples (.npz, .mat, .h5): its name, its group, or what arrays of leads have in common ("strip_*")
     #[arg(long, value_name = "NAME")]
     pub input_array: Option<String>,
-    /// Unit of an array or a table: V, mV, uV or nV
+    /// Unit of an array or a table, or of leads whose own is no voltage: V, mV, uV or nV
     #[arg(long, value_name = "UNIT", value_parser = unit)]
     pub input_unit: Option<Unit>,
     /// Leads by names that no rule knows, in any format, such as "CH1=I,CH2=II"

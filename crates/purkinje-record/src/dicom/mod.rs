@@ -165,7 +165,7 @@ impl Stretches for Waveform {
         let leads = self.joined.tracks.iter().map(|track| {
             let pieces = track.pieces.iter();
             let channels = pieces.map(|piece| &self.groups[piece.part].channels[piece.row]);
-            let scales = channels.map(|channel| channel.scale(&self.path));
+            let scales = channels.map(|channel| channel.scale(&self.path, &self.options));
             let scales = scales.collect::<Result<Vec<_>, _>>()?;
             let narrow = |piece: &Piece| self.groups[piece.part].is_narrow();
             let narrow = track.pieces.iter().all(narrow);

@@ -7,6 +7,7 @@ use super::Source;
 use super::reader::{DataSet, Tag};
 use crate::error::content;
 use crate::join::{self, Part};
+use crate::open::OpenOptions;
 use crate::stored::Scale;
 use crate::values::Bytes;
 use crate::{Lead, RecordError, Unit};
@@ -95,12 +96,8 @@ impl Channel {
     ///
     /// # Errors
     /// When the unit is no voltage, or the sensitivity 0.
-    pub fn scale(&self, path: &Path) -> Result<Scale, RecordError> {
-        let unit = self.unit.parse::<Unit>().map_err(|_| RecordError::Unit {
-            path: path.to_owned(),
-            signal: self.lead.to_string(),
-            unit: self.unit.clone(),
-        })?;
+    pub fn scale(&self, path: &Path, options: &OpenOptions) -> Result<Scale, RecordError> {
+        let unit = options.unit_of(path, self.lead.name(), &self.lead, &self.unit)?;
         Scale::new(self.step, self.offset, unit).ok_or_else(|| {
             content(
                 path,

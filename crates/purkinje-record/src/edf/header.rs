@@ -1,14 +1,49 @@
-//! The header of an EDF file: 256 bytes about the recording, then 256 bytes a signal, all of it text.
+//! The header of an EDF or BDF file: 256 bytes about the recording, then 256 bytes a signal, all of it text.
 
 use std::path::Path;
 
-use super::{MAX_SIGNALS, is_edf};
-use crate::RecordError;
+use super::MAX_SIGNALS;
 use crate::error::content;
 use crate::privacy::Identifiers;
+use crate::{RecordError, names};
+
+/// How samples are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    /// EDF.
+    Bits16,
+    /// BDF.
+    Bits24,
+}
+
+impl Width {
+    /// By the first bytes of a file.
+    pub fn of(start: &[u8]) -> Option<Width> {
+        if start.starts_with(b"0       ") {
+            return Some(Width::Bits16);
+        }
+        start.starts_with(b"\xffBIOSEMI").then_some(Width::Bits24)
+    }
+
+    pub fn bytes(self) -> usize {
+        match self {
+            Width::Bits16 => 2,
+            Width::Bits24 => 3,
+        }
+    }
+
+    /// Name of the format.
+    pub fn format(self) -> &'static str {
+        match self {
+            Width::Bits16 => "edf",
+            Width::Bits24 => "bdf",
+        }
+    }
+}
 
 /// What the header says.
 pub(super) struct Header {
+    pub width: Width,
     pub bytes: usize,
     /// Whether texts with times are kept as EDF+ has them.
     pub plus: bool,
@@ -42,11 +77,13 @@ pub(super) struct Signal {
     pub samples_per_record: usize,
     /// Where its samples start in a data record.
     pub offset_bytes: usize,
+    /// Bytes of its samples in a data record.
+    pub bytes: usize,
 }
 
 impl Signal {
     pub fn is_annotations(&self) -> bool {
-        self.label == "EDF Annotations"
+        matches!(&*self.label, "EDF Annotations" | "BDF Annotations")
     }
 
     /// Physical units a step.
@@ -69,19 +106,14 @@ impl Signal {
 
 impl Header {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, RecordError> {
-        if !is_edf(bytes) {
-            let found = match bytes {
-                [0xff, b'B', b'I', ..] => "that of BDF",
-                [] => "absent",
-                _ => "something else",
-            };
+        let Some(width) = Width::of(bytes) else {
             return Err(content(
                 path,
                 "the start of the file",
-                found,
-                "the version `0` of EDF; convert the file to EDF, or copy it again",
+                "something else",
+                "the version `0` of EDF or the mark `BIOSEMI` of BDF; copy the file again",
             ));
-        }
+        };
         let truncated = |expected: usize| RecordError::Truncated {
             path: path.to_owned(),
             found: bytes.len() as u64,
@@ -111,7 +143,7 @@ impl Header {
         }
         let rest = bytes.get(256..size).ok_or_else(|| truncated(size))?;
         let kind = field(192, 44);
-        let plus = kind.starts_with("EDF+");
+        let plus = kind.starts_with("EDF+") || kind.starts_with("BDF+");
         let records: i64 = number(path, "the number of data records", &field(236, 8))?;
         let records = match records {
             -1 => None,
@@ -134,13 +166,14 @@ impl Header {
                 "0 s or more",
             ));
         }
-        let (signals, record_bytes) = signals(path, rest, count)?;
+        let (signals, record_bytes) = signals(path, rest, count, width)?;
         let patient = Patient::parse(&field(8, 80), plus);
         let start = start_date(&field(88, 80), &field(168, 8));
         Ok(Header {
+            width,
             bytes: size,
             plus,
-            gaps: kind.starts_with("EDF+D"),
+            gaps: plus && kind[4..].starts_with('D'),
             records,
             record_s,
             record_bytes,
@@ -157,7 +190,12 @@ impl Header {
 }
 
 /// The signals, each property of all of them after another, and the size of a data record.
-fn signals(path: &Path, rest: &[u8], count: usize) -> Result<(Vec<Signal>, usize), RecordError> {
+fn signals(
+    path: &Path,
+    rest: &[u8],
+    count: usize,
+    width: Width,
+) -> Result<(Vec<Signal>, usize), RecordError> {
     let mut start = 0;
     let mut column = |size: usize| {
         let column: Vec<String> = rest[start..start + size * count]
@@ -197,19 +235,19 @@ fn signals(path: &Path, rest: &[u8], count: usize) -> Result<(Vec<Signal>, usize
             prefilter: prefilters[i].clone(),
             samples_per_record,
             offset_bytes,
+            // Eight digits at most, so this cannot overflow for any number of signals.
+            bytes: width.bytes() * samples_per_record,
             label,
         };
-        // Eight digits at most, so this cannot overflow for any number of signals.
-        offset_bytes += 2 * samples_per_record;
+        offset_bytes += signal.bytes;
         signals.push(signal);
     }
     Ok((signals, offset_bytes))
 }
 
-/// A text of the header, which may hold the micro sign of Latin-1.
+/// A text of the header, which should be ASCII and often is not.
 fn text(bytes: &[u8]) -> String {
-    let text: String = bytes.iter().map(|&b| char::from(b)).collect();
-    text.trim_matches(['\0', ' ']).to_owned()
+    names::text(bytes).trim_matches(['\0', ' ']).to_owned()
 }
 
 fn number<T: std::str::FromStr>(path: &Path, what: &str, text: &str) -> Result<T, RecordError> {

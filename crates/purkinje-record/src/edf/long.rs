@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Data, Header, MAX_SIGNALS, annotations, choose, header, recording};
+use super::{Data, Header, MAX_SIGNALS, annotations, choose, extent, header, recording};
 use crate::open::OpenOptions;
 use crate::reader::{Lazy, Stretches};
 use crate::wfdb::files;
@@ -19,6 +19,8 @@ pub(crate) struct Long {
     header: Vec<u8>,
     record_bytes: usize,
     records: usize,
+    /// What has to be said about their number.
+    remark: Option<String>,
     /// Samples of a lead in a data record.
     per_record: usize,
     options: OpenOptions,
@@ -31,6 +33,7 @@ pub(crate) fn open(
     beyond: u64,
 ) -> Result<Option<Lazy>, RecordError> {
     let size = files::size_of(path)?;
+    // Samples of 24 bits are fewer.
     if size / 2 <= beyond {
         return Ok(None);
     }
@@ -38,20 +41,13 @@ pub(crate) fn open(
     files::read_start(path, 256 * (MAX_SIGNALS as u64 + 1), &mut bytes)?;
     let header = Header::parse(path, &bytes)?;
     bytes.truncate(header.bytes);
-    // Sizes that disagree are reported by the reader of whole files.
-    let in_file = (size as usize)
-        .saturating_sub(header.bytes)
-        .checked_div(header.record_bytes)
-        .unwrap_or(0);
-    let records = header.records.unwrap_or(in_file);
-    if records == 0 || records != in_file {
-        return Ok(None);
-    }
+    let (records, remark) = extent(path, &header, size)?;
     let per_record = choose(path, &header, options)?[0].0.samples_per_record;
     let long = Long {
         path: path.to_owned(),
         record_bytes: header.record_bytes,
         records,
+        remark,
         per_record,
         options: options.clone(),
         header: bytes,
@@ -81,6 +77,8 @@ impl Long {
             bytes: &self.bytes(records.clone())?,
             record_bytes: self.record_bytes,
             records: records.len(),
+            width: header.width,
+            remark: self.remark.clone(),
         };
         recording(&self.path, header, &data, Vec::new(), &self.options)
     }
@@ -108,7 +106,7 @@ impl Long {
             let bytes = self.bytes(first..(first + block).min(self.records))?;
             for record in bytes.chunks_exact(self.record_bytes) {
                 for signal in own() {
-                    let end = signal.offset_bytes + 2 * signal.samples_per_record;
+                    let end = signal.offset_bytes + signal.bytes;
                     kept.extend_from_slice(
                         record.get(signal.offset_bytes..end).unwrap_or_default(),
                     );
@@ -122,12 +120,14 @@ impl Long {
                 offset_bytes,
                 ..signal.clone()
             });
-            offset_bytes += 2 * signal.samples_per_record;
+            offset_bytes += signal.bytes;
         }
         let data = Data {
             bytes: &kept,
             record_bytes: offset_bytes.max(1),
             records: self.records,
+            width: header.width,
+            remark: None,
         };
         annotations::read(&self.path, header, &signals, &data, rate_hz)
     }

@@ -1,6 +1,7 @@
-//! EDF and EDF+ (<https://www.edfplus.info/specs/edf.html>, <https://www.edfplus.info/specs/edfplus.html>).
+//! EDF and EDF+ (<https://www.edfplus.info/specs/edf.html>, <https://www.edfplus.info/specs/edfplus.html>), and the same with samples of 24
+//! bits, BDF (<https://www.biosemi.com/faq/file_format.htm>) and BDF+ (<https://www.teuniz.net/edfbrowser/bdfplus%20format%20description.html>).
 //!
-//! A file is a header, then data records of one duration; each holds the 16-bit samples of every signal for that time. Signals may
+//! A file is a header, then data records of one duration; each holds the samples of every signal for that time. Signals may
 //! differ in rate. In EDF+ a signal `EDF Annotations` holds texts with their times. Records with gaps between them (EDF+D) are
 //! refused, unless there is in fact no gap.
 
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use crate::error::content;
 use crate::open::{OpenOptions, id_of};
+use crate::units::none_is_voltage;
 use crate::wfdb::files;
 use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
@@ -15,7 +17,7 @@ mod annotations;
 mod header;
 pub(crate) mod long;
 
-use header::{Header, Signal};
+use header::{Header, Signal, Width};
 
 /// Bytes of the largest file that is read.
 pub const MAX_EDF_BYTES: u64 = 1 << 32;
@@ -53,7 +55,7 @@ fn recording(
     let mut leads = Vec::new();
     let mut digital = options.keep_digital.then(Kept::default);
     for (signal, lead) in chosen {
-        let unit = unit(path, signal, options)?;
+        let unit = options.unit_of(path, &signal.label, &lead, &signal.unit)?;
         let start = samples_mv.len();
         let scale = signal.scale(path)?;
         samples_mv.extend(data.samples(signal).map(|sample| {
@@ -85,12 +87,13 @@ fn recording(
     recording.age = header.age;
     recording.source = Source {
         path: path.to_owned(),
-        format: "edf",
+        format: header.width.format(),
         comments: header
             .signals
             .iter()
             .filter(|signal| !signal.prefilter.is_empty() && !signal.is_annotations())
             .map(|signal| format!("prefilter {}: {}", signal.label, signal.prefilter))
+            .chain(data.remark.clone())
             .collect(),
         ..Source::default()
     };
@@ -98,9 +101,19 @@ fn recording(
     Ok(recording)
 }
 
-/// Whether `start` is the start of an EDF file.
+/// Whether `start` is the start of an EDF or BDF file.
 pub(crate) fn is_edf(start: &[u8]) -> bool {
-    start.starts_with(b"0       ")
+    Width::of(start).is_some()
+}
+
+/// The same where no name says so: the size of the header has to fit too.
+pub(crate) fn is_edf_by_mark(start: &[u8]) -> bool {
+    let field = |at: usize, size: usize| -> Option<usize> {
+        let field = std::str::from_utf8(start.get(at..at + size)?).ok()?;
+        field.trim().parse().ok()
+    };
+    let signals = field(252, 4).filter(|&signals| signals <= MAX_SIGNALS);
+    is_edf(start) && signals.is_some_and(|n| n > 0 && field(184, 8) == Some(256 * (n + 1)))
 }
 
 /// The signals that the options ask for, all of one rate, with their leads.
@@ -116,21 +129,20 @@ fn choose<'a>(
         .collect();
     let mut leads: Vec<Lead> = signals.iter().map(|s| Lead::parse(&s.label)).collect();
     options.settle(&mut leads);
-    let voltage = |row: usize| signals[row].unit.parse::<Unit>().is_ok();
-    let rows = options.choose(path, &leads, voltage)?;
+    let rows = options.choose(path, &leads, |row| {
+        options.is_voltage(&leads[row], &signals[row].unit)
+    })?;
     let chosen = rows
         .into_iter()
         .map(|row| (signals[row], leads[row].clone()));
     let chosen: Vec<(&Signal, Lead)> = chosen.collect();
     let Some((first, _)) = chosen.first() else {
-        return Err(RecordError::NoSamples {
-            path: path.to_owned(),
-            why: "none of its signals was asked for or is a voltage".into(),
-        });
+        let signals = signals.iter().map(|s| (s.label.as_str(), s.unit.as_str()));
+        return Err(none_is_voltage(path, signals));
     };
     // What is no voltage is the more telling mistake.
-    for (signal, _) in &chosen {
-        unit(path, signal, options)?;
+    for (signal, lead) in &chosen {
+        options.unit_of(path, &signal.label, lead, &signal.unit)?;
     }
     let other = chosen
         .iter()
@@ -159,15 +171,51 @@ fn choose<'a>(
     Ok(chosen)
 }
 
-fn unit(path: &Path, signal: &Signal, options: &OpenOptions) -> Result<Unit, RecordError> {
-    match (signal.unit.as_str(), options.unit) {
-        ("", Some(unit)) => Ok(unit),
-        (unit, _) => unit.parse().map_err(|_| RecordError::Unit {
-            path: path.to_owned(),
-            signal: signal.label.clone(),
-            unit: unit.to_owned(),
-        }),
+/// How many data records are read of a file of so many bytes, and what has to be said about that: a recording that was broken off, or a file
+/// that was cut, costs what is not there and no more.
+fn extent(
+    path: &Path,
+    header: &Header,
+    file_bytes: u64,
+) -> Result<(usize, Option<String>), RecordError> {
+    let none = |why: &str| RecordError::NoSamples {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    let record_bytes = header.record_bytes as u64;
+    if record_bytes == 0 {
+        return Err(none("its data records are empty"));
     }
+    let data = file_bytes.saturating_sub(header.bytes as u64);
+    let (whole, rest) = (data / record_bytes, data % record_bytes);
+    // Unknown while recording goes on, and after it was broken off.
+    let stated = header.records.filter(|&records| records > 0);
+    let stated = stated.map(|records| records as u64);
+    let records = stated.map_or(whole, |stated| stated.min(whole));
+    let remark = match stated {
+        Some(stated) if whole < stated => Some(format!(
+            "the file ends early: {whole} of {stated} data records are whole, and just these were read"
+        )),
+        Some(stated) if whole > stated => Some(format!(
+            "the file has {whole} data records and its header says {stated}: what follows these was left out"
+        )),
+        _ if rest > 0 => Some(format!(
+            "{rest} bytes after the last whole data record were left out"
+        )),
+        _ => None,
+    };
+    if records > 0 {
+        return Ok((usize::try_from(records).unwrap_or(usize::MAX), remark));
+    }
+    if stated.is_none() && rest == 0 {
+        return Err(none("it has no data record"));
+    }
+    Err(RecordError::Truncated {
+        path: path.to_owned(),
+        found: file_bytes,
+        expected: record_bytes.saturating_add(header.bytes as u64),
+        what: "the first data record".into(),
+    })
 }
 
 /// The data records.
@@ -175,71 +223,41 @@ struct Data<'a> {
     bytes: &'a [u8],
     record_bytes: usize,
     records: usize,
+    width: Width,
+    /// What has to be said about their number.
+    remark: Option<String>,
 }
 
 impl<'a> Data<'a> {
     fn find(path: &Path, header: &Header, bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let data = bytes.get(header.bytes..).unwrap_or_default();
-        let record_bytes = header.record_bytes;
-        if record_bytes == 0 {
-            return Err(RecordError::NoSamples {
-                path: path.to_owned(),
-                why: "its data records are empty".into(),
-            });
-        }
-        let records = match header.records {
-            // Unknown while recording goes on, and after it was broken off.
-            None => data.len() / record_bytes,
-            Some(records) => {
-                let size = records.checked_mul(record_bytes);
-                if size.is_none_or(|size| size > data.len()) {
-                    return Err(RecordError::Truncated {
-                        path: path.to_owned(),
-                        found: bytes.len() as u64,
-                        expected: size
-                            .and_then(|size| size.checked_add(header.bytes))
-                            .map_or(u64::MAX, |size| size as u64),
-                        what: format!("{records} data records"),
-                    });
-                }
-                if data.len() - records * record_bytes >= record_bytes {
-                    return Err(content(
-                        path,
-                        "the size of the file",
-                        &format!("{} data records", data.len() / record_bytes),
-                        &format!("{records} as the header says; correct the header if it is wrong"),
-                    ));
-                }
-                records
-            }
-        };
-        if records == 0 {
-            return Err(RecordError::NoSamples {
-                path: path.to_owned(),
-                why: "it has no data record".into(),
-            });
-        }
+        let (records, remark) = extent(path, header, bytes.len() as u64)?;
         Ok(Data {
-            bytes: data,
-            record_bytes,
+            bytes: bytes.get(header.bytes..).unwrap_or_default(),
+            record_bytes: header.record_bytes,
             records,
+            width: header.width,
+            remark,
         })
     }
 
     /// The parts of a signal, one a data record.
     fn parts(&self, signal: &Signal) -> impl Iterator<Item = &'a [u8]> {
         let start = signal.offset_bytes;
-        let end = start + 2 * signal.samples_per_record;
+        let end = start + signal.bytes;
         self.bytes
             .chunks_exact(self.record_bytes)
             .take(self.records)
             .map(move |record| record.get(start..end).unwrap_or_default())
     }
 
-    fn samples(&self, signal: &Signal) -> impl Iterator<Item = i16> {
-        self.parts(signal).flat_map(|part| {
-            part.chunks_exact(2)
-                .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+    fn samples(&self, signal: &Signal) -> impl Iterator<Item = i32> {
+        let bytes = self.width.bytes();
+        self.parts(signal).flat_map(move |part| {
+            part.chunks_exact(bytes).map(|sample| match *sample {
+                [a, b] => i32::from(i16::from_le_bytes([a, b])),
+                [a, b, c] => i32::from_le_bytes([0, a, b, c]) >> 8,
+                _ => 0,
+            })
         })
     }
 }
@@ -258,7 +276,7 @@ impl Kept {
         signal: &Signal,
         scale: f64,
         unit: Unit,
-        samples: impl Iterator<Item = i16>,
+        samples: impl Iterator<Item = i32>,
         samples_mv: &[f32],
     ) -> Option<Self> {
         if unit == Unit::Volt {
@@ -270,10 +288,9 @@ impl Kept {
         let baseline = (baseline.abs() <= f64::from(i32::MAX)).then_some(baseline as i32)?;
         for (sample, &mv) in samples.zip(samples_mv) {
             let again = ((f64::from(sample) - f64::from(baseline)) / gain) as f32;
-            if sample == Digital::MISSING || again != mv {
-                return None;
-            }
-            self.samples.push(sample);
+            let fits = i16::try_from(sample).ok().filter(|_| again == mv);
+            self.samples
+                .push(fits.filter(|&sample| sample != Digital::MISSING)?);
         }
         self.gains.push(gain);
         self.baselines.push(baseline);

@@ -109,7 +109,7 @@ pub(super) fn decode_texts(
 ) -> Result<Vec<String>, RecordError> {
     let text = |bytes: &[u8]| {
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        String::from_utf8_lossy(&bytes[..end]).trim_end().to_owned()
+        crate::names::text(&bytes[..end]).trim_end().to_owned()
     };
     if let Element::FixedText { .. } = element {
         return Ok(raw.chunks_exact(element.bytes()).map(text).collect());

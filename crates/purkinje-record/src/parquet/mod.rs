@@ -24,6 +24,7 @@ use crate::error::content;
 use crate::mat::Class;
 use crate::open::OpenOptions;
 use crate::table::{self, Columns};
+use crate::units::no_voltage;
 use crate::values::{FilePart, Spool};
 use crate::{Lead, LeadSet, RecordError};
 
@@ -112,13 +113,10 @@ fn choose<'a>(
     options: &OpenOptions,
 ) -> Result<(Columns, Vec<&'a Column>), RecordError> {
     let noted = match footer.note("unit") {
-        Some(unit) if options.unit.is_none() => {
-            Some(unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: "all".into(),
-                unit: unit.chars().take(80).collect(),
-            })?)
-        }
+        Some(unit) if options.unit.is_none() => Some(
+            unit.parse()
+                .map_err(|_| no_voltage(path, "all", unit, true))?,
+        ),
         _ => None,
     };
     let unit = options.unit.or(noted);

@@ -43,11 +43,12 @@ pub(super) fn open(
         return Ok(None);
     };
     let mut lanes = Vec::with_capacity(rows.len());
+    let all = leads_of(header.signals.iter(), options);
     for &column in &rows {
         let spec = &header.signals[column];
         lanes.push(Lane {
             column,
-            gain_per_mv: gain_per_mv(spec.gain, unit(path, spec)?),
+            gain_per_mv: gain_per_mv(spec.gain, unit(path, spec, &all[column], options)?),
             baseline: spec.baseline,
             sum: 0,
         });
@@ -72,7 +73,6 @@ pub(super) fn open(
             )?;
         }
     }
-    let all = leads_of(header.signals.iter(), options);
     let leads = LeadSet::new(rows.iter().map(|&row| all[row].clone()).collect());
     let mut recording = finish(
         path,

@@ -10,6 +10,9 @@ use crate::RecordError;
 /// Bytes that a thread keeps for its next file.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
+/// Bytes up to which a file may be a page or a pointer in the place of samples.
+const MAX_PAGE_BYTES: u64 = 1 << 20;
+
 /// A file that a header names, found to lie in the header's folder.
 pub(super) struct Named {
     pub path: PathBuf,
@@ -124,6 +127,9 @@ pub(super) fn named(header: &Path, name: &str, links_outside: bool) -> Result<Na
         }
     }
     plain(&path, &metadata)?;
+    if metadata.len() <= MAX_PAGE_BYTES {
+        crate::mistaken::refuse(&path)?;
+    }
     Ok(Named {
         size: metadata.len(),
         path,

@@ -134,11 +134,8 @@ impl Header {
     /// When the file cannot be read, is larger than [`MAX_HEADER_BYTES`], or breaks the grammar.
     pub fn read(path: &Path) -> Result<Header, RecordError> {
         let bytes = files::read_small(path, MAX_HEADER_BYTES, "size in bytes")?;
-        // Older headers hold comments in Latin-1, where every byte is the character of the same number.
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => error.as_bytes().iter().map(|&b| char::from(b)).collect(),
-        };
+        // Older headers hold comments in Latin-1.
+        let text = crate::names::text(&bytes);
         let mut header = Header::parse(&text).map_err(|source| RecordError::Header {
             path: path.to_owned(),
             source,

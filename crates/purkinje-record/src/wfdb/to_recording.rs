@@ -10,6 +10,7 @@ use super::{ReadOptions, annotation, files};
 use crate::open::{FramePolicy, OpenOptions};
 use crate::person::Person;
 use crate::stored::{self, Offer};
+use crate::units::none_is_voltage;
 use crate::{Annotation, Digital, Lead, LeadSet, RecordError, Recording, Source, Unit};
 
 /// Opens the record of the header at `path`.
@@ -93,12 +94,15 @@ impl WfdbRecord {
             })
             .collect();
         let per_frame = common_rate(&self.path, &signals)?;
-        let mut samples_mv = Vec::with_capacity(signals.len() * self.frames * per_frame);
-        for signal in &signals {
-            signal.append_mv(unit(&self.path, &signal.spec)?, &mut samples_mv);
-        }
         let all = leads_of(self.signals.iter().map(|s| &s.spec), options);
         let leads = LeadSet::new(rows.iter().map(|&row| all[row].clone()).collect());
+        let mut samples_mv = Vec::with_capacity(signals.len() * self.frames * per_frame);
+        let mut units = Vec::with_capacity(signals.len());
+        for (signal, lead) in signals.iter().zip(leads.leads()) {
+            let unit = unit(&self.path, &signal.spec, lead, options)?;
+            signal.append_mv(unit, &mut samples_mv);
+            units.push(unit);
+        }
         let rate_hz = self.header.rate_hz * per_frame as f64;
         let mut recording = finish(
             &self.path,
@@ -111,7 +115,7 @@ impl WfdbRecord {
         recording.source.also =
             left_out(&all, self.signals.iter().map(|s| &s.spec), &rows, options);
         if options.keep_digital {
-            recording.digital = digital(&signals).map(Box::new);
+            recording.digital = digital(&signals, &units).map(Box::new);
         }
         Ok(recording)
     }
@@ -145,12 +149,13 @@ pub(super) fn gain_per_mv(gain: f64, unit: Unit) -> f64 {
     }
 }
 
-pub(super) fn unit(path: &Path, spec: &SignalSpec) -> Result<Unit, RecordError> {
-    spec.unit.parse().map_err(|_| RecordError::Unit {
-        path: path.to_owned(),
-        signal: spec.description.clone(),
-        unit: spec.unit.clone(),
-    })
+pub(super) fn unit(
+    path: &Path,
+    spec: &SignalSpec,
+    lead: &Lead,
+    options: &OpenOptions,
+) -> Result<Unit, RecordError> {
+    options.unit_of(path, &spec.description, lead, &spec.unit)
 }
 
 /// The leads of all signals; those without a description are numbered from 1.
@@ -175,16 +180,14 @@ pub(super) fn choose<'a>(
     specs: impl ExactSizeIterator<Item = &'a SignalSpec> + Clone,
     options: &OpenOptions,
 ) -> Result<Vec<usize>, RecordError> {
-    let voltages: Vec<bool> = specs
-        .clone()
-        .map(|spec| spec.unit.parse::<Unit>().is_ok())
-        .collect();
-    let rows = options.choose(path, &leads_of(specs, options), |row| voltages[row])?;
+    let leads = leads_of(specs.clone(), options);
+    let units: Vec<&str> = specs.clone().map(|spec| spec.unit.as_str()).collect();
+    let rows = options.choose(path, &leads, |row| {
+        options.is_voltage(&leads[row], units[row])
+    })?;
     if rows.is_empty() {
-        return Err(super::record::no_samples(
-            path,
-            "none of its signals was asked for or is a voltage",
-        ));
+        let signals = specs.map(|spec| (spec.description.as_str(), spec.unit.as_str()));
+        return Err(none_is_voltage(path, signals));
     }
     Ok(rows)
 }
@@ -252,10 +255,10 @@ pub(super) fn finish(
 }
 
 /// The digital samples as 16 bits, when all fit and each signal has one scale.
-fn digital(signals: &[Cow<'_, Signal>]) -> Option<Digital> {
+fn digital(signals: &[Cow<'_, Signal>], units: &[Unit]) -> Option<Digital> {
     let mut samples = Vec::new();
     let (mut gains, mut baselines) = (Vec::new(), Vec::new());
-    for signal in signals {
+    for (signal, &unit) in signals.iter().zip(units) {
         let [scale] = signal.scales[..] else {
             return None;
         };
@@ -268,7 +271,7 @@ fn digital(signals: &[Cow<'_, Signal>]) -> Option<Digital> {
                     .filter(|&v| v != Digital::MISSING)?
             });
         }
-        gains.push(gain_per_mv(scale.gain, signal.unit()?));
+        gains.push(gain_per_mv(scale.gain, unit));
         baselines.push(scale.baseline);
     }
     Some(Digital::new(samples, gains, baselines))

@@ -60,7 +60,10 @@ pub(super) fn read(
         let digits = track.pieces.iter();
         let digits = digits.map(|piece| of(piece).digits(path, &sets[piece.part]));
         let digits = digits.collect::<Result<Vec<Digits>, _>>()?;
-        let scales = track.pieces.iter().map(|piece| of(piece).scale(path));
+        let scales = track
+            .pieces
+            .iter()
+            .map(|piece| of(piece).scale(path, options));
         let scales = scales.collect::<Result<Vec<Scale>, _>>()?;
         let value = |piece: &Piece, sample: usize| {
             let own = track
@@ -245,7 +248,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
     }
 
     /// `origin + digit * scale`.
-    fn scale(&self, path: &Path) -> Result<Scale, RecordError> {
+    fn scale(&self, path: &Path, options: &OpenOptions) -> Result<Scale, RecordError> {
         let lead = &self.lead;
         let quantity = |element: Element<'_, '_>, name: &str| {
             let name = format!("the {name} of lead {lead}");
@@ -254,11 +257,7 @@ impl<'d, 'a> Sequence<'d, 'a> {
         };
         let unit_of = |element: Element<'_, '_>| -> Result<Unit, RecordError> {
             let unit = element.attribute("unit").unwrap_or_default();
-            unit.parse().map_err(|_| RecordError::Unit {
-                path: path.to_owned(),
-                signal: lead.to_string(),
-                unit,
-            })
+            options.unit_of(path, lead.name(), lead, &unit)
         };
         let step = quantity(self.scale, "scale")?;
         let unit = unit_of(self.scale)?;

@@ -10,7 +10,7 @@ use super::{base64, little_endian, number, present, report};
 use crate::error::content;
 use crate::open::OpenOptions;
 use crate::stored::{self, Offer, Scale, StoredLead};
-use crate::{Annotation, Lead, LeadChoice, LeadSet, RecordError, Recording, Unit};
+use crate::{Annotation, Lead, LeadChoice, LeadSet, RecordError, Recording};
 
 /// Marked beats that are taken.
 const MAX_BEATS: usize = 100_000;
@@ -161,11 +161,7 @@ fn samples(
     }
     let step = get("LeadAmplitudeUnitsPerBit").unwrap_or("absent");
     let unit = get("LeadAmplitudeUnits").unwrap_or("MICROVOLTS");
-    let unit: Unit = unit.parse().map_err(|_| RecordError::Unit {
-        path: path.to_owned(),
-        signal: lead.to_string(),
-        unit: unit.into(),
-    })?;
+    let unit = options.unit_of(path, lead.name(), lead, unit)?;
     let name = field("LeadAmplitudeUnitsPerBit");
     let scale = Scale::new(number(path, &name, step)?, 0.0, unit)
         .ok_or_else(|| content(path, &name, step, "the voltage of a digital unit, not 0"))?;
