@@ -32,7 +32,7 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// No reader for this kind of file.
-    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG", path.display())]
+    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, .scp, DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG", path.display())]
     UnknownKind {
         /// What was named.
         path: PathBuf,

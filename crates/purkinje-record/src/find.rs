@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, table, xml};
+use crate::{RecordError, dicom, edf, hdf5, mat, npz, parquet, scp, table, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -19,7 +19,7 @@ const PEEK_BYTES: u64 = 4096;
 /// - `.npy` arrays with a `.json` sidecar, `.npz` archives with rate and leads inside;
 /// - `.csv` and `.parquet` tables with a column named like a standard lead;
 /// - `.mat` files with a struct `ECG`, or with `feats` and its rate; `.h5` files with one recording;
-/// - `.edf` files;
+/// - `.edf` files, `.scp` files of SCP-ECG;
 /// - DICOM files of ECG objects (by extension or, without any, by their mark), `.xml` files with the root element of an ECG.
 ///
 /// Where a header and another file share a name, just the header. Hidden files and folders (`.name`) are passed over.
@@ -72,8 +72,8 @@ fn search(
             match lower_extension(&path).as_deref() {
                 Some("hea") => headers.push(path),
                 Some(
-                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "dcm"
-                    | "dicom" | "xml",
+                    "npy" | "npz" | "csv" | "parquet" | "mat" | "h5" | "hdf5" | "edf" | "scp"
+                    | "dcm" | "dicom" | "xml",
                 )
                 | None => others.push(path),
                 _ => {}
@@ -132,6 +132,7 @@ fn is_recording(path: &Path) -> bool {
         Some("mat") => return mat::is_recording(path),
         Some("h5" | "hdf5") => return hdf5::is_recording(path),
         Some("edf") => return peek_bytes(path).is_some_and(|start| edf::is_edf(&start)),
+        Some("scp") => return peek_bytes(path).is_some_and(|start| scp::is_recording(&start)),
         Some("xml") => return peek_bytes(path).is_some_and(xml::is_recording),
         Some("dcm" | "dicom") | None => {
             return peek_bytes(path).is_some_and(|start| dicom::is_recording(&start));

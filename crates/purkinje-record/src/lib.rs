@@ -20,6 +20,7 @@ mod parquet;
 mod privacy;
 mod reader;
 mod recording;
+mod scp;
 mod stored;
 mod table;
 mod units;

@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::content;
 use crate::reader::Lazy;
-use crate::wfdb::files;
 use crate::{
     Lead, LeadSet, RecordError, Recording, Unit, csv, dicom, edf, hdf5, mat, npy, npz, parquet,
-    wfdb, xml,
+    scp, wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -31,7 +30,7 @@ pub struct OpenOptions {
     pub annotators: Vec<String>,
     /// Patient the recording belongs to. Never taken from a file as it stands there, see `patient_salt`.
     pub patient: Option<String>,
-    /// With a salt, the patient identifier of a file (DICOM, EDF, XML) becomes [`Recording::patient`] as a salted hash, which
+    /// With a salt, the patient identifier of a file (DICOM, EDF, SCP-ECG, XML) becomes [`Recording::patient`] as a salted hash, which
     /// keeps patients apart without naming them. Without one it is dropped. Keep the salt secret: with it and a list of
     /// identifiers the hashes can be found again.
     pub patient_salt: Option<String>,
@@ -46,6 +45,8 @@ pub struct OpenOptions {
     /// Unit of an array or a table; overrides a sidecar file. Millivolt when nothing says otherwise, but of whole
     /// numbers, which must be told.
     pub unit: Option<Unit>,
+    /// Read codings that have not been compared with another reader (SCP-ECG); a comment in [`crate::Source`] says so.
+    pub unverified: bool,
 }
 
 /// Which signals of a file become leads.
@@ -99,6 +100,7 @@ impl Default for OpenOptions {
             lead_names: Vec::new(),
             repeated: Repeated::Refused,
             unit: None,
+            unverified: false,
         }
     }
 }
@@ -212,9 +214,8 @@ impl OpenOptions {
 /// | `.h5`, `.hdf5` | HDF5 with one recording |
 /// | `.edf` | EDF, EDF+ |
 /// | `.dcm`, or any name with a DICOM preamble | DICOM waveform |
+/// | `.scp`, or any name with the mark of SCP-ECG | SCP-ECG |
 /// | `.xml` | GE MUSE, Philips Sierra, HL7 aECG, by the root element |
-///
-/// Files of SCP-ECG are told by their mark, and refused.
 ///
 /// # Errors
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
@@ -224,6 +225,7 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Recording, 
         Kind::Wfdb(header) => wfdb::open(&header, options),
         Kind::Edf => edf::open(path, options),
         Kind::Lazy(open) => open(path, options)?.whole(),
+        Kind::Scp => scp::open(path, options),
         Kind::Xml => xml::open(path, options),
     }
 }
@@ -235,6 +237,7 @@ pub(crate) enum Kind {
     Edf,
     /// Opened by this function.
     Lazy(fn(&Path, &OpenOptions) -> Result<Lazy, RecordError>),
+    Scp,
     Xml,
 }
 
@@ -256,18 +259,13 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
         Some("h5" | "hdf5") => array!(hdf5::open),
         Some("edf") => Kind::Edf,
         Some("dcm" | "dicom") => Kind::Lazy(dicom::open),
+        Some("scp") => Kind::Scp,
         Some("xml") => Kind::Xml,
         extension => match header_beside(path) {
             Ok(header) => Kind::Wfdb(header),
             Err(_) if extension == Some("mat") => array!(mat::open),
             Err(_) if dicom::is_dicom(path) => Kind::Lazy(dicom::open),
-            Err(_) if extension == Some("scp") || is_scp(path) => {
-                return Err(RecordError::Unsupported {
-                    path: path.to_owned(),
-                    kind: "an SCP-ECG file",
-                    instead: "DICOM, HL7 aECG or EDF with the program of the device",
-                });
-            }
+            Err(_) if scp::is_scp(path) => Kind::Scp,
             Err(error) => return Err(error),
         },
     })
@@ -288,12 +286,6 @@ fn header_beside(path: &Path) -> Result<PathBuf, RecordError> {
     Err(RecordError::UnknownKind {
         path: path.to_owned(),
     })
-}
-
-/// Whether the first section of a file, a table of pointers, is that of SCP-ECG (EN 1064).
-fn is_scp(path: &Path) -> bool {
-    let mut start = Vec::new();
-    files::read_start(path, 22, &mut start).is_ok() && start.ends_with(b"SCPECG")
 }
 
 /// Name of the record at `path`: the file name without its extension.

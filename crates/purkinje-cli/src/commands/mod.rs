@@ -225,6 +225,9 @@ pub struct ReadArgs {
     /// Which of several signals of one name is meant, in any format: refused (an error), first or last
     #[arg(long, value_name = "WHICH", default_value = "refused", value_parser = by_name::<Repeated>)]
     pub repeated: Repeated,
+    /// Read codings of SCP-ECG that have not been compared with another reader
+    #[arg(long)]
+    pub unverified: bool,
 }
 
 impl ReadArgs {
@@ -250,6 +253,7 @@ impl ReadArgs {
             unit: self.input_unit,
             lead_names: self.lead_names.clone(),
             repeated: self.repeated,
+            unverified: self.unverified,
             ..OpenOptions::default()
         }
     }
