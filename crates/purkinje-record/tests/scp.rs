@@ -663,11 +663,9 @@ fn patient(encoding: u8, name: &[u8]) -> Vec<(u16, Vec<u8>)> {
         }
         body
     };
-    let texts = [
-        &[b"Sinus rhythm of MRN4711, "[..], name, b"\0"].concat()[..],
-        b"Seen by FAUST\0",
-    ];
-    let codes = [&b"\x01IMI\0CRIT\0"[..], b"\x02normal\0"];
+    let first = [&b"Sinus rhythm of MRN4711, "[..], name, &b"\0"[..]].concat();
+    let texts = [&first[..], &b"Seen by FAUST\0"[..]];
+    let codes = [&b"\x01IMI\0CRIT\0"[..], &b"\x02normal\0"[..]];
     vec![(1, one), (8, statements(&texts)), (11, statements(&codes))]
 }
 
@@ -822,11 +820,7 @@ fn contradictions_are_refused() {
 
 #[test]
 fn damage_is_found_by_checksums() {
-    let bytes = Written {
-        others: patient(0, b"Doe\0"),
-        ..Written::new()
-    }
-    .bytes();
+    let bytes = Written::new().bytes();
     for (at, part) in [
         (bytes.len() - 9, "section 6"),
         (30, "section 0"),
@@ -878,6 +872,18 @@ fn memory_is_bounded() {
     }
 }
 
+/// Each digital sample times its number, from 1, lead by lead.
+fn sums(recording: &Recording) -> Vec<i64> {
+    let rows = recording
+        .digital
+        .as_ref()
+        .unwrap()
+        .samples()
+        .chunks(recording.len());
+    let sum = |row: &[i16]| row.iter().zip(1..).map(|(&v, t)| i64::from(v) * t).sum();
+    rows.map(sum).collect()
+}
+
 #[test]
 fn a_file_of_the_ecg_toolkit_is_read() {
     let r = open(
@@ -897,17 +903,13 @@ fn a_file_of_the_ecg_toolkit_is_read() {
     assert!(r.patient.is_some() && r.report.is_none());
     let digital = r.digital.as_ref().unwrap();
     assert_eq!(digital.gain_per_mv(), [400.0; 12]);
-    let sums: Vec<i64> = digital
-        .samples()
-        .chunks(5000)
-        .map(|row| row.iter().map(|&v| i64::from(v)).sum())
-        .collect();
+    // Each sample times its number, from 1, as BioSig 2.5.0, the C# ECG Toolkit and ecgdatakit 2.0.3 read them.
     const SUMS: [i64; 12] = [
-        -4921, -4084, -2299, -2648, -3119, -2499, -3009, -1762, 837, 4432, -2721, -1570,
+        -8_811_100, -8_279_780, -4_348_151, -2_060_997, -3_433_894, -5_160_354, -3_661_921,
+        -6_359_141, 531_320, 8_358_147, -4_119_519, -3_758_097,
     ];
     const AT_777: [i16; 12] = [-9, -6, 14, 21, 20, 1, -31, -33, 3, 7, -6, -1];
-    // As BioSig 2.5.0, the C# ECG Toolkit and ecgdatakit 2.0.3 read them; sample by sample they agree as well.
-    assert_eq!(sums, SUMS);
+    assert_eq!(sums(&r), SUMS);
     let at_777: Vec<i16> = digital.samples().chunks(5000).map(|row| row[777]).collect();
     assert_eq!(at_777, AT_777);
     // Under any name, by its mark.
@@ -937,11 +939,10 @@ fn a_file_of_a_healforce_device_is_read_when_it_is_asked_for() {
     let comments = &r.source.comments;
     assert!(comments[0].starts_with("unverified") && comments[1].contains("9524 nV"));
     let rows: Vec<&[i16]> = r.digital.as_ref().unwrap().samples().chunks(4500).collect();
-    // As the reader of K. Bao gives them, who found the coding; sample by sample they agree as well.
-    assert_eq!(
-        [rows[0][..6].to_vec(), rows[1][..6].to_vec()],
-        [[1, 1, 1, 1, 1, 1], [0, -1, -1, 0, 0, 0]]
-    );
+    // As the reader of K. Bao gives them, who found the coding.
+    assert_eq!(rows[0][..6], [1, 1, 1, 1, 1, 1]);
+    assert_eq!(rows[1][..6], [0, -1, -1, 0, 0, 0]);
+    assert_eq!(sums(&r), [39_317_608, 62_154_605, 40_875_523]);
     let ends: Vec<(i16, i16)> = rows
         .iter()
         .map(|row| (*row.iter().min().unwrap(), *row.iter().max().unwrap()))
@@ -961,7 +962,6 @@ fn real_files_survive_damage() {
                     ..unverified()
                 },
             );
-            let _ = open(path, &options());
         });
     }
 }
@@ -1018,7 +1018,9 @@ proptest! {
     }
 }
 
-/// Writes a file of every coding, and the samples in it as text, into the folder `SCP_FILES`, to be read by other programs.
+/// Writes a file of every coding, and the samples in it as text, into the folder `SCP_FILES`, to be read by other programs. BioSig 2.5.0
+/// (`save2gdf -f=ASCII`) reads `plain` with `None` and `Default` as written, the C# ECG Toolkit all but `Switching` and `bimodal`, ecgdatakit 2.0.3
+/// all but `bimodal`.
 #[test]
 #[ignore = "for comparisons with other readers"]
 fn files_for_other_readers() {

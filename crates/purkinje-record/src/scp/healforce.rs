@@ -110,11 +110,11 @@ fn leads(values: &[i32], count: usize) -> Vec<Lead> {
     let (mut differs, mut all) = (0_i64, 0_i64);
     if count == 3 {
         for sample in values.chunks_exact(3) {
-            differs += i64::from((sample[1] - sample[0] - sample[2]).abs());
-            all += i64::from(sample[2].abs());
+            differs += i64::from((sample[1] - sample[0] - sample[2]).pow(2));
+            all += i64::from(sample[2].pow(2));
         }
     }
-    match 4 * differs < all {
+    match 16 * differs < all {
         true => vec![Lead::I, Lead::II, Lead::III],
         false => (1..=count)
             .map(|number| Lead::Other(format!("channel {number}")))
