@@ -63,9 +63,9 @@ pub fn describe(
     }
     let lines = statements(record, 8, 0)?
         .into_iter()
-        .flat_map(|(_, text)| tags.lines(text));
+        .flat_map(|[_, text]| tags.lines(text));
     let mut lines: Vec<String> = lines.collect();
-    for (kind, text) in statements(record, 11, 1)? {
+    for [kind, text] in statements(record, 11, 1)? {
         let parts = tags.lines(text);
         match kind.first() {
             // Codes of the standard's own list, and what modifies them.
@@ -234,7 +234,7 @@ fn statements<'a>(
     record: &Record<'a>,
     section: u16,
     kind: usize,
-) -> Result<Vec<(&'a [u8], &'a [u8])>, RecordError> {
+) -> Result<Vec<[&'a [u8]; 2]>, RecordError> {
     /// Whether it is confirmed, date and time, in front of the number of statements.
     const COUNT_AT: usize = 8;
     let Some(body) = record.section(section) else {
@@ -253,7 +253,8 @@ fn statements<'a>(
         });
         let statement =
             statement.ok_or_else(|| record.ends(section, &format!("statement {number}")))?;
-        found.push(statement.split_at(kind.min(statement.len())));
+        let (kind, text) = statement.split_at(kind.min(statement.len()));
+        found.push([kind, text]);
     }
     Ok(found)
 }

@@ -210,10 +210,11 @@ impl<'a> Record<'a> {
         same(self.bytes, "the checksum of the record")
     }
 
-    /// A section without its header, if it is there.
+    /// A section without its header, if there is anything in it.
     pub fn section(&self, id: u16) -> Option<&'a [u8]> {
         let (_, extent) = self.sections.iter().find(|(known, _)| *known == id)?;
-        self.bytes.get(extent.start + HEADER_BYTES..extent.end)
+        let body = self.bytes.get(extent.start + HEADER_BYTES..extent.end)?;
+        (!body.is_empty()).then_some(body)
     }
 
     /// The numbers of the sections that are there and not among `read`.

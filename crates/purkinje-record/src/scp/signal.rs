@@ -41,12 +41,14 @@ pub struct Signal<'a> {
     rhythm: Waves<'a>,
     /// Where the rhythm is what remains after the reference beat was subtracted.
     beat: Option<Beat<'a>>,
-    /// Samples that one sample stands for outside of the protected zones, and these.
-    decimated: Option<(usize, Vec<(usize, usize)>)>,
+    decimated: Option<Decimation>,
     pub rate_hz: f64,
     /// What is to be said about it.
     pub notes: Vec<String>,
 }
+
+/// How many samples one of section 6 stands for outside of the protected zones, and these: first and last sample.
+type Decimation = (usize, Vec<(usize, usize)>);
 
 /// Section 5 or 6: a wave for each lead.
 struct Waves<'a> {
@@ -103,6 +105,10 @@ impl<'a> Signal<'a> {
             true => Some(Beat::read(record, spans.len())?),
             false => None,
         };
+        let beat = beat.map(|beat| match tables {
+            Some(_) => beat,
+            None => beat.counted(),
+        });
         let decimated = match &beat {
             Some(beat) => decimation(record, &rhythm, beat, options)?,
             None => None,
@@ -177,7 +183,9 @@ impl<'a> Signal<'a> {
         if self.decimated.is_none() && alike {
             let mut values = values;
             if let Some((beat, wave)) = &beat {
-                beat.add(self.record, span, |at, index| values[at] += wave[index])?;
+                beat.add(self.record, span, |at, index| {
+                    values[at] = values[at].saturating_add(wave[index]);
+                })?;
             }
             let before = std::iter::repeat_n(None, offset);
             let after = std::iter::repeat_n(None, self.last - span.last);
@@ -489,6 +497,15 @@ impl<'a> Beat<'a> {
         })
     }
 
+    /// The same with the number of samples that are there, which whole milliseconds may miss by one.
+    fn counted(mut self) -> Self {
+        let there = self.waves.leads.first().map_or(0, |data| data.len() / 2);
+        if there.abs_diff(self.samples) == 1 {
+            self.samples = there;
+        }
+        self
+    }
+
     /// Calls `add` with the index of a sample in the lead and in the beat for all samples that the beat was subtracted from.
     fn add(
         &self,
@@ -540,13 +557,13 @@ impl<'a> Beat<'a> {
     }
 }
 
-/// How many samples one of section 6 stands for outside of the protected zones, and these; `None` where it is one.
+/// What was averaged; `None` where nothing was.
 fn decimation(
     record: &Record<'_>,
     rhythm: &Waves<'_>,
     beat: &Beat<'_>,
     options: &OpenOptions,
-) -> Result<Option<(usize, Vec<(usize, usize)>)>, RecordError> {
+) -> Result<Option<Decimation>, RecordError> {
     let (coarse, fine) = (
         usize::from(rhythm.interval_us),
         usize::from(beat.waves.interval_us),
@@ -555,7 +572,7 @@ fn decimation(
         return Ok(None);
     }
     let factor = coarse / fine;
-    if rhythm.bimodal == 0 || coarse % fine != 0 || factor > MAX_DECIMATION {
+    if rhythm.bimodal == 0 || !coarse.is_multiple_of(fine) || factor > MAX_DECIMATION {
         let expected = match rhythm.bimodal {
             0 => format!("{fine} us, as the reference beat has"),
             _ => format!(
@@ -611,7 +628,7 @@ fn stretches(span: &Span, zones: &[(usize, usize)], factor: usize) -> Result<Vec
             continue;
         }
         let between = first - next;
-        if between % factor != 0 {
+        if !between.is_multiple_of(factor) {
             return Err(format!("{between} samples before sample {first}"));
         }
         found.push(Stretch {
