@@ -45,6 +45,7 @@ pub fn open_both(name: &str) {
         verify: false,
         keep_digital: true,
         patient_salt: Some("salt".into()),
+        unverified: true,
         ..OpenOptions::default()
     };
     check(open(&path, &lenient).ok());

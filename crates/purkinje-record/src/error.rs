@@ -32,7 +32,7 @@ pub enum RecordError {
         path: PathBuf,
     },
     /// No reader for this kind of file.
-    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .parquet), an array (.npy, .npz, .mat, .h5), .edf, .bdf, ISHNE Holter (.ecg), DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG, also in .gz or .zip", path.display())]
+    #[error("`{}` is of no known kind; expected a WFDB record (.hea, or .dat/.mat with the .hea beside it), a table (.csv, .tsv, .txt, .parquet), an array (.npy, .npz, .mat, .h5), .edf, .bdf, ISHNE Holter (.ecg), SCP-ECG (.scp), DICOM (.dcm), or the .xml of MUSE, Philips or HL7 aECG, also in .gz or .zip", path.display())]
     UnknownKind {
         /// What was named.
         path: PathBuf,

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, csv, dicom, edf, ishne, packed, parquet, xml};
+use crate::{RecordError, csv, dicom, edf, ishne, packed, parquet, scp, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -228,9 +228,9 @@ fn is_damaged(path: &Path) -> bool {
         .any(|mark| text.starts_with(mark))
 }
 
-/// Whether a file that may be anything starts as EDF, BDF or ISHNE files do.
+/// Whether a file that may be anything starts as files of EDF, BDF, ISHNE or SCP-ECG do.
 fn by_mark(start: &[u8]) -> bool {
-    edf::is_edf_by_mark(start) || ishne::is_ishne(start)
+    edf::is_edf_by_mark(start) || ishne::is_ishne(start) || scp::is_recording(start)
 }
 
 fn peek(path: &Path) -> Option<String> {

@@ -230,6 +230,21 @@ pub(crate) fn settle(leads: &mut [&mut Lead]) {
     }
 }
 
+/// Leads that have numbers in SCP-ECG (EN 1064, table of lead identifications), and the same, above 256, in ISO/IEEE 11073-10101.
+const NUMBERED: &str = "I II V1 V2 V3 V4 V5 V6 V7 V2R V3R V4R V5R V6R V7R X Y Z CC5 CM5 LA RA LL fI fE fC fA fM fF fH I-cal II-cal \
+     V1-cal V2-cal V3-cal V4-cal V5-cal V6-cal V7-cal V2R-cal V3R-cal V4R-cal V5R-cal V6R-cal V7R-cal X-cal Y-cal Z-cal CC5-cal \
+     CM5-cal LA-cal RA-cal LL-cal fI-cal fE-cal fC-cal fA-cal fM-cal fF-cal fH-cal III aVR aVL aVF -aVR V8 V9 V8R V9R D A J Defib \
+     ExtPace A1 A2 A3 A4 V8-cal V9-cal V8R-cal V9R-cal D-cal A-cal J-cal";
+
+/// The lead with this number, from 1 on; calibration pulses of a lead (`I-cal`) are signals of their own.
+pub(crate) fn numbered(number: u32) -> Option<Lead> {
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    NUMBERED.split_whitespace().nth(index).map(|name| {
+        let standard = STANDARD.iter().find(|(_, standard)| *standard == name);
+        standard.map_or_else(|| Lead::Other(name.into()), |(lead, _)| lead.clone())
+    })
+}
+
 impl fmt::Display for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -28,6 +28,7 @@ pub mod person;
 mod privacy;
 mod reader;
 mod recording;
+mod scp;
 mod stored;
 mod table;
 mod units;

@@ -10,7 +10,7 @@ use crate::units::no_voltage;
 use crate::wfdb::files;
 use crate::{
     Lead, LeadSet, RecordError, Recording, Unit, csv, derive, dicom, edf, hdf5, ishne, mat,
-    mistaken, npy, npz, packed, parquet, wfdb, xml,
+    mistaken, npy, npz, packed, parquet, scp, wfdb, xml,
 };
 
 /// What to take from a file, and what the file does not say.
@@ -32,7 +32,7 @@ pub struct OpenOptions {
     pub annotators: Vec<String>,
     /// Patient the recording belongs to. Never taken from a file as it stands there, see `patient_salt`.
     pub patient: Option<String>,
-    /// With a salt, the patient identifier of a file (DICOM, EDF, ISHNE, XML) becomes [`Recording::patient`] as a salted hash, which
+    /// With a salt, the patient identifier of a file (DICOM, EDF, ISHNE, SCP-ECG, XML) becomes [`Recording::patient`] as a salted hash, which
     /// keeps patients apart without naming them. Without one it is dropped. Keep the salt secret: with it and a list of
     /// identifiers the hashes can be found again.
     pub patient_salt: Option<String>,
@@ -54,6 +54,8 @@ pub struct OpenOptions {
     /// numbers, which must be told. In other formats the unit of signals whose own is no voltage and that are asked for by
     /// name or are standard leads.
     pub unit: Option<Unit>,
+    /// Read codings that have not been compared with another reader (SCP-ECG); a comment in [`crate::Source`] says so.
+    pub unverified: bool,
 }
 
 /// Which signals of a file become leads.
@@ -113,6 +115,7 @@ impl Default for OpenOptions {
             repeated: Repeated::Refused,
             derive: true,
             unit: None,
+            unverified: false,
         }
     }
 }
@@ -259,10 +262,11 @@ impl OpenOptions {
 /// | `.edf`, `.bdf`, `.rec`, or any name with the mark of EDF or BDF | EDF, EDF+, BDF, BDF+ |
 /// | `.ecg`, `.ishne`, or any name with the mark of ISHNE | ISHNE Holter 1.0 |
 /// | `.dcm`, or any name with a DICOM preamble | DICOM waveform |
+/// | `.scp`, or any name with the mark of SCP-ECG | SCP-ECG |
 /// | `.xml` | GE MUSE, Philips Sierra, HL7 aECG, by the root element |
 /// | `.gz`, `.zip` | the recording inside, of which there has to be one |
 ///
-/// Files of SCP-ECG and MFER are told by their mark, and refused; so are pointers of Git LFS and git-annex, pages of a server, empty files.
+/// Files of MFER are told by their mark, and refused; so are pointers of Git LFS and git-annex, pages of a server, empty files.
 ///
 /// # Errors
 /// With a sentence that names file and field, what was found, what was expected and what to do; see [`RecordError`].
@@ -282,6 +286,7 @@ pub(crate) fn open_file(path: &Path, options: &OpenOptions) -> Result<Recording,
         Kind::Wfdb(header) => mistaken::told(&header, wfdb::open(&header, options)),
         Kind::Edf => edf::open(path, options),
         Kind::Lazy(open) => open(path, options)?.whole(),
+        Kind::Scp => scp::open(path, options),
         Kind::Xml => xml::open(path, options),
     }?;
     Ok(match &options.leads {
@@ -297,6 +302,7 @@ pub(crate) enum Kind {
     Edf,
     /// Opened by this function.
     Lazy(fn(&Path, &OpenOptions) -> Result<Lazy, RecordError>),
+    Scp,
     Xml,
 }
 
@@ -325,6 +331,7 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
         Some("h5" | "hdf5") => array!(hdf5::open),
         Some("edf" | "bdf") => Kind::Edf,
         Some("dcm" | "dicom") => Kind::Lazy(dicom::open),
+        Some("scp") => Kind::Scp,
         Some("xml") => Kind::Xml,
         Some("ishne") => Kind::Lazy(ishne::open),
         extension => match header_beside(path) {
@@ -332,13 +339,7 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, RecordError> {
             Err(_) if extension == Some("mat") => array!(mat::open),
             Err(_) if matches!(extension, Some("tsv" | "txt")) => array!(csv::open),
             Err(_) if dicom::is_dicom(path) => Kind::Lazy(dicom::open),
-            Err(_) if extension == Some("scp") || is_scp(path) => {
-                return Err(RecordError::Unsupported {
-                    path: path.to_owned(),
-                    kind: "an SCP-ECG file",
-                    instead: "DICOM, HL7 aECG or EDF with the program of the device",
-                });
-            }
+            Err(_) if scp::is_scp(path) => Kind::Scp,
             Err(error) => by_mark(path, extension)?.ok_or(error)?,
         },
     })
@@ -389,12 +390,6 @@ fn header_beside(path: &Path) -> Result<PathBuf, RecordError> {
     Err(RecordError::UnknownKind {
         path: path.to_owned(),
     })
-}
-
-/// Whether the first section of a file, a table of pointers, is that of SCP-ECG (EN 1064).
-fn is_scp(path: &Path) -> bool {
-    let mut start = Vec::new();
-    files::read_start(path, 22, &mut start).is_ok() && start.ends_with(b"SCPECG")
 }
 
 /// Name of the record at `path`: the file name without its extension.

@@ -11,7 +11,7 @@ use crate::derive::Deriving;
 use crate::open::{Kind, LeadChoice, OpenOptions, kind_of};
 use crate::packed::Unpacked;
 use crate::wfdb::files;
-use crate::{LeadSet, RecordError, Recording, edf, mistaken, packed, wfdb, xml};
+use crate::{LeadSet, RecordError, Recording, edf, mistaken, packed, scp, wfdb, xml};
 
 /// Samples of all signals up to which a file is read as a whole: about twelve minutes of twelve leads at 500 Hz.
 pub const WHOLE_SAMPLES: usize = 1 << 23;
@@ -26,7 +26,7 @@ const BLOCK_SAMPLES: usize = 1 << 19;
 ///
 /// Long files of WFDB, EDF, DICOM, HDF5, MATLAB and NumPy are read by seeking. What cannot be read from the middle is unpacked once,
 /// into a temporary file without a name: WFDB of several segments or in FLAC, compressed arrays of MATLAB and NumPy, tables (CSV,
-/// Parquet). Read as a whole are XML, deflated DICOM, WFDB with skew or 8-bit differences, and HDF5 in chunks above 8 MB.
+/// Parquet). Read as a whole are SCP-ECG, XML, deflated DICOM, WFDB with skew or 8-bit differences, and HDF5 in chunks above 8 MB.
 #[derive(Debug)]
 pub struct Reader {
     head: Arc<Recording>,
@@ -186,6 +186,7 @@ impl Reader {
                 None => return Ok(edf::open(path, options)?.into()),
             },
             Kind::Lazy(open) => open(path, options)?,
+            Kind::Scp => return Ok(scp::open(path, options)?.into()),
             Kind::Xml => return Ok(xml::open(path, options)?.into()),
         };
         long.beyond(samples)

@@ -21,7 +21,7 @@ use purkinje::leads::WantedLeads;
 /// Options of `inspect`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The recording, in any format: WFDB (.hea, or its name), EDF, DICOM, MUSE, Philips or aECG XML, MATLAB, HDF5, .npy, .npz, CSV, Parquet
+    /// The recording, in any format: WFDB (.hea, or its name), EDF, SCP-ECG, DICOM, MUSE, Philips or aECG XML, MATLAB, HDF5, .npy, .npz, CSV, Parquet
     record: PathBuf,
     /// Draw it on ECG paper as SVG
     #[arg(long, value_name = "FILE")]

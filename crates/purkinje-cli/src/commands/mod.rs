@@ -240,6 +240,9 @@ pub struct ReadArgs {
     /// Follow links to files outside the folder of a header, as datalad and git-annex make them (WFDB)
     #[arg(long)]
     pub follow_links: bool,
+    /// Read codings of SCP-ECG that have not been compared with another reader
+    #[arg(long)]
+    pub unverified: bool,
 }
 
 impl ReadArgs {
@@ -269,6 +272,7 @@ impl ReadArgs {
             frames: self.frames,
             verify: !self.no_verify,
             links_outside: self.follow_links,
+            unverified: self.unverified,
             ..OpenOptions::default()
         }
     }

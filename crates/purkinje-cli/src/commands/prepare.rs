@@ -86,7 +86,7 @@ struct SourceArgs {
     /// folder: name of the label set made from the table
     #[arg(long, value_name = "NAME", default_value = "labels")]
     task: String,
-    /// folder: a file with a secret; patients named in DICOM, EDF and XML files are told apart by salted hashes, and
+    /// folder: a file with a secret; patients named in DICOM, EDF, SCP-ECG and XML files are told apart by salted hashes, and
     /// without it their names are dropped
     #[arg(long, value_name = "FILE")]
     patient_salt: Option<PathBuf>,

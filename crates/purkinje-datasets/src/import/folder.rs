@@ -41,7 +41,7 @@ pub struct Folder {
     pub root: PathBuf,
     /// Labels, patients, splits and reports.
     pub table: Option<LabelTable>,
-    /// With a salt, salted hashes of the patient identifiers in DICOM, EDF and XML files tell patients apart where the
+    /// With a salt, salted hashes of the patient identifiers in DICOM, EDF, SCP-ECG and XML files tell patients apart where the
     /// table does not name them; every such file is opened once more to read the identifier. Without a salt they are
     /// dropped.
     pub patient_salt: Option<String>,
@@ -150,7 +150,7 @@ impl Folder {
         }
         let Some(salt) = &self.patient_salt else {
             return Some(format!(
-                "{} files in formats that name patients (DICOM, EDF, XML) have no patient in a table; each counts as a separate patient. Give `--patient-salt` to keep the records of a patient in one split",
+                "{} files in formats that name patients (DICOM, EDF, SCP-ECG, XML) have no patient in a table; each counts as a separate patient. Give `--patient-salt` to keep the records of a patient in one split",
                 unnamed.len()
             ));
         };
@@ -169,7 +169,7 @@ impl Folder {
         let nameless = unnamed.iter().filter(|item| item.patient.is_none()).count();
         (nameless > 0).then(|| {
             format!(
-                "{nameless} of {} DICOM, EDF and XML files name no patient; each counts as a separate patient",
+                "{nameless} of {} DICOM, EDF, SCP-ECG and XML files name no patient; each counts as a separate patient",
                 unnamed.len()
             )
         })

@@ -10,7 +10,7 @@ use crate::join::{self, Part};
 use crate::open::OpenOptions;
 use crate::stored::Scale;
 use crate::values::Bytes;
-use crate::{Lead, RecordError, Unit};
+use crate::{Lead, RecordError, Unit, leads};
 
 /// Channels of a group.
 pub const MAX_CHANNELS: usize = 512;
@@ -447,30 +447,7 @@ fn by_code(scheme: &str, code: &str) -> Option<Lead> {
         n @ POTENTIALS.. => n - POTENTIALS,
         n => n,
     };
-    let other = |name: &str| Some(Lead::Other(name.into()));
-    match number {
-        1 => Some(Lead::I),
-        2 => Some(Lead::II),
-        3..=8 => Lead::STANDARD_12.get(number as usize + 3).cloned(),
-        9 => other("V7"),
-        10 => other("V2R"),
-        11 => other("V3R"),
-        12 => other("V4R"),
-        13 => other("V5R"),
-        14 => other("V6R"),
-        15 => other("V7R"),
-        16 => other("X"),
-        17 => other("Y"),
-        18 => other("Z"),
-        61 => Some(Lead::III),
-        62 => Some(Lead::AVR),
-        63 => Some(Lead::AVL),
-        64 => Some(Lead::AVF),
-        65 => other("-aVR"),
-        66 => other("V8"),
-        67 => other("V9"),
-        _ => None,
-    }
+    leads::numbered(number)
 }
 
 /// A standard lead by a text such as `Lead I (Einthoven)` or `MDC_ECG_LEAD_V1`.
