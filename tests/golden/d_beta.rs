@@ -11,6 +11,7 @@ use purkinje_models::dbeta::{
     Pool, ets, signal_targets,
 };
 use purkinje_models::layers::{Context, Trace, Weights};
+use purkinje_models::paired::Signal;
 use purkinje_models::text::{TextConfig, TextIds};
 use purkinje_record::hdf5::Hdf5File;
 use purkinje_signal::{Preparer, Preprocess};

@@ -485,6 +485,7 @@ fn gather(x: Tensor<3>, places: &[usize], ctx: &Context) -> Tensor<3> {
 mod tests {
     use super::*;
     use crate::deri::DeriLosses;
+    use crate::text::TextIds;
 
     fn network(compat: Compat) -> Deri {
         let mut config = DeriConfig::size("tiny").unwrap();
