@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use purkinje_models::clear::{Clear, ClearBatch, ClearConfig, Compat, Masking};
 use purkinje_models::hug::{Classifier, Head};
 use purkinje_models::layers::{Context, Weights};
@@ -13,7 +13,7 @@ use purkinje_train::Learning;
 use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
-use crate::exchange::{Answer, Shared};
+use crate::exchange::{Answer, Shared, update};
 use crate::worker::Row;
 
 const CLASSES: usize = 5;
@@ -33,7 +33,7 @@ impl Infer {
         let encoder = model(name, exchange, &device)?;
         Ok(Infer {
             model: Classifier::new(encoder, Head::Hug, CLASSES)?,
-            inputs: tokens(&shared_batch(name, exchange)?)?,
+            inputs: tokens(&Shared::batch(name, exchange)?)?,
             device,
         })
     }
@@ -75,7 +75,7 @@ impl PretrainStep {
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
         let device = Device::flex();
         let model = model(name, exchange, &device)?;
-        let shared = shared_batch(name, exchange)?;
+        let shared = Shared::batch(name, exchange)?;
         Ok(PretrainStep {
             optimizer: Optimizer::new(
                 model.weights(),
@@ -115,37 +115,19 @@ impl Row for PretrainStep {
         let tracked = self.model.weights().tracked(|_| true);
         let tracked_model = self.model.with_weights(tracked.clone());
         let loss = tracked_model.reconstruct(&batch, &masking, &ctx).loss;
-        let gradients = loss.backward();
-        let loss = scalar(loss);
         let weights = self.model.weights_mut();
-        let norm = self
-            .optimizer
-            .step(weights, &tracked, gradients, LEARNING_RATE);
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
-        }
-        Ok(())
+        update(loss, weights, &tracked, &mut self.optimizer, LEARNING_RATE)
     }
-}
-
-fn scalar(loss: Tensor<1>) -> f64 {
-    loss.inner().into_scalar::<f32>().into()
 }
 
 fn model(name: &str, exchange: &Path, device: &Device) -> Result<Clear> {
-    let shared = Shared::open(&exchange.join(format!("{name}.weights.safetensors")))?;
     let mut weights = Weights::default();
-    for published in shared.names()? {
-        let (shape, data) = shared.f32(&published)?;
-        let own = published.strip_prefix("backbone.").unwrap_or(&published);
-        weights.insert(own, &shape, data, device);
+    for (name, shape, values) in Shared::weights(name, exchange, device)?.to_host() {
+        let own = name.strip_prefix("backbone.").unwrap_or(&name);
+        weights.insert(own, &shape, values, device);
     }
     let config = ClearConfig::base().with_compat(Compat::Released);
     Ok(Clear::new(config, weights)?)
-}
-
-fn shared_batch(name: &str, exchange: &Path) -> Result<Shared> {
-    Shared::open(&exchange.join(format!("{name}.batch.safetensors")))
 }
 
 fn tokens(shared: &Shared) -> Result<Vec<BeatTokens>> {

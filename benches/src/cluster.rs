@@ -26,7 +26,7 @@ pub struct Assign {
 impl Assign {
     /// The rows and centres of row `name`.
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
-        let shared = Shared::open(&exchange.join(format!("{name}.batch.safetensors")))?;
+        let shared = Shared::batch(name, exchange)?;
         let (shape, centers) = shared.f32("centers")?;
         let (_, rows) = shared.f32("rows")?;
         let width = *shape.last().ok_or("centres without a shape")?;

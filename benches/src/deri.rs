@@ -11,11 +11,10 @@ use purkinje_models::paired::{PairConfig as _, Paired as _, Part, Read, Signal, 
 use purkinje_models::random::Stream;
 use purkinje_models::text::{BertConfig, TextConfig};
 use purkinje_train::Learning;
-use purkinje_train::optimizer::{Epsilon, Optimizer, OptimizerConfig, WeightDecay};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
-use crate::dbeta::weights;
-use crate::exchange::{Answer, Shared};
+use crate::exchange::{Answer, Shared, shown, update};
 use crate::worker::Row;
 
 /// Vectors of recordings.
@@ -31,7 +30,7 @@ impl Infer {
         let device = Device::flex();
         Ok(Infer {
             model: model(name, exchange, Part::Ecg, &device)?,
-            inputs: inputs(&shared_batch(name, exchange)?)?,
+            inputs: Shared::batch(name, exchange)?.signals()?,
             device,
         })
     }
@@ -39,9 +38,7 @@ impl Infer {
     fn vectors(&self) -> Result<(Vec<usize>, Vec<f32>)> {
         let batch = self.model.batch(&self.inputs)?;
         let ctx = Context::inference(&self.device);
-        let found = self.model.vectors(&batch, &ctx).squeeze_dim::<2>(1);
-        let shape = found.dims().to_vec();
-        Ok((shape, found.into_data().try_to_vec::<f32>()?))
+        shown(self.model.vectors(&batch, &ctx).squeeze_dim::<2>(1))
     }
 }
 
@@ -74,28 +71,12 @@ impl PretrainStep {
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
         let device = Device::flex();
         let model = model(name, exchange, Part::All, &device)?;
-        let shared = shared_batch(name, exchange)?;
-        let kept = shared.integers("views")?.into_iter();
-        let kept: Vec<usize> = kept
-            .map(usize::try_from)
-            .collect::<std::result::Result<_, _>>()?;
+        let shared = Shared::batch(name, exchange)?;
+        let kept: Vec<usize> = shared.integers_as("views")?;
         let (first, second) = kept.split_at(kept.len() / 2);
         Ok(PretrainStep {
-            optimizer: Optimizer::new(
-                model.weights(),
-                learns,
-                OptimizerConfig {
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    eps: 1e-8,
-                    epsilon: Epsilon::AfterCorrection,
-                    weight_decay: 1e-8,
-                    decay: WeightDecay::Decoupled,
-                    clip_norm: None,
-                    decay_all: true,
-                },
-            ),
-            batch: model.batch(&inputs(&shared)?)?,
+            optimizer: Optimizer::new(model.weights(), learns, OptimizerConfig::deri()),
+            batch: model.batch(&shared.signals()?)?,
             pooled: shared.f32("pooled")?,
             states: shared.f32("states")?,
             views: Views([first.to_vec(), second.to_vec()]),
@@ -135,15 +116,10 @@ impl Row for PretrainStep {
         let tracked = self.model.weights().tracked(|name| learns(name).is_some());
         let model = Deri::with(self.model.config().clone(), tracked.clone())?;
         let loss = self.loss(&model, &ctx);
-        let gradients = loss.backward();
-        let loss: f64 = loss.inner().into_scalar::<f32>().into();
         let mut weights = self.model.weights().clone();
-        let norm = self.optimizer.step(&mut weights, &tracked, gradients, 1e-4);
+        update(loss, &mut weights, &tracked, &mut self.optimizer, 1e-4)?;
         weights.store(ctx.take_handed_back())?;
         self.model = Deri::with(self.model.config().clone(), weights)?;
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
-        }
         Ok(())
     }
 }
@@ -155,8 +131,7 @@ fn learns(name: &str) -> Option<Learning> {
 
 /// Of the published sizes, but for the encoder of texts, which nothing runs.
 fn model(name: &str, exchange: &Path, part: Part, device: &Device) -> Result<Deri> {
-    let shared = Shared::open(&exchange.join(format!("{name}.weights.safetensors")))?;
-    let mut weights = weights(&shared, device)?;
+    let mut weights = Shared::weights(name, exchange, device)?;
     let config = DeriConfig {
         part,
         text: TextConfig::Bert(BertConfig {
@@ -173,20 +148,4 @@ fn model(name: &str, exchange: &Path, part: Part, device: &Device) -> Result<Der
         }
     }
     Ok(Deri::with(config, weights)?)
-}
-
-fn shared_batch(name: &str, exchange: &Path) -> Result<Shared> {
-    Shared::open(&exchange.join(format!("{name}.batch.safetensors")))
-}
-
-/// Recordings `[size, leads, samples]`.
-fn inputs(shared: &Shared) -> Result<Vec<Signal>> {
-    let (shape, samples) = shared.f32("signals")?;
-    let [_, leads, width] = shape[..] else {
-        return Err(format!("signals of shape {shape:?}, expected three dimensions").into());
-    };
-    let inputs = samples.chunks_exact(leads * width).map(|samples| Signal {
-        samples: samples.to_vec(),
-    });
-    Ok(inputs.collect())
 }

@@ -20,7 +20,7 @@ pub struct Describe {
 impl Describe {
     /// The crops of row `name`.
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
-        let shared = Shared::open(&exchange.join(format!("{name}.batch.safetensors")))?;
+        let shared = Shared::batch(name, exchange)?;
         let (shape, crops) = shared.f32("crops")?;
         Ok(Describe {
             descriptors: Descriptors::new(Kind::Mixed, AnalysisRate::Hz100, Choices::released())?,

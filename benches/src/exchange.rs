@@ -1,11 +1,14 @@
 //! Tensors that the two sides show each other, as safetensors files.
 
 use std::collections::BTreeMap;
+use std::num::TryFromIntError;
 use std::path::Path;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use purkinje_models::layers::Weights;
 use purkinje_models::layers::update::sum_squares;
+use purkinje_models::paired::Signal;
+use purkinje_train::optimizer::Optimizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
@@ -80,6 +83,29 @@ impl Answer {
     }
 }
 
+/// One step of training: the gradients of a loss with respect to `tracked`, and an update of `weights`.
+pub fn update(
+    loss: Tensor<1>,
+    weights: &mut Weights,
+    tracked: &Weights,
+    optimizer: &mut Optimizer,
+    learning_rate: f64,
+) -> Result<()> {
+    let gradients = loss.backward();
+    let loss: f64 = loss.inner().into_scalar::<f32>().into();
+    let norm = optimizer.step(weights, tracked, gradients, learning_rate);
+    if !(loss.is_finite() && norm.is_finite()) {
+        return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
+    }
+    Ok(())
+}
+
+/// Shape and values of what a network gives.
+pub fn shown<const D: usize>(found: Tensor<D>) -> Result<(Vec<usize>, Vec<f32>)> {
+    let shape = found.dims().to_vec();
+    Ok((shape, found.into_data().try_to_vec()?))
+}
+
 /// Tensors that the peer left.
 pub struct Shared(Vec<u8>);
 
@@ -88,6 +114,22 @@ impl Shared {
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Shared(bytes))
+    }
+
+    /// The batch of row `name`.
+    pub fn batch(name: &str, exchange: &Path) -> Result<Self> {
+        Self::open(&exchange.join(format!("{name}.batch.safetensors")))
+    }
+
+    /// The weights of row `name`.
+    pub fn weights(name: &str, exchange: &Path, device: &Device) -> Result<Weights> {
+        let shared = Self::open(&exchange.join(format!("{name}.weights.safetensors")))?;
+        let mut weights = Weights::default();
+        for name in shared.names()? {
+            let (shape, data) = shared.f32(&name)?;
+            weights.insert(&name, &shape, data, device);
+        }
+        Ok(weights)
     }
 
     /// Names of all tensors.
@@ -101,6 +143,27 @@ impl Shared {
         let (shape, bytes) = self.bytes(name, Dtype::F32)?;
         let values = bytes.as_chunks().0.iter().copied();
         Ok((shape, values.map(f32::from_le_bytes).collect()))
+    }
+
+    /// Recordings `[size, leads, samples]`.
+    pub fn signals(&self) -> Result<Vec<Signal>> {
+        let (shape, samples) = self.f32("signals")?;
+        let [_, leads, width] = shape[..] else {
+            return Err(format!("signals of shape {shape:?}, expected three dimensions").into());
+        };
+        let inputs = samples.chunks_exact(leads * width).map(|samples| Signal {
+            samples: samples.to_vec(),
+        });
+        Ok(inputs.collect())
+    }
+
+    /// Integers of another type.
+    pub fn integers_as<T: TryFrom<i64, Error = TryFromIntError>>(
+        &self,
+        name: &str,
+    ) -> Result<Vec<T>> {
+        let values = self.integers(name)?.into_iter().map(T::try_from);
+        Ok(values.collect::<std::result::Result<_, _>>()?)
     }
 
     /// Integers.

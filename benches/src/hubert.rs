@@ -3,15 +3,15 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use purkinje_models::hubert::{Hubert, HubertBatch, HubertConfig, HubertInput, TokenMasking};
-use purkinje_models::layers::{Context, Weights};
+use purkinje_models::layers::Context;
 use purkinje_models::random::Stream;
 use purkinje_train::Learning;
 use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
-use crate::exchange::{Answer, Shared};
+use crate::exchange::{Answer, Shared, shown, update};
 use crate::worker::Row;
 
 const LEARNING_RATE: f64 = 5e-5;
@@ -31,7 +31,7 @@ impl Infer {
         let device = Device::flex();
         Ok(Infer {
             model: model(name, exchange, &device)?,
-            inputs: inputs(&shared_batch(name, exchange)?)?,
+            inputs: inputs(&Shared::batch(name, exchange)?)?,
             device,
         })
     }
@@ -39,8 +39,7 @@ impl Infer {
     fn states(&self) -> Result<(Vec<usize>, Vec<f32>)> {
         let batch = HubertBatch::new(self.model.config(), &self.inputs)?;
         let ctx = Context::inference(&self.device);
-        let last = self.model.encode(&batch, None, &ctx).last;
-        Ok((last.dims().to_vec(), last.into_data().try_to_vec::<f32>()?))
+        shown(self.model.encode(&batch, None, &ctx).last)
     }
 }
 
@@ -75,8 +74,7 @@ impl PretrainStep {
         let mut model = model(name, exchange, &device)?;
         // How many layers a step leaves out is chance: it would make the figures differ by more than the programs do.
         model.config_mut().layerdrop = 0.0;
-        let shared = shared_batch(name, exchange)?;
-        let codes = shared.integers("codes")?.into_iter().map(u32::try_from);
+        let shared = Shared::batch(name, exchange)?;
         Ok(PretrainStep {
             optimizer: Optimizer::new(
                 model.weights(),
@@ -84,7 +82,7 @@ impl PretrainStep {
                 OptimizerConfig::hubert(),
             ),
             batch: HubertBatch::new(model.config(), &inputs(&shared)?)?,
-            codes: codes.collect::<std::result::Result<_, _>>()?,
+            codes: shared.integers_as("codes")?,
             hidden: shared.integers("hidden")?.iter().map(|h| *h != 0).collect(),
             model,
             stream: Stream::new(0, "benchmark"),
@@ -120,35 +118,14 @@ impl Row for PretrainStep {
         let loss = model
             .predict_codes(&self.batch, &self.codes, &masking, ALPHA, &ctx)
             .loss;
-        let gradients = loss.backward();
-        let loss = scalar(loss);
         let weights = self.model.weights_mut();
-        let norm = self
-            .optimizer
-            .step(weights, &tracked, gradients, LEARNING_RATE);
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
-        }
-        Ok(())
+        update(loss, weights, &tracked, &mut self.optimizer, LEARNING_RATE)
     }
-}
-
-fn scalar(loss: Tensor<1>) -> f64 {
-    loss.inner().into_scalar::<f32>().into()
 }
 
 fn model(name: &str, exchange: &Path, device: &Device) -> Result<Hubert> {
-    let shared = Shared::open(&exchange.join(format!("{name}.weights.safetensors")))?;
-    let mut weights = Weights::default();
-    for published in shared.names()? {
-        let (shape, data) = shared.f32(&published)?;
-        weights.insert(&published, &shape, data, device);
-    }
+    let weights = Shared::weights(name, exchange, device)?;
     Ok(Hubert::new(HubertConfig::base(), weights)?)
-}
-
-fn shared_batch(name: &str, exchange: &Path) -> Result<Shared> {
-    Shared::open(&exchange.join(format!("{name}.batch.safetensors")))
 }
 
 /// Recordings `[size, samples]`.

@@ -11,8 +11,7 @@ use purkinje_models::text::{TextConfig, TextIds};
 use purkinje_text::neighbours::least_similar;
 
 use crate::Result;
-use crate::dbeta::weights;
-use crate::exchange::{Answer, Shared};
+use crate::exchange::{Answer, Shared, shown};
 use crate::worker::Row;
 
 /// Hidden states of texts.
@@ -27,19 +26,16 @@ impl Encode {
     /// The encoder and texts of row `name`.
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
         let device = Device::flex();
-        let at = |what: &str| exchange.join(format!("{name}.{what}"));
-        let config = serde_json::from_slice(&std::fs::read(at("config.json"))?)?;
+        let config = std::fs::read(exchange.join(format!("{name}.config.json")))?;
+        let config = serde_json::from_slice(&config)?;
         let config = TextConfig::from_published(&config)?;
-        let weights = weights(&Shared::open(&at("weights.safetensors"))?, &device)?;
+        let weights = Shared::weights(name, exchange, &device)?;
         weights.require(&config.parameters(""))?;
-        let shared = Shared::open(&at("batch.safetensors"))?;
-        let (ids, real) = (shared.integers("ids")?, shared.integers("real")?);
+        let shared = Shared::batch(name, exchange)?;
+        let (ids, real) = (shared.integers_as("ids")?, shared.integers("real")?);
         let texts = TextIds {
             length: ids.len() / usize::try_from(shared.integers("size")?[0])?,
-            ids: ids
-                .into_iter()
-                .map(u32::try_from)
-                .collect::<std::result::Result<_, _>>()?,
+            ids,
             real: real.iter().map(|real| *real == 1).collect(),
         };
         Ok(Encode {
@@ -52,13 +48,10 @@ impl Encode {
 
     fn states(&self) -> Result<(Vec<usize>, Vec<f32>)> {
         let ctx = Context::inference(&self.device);
-        let found = self
-            .config
-            .states(&self.weights, "", &self.texts, true, &ctx);
-        Ok((
-            found.dims().to_vec(),
-            found.into_data().try_to_vec::<f32>()?,
-        ))
+        shown(
+            self.config
+                .states(&self.weights, "", &self.texts, true, &ctx),
+        )
     }
 }
 
@@ -121,7 +114,7 @@ pub struct LeastSimilar {
 impl LeastSimilar {
     /// The rows and queries of row `name`.
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
-        let shared = Shared::open(&exchange.join(format!("{name}.batch.safetensors")))?;
+        let shared = Shared::batch(name, exchange)?;
         let (shape, rows) = shared.f32("rows")?;
         Ok(LeastSimilar {
             rows,

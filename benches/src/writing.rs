@@ -12,11 +12,10 @@ use purkinje_models::random::Stream;
 use purkinje_models::text::Gpt2Config;
 use purkinje_models::writing::{DecoderConfig, ReportWriter, Taught, WriterConfig};
 use purkinje_train::Learning;
-use purkinje_train::optimizer::{Epsilon, Optimizer, OptimizerConfig, WeightDecay};
+use purkinje_train::optimizer::{Optimizer, OptimizerConfig};
 
 use crate::Result;
-use crate::dbeta::weights;
-use crate::exchange::{Answer, Shared};
+use crate::exchange::{Answer, Shared, update};
 use crate::worker::Row;
 
 /// Tokens that are written.
@@ -40,7 +39,7 @@ impl Generate {
         let device = Device::flex();
         Ok(Generate {
             writer: writer(name, exchange, &device)?,
-            memory: batch(name, exchange)?.f32("memory")?,
+            memory: Shared::batch(name, exchange)?.f32("memory")?,
             beams: if name.ends_with("beam3") { 3 } else { 1 },
             device,
         })
@@ -91,26 +90,14 @@ impl TrainStep {
     pub fn new(name: &str, exchange: &Path) -> Result<Self> {
         let device = Device::flex();
         let writer = writer(name, exchange, &device)?;
-        let shared = batch(name, exchange)?;
-        let ids = shared.integers("ids")?.into_iter();
-        let ids: Vec<u32> = ids
-            .map(u32::try_from)
-            .collect::<std::result::Result<_, _>>()?;
+        let shared = Shared::batch(name, exchange)?;
+        let ids: Vec<u32> = shared.integers_as("ids")?;
         let reports: Vec<Vec<u32>> = ids.chunks(NEW).map(<[u32]>::to_vec).collect();
         Ok(TrainStep {
             optimizer: Optimizer::new(
                 writer.weights(),
                 |_| Some(Learning::default()),
-                OptimizerConfig {
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    eps: 1e-8,
-                    epsilon: Epsilon::AfterCorrection,
-                    weight_decay: 1e-8,
-                    decay: WeightDecay::Decoupled,
-                    clip_norm: None,
-                    decay_all: true,
-                },
+                OptimizerConfig::deri(),
             ),
             memory: shared.f32("memory")?,
             taught: Taught::new(&reports, 50_258, NEW)?,
@@ -139,14 +126,9 @@ impl Row for TrainStep {
         let ctx = Context::training(&self.graph, 0.1, self.stream.next_u64());
         let tracked = self.writer.weights().tracked(|_| true);
         let loss = self.loss(&self.writer.with_weights(tracked.clone()), &ctx)?;
-        let gradients = loss.backward();
-        let loss: f64 = loss.inner().into_scalar::<f32>().into();
         let mut weights = self.writer.weights().clone();
-        let norm = self.optimizer.step(&mut weights, &tracked, gradients, 1e-5);
+        update(loss, &mut weights, &tracked, &mut self.optimizer, 1e-5)?;
         self.writer = self.writer.with_weights(weights);
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(format!("loss {loss} or gradient norm {norm} is not finite").into());
-        }
         Ok(())
     }
 }
@@ -187,12 +169,7 @@ fn tensor((shape, values): &(Vec<usize>, Vec<f32>), ctx: &Context) -> Tensor<3> 
     Tensor::from_data(TensorData::new(values.clone(), shape.clone()), ctx.device())
 }
 
-fn batch(name: &str, exchange: &Path) -> Result<Shared> {
-    Shared::open(&exchange.join(format!("{name}.batch.safetensors")))
-}
-
 fn writer(name: &str, exchange: &Path, device: &Device) -> Result<ReportWriter> {
-    let shared = Shared::open(&exchange.join(format!("{name}.weights.safetensors")))?;
     let decoder = Gpt2Config {
         vocab_size: 50_259,
         n_layer: 6,
@@ -203,5 +180,8 @@ fn writer(name: &str, exchange: &Path, device: &Device) -> Result<ReportWriter> 
         width: decoder.n_embd,
         decoder: DecoderConfig::Gpt2(decoder),
     };
-    Ok(ReportWriter::new(config, weights(&shared, device)?)?)
+    Ok(ReportWriter::new(
+        config,
+        Shared::weights(name, exchange, device)?,
+    )?)
 }

@@ -7,10 +7,11 @@ use purkinje_eval::metrics::Ranking;
 use purkinje_models::angles::Angles;
 use purkinje_models::checkpoint::{self, DbetaLayout};
 use purkinje_models::dbeta::{
-    Dbeta, DbetaBatch, DbetaClassifier, DbetaConfig, DbetaInput, Dropping, EtsReduction, Losses,
-    Pairs, Part, Pool, ets, signal_targets,
+    Dbeta, DbetaBatch, DbetaClassifier, DbetaConfig, Dropping, EtsReduction, Losses, Pairs, Part,
+    Pool, ets, signal_targets,
 };
 use purkinje_models::layers::{Context, Trace, Weights};
+use purkinje_models::paired::Signal;
 use purkinje_models::text::{TextConfig, TextIds};
 use purkinje_record::hdf5::Hdf5File;
 use purkinje_signal::{Preparer, Preprocess};
@@ -775,7 +776,7 @@ fn zero_shot_code(case: &Case, findings: &mut Findings) -> Result<(), String> {
         let prepared = preparer
             .apply_samples("tracing", &contract.leads, CODE_HZ, &rows)
             .map_err(|e| e.to_string())?;
-        inputs.push(DbetaInput {
+        inputs.push(Signal {
             samples: prepared.rows.iter().map(|&x| x as f32).collect(),
         });
     }
@@ -788,13 +789,13 @@ fn zero_shot_code(case: &Case, findings: &mut Findings) -> Result<(), String> {
         // One rounding of f32 more or less.
         Tolerance::relative(5e-7),
     )?;
-    let vectors_of = |inputs: &[DbetaInput]| -> Result<Tensor<2>, String> {
+    let vectors_of = |inputs: &[Signal]| -> Result<Tensor<2>, String> {
         let batch = DbetaBatch::new(model.config(), inputs).map_err(|e| e.to_string())?;
         Ok(model.ecg_vectors(&batch, &ctx))
     };
     let ecg = vectors_of(&inputs)?;
     close(findings, &io, "ecg_features", &host(ecg.clone())?, STATES)?;
-    let exchanged: Vec<DbetaInput> = inputs
+    let exchanged: Vec<Signal> = inputs
         .iter()
         .map(|input| {
             let mut rows: Vec<&[f32]> = input
@@ -802,7 +803,7 @@ fn zero_shot_code(case: &Case, findings: &mut Findings) -> Result<(), String> {
                 .chunks_exact(input.samples.len() / 12)
                 .collect();
             rows.swap(4, 5);
-            DbetaInput {
+            Signal {
                 samples: rows.concat(),
             }
         })
@@ -1256,10 +1257,10 @@ fn recordings(
     let of_one: usize = shape[1..].iter().product();
     let values = io.f32(name)?;
     let all: Vec<usize> = (0..shape[0]).collect();
-    let inputs: Vec<DbetaInput> = rows
+    let inputs: Vec<Signal> = rows
         .unwrap_or(&all)
         .iter()
-        .map(|row| DbetaInput {
+        .map(|row| Signal {
             samples: values[row * of_one..(row + 1) * of_one].to_vec(),
         })
         .collect();

@@ -164,6 +164,8 @@ fn step(
     let read = model.read(texts, &ctx);
     let pass = model.pass(batch, &read, None, &views, &ctx);
     findings.exact("masks left", ctx.masks_left(), 0);
+    let states = format!("{mode}.act.lm_model@0");
+    close(findings, io, &states, &values(&read.states)?, ACTIVATIONS)?;
     activations(findings, io, mode, &trace)?;
     vectors(findings, io, mode, &pass)?;
     let losses = DeriLosses::of(&pass, config.temperature, &ctx);
@@ -299,10 +301,15 @@ fn activations(
     trace: &Trace,
 ) -> Result<(), String> {
     for (name, (shape, values)) in std::mem::take(&mut *trace.borrow_mut()) {
-        let at = match name.ends_with(".in") {
-            true => format!("{mode}.act.{name}"),
-            false => format!("{mode}.act.{name}@0"),
+        // The projection of texts is called three times in a pass.
+        let at = match name.as_str() {
+            "proj_t.text" => "proj_t@0".to_owned(),
+            "proj_t.pieces" => "proj_t@1".to_owned(),
+            "proj_t.decoded" => "proj_t@2".to_owned(),
+            name if name.ends_with(".in") => name.to_owned(),
+            name => format!("{name}@0"),
         };
+        let at = format!("{mode}.act.{at}");
         if !io.has(&at) {
             continue;
         }

@@ -13,7 +13,7 @@ use purkinje_text::Tokenizer;
 use serde_json::Value;
 
 use crate::compare::{Findings, Tolerance};
-use crate::entry::{index, index_or, indices};
+use crate::entry::{index, index_or, indices, text};
 use crate::paired::{recordings, stored_weights, values};
 use crate::walk::{Case, Tensors};
 
@@ -92,7 +92,7 @@ pub fn network(
     Gpt2Report::new(config, weights).map_err(|e| e.to_string())
 }
 
-/// The tokenizer of a case; its special tokens have the numbers that the case says.
+/// The tokenizer of a case; its special tokens have the numbers that the case says, and a text ends as the files beside it say.
 pub fn tokenizer(
     case: &Case,
     folder: &str,
@@ -110,6 +110,12 @@ pub fn tokenizer(
     ] {
         findings.exact(name, id.map(|id| id as usize), Some(index(stated, name)?));
     }
+    let settings = case.json(&format!("{folder}/tokenizer_config.json"))?;
+    let end = found.piece(found.end()).unwrap_or_default();
+    findings.exact("eos_token", end.as_str(), text(&settings, "eos_token")?);
+    let generation = case.json(&format!("{folder}/generation_config.json"))?;
+    let id = index(&generation, "eos_token_id")?;
+    findings.exact("eos_token_id", found.end() as usize, id);
     Ok(found)
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use burn::tensor::Device;
+use purkinje::Result;
 use purkinje::finetune::Finetunes;
 use purkinje::import::Imports;
 use purkinje::keys::NoSettings;
@@ -12,16 +13,12 @@ use purkinje::models::compat::Compat;
 use purkinje::models::layers::{Context, WeightError, Weights};
 use purkinje::network::values;
 use purkinje::pretrain::{Learned, Pretrains, Stages};
-use purkinje::record::LeadSet;
 use purkinje::signal::signal_input::SignalInput;
 use purkinje::signal::{Prepared, Preprocess};
 use purkinje::store::Store;
-use purkinje::system::{
-    About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System,
-};
+use purkinje::system::{About, Level, LevelVectors, Rows, Sight, Size, System};
 use purkinje::train::source::{Cut as _, Look, SignalCutter, StoreSignals, Window};
 use purkinje::train::{Decay, EpochOrder, Schedule, Span, TrainConfig, TrainError};
-use purkinje::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::network::{Batch, Classifier, Config, Network};
@@ -176,10 +173,6 @@ impl System for Ripple {
         (a.leads, a.samples.len()) == (b.leads, b.samples.len())
     }
 
-    fn vector_leads(_: &Batch) -> Vec<usize> {
-        vec![0]
-    }
-
     fn embed(
         encoder: &Network,
         batch: &Batch,
@@ -187,29 +180,8 @@ impl System for Ripple {
         _: Level,
         ctx: &Context,
     ) -> Result<LevelVectors> {
-        Ok(LevelVectors {
-            values: values(encoder.pooled(batch, ctx))?,
-            places: vec![vec![Some(Place::default())]; sights.len()],
-        })
-    }
-
-    fn explains(_: Head) -> bool {
-        false
-    }
-
-    fn contributions(_: &Network, _: Head, _: &Batch, _: &LeadSet, _: &Context) -> Result<Parts> {
-        Err(Error::invalid(
-            "a convolution over all leads is no sum over leads",
-        ))
-    }
-
-    fn attention(
-        _: &Network,
-        _: &Batch,
-        sights: &[&Sight<SignalInput>],
-        _: &Context,
-    ) -> Result<Vec<Vec<Stretch>>> {
-        Ok(vec![Vec::new(); sights.len()])
+        let vectors = values(encoder.pooled(batch, ctx))?;
+        Ok(LevelVectors::of_recordings(vectors, sights.len()))
     }
 }
 

@@ -180,6 +180,57 @@ mod tests {
         command(&Registry::default()).debug_assert();
     }
 
+    /// Every option of a command and of those below it, as it is called, with what its help says.
+    fn options(command: &clap::Command, called: &[String], all: &mut Vec<(Vec<String>, String)>) {
+        for option in command.get_opts() {
+            let Some(name) = option.get_long() else {
+                continue;
+            };
+            let help = option.get_long_help().or(option.get_help());
+            let called = [called, &[format!("--{name}=no such value")]].concat();
+            all.push((called, help.map(ToString::to_string).unwrap_or_default()));
+        }
+        for below in command.get_subcommands() {
+            options(
+                below,
+                &[called, &[below.get_name().to_owned()]].concat(),
+                all,
+            );
+        }
+    }
+
+    #[test]
+    fn help_names_every_value_of_a_choice() {
+        let program = command(&Registry::default());
+        let (mut all, mut choices) = (Vec::new(), 0);
+        options(&program, &["purkinje".to_owned()], &mut all);
+        for (called, help) in all {
+            let Err(error) = program.clone().try_get_matches_from(&called) else {
+                continue;
+            };
+            let error = error.to_string();
+            let Some((_, values)) = error.split_once("unknown variant `no such value`, ") else {
+                continue;
+            };
+            choices += 1;
+            for value in values
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .split('`')
+                .skip(1)
+                .step_by(2)
+            {
+                let mut words = help.split(|c: char| !(c.is_alphanumeric() || "-_".contains(c)));
+                assert!(
+                    words.any(|word| word == value),
+                    "{called:?} takes `{value}`: {help}"
+                );
+            }
+        }
+        assert!(choices > 15, "{choices}");
+    }
+
     #[test]
     fn every_cause_is_printed_once() {
         let io = std::io::Error::other("disk full");

@@ -1,6 +1,9 @@
 //! Writing sequences token by token: the most likely next one, or a search with several beams.
 
+use burn::tensor::Tensor;
 use rayon::prelude::*;
+
+use crate::layers::log_softmax;
 
 mod candidates;
 mod search;
@@ -32,6 +35,18 @@ pub trait NextToken {
 
     /// Goes on with these rows, in this order; one may go on more than once.
     fn reorder(&self, state: &mut Self::State, rows: &[usize]);
+}
+
+/// The logarithms of the probabilities of all tokens, from their scores `[rows, vocabulary]`.
+///
+/// # Errors
+/// When the scores cannot be copied from the device.
+pub(crate) fn log_probabilities(scores: Tensor<2>) -> Result<Vec<f32>, String> {
+    let [_, vocabulary] = scores.dims();
+    let values = scores.into_data().convert::<f32>().try_to_vec::<f32>();
+    let mut values = values.map_err(|e| format!("{e:?}"))?;
+    log_softmax(&mut values, vocabulary);
+    Ok(values)
 }
 
 /// When a search with beams ends, and which of its sequences is the best.

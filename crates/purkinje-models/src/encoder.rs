@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor};
 
 use crate::batch::BatchError;
 use crate::clear::{Clear, ClearBatch, Masking};
-use crate::dbeta::{Dbeta, DbetaBatch, DbetaClassifier, DbetaInput};
+use crate::dbeta::{Dbeta, DbetaBatch, DbetaClassifier};
 use crate::hubert::{Hubert, HubertBatch, HubertClassifier, HubertInput};
 use crate::hug::Classifier;
 use crate::layers::{Context, Weights};
+use crate::paired::Signal;
 
 /// A network that turns recordings into vectors.
 pub trait Encoder: Clone + Send + Sync {
@@ -99,10 +100,10 @@ impl Encoder for Hubert {
 }
 
 impl Encoder for Dbeta {
-    type Input = DbetaInput;
+    type Input = Signal;
     type Batch = DbetaBatch;
 
-    fn batch(&self, inputs: &[DbetaInput]) -> Result<DbetaBatch, BatchError> {
+    fn batch(&self, inputs: &[Signal]) -> Result<DbetaBatch, BatchError> {
         DbetaBatch::new(self.config(), inputs)
     }
 

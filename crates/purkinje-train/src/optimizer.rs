@@ -90,6 +90,25 @@ impl OptimizerConfig {
             ..Self::pretrain()
         }
     }
+
+    /// D-BETA's pre-training.
+    pub fn d_beta() -> Self {
+        OptimizerConfig {
+            eps: 1e-6,
+            epsilon: Epsilon::BeforeCorrection,
+            ..Self::hubert()
+        }
+    }
+
+    /// DERI and MERL, and what writes reports from their vectors.
+    pub fn deri() -> Self {
+        OptimizerConfig {
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 1e-8,
+            ..Self::hubert()
+        }
+    }
 }
 
 impl OptimizerConfig {

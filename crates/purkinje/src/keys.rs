@@ -40,6 +40,37 @@ impl<T> Clone for Key<T> {
 
 impl<T> Copy for Key<T> {}
 
+/// A key of one field, its value as text being that of `Display`, which a function or `|text| ..` reads; without any, that of a word of
+/// configuration files.
+macro_rules! key {
+    ($key:literal, $help:literal, $own:ident.$($field:ident).+ $(,)?) => {
+        $crate::keys::Key {
+            key: $key,
+            help: $help,
+            get: |$own| $crate::keys::word_of(&$own.$($field).+),
+            set: |$own, text| {
+                $own.$($field).+ = $crate::keys::word(text)?;
+                Ok(())
+            },
+        }
+    };
+    ($key:literal, $help:literal, $own:ident.$($field:ident).+, |$text:ident| $read:expr $(,)?) => {
+        $crate::keys::Key {
+            key: $key,
+            help: $help,
+            get: |$own| $own.$($field).+.to_string(),
+            set: |$own, $text| {
+                $own.$($field).+ = $read?;
+                Ok(())
+            },
+        }
+    };
+    ($key:literal, $help:literal, $own:ident.$($field:ident).+, $read:path $(,)?) => {
+        $crate::keys::key!($key, $help, $own.$($field).+, |text| $read(text))
+    };
+}
+pub(crate) use key;
+
 /// A key as people are told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
@@ -131,6 +162,22 @@ pub fn parsed<V: FromStr>(text: &str, expected: &str) -> Result<V, String> {
     text.parse().map_err(|_| format!("expected {expected}"))
 }
 
+/// `true` or `false`.
+///
+/// # Errors
+/// Says so for anything else.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    parsed(text, "true or false")
+}
+
+/// The text itself.
+///
+/// # Errors
+/// Never.
+pub fn as_given(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
 /// A number from 0 to 1.
 ///
 /// # Errors
@@ -191,24 +238,11 @@ mod tests {
     }
 
     const KEYS: [Key<Own>; 3] = [
-        Key {
-            key: "hidden-share",
-            help: "what is hidden",
-            get: |own| own.share.to_string(),
-            set: |own, text| {
-                own.share = fraction(text)?;
-                Ok(())
-            },
-        },
-        Key {
-            key: "waits",
-            help: "how long it waits",
-            get: |own| own.waits.to_string(),
-            set: |own, text| {
-                own.waits = parsed(text, "a whole number of at least 0")?;
-                Ok(())
-            },
-        },
+        key!("hidden-share", "what is hidden", own.share, fraction),
+        key!("waits", "how long it waits", own.waits, |text| parsed(
+            text,
+            "a whole number of at least 0"
+        )),
         Key {
             key: "p",
             help: "drops",

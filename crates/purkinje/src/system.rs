@@ -19,9 +19,9 @@ use purkinje_train::source::Records;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::probe::{FrozenHead, LinearHead};
 use crate::windows::BeatCount;
+use crate::{Error, Result};
 
 /// The unit that a vector stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,6 +94,37 @@ pub struct LevelVectors {
     pub values: Vec<f32>,
     /// What each vector of each record stands for; `None` for padding.
     pub places: Vec<Vec<Option<Place>>>,
+}
+
+impl LevelVectors {
+    /// One vector for each of so many recordings.
+    pub fn of_recordings(values: Vec<f32>, recordings: usize) -> Self {
+        LevelVectors {
+            values,
+            places: vec![vec![Some(Place::default())]; recordings],
+        }
+    }
+
+    /// One vector for each of `tokens` tokens of a recording, which are of all leads; one begins every `stride` samples.
+    pub fn of_tokens<I>(
+        values: Vec<f32>,
+        tokens: usize,
+        stride: usize,
+        sights: &[&Sight<I>],
+    ) -> Self {
+        let places = sights.iter().map(|sight| {
+            let place = |number| Place {
+                number: Some(number),
+                time_s: Some((number * stride) as f64 / sight.rate_hz),
+                ..Place::default()
+            };
+            (0..tokens).map(|number| Some(place(number))).collect()
+        });
+        LevelVectors {
+            values,
+            places: places.collect(),
+        }
+    }
 }
 
 /// Logits as sums over leads, for heads that are affine in the contributions of the leads.
@@ -352,7 +383,10 @@ pub trait System: Sized + Send + Sync + 'static {
 
     /// The leads that the vectors of [`Encoder::vectors`] stand for, as standard positions (0 for I .. 11 for V6); one
     /// entry where there is one vector for the recording.
-    fn vector_leads(batch: &<Self::Encoder as Encoder>::Batch) -> Vec<usize>;
+    fn vector_leads(batch: &<Self::Encoder as Encoder>::Batch) -> Vec<usize> {
+        let _ = batch;
+        vec![0]
+    }
 
     /// Levels of a model with this head, or without one.
     fn levels(head: Option<Self::Head>) -> Vec<Level> {
@@ -376,7 +410,10 @@ pub trait System: Sized + Send + Sync + 'static {
     ) -> Result<LevelVectors>;
 
     /// Whether the logits of this head are sums over leads, so that predictions can be explained.
-    fn explains(head: Self::Head) -> bool;
+    fn explains(head: Self::Head) -> bool {
+        let _ = head;
+        false
+    }
 
     /// The logits of a batch as sums over leads; only for heads that [`explains`](System::explains) accepts.
     ///
@@ -388,9 +425,14 @@ pub trait System: Sized + Send + Sync + 'static {
         batch: &<Self::Encoder as Encoder>::Batch,
         leads: &LeadSet,
         ctx: &Context,
-    ) -> Result<Parts>;
+    ) -> Result<Parts> {
+        let _ = (encoder, head, batch, leads, ctx);
+        Err(Error::invalid(
+            "the logits of this head are no sums over leads",
+        ))
+    }
 
-    /// The attention of the network in each recording of a batch.
+    /// The attention of the network in each recording of a batch; nothing where it shows none.
     ///
     /// # Errors
     /// When it cannot be copied from the device.
@@ -399,7 +441,10 @@ pub trait System: Sized + Send + Sync + 'static {
         batch: &<Self::Encoder as Encoder>::Batch,
         sights: &[&Sight<<Self::Encoder as Encoder>::Input>],
         ctx: &Context,
-    ) -> Result<Vec<Vec<Stretch>>>;
+    ) -> Result<Vec<Vec<Stretch>>> {
+        let _ = (encoder, batch, ctx);
+        Ok(vec![Vec::new(); sights.len()])
+    }
 
     /// The same configuration with another vector of a recording, by its name among [`About::features`].
     fn with_feature(config: Self::Config, name: &str) -> Option<Self::Config> {

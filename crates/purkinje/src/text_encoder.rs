@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use purkinje_models::checkpoint::read_safetensors;
+use purkinje_models::encoder::Encoder;
 use purkinje_models::layers::{Context, Parameter, Weights};
 use purkinje_models::text::{TextConfig, TextIds};
 use purkinje_text::neighbours::{least_similar, normalise};
@@ -42,6 +43,25 @@ fn fail(folder: &Path, problem: String) -> Error {
     Error::invalid(format!("the text encoder `{}`: {problem}", folder.display())).with_help(
         "expected a folder with `config.json`, `model.safetensors` and `tokenizer.json` of a BERT or a T5 of version 1.1",
     )
+}
+
+/// A network with the encoder of texts of a folder in place of its own, whose names begin with `prefix`; as it is where no folder is
+/// named.
+///
+/// # Errors
+/// As [`TextEncoder::open`].
+pub(crate) fn start_from<E: Encoder>(
+    folder: &str,
+    network: E,
+    prefix: &str,
+    device: &Device,
+) -> Result<E> {
+    if folder.is_empty() {
+        return Ok(network);
+    }
+    let mut weights = network.weights().clone();
+    TextEncoder::open(Path::new(folder), device)?.put_into(&mut weights, prefix);
+    Ok(network.with_weights(weights))
 }
 
 impl TextEncoder {
@@ -109,7 +129,7 @@ impl TextEncoder {
     }
 
     /// Puts its weights in the place of those of a network, where their names begin with `prefix`.
-    pub fn put_into(&self, weights: &mut Weights, prefix: &str) {
+    fn put_into(&self, weights: &mut Weights, prefix: &str) {
         let own: Vec<Parameter> = self
             .weights
             .iter()

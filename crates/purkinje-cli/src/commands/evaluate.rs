@@ -32,7 +32,7 @@ pub struct Args {
     /// With `--task patient`: the recording of each patient that the second one is looked for among.
     #[arg(long, value_enum, default_value = "first")]
     gallery: Gallery,
-    /// Split of the store: train, val or test.
+    /// Split of the store: train, val, test, or none of them.
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
     #[command(flatten)]

@@ -81,7 +81,7 @@ pub struct Args {
     /// Fraction of the training labels [default: 1].
     #[arg(long)]
     fraction: Option<f64>,
-    /// How the fraction is sampled: random or stratified [default: random].
+    /// How the fraction is sampled: random, stratified, or permuted, as MERL and DERI do it [default: random].
     #[arg(long, value_parser = super::by_name::<FractionMethod>)]
     sampling: Option<FractionMethod>,
     /// Epochs [default: 20].

@@ -27,7 +27,7 @@ pub struct Args {
     /// Fractions of the training labels.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     fraction: Vec<f64>,
-    /// How a fraction is sampled: random or stratified.
+    /// How a fraction is sampled: random, stratified, or permuted, as MERL and DERI do it.
     #[arg(long, default_value = "random", value_parser = super::by_name::<FractionMethod>)]
     sampling: FractionMethod,
     /// Classification heads: linear; CLEAR also hug; or both [default: linear].

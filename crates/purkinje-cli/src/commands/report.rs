@@ -73,8 +73,8 @@ struct TrainArgs {
     /// Which vector of a recording, where the encoder has several, such as mix or align [default: that of the model]
     #[arg(long, value_name = "NAME")]
     feature: Option<String>,
-    /// What the decoder attends to: the vector of the recording, or all at another level, such as token [default: recording; for r2gen token,
-    /// where the encoder has them]
+    /// What the decoder attends to: the vector of the recording, or all at another level that the encoder has (lead, beat, group or token)
+    /// [default: recording; for r2gen token, where the encoder has them]
     #[arg(long, value_name = "LEVEL", value_parser = super::by_name::<Level>)]
     level: Option<Level>,
     /// Texts without recordings that the decoder learns first: a .csv, .tsv or .parquet table, or a file with a text in each line
@@ -171,7 +171,7 @@ struct EvaluateArgs {
     /// Prepared store with reports
     #[arg(long, value_name = "STORE", requires = "model")]
     data: Option<PathBuf>,
-    /// Split of the store: train, val or test
+    /// Split of the store: train, val, test, or none of them
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
     /// A .csv table with the columns id, reference and generated, by whoever wrote them, instead of a model

@@ -41,7 +41,7 @@ struct IndexArgs {
     /// Text of the store [default: the report]
     #[arg(long, value_name = "NAME", requires = "data")]
     text: Option<String>,
-    /// Split of the store whose texts are taken: train, val or test
+    /// Split of the store whose texts are taken: train, val, test, or none of them
     #[arg(long, default_value = "train", value_parser = super::by_name::<Split>)]
     split: Split,
     /// A .csv, .tsv or .parquet table, or a file with a text in each line, instead of a store

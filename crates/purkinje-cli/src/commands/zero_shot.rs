@@ -46,7 +46,7 @@ pub struct Args {
     /// source first)
     #[arg(long, requires = "data", value_name = "SOURCE:TARGET")]
     shift: Option<String>,
-    /// Split of the store: train, val or test
+    /// Split of the store: train, val, test, or none of them
     #[arg(long, default_value = "test", value_parser = super::by_name::<Split>)]
     split: Split,
     /// How the scores of several sentences of a label become one: mean, max or first

@@ -2,13 +2,7 @@
 
 use super::config::{DbetaConfig, LEADS};
 use crate::batch::BatchError;
-
-/// One recording.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DbetaInput {
-    /// Twelve leads one after the other.
-    pub samples: Vec<f32>,
-}
+use crate::paired::Signal;
 
 /// Several recordings of equal length.
 #[derive(Clone, Debug)]
@@ -22,11 +16,11 @@ pub struct DbetaBatch {
 }
 
 impl DbetaBatch {
-    /// A batch of recordings for a network of this configuration.
+    /// A batch of recordings of twelve leads for a network of this configuration.
     ///
     /// # Errors
     /// When there is none, their lengths differ, a sample is not finite, or they are too short for one token.
-    pub fn new(config: &DbetaConfig, inputs: &[DbetaInput]) -> Result<Self, BatchError> {
+    pub fn new(config: &DbetaConfig, inputs: &[Signal]) -> Result<Self, BatchError> {
         let first = inputs.first().ok_or(BatchError::Empty)?;
         let all = first.samples.len();
         let samples = all / LEADS;

@@ -10,6 +10,6 @@ mod published;
 
 pub use config::{Convolutions, DbetaConfig, EcgConfig, POSITION_TABLE, Part};
 pub use heads::{DbetaClassifier, LINEAR, Pool, mean_of_entries};
-pub use input::{DbetaBatch, DbetaInput, Dropping};
+pub use input::{DbetaBatch, Dropping};
 pub use network::{Dbeta, Fused, Masked, TEXT};
 pub use objective::{EtsReduction, Losses, Pairs, SignalTarget, ets, signal_targets};

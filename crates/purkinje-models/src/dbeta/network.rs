@@ -562,7 +562,7 @@ fn initial(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dbeta::DbetaInput;
+    use crate::paired::Signal;
 
     /// The CODE tracings have ten times the scale of MIMIC-IV-ECG: the norm behind the first convolution takes it out.
     #[test]
@@ -577,7 +577,7 @@ mod tests {
         let samples: Vec<f32> = (0..LEADS * 600).map(|_| stream.uniform() as f32).collect();
         let vector = |scale: f32| {
             let samples = samples.iter().map(|x| scale * x).collect();
-            let batch = DbetaBatch::new(model.config(), &[DbetaInput { samples }]).unwrap();
+            let batch = DbetaBatch::new(model.config(), &[Signal { samples }]).unwrap();
             let found = model.ecg_vectors(&batch, &Context::inference(&device));
             found.into_data().try_to_vec::<f32>().unwrap()
         };

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::compat::Compat;
 use crate::layers::ResNetConfig;
 use crate::layers::vit1d::{attention_entries, gated_entries};
-use crate::paired::{ECG, EcgEncoder, Entries, Learned, PairConfig, Part, projection_entries};
+use crate::paired::{
+    ECG, EcgEncoder, Entries, Learned, PairConfig, Part, Small, pair_fields, projection_entries,
+};
 use crate::text::{BertConfig, TextConfig};
 
 /// Entries beside tokens where separators stand in front of them and behind them.
@@ -188,40 +190,26 @@ impl DeriConfig {
 
     /// The configuration of a size: `tiny`, `small` or `published`. The smaller ones are for 10 seconds at 100 Hz.
     pub fn size(name: &str) -> Option<Self> {
-        let small = |widths: [usize; 4], blocks: usize, width: usize, text: TextConfig| {
-            let inner = width / 2;
-            DeriConfig {
-                ecg: ResNetConfig {
-                    widths: widths.to_vec(),
-                    blocks: vec![blocks; 4],
-                    ..ResNetConfig::default()
-                },
-                samples: 1000,
-                text,
-                text_learns: Learned::All,
-                text_tokens: 128,
-                width,
-                text_inner: width,
-                decoder: DecoderConfig {
-                    inner: width,
-                    heads: 4,
-                    head_width: inner / 2,
-                    ..DecoderConfig::default()
-                },
-                ..DeriConfig::default()
-            }
-        };
-        match name {
-            "tiny" => Some(small([8, 16, 24, 32], 1, 32, TextConfig::small_bert(2, 64))),
-            "small" => Some(small(
-                [32, 64, 128, 256],
-                2,
-                128,
-                TextConfig::small_bert(4, 128),
-            )),
-            "published" => Some(DeriConfig::default()),
-            _ => None,
+        if name == "published" {
+            return Some(DeriConfig::default());
         }
+        let Small { ecg, text, width } = Small::named(name)?;
+        Some(DeriConfig {
+            ecg,
+            samples: Small::SAMPLES,
+            text,
+            text_learns: Learned::All,
+            text_tokens: Small::TEXT_TOKENS,
+            width,
+            text_inner: width,
+            decoder: DecoderConfig {
+                inner: width,
+                heads: 4,
+                head_width: width / 4,
+                ..DecoderConfig::default()
+            },
+            ..DeriConfig::default()
+        })
     }
 }
 
@@ -244,37 +232,7 @@ impl PairConfig for DeriConfig {
         }
     }
 
-    fn samples(&mut self) -> &mut usize {
-        &mut self.samples
-    }
-
-    fn text(&self) -> &TextConfig {
-        &self.text
-    }
-
-    fn text_mut(&mut self) -> &mut TextConfig {
-        &mut self.text
-    }
-
-    fn text_learns(&mut self) -> &mut Learned {
-        &mut self.text_learns
-    }
-
-    fn vector_width(&self) -> usize {
-        self.width
-    }
-
-    fn text_tokens(&mut self) -> &mut usize {
-        &mut self.text_tokens
-    }
-
-    fn part(&mut self) -> &mut Part {
-        &mut self.part
-    }
-
-    fn compat(&mut self) -> &mut Compat {
-        &mut self.compat
-    }
+    pair_fields!();
 
     fn ecg_entries(&self) -> Entries {
         let mut all = vec![

@@ -17,7 +17,6 @@ use crate::paired::{
     project3, unit, unit3,
 };
 use crate::random::Stream;
-use crate::text::TextIds;
 
 /// A DERI network, or a part of one.
 #[derive(Clone, Debug)]
@@ -158,18 +157,23 @@ impl Deri {
             mean(found)
         });
         let aligned = unit3(aligned);
-        let text = unit(project(read.pooled.clone(), &self.weights, ctx));
+        let text = project(read.pooled.clone(), &self.weights, ctx);
+        ctx.record("proj_t.text", &text);
+        let text = unit(text);
         let pieces = project3(read.states.clone(), &self.weights, ctx);
+        ctx.record("proj_t.pieces", &pieces);
         let decoded = self.decode("decode_e", pieces, real, ctx);
         let decoded_ecg = match real {
             None => mean(decoded),
             Some(real) => mean_of(decoded, real, ctx),
         };
         let decoded_text = self.decoded_text(aligned.clone(), ctx);
+        let again = project(decoded_text.clone(), &self.weights, ctx);
+        ctx.record("proj_t.decoded", &again);
         let ecg = mean(aligned);
         Pass {
             views,
-            mixed_ecg: ecg.clone() + project(decoded_text.clone(), &self.weights, ctx),
+            mixed_ecg: ecg.clone() + again,
             mixed_text: text.clone() + decoded_ecg.clone(),
             own_ecg: mean(tokens),
             own_text: read.pooled.clone(),
@@ -396,18 +400,6 @@ impl Paired for Deri {
         })
     }
 
-    fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
-        let learned = match self.config.compat {
-            Compat::Paper => Some(self.config.text_learns),
-            Compat::Released => None,
-        };
-        paired::read(&self.weights, &self.config.text, learned, texts, ctx)
-    }
-
-    fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2> {
-        unit(project(self.read(texts, ctx).pooled, &self.weights, ctx))
-    }
-
     fn draws(&self, records: usize, stream: &mut Stream) -> Views {
         let (tokens, kept) = (self.config.tokens(), self.config.kept());
         let noise = || -> Vec<f32> {
@@ -493,6 +485,7 @@ fn gather(x: Tensor<3>, places: &[usize], ctx: &Context) -> Tensor<3> {
 mod tests {
     use super::*;
     use crate::deri::DeriLosses;
+    use crate::text::TextIds;
 
     fn network(compat: Compat) -> Deri {
         let mut config = DeriConfig::size("tiny").unwrap();

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compat::Compat;
-use crate::layers::{BatchNormWeights, ResNetConfig, VitConfig};
+use crate::layers::{BatchNormWeights, VitConfig};
 use crate::paired::{
-    ECG, EcgEncoder, Entries, Learned, PairConfig, Part, check, projection_entries,
+    ECG, EcgEncoder, Entries, Learned, PairConfig, Part, Small, check, pair_fields,
+    projection_entries,
 };
 use crate::text::{BertConfig, TextConfig};
 
@@ -73,32 +74,20 @@ impl MerlConfig {
 
     /// The configuration of a size: `tiny`, `small` or `published`. The smaller ones are for 10 seconds at 100 Hz.
     pub fn size(name: &str) -> Option<Self> {
-        let small =
-            |widths: [usize; 4], blocks: usize, width: usize, text: TextConfig| MerlConfig {
-                ecg: EcgEncoder::ResNet(ResNetConfig {
-                    widths: widths.to_vec(),
-                    blocks: vec![blocks; 4],
-                    ..ResNetConfig::default()
-                }),
-                samples: 1000,
-                text,
-                text_learns: Learned::All,
-                text_tokens: 128,
-                width,
-                inner: width,
-                ..MerlConfig::default()
-            };
-        match name {
-            "tiny" => Some(small([8, 16, 24, 32], 1, 32, TextConfig::small_bert(2, 64))),
-            "small" => Some(small(
-                [32, 64, 128, 256],
-                2,
-                128,
-                TextConfig::small_bert(4, 128),
-            )),
-            "published" => Some(MerlConfig::default()),
-            _ => None,
+        if name == "published" {
+            return Some(MerlConfig::default());
         }
+        let Small { ecg, text, width } = Small::named(name)?;
+        Some(MerlConfig {
+            ecg: EcgEncoder::ResNet(ecg),
+            samples: Small::SAMPLES,
+            text,
+            text_learns: Learned::All,
+            text_tokens: Small::TEXT_TOKENS,
+            width,
+            inner: width,
+            ..MerlConfig::default()
+        })
     }
 }
 
@@ -120,37 +109,7 @@ impl PairConfig for MerlConfig {
         Ok(())
     }
 
-    fn samples(&mut self) -> &mut usize {
-        &mut self.samples
-    }
-
-    fn text(&self) -> &TextConfig {
-        &self.text
-    }
-
-    fn text_mut(&mut self) -> &mut TextConfig {
-        &mut self.text
-    }
-
-    fn text_learns(&mut self) -> &mut Learned {
-        &mut self.text_learns
-    }
-
-    fn vector_width(&self) -> usize {
-        self.width
-    }
-
-    fn text_tokens(&mut self) -> &mut usize {
-        &mut self.text_tokens
-    }
-
-    fn part(&mut self) -> &mut Part {
-        &mut self.part
-    }
-
-    fn compat(&mut self) -> &mut Compat {
-        &mut self.compat
-    }
+    pair_fields!();
 
     fn ecg_entries(&self) -> Entries {
         let (d, channels) = (self.width, self.ecg.channels());

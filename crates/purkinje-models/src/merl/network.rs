@@ -4,7 +4,6 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::{MerlConfig, NORMS};
 use crate::batch::BatchError;
-use crate::compat::Compat;
 use crate::encoder::Encoder;
 use crate::layers::vit1d::map;
 use crate::layers::{
@@ -17,7 +16,6 @@ use crate::paired::{
     contrastive, mean, project, unit,
 };
 use crate::random::Stream;
-use crate::text::TextIds;
 
 /// A MERL network, or a part of one.
 #[derive(Clone, Debug)]
@@ -219,18 +217,6 @@ impl Paired for Merl {
 
     fn token_vectors(&self, _: &Signals, _: &Context) -> Option<Tensor<3>> {
         None
-    }
-
-    fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
-        let learned = match self.config.compat {
-            Compat::Paper => Some(self.config.text_learns),
-            Compat::Released => None,
-        };
-        paired::read(&self.weights, &self.config.text, learned, texts, ctx)
-    }
-
-    fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2> {
-        unit(project(self.read(texts, ctx).pooled, &self.weights, ctx))
     }
 
     fn draws(&self, _: usize, _: &mut Stream) {}

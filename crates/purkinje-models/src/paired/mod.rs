@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compat::Compat;
 use crate::encoder::Encoder;
-use crate::layers::{Context, WeightError, Weights};
+use crate::layers::{Context, ResNetConfig, WeightError, Weights};
 use crate::random::Stream;
 use crate::text::{TextConfig, TextIds};
 
@@ -118,6 +118,88 @@ pub trait PairConfig:
     fn state(&self) -> Vec<String>;
 }
 
+/// The methods of a [`PairConfig`] that are fields of the same name.
+macro_rules! pair_fields {
+    () => {
+        fn samples(&mut self) -> &mut usize {
+            &mut self.samples
+        }
+
+        fn text(&self) -> &TextConfig {
+            &self.text
+        }
+
+        fn text_mut(&mut self) -> &mut TextConfig {
+            &mut self.text
+        }
+
+        fn text_learns(&mut self) -> &mut Learned {
+            &mut self.text_learns
+        }
+
+        fn vector_width(&self) -> usize {
+            self.width
+        }
+
+        fn text_tokens(&mut self) -> &mut usize {
+            &mut self.text_tokens
+        }
+
+        fn part(&mut self) -> &mut Part {
+            &mut self.part
+        }
+
+        fn compat(&mut self) -> &mut Compat {
+            &mut self.compat
+        }
+    };
+}
+pub(crate) use pair_fields;
+
+/// What the sizes `tiny` and `small` have in common, which are for 10 seconds at 100 Hz.
+pub(crate) struct Small {
+    /// The encoder of recordings.
+    pub ecg: ResNetConfig,
+    /// The encoder of texts.
+    pub text: TextConfig,
+    /// Width of recordings and texts.
+    pub width: usize,
+}
+
+impl Small {
+    /// Samples of a lead.
+    pub const SAMPLES: usize = 1000;
+    /// Word pieces of the longest text.
+    pub const TEXT_TOKENS: usize = 128;
+
+    /// One of the two.
+    pub fn named(name: &str) -> Option<Self> {
+        let (widths, blocks, width) = match name {
+            "tiny" => ([8, 16, 24, 32], 1, 32),
+            "small" => ([32, 64, 128, 256], 2, 128),
+            _ => return None,
+        };
+        Some(Small {
+            ecg: ResNetConfig {
+                widths: widths.to_vec(),
+                blocks: vec![blocks; 4],
+                ..ResNetConfig::default()
+            },
+            text: small_text(name)?,
+            width,
+        })
+    }
+}
+
+/// An encoder of texts of the size `tiny` or `small`.
+pub fn small_text(name: &str) -> Option<TextConfig> {
+    match name {
+        "tiny" => Some(TextConfig::small_bert(2, 64)),
+        "small" => Some(TextConfig::small_bert(4, 128)),
+        _ => None,
+    }
+}
+
 /// The terms of a loss, and the vectors of recordings and texts that are told apart.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -172,10 +254,19 @@ pub trait Paired: Encoder<Input = Signal, Batch = Signals> + std::fmt::Debug + '
     fn token_vectors(&self, batch: &Signals, ctx: &Context) -> Option<Tensor<3>>;
 
     /// Reads texts; padding is seen where the released program sees it.
-    fn read(&self, texts: &TextIds, ctx: &Context) -> Read;
+    fn read(&self, texts: &TextIds, ctx: &Context) -> Read {
+        let mut config = self.config().clone();
+        let learned = match *config.compat() {
+            Compat::Paper => Some(*config.text_learns()),
+            Compat::Released => None,
+        };
+        read(self.weights(), config.text(), learned, texts, ctx)
+    }
 
     /// The projected vectors of texts, of length 1 `[texts, width]`.
-    fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2>;
+    fn text_vectors(&self, texts: &TextIds, ctx: &Context) -> Tensor<2> {
+        unit(project(self.read(texts, ctx).pooled, self.weights(), ctx))
+    }
 
     /// What is drawn for so many records.
     fn draws(&self, records: usize, stream: &mut Stream) -> Self::Draws;

@@ -7,10 +7,10 @@ mod config;
 
 pub use config::{Gpt2Activation, Gpt2Config};
 
-use super::{TextIds, embed, rows};
+use super::{TextIds, cross_entropy, embed, known, rows};
 use crate::layers::{
     Activation, Attending, Context, KeyValues, Projected, Weights, causal_mask, dropout,
-    layer_norm, linear_cross_entropy, linear_input_first, linear_map, mix, reordered,
+    layer_norm, linear_input_first, linear_map, mix, reordered,
 };
 
 /// The table of word pieces, which is the last layer too.
@@ -64,13 +64,7 @@ impl Gpt2<'_> {
 
     /// Ids that are no word pieces are refused.
     fn known(&self, ids: &[u32]) -> Result<(), String> {
-        let rows = self.config.vocab_size;
-        match ids.iter().find(|id| **id as usize >= rows) {
-            Some(id) => Err(format!(
-                "the id {id} is no word piece of a decoder with {rows}: the tokenizer belongs to another model"
-            )),
-            None => Ok(()),
-        }
+        known(ids, self.config.vocab_size, "word piece")
     }
 
     /// Scores of all word pieces after each state: `[.., vocabulary]`.
@@ -88,18 +82,9 @@ impl Gpt2<'_> {
         labels: &[Option<u32>],
         ctx: &Context,
     ) -> Result<Option<Tensor<1>>, String> {
-        let [texts, length, width] = states.dims();
-        let known = labels.iter().enumerate();
-        let known = known.filter_map(|(at, label)| Some((at as u32, (*label)?)));
-        let (at, labels): (Vec<u32>, Vec<u32>) = known.unzip();
-        self.known(&labels)?;
-        if at.is_empty() {
-            return Ok(None);
-        }
-        let x = rows(states.reshape([texts * length, width]), &at, ctx);
         let table = self.matrix(TABLE);
         let none = Tensor::zeros([table.dims()[0]], ctx.device());
-        Ok(Some(linear_cross_entropy(x, table, none, &labels, ctx)))
+        cross_entropy(states, labels, (table, none), |ids| self.known(ids), ctx)
     }
 
     /// One layer: attention to itself, to `memory`, feed-forward layers, each added to what came in and behind a norm.

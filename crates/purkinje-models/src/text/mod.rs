@@ -14,7 +14,7 @@ pub use gpt2::{Gpt2, Gpt2Activation, Gpt2Config, Gpt2State};
 pub use r2gen::{R2Gen, R2GenConfig, R2GenState};
 pub use t5::{T5Config, bucket};
 
-use crate::layers::{Context, Weights};
+use crate::layers::{Context, Weights, linear_cross_entropy};
 use crate::random::Stream;
 
 /// A batch of texts as ids of word pieces.
@@ -223,4 +223,35 @@ pub(crate) fn rows(table: Tensor<2>, ids: &[u32], ctx: &Context) -> Tensor<2> {
     let count = ids.len();
     let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), ctx.device());
     table.select(0, ids)
+}
+
+/// Refuses ids that are none of the `count` tokens of a decoder, which it calls `what`.
+fn known(ids: &[u32], count: usize, what: &str) -> Result<(), String> {
+    match ids.iter().find(|id| **id as usize >= count) {
+        Some(id) => Err(format!(
+            "the id {id} is no {what} of a decoder with {count}: the tokenizer belongs to another model"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The mean cross-entropy `[1]` of those states `[texts, length, width]` after which a token is known, of which `known` refuses those that
+/// are none; `None` without any. The scores of tokens are a linear map of the states.
+fn cross_entropy(
+    states: Tensor<3>,
+    labels: &[Option<u32>],
+    (weight, bias): (Tensor<2>, Tensor<1>),
+    known: impl FnOnce(&[u32]) -> Result<(), String>,
+    ctx: &Context,
+) -> Result<Option<Tensor<1>>, String> {
+    let [texts, length, width] = states.dims();
+    let labels = labels.iter().enumerate();
+    let labels = labels.filter_map(|(at, label)| Some((at as u32, (*label)?)));
+    let (at, labels): (Vec<u32>, Vec<u32>) = labels.unzip();
+    known(&labels)?;
+    if at.is_empty() {
+        return Ok(None);
+    }
+    let x = rows(states.reshape([texts * length, width]), &at, ctx);
+    Ok(Some(linear_cross_entropy(x, weight, bias, &labels, ctx)))
 }

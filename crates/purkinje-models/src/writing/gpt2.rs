@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::Taught;
 use crate::decoding::{self, Decoding, DecodingError, NextToken, Written};
-use crate::layers::{Context, log_softmax};
+use crate::layers::Context;
 use crate::text::{Gpt2, Gpt2State};
 
 /// The mean cross-entropy over all labels `[1]` of reports of recordings of which the tokens `[reports, tokens, width of the decoder]` are
@@ -73,11 +73,7 @@ impl NextToken for Writing<'_> {
     }
 
     fn step(&self, state: &mut Gpt2State, tokens: &[u32]) -> Result<Vec<f32>, String> {
-        let logits = self.decoder.step(tokens, state, self.ctx)?;
-        let values = logits.into_data().convert::<f32>().try_to_vec::<f32>();
-        let mut values = values.map_err(|e| format!("{e:?}"))?;
-        log_softmax(&mut values, self.vocabulary());
-        Ok(values)
+        decoding::log_probabilities(self.decoder.step(tokens, state, self.ctx)?)
     }
 
     fn reorder(&self, state: &mut Gpt2State, rows: &[usize]) {

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::{Taught, TaughtBert};
 use crate::decoding::{self, Decoding, DecodingError, NextToken, Written};
-use crate::layers::{Context, log_softmax};
+use crate::layers::Context;
 use crate::text::{R2Gen, R2GenState, TextIds};
 
 /// The mean cross-entropy over all labels `[1]` of reports of recordings of which the features `[reports, tokens, features]` are known. It
@@ -100,11 +100,7 @@ impl NextToken for Writing<'_> {
     }
 
     fn step(&self, state: &mut R2GenState, tokens: &[u32]) -> Result<Vec<f32>, String> {
-        let logits = self.decoder.step(tokens, state, self.ctx)?;
-        let values = logits.into_data().convert::<f32>().try_to_vec::<f32>();
-        let mut values = values.map_err(|e| format!("{e:?}"))?;
-        log_softmax(&mut values, self.vocabulary());
-        Ok(values)
+        decoding::log_probabilities(self.decoder.step(tokens, state, self.ctx)?)
     }
 
     fn reorder(&self, state: &mut R2GenState, rows: &[usize]) {

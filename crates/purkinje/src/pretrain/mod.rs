@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::config::{RunConfig, RunOf};
 pub use self::options::PretrainOptions;
-pub(crate) use self::reports::{Reports, TokenizerOf};
+pub(crate) use self::reports::{Reports, TokenizerOf, check_longest};
 pub use self::stage::{Learned, Stage, Validate};
 
 use crate::keys::{Described, Key, describe};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use purkinje_base::atomic;
+use purkinje_models::text::TextConfig;
 use purkinje_store::Store;
 use purkinje_text::{Tokenizer, train};
 
@@ -15,6 +16,8 @@ use crate::{Error, Result};
 
 /// The tokenizer of a run, in its folder.
 const TOKENIZER: &str = "tokenizer.json";
+/// Word pieces of the shortest text that can be asked for.
+const SHORTEST: usize = 3;
 
 /// The records that have a report, and their reports.
 pub(crate) struct Reports {
@@ -129,6 +132,24 @@ impl Reports {
     pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
         let ids = self.texts.iter().map(|text| tokenizer.ids(text));
         Ok(ids.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Checks `max-text`, in word pieces.
+///
+/// # Errors
+/// When nothing fits between the marks of a text, or the encoder of texts reads less.
+pub(crate) fn check_longest(longest: usize, encoder: &TextConfig) -> Result<(), String> {
+    if longest < SHORTEST {
+        return Err(format!(
+            "`max-text` is {longest}, expected at least {SHORTEST} word pieces"
+        ));
+    }
+    match encoder.positions().filter(|&most| longest > most) {
+        Some(positions) => Err(format!(
+            "`max-text` is {longest}, the text encoder reads {positions} word pieces at most"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use purkinje_eval::text::{TextOptions, TextPair, text_scores};
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::writing::{ReportWriter, Taught};
 use purkinje_text::Tokenizer;
-use purkinje_train::optimizer::{Epsilon, OptimizerConfig, WeightDecay};
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::{
     Decay, EpochOrder, Learning, Losses, Next, Objective, Observer, RunFolder, Schedule, Span,
     StepReport, TrainConfig, TrainError, Validated, ValidationConfig, train,
@@ -145,16 +145,7 @@ impl Job<'_> {
                 },
                 ..Schedule::constant(self.options.lr)
             },
-            optimizer: OptimizerConfig {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 1e-8,
-                decay: WeightDecay::Decoupled,
-                clip_norm: None,
-                decay_all: true,
-                epsilon: Epsilon::AfterCorrection,
-            },
+            optimizer: OptimizerConfig::deri(),
             validation: held_out
                 .filter(|own| !own.texts.is_empty())
                 .map(|_| ValidationConfig::default()),

@@ -1,29 +1,38 @@
 //! The twelve leads of inputs, zeros where a lead is not there.
 
+use purkinje_models::paired::Signal;
 use purkinje_record::LeadSet;
 use purkinje_signal::Preprocess;
 use purkinje_signal::beats::Sample;
 use purkinje_signal::hubert_input::CropError;
 use purkinje_signal::signal_input::SignalInputs;
 use purkinje_train::TrainError;
+use purkinje_train::source::{Cut, Look};
 
 /// Leads of the input.
 const LEADS: usize = 12;
 
-/// Places the leads of a contract.
+/// Places the leads of a contract, and checks their length.
 #[derive(Clone, Debug)]
-pub struct TwelveLeads {
+pub struct SignalCutter {
     inputs: SignalInputs,
     /// For each lead of the contract its row of the input.
     places: Vec<usize>,
+    /// Samples of a lead, where networks read so many.
+    samples: Option<usize>,
 }
 
-impl TwelveLeads {
-    /// For the leads of `contract`: twelve as they come, fewer in the places of the published `order`.
+impl SignalCutter {
+    /// For the leads of `contract`, twelve as they come, fewer in the places of the published `order`, and networks that read `samples` of
+    /// each, or any number.
     ///
     /// # Errors
     /// When a lead has no place.
-    pub fn new(contract: &Preprocess, order: &LeadSet) -> Result<Self, TrainError> {
+    pub fn new(
+        contract: &Preprocess,
+        order: &LeadSet,
+        samples: Option<usize>,
+    ) -> Result<Self, TrainError> {
         let leads = contract.leads.leads();
         let places = match leads.len() {
             LEADS => (0..LEADS).collect(),
@@ -39,23 +48,36 @@ impl TwelveLeads {
                 .collect::<Result<_, _>>()?,
         };
         let inputs = SignalInputs::new(None).map_err(|e| TrainError::Data(e.to_string()))?;
-        Ok(TwelveLeads { inputs, places })
+        Ok(SignalCutter {
+            inputs,
+            places,
+            samples,
+        })
     }
+}
 
-    /// The twelve rows `[lead, time]` for rows of the contract's leads.
-    ///
-    /// # Errors
-    /// When they are not of one length.
-    pub fn place<S: Sample>(&self, rows: &[S], leads: usize) -> Result<Vec<f32>, CropError> {
-        let samples = rows.len() / leads.max(1);
-        let seen = self.inputs.crop(rows, leads, 0, samples)?.samples;
+impl Cut for SignalCutter {
+    type Input = Signal;
+
+    fn cut<S: Sample>(
+        &self,
+        rows: &[S],
+        leads: usize,
+        _: usize,
+        _: Look,
+    ) -> Result<Signal, CropError> {
+        let found = rows.len() / leads.max(1);
+        if let Some(expected) = self.samples.filter(|&own| own != found) {
+            return Err(CropError::Length { found, expected });
+        }
+        let seen = self.inputs.crop(rows, leads, 0, found)?.samples;
         if self.places.len() == LEADS {
-            return Ok(seen);
+            return Ok(Signal { samples: seen });
         }
-        let mut all = vec![0.0; LEADS * samples];
-        for (row, &place) in seen.chunks_exact(samples).zip(&self.places) {
-            all[place * samples..(place + 1) * samples].copy_from_slice(row);
+        let mut samples = vec![0.0; LEADS * found];
+        for (row, &place) in seen.chunks_exact(found.max(1)).zip(&self.places) {
+            samples[place * found..(place + 1) * found].copy_from_slice(row);
         }
-        Ok(all)
+        Ok(Signal { samples })
     }
 }

@@ -6,9 +6,9 @@ use super::config::R2GenConfig;
 use crate::layers::vit1d::map;
 use crate::layers::{
     Activation, Attending, AttentionWeights, Context, KeyValues, Projection, Weights,
-    attention_with, causal_mask, dropout, linear, linear_cross_entropy,
+    attention_with, causal_mask, dropout, linear,
 };
-use crate::text::{TextIds, embed, rows};
+use crate::text::{TextIds, cross_entropy, embed, known, rows};
 
 /// Added to standard deviations.
 const EPS: f64 = 1e-6;
@@ -109,13 +109,7 @@ impl R2Gen<'_> {
     }
 
     fn known(&self, ids: &[u32]) -> Result<(), String> {
-        let rows = self.config.vocabulary;
-        match ids.iter().find(|id| **id as usize >= rows) {
-            Some(id) => Err(format!(
-                "the id {id} is no token of a decoder with {rows}: the tokenizer belongs to another model"
-            )),
-            None => Ok(()),
-        }
+        known(ids, self.config.vocabulary, "token")
     }
 
     /// Scores of all tokens after each state: `[.., vocabulary]`.
@@ -133,17 +127,8 @@ impl R2Gen<'_> {
         labels: &[Option<u32>],
         ctx: &Context,
     ) -> Result<Option<Tensor<1>>, String> {
-        let [texts, length, width] = states.dims();
-        let known = labels.iter().enumerate();
-        let known = known.filter_map(|(at, label)| Some((at as u32, (*label)?)));
-        let (at, labels): (Vec<u32>, Vec<u32>) = known.unzip();
-        self.known(&labels)?;
-        if at.is_empty() {
-            return Ok(None);
-        }
-        let x = rows(states.reshape([texts * length, width]), &at, ctx);
-        let (w, b) = self.pair("logit");
-        Ok(Some(linear_cross_entropy(x, w, b, &labels, ctx)))
+        let last = self.pair("logit");
+        cross_entropy(states, labels, last, |ids| self.known(ids), ctx)
     }
 
     /// Sines and cosines of positions `[count, width]`.

@@ -1,27 +1,23 @@
 //! CLEAR's published files.
 
 use purkinje_models::checkpoint::{Layout, Stage};
-use purkinje_models::clear::{ClearConfig, EncoderMask};
+use purkinje_models::clear::ClearConfig;
 use purkinje_models::hug::Head;
 
 use super::Clear;
 use crate::import::Imports;
-use crate::keys::{Key, word, word_of};
+use crate::keys::{Key, key};
 
 impl Imports for Clear {
     type Layout = Layout;
 
     const PUBLISHED_PRESET: &'static str = "clear-mimic";
 
-    const IMPORT_KEYS: &'static [Key<ClearConfig>] = &[Key {
-        key: "mask",
-        help: "encoder mask of the program that made the checkpoint: none (first revision), additive (current) or boolean (paper)",
-        get: |config| word_of(&config.encoder_mask),
-        set: |config, text| {
-            config.encoder_mask = word::<EncoderMask>(text)?;
-            Ok(())
-        },
-    }];
+    const IMPORT_KEYS: &'static [Key<ClearConfig>] = &[key!(
+        "mask",
+        "encoder mask of the program that made the checkpoint: none (first revision), additive (current) or boolean (paper)",
+        config.encoder_mask
+    )];
 
     fn published_network(
         layout: &Layout,

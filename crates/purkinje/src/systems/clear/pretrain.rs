@@ -1,6 +1,6 @@
 //! CLEAR's pre-training: one stage, masked reconstruction of heartbeats.
 
-use purkinje_models::clear::{self, ClearBatch, ClearConfig, EncoderMask, Masking, TokenContext};
+use purkinje_models::clear::{self, ClearBatch, ClearConfig, Masking};
 use purkinje_models::layers::Context;
 use purkinje_models::random::Stream;
 use purkinje_train::source::{Look, Source as _, StoreTokens};
@@ -9,7 +9,7 @@ use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
 use super::Clear;
 use super::objective::Pretraining;
 use crate::Result;
-use crate::keys::{Key, NoSettings, fraction, parsed, word, word_of};
+use crate::keys::{Key, NoSettings, boolean, fraction, key};
 use crate::pretrain::{Learned, Own, Pretrains, Stage};
 
 /// Records of one pass of a validation.
@@ -22,42 +22,28 @@ impl Pretrains for Clear {
 
     fn pretrain_keys() -> Vec<Key<OwnOfClear>> {
         vec![
-            Key {
-                key: "mask-ratio",
-                help: "fraction of tokens hidden",
-                get: |own| own.network.mask_ratio.to_string(),
-                set: |own, text| {
-                    own.network.mask_ratio = fraction(text)?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "encoder-mask",
-                help: "what lead vectors may not attend to: none, additive or boolean",
-                get: |own| word_of(&own.network.encoder_mask),
-                set: |own, text| {
-                    own.network.encoder_mask = word::<EncoderMask>(text)?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "token-context",
-                help: "what a token sees of its neighbours: circular, kept or own",
-                get: |own| word_of(&own.network.token_context),
-                set: |own, text| {
-                    own.network.token_context = word::<TokenContext>(text)?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "skip-padding",
-                help: "leave empty beat slots out of attention and loss: true or false",
-                get: |own| own.network.skip_padding.to_string(),
-                set: |own, text| {
-                    own.network.skip_padding = parsed(text, "true or false")?;
-                    Ok(())
-                },
-            },
+            key!(
+                "mask-ratio",
+                "fraction of tokens hidden",
+                own.network.mask_ratio,
+                fraction
+            ),
+            key!(
+                "encoder-mask",
+                "what lead vectors may not attend to: none, additive or boolean",
+                own.network.encoder_mask
+            ),
+            key!(
+                "token-context",
+                "what a token sees of its neighbours: circular, kept or own",
+                own.network.token_context
+            ),
+            key!(
+                "skip-padding",
+                "leave empty beat slots out of attention and loss: true or false",
+                own.network.skip_padding,
+                boolean
+            ),
         ]
     }
 

@@ -1,24 +1,20 @@
 //! D-BETA's published files.
 
 use purkinje_models::checkpoint::DbetaLayout;
-use purkinje_models::dbeta::{DbetaConfig, Part};
+use purkinje_models::dbeta::DbetaConfig;
 
 use super::{Dbeta, Head};
 use crate::import::Imports;
-use crate::keys::{Key, word, word_of};
+use crate::keys::{Key, key};
 
 impl Imports for Dbeta {
     type Layout = DbetaLayout;
 
-    const IMPORT_KEYS: &'static [Key<DbetaConfig>] = &[Key {
-        key: "part",
-        help: "which parts are taken: ecg, text, vectors (both) or all",
-        get: |config| word_of(&config.part),
-        set: |config, text| {
-            config.part = word::<Part>(text)?;
-            Ok(())
-        },
-    }];
+    const IMPORT_KEYS: &'static [Key<DbetaConfig>] = &[key!(
+        "part",
+        "which parts are taken: ecg, text, vectors (both) or all",
+        config.part
+    )];
 
     fn published_network(
         layout: &DbetaLayout,

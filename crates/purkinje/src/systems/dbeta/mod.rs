@@ -1,35 +1,32 @@
 //! D-BETA: recordings and their reports, pre-trained together; one vector for a recording, one for a text.
 
-mod cutter;
 mod finetune;
 mod import;
 pub mod objective;
 mod pretrain;
 
-use std::collections::HashSet;
 use std::fmt;
 
 use burn::Tensor;
 use burn::tensor::Device;
 use purkinje_models::compat::Compat;
-use purkinje_models::dbeta::{
-    self, DbetaBatch, DbetaClassifier, DbetaConfig, DbetaInput, Part, Pool,
-};
+use purkinje_models::dbeta::{self, DbetaBatch, DbetaClassifier, DbetaConfig, Part, Pool};
 use purkinje_models::layers::{Context, WeightError, Weights};
+use purkinje_models::paired::Signal;
 use purkinje_models::random::Stream;
 use purkinje_models::text::TextIds;
-use purkinje_record::LeadSet;
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_text::clean;
 use purkinje_train::TrainError;
-use purkinje_train::source::{Cut as _, Look, StoreSignals};
+use purkinje_train::source::StoreSignals;
 use serde::{Deserialize, Serialize};
 
-use self::cutter::DbetaCutter;
+use super::leads::SignalCutter;
+use super::{of_part, whole};
+use crate::Result;
 use crate::network::values;
-use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Size, Stretch, System};
-use crate::{Error, Result};
+use crate::system::{About, Level, LevelVectors, Rows, Sight, Size, System};
 
 /// Word pieces of the longest text.
 const LONGEST: usize = 512;
@@ -150,17 +147,7 @@ impl System for Dbeta {
             part: Part::All,
             ..config.clone()
         };
-        let names = |config: &DbetaConfig| -> HashSet<String> {
-            let all = config.parameters().into_iter();
-            all.map(|(name, _)| name).collect()
-        };
-        let (own, all) = (names(&config), names(&whole));
-        // A head stays; what belongs to parts that are left out does not.
-        let kept = weights.iter().map(|parameter| parameter.name.as_str());
-        let kept: Vec<&str> = kept
-            .filter(|name| own.contains(*name) || !all.contains(*name))
-            .collect();
-        let weights = weights.subset(kept);
+        let weights = of_part(&weights, config.parameters(), whole.parameters());
         dbeta::Dbeta::new(config, weights)
     }
 
@@ -221,12 +208,8 @@ impl System for Dbeta {
         prepared: &Prepared,
         contract: &Preprocess,
         _: usize,
-    ) -> Result<Vec<DbetaInput>, String> {
-        let cutter = DbetaCutter::new(contract).map_err(|error| error.to_string())?;
-        // Stored samples are single precision; a recording and its store give one input.
-        let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
-        let seen = cutter.cut(&rows, prepared.leads.len(), 0, Look::Whole);
-        Ok(vec![seen.map_err(|error| error.to_string())?])
+    ) -> Result<Vec<Signal>, String> {
+        whole(cutter(contract), prepared)
     }
 
     fn rows<'a>(
@@ -237,73 +220,32 @@ impl System for Dbeta {
         _: Compat,
         _: u64,
     ) -> Result<Rows<'a, dbeta::Dbeta>, TrainError> {
-        let cutter = DbetaCutter::new(contract)?;
+        let cutter = cutter(contract)?;
         Ok(Box::new(StoreSignals::new(store, rows, contract, cutter)?))
     }
 
-    fn alike(a: &DbetaInput, b: &DbetaInput) -> bool {
+    fn alike(a: &Signal, b: &Signal) -> bool {
         a.samples.len() == b.samples.len()
-    }
-
-    fn vector_leads(_: &DbetaBatch) -> Vec<usize> {
-        vec![0]
     }
 
     fn embed(
         encoder: &dbeta::Dbeta,
         batch: &DbetaBatch,
-        sights: &[&Sight<DbetaInput>],
+        sights: &[&Sight<Signal>],
         level: Level,
         ctx: &Context,
     ) -> Result<LevelVectors> {
         if level != Level::Token {
-            return Ok(LevelVectors {
-                values: values(encoder.ecg_vectors(batch, ctx))?,
-                places: vec![vec![Some(Place::default())]; sights.len()],
-            });
+            let vectors = values(encoder.ecg_vectors(batch, ctx))?;
+            return Ok(LevelVectors::of_recordings(vectors, sights.len()));
         }
         let states = encoder.ecg_states(batch, None, ctx);
         let tokens = states.dims()[1] - 1;
-        // Convolutions without padding: a token begins at its first sample. It is one of all leads.
+        // Convolutions without padding: a token begins at its first sample.
         let strides = encoder.config().ecg.convolutions.iter();
-        let samples: usize = strides.map(|own| own.stride).product();
-        let places = sights.iter().map(|sight| {
-            let place = |number| Place {
-                number: Some(number),
-                time_s: Some((number * samples) as f64 / sight.rate_hz),
-                ..Place::default()
-            };
-            (0..tokens).map(|number| Some(place(number))).collect()
-        });
-        Ok(LevelVectors {
-            values: values(states.narrow(1, 1, tokens))?,
-            places: places.collect(),
-        })
-    }
-
-    fn explains(_: Head) -> bool {
-        false
-    }
-
-    fn contributions(
-        _: &dbeta::Dbeta,
-        _: Head,
-        _: &DbetaBatch,
-        _: &LeadSet,
-        _: &Context,
-    ) -> Result<Parts> {
-        Err(Error::invalid(
-            "the vector of a recording is no sum over its leads",
-        ))
-    }
-
-    fn attention(
-        _: &dbeta::Dbeta,
-        _: &DbetaBatch,
-        sights: &[&Sight<DbetaInput>],
-        _: &Context,
-    ) -> Result<Vec<Vec<Stretch>>> {
-        Ok(vec![Vec::new(); sights.len()])
+        let stride = strides.map(|own| own.stride).product();
+        let vectors = values(states.narrow(1, 1, tokens))?;
+        Ok(LevelVectors::of_tokens(vectors, tokens, stride, sights))
     }
 
     fn table_of_words(encoder: &dbeta::Dbeta) -> Option<usize> {
@@ -337,6 +279,11 @@ impl System for Dbeta {
     ) -> Option<Tensor<2>> {
         Self::table_of_words(encoder).map(|_| encoder.similarity(recordings, texts, ctx))
     }
+}
+
+/// Fewer leads than twelve in the places of the published order (aVF before aVL).
+fn cutter(contract: &Preprocess) -> Result<SignalCutter, TrainError> {
+    SignalCutter::new(contract, &Preprocess::d_beta().leads, None)
 }
 
 /// A report or a prompt as networks read it: as the program did when its published weights were trained, or cleaned of what machines put

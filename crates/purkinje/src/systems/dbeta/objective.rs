@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use purkinje_models::dbeta::{
-    Dbeta, DbetaBatch, DbetaInput, Dropping, EtsReduction, Pairs, SignalTarget, TEXT,
+    Dbeta, DbetaBatch, Dropping, EtsReduction, Pairs, SignalTarget, TEXT,
 };
 use purkinje_models::layers::{Context, Weights};
+use purkinje_models::paired::Signal;
 use purkinje_models::random::Stream;
 use purkinje_models::text::TextIds;
 use purkinje_text::batch::negatives;
@@ -16,7 +17,7 @@ use purkinje_train::source::{Look, Source};
 use purkinje_train::{EpochOrder, Learning, Losses, Objective, TrainError};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::{Key, fraction, joined, parsed, word, word_of};
+use crate::keys::{Key, as_given, boolean, fraction, joined, key, parsed, word, word_of};
 use crate::pretrain::Own;
 use crate::text_encoder::TextEncoder;
 use purkinje_models::dbeta::DbetaConfig;
@@ -128,24 +129,18 @@ type OwnOfDbeta = Own<DbetaConfig, Settings>;
 
 /// What `--set` takes.
 pub const KEYS: &[Key<OwnOfDbeta>] = &[
-    Key {
-        key: "text",
-        help: "text column of the store; the report if empty",
-        get: |own| own.settings.text.clone(),
-        set: |own, text| {
-            own.settings.text = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        key: "tokenizer",
-        help: "a tokenizer.json; one is made from the training reports if empty",
-        get: |own| own.settings.tokenizer.clone(),
-        set: |own, text| {
-            own.settings.tokenizer = text.to_owned();
-            Ok(())
-        },
-    },
+    key!(
+        "text",
+        "text column of the store; the report if empty",
+        own.settings.text,
+        as_given
+    ),
+    key!(
+        "tokenizer",
+        "a tokenizer.json; one is made from the training reports if empty",
+        own.settings.tokenizer,
+        as_given
+    ),
     Key {
         key: "vocabulary",
         help: "rows of the table of word pieces",
@@ -171,105 +166,70 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
             Ok(())
         },
     },
-    Key {
-        key: "text-learns",
-        help: "train the encoder of texts too: true or false",
-        get: |own| own.network.text_learns.to_string(),
-        set: |own, text| {
-            own.network.text_learns = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "max-text",
-        help: "longest text in word pieces",
-        get: |own| own.settings.max_text.to_string(),
-        set: |own, text| {
-            own.settings.max_text = parsed(text, "a number of word pieces")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "negative-share",
-        help: "share of recordings that get the report of another",
-        get: |own| own.settings.negative_share.to_string(),
-        set: |own, text| {
-            own.settings.negative_share = fraction(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "negatives",
-        help: "reports of others: n3s (the least similar ones, where an embedder is given) or shuffle (all that differ); validations judge both",
-        get: |own| word_of(&own.settings.negatives),
-        set: |own, text| {
-            own.settings.negatives = word(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "embedder",
-        help: "folder of a T5 or BERT (config.json, model.safetensors, tokenizer.json) by whose vectors reports of others are drawn from the least similar ones; from all that differ if empty",
-        get: |own| own.settings.embedder.clone(),
-        set: |own, text| {
-            own.settings.embedder = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        key: "index",
-        help: "index of the training reports (`purkinje text index`), in place of an embedder",
-        get: |own| own.settings.index.clone(),
-        set: |own, text| {
-            own.settings.index = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        key: "neighbours",
-        help: "least similar reports to draw from",
-        get: |own| own.settings.neighbours.to_string(),
-        set: |own, text| {
-            own.settings.neighbours = parsed(text, "a number of reports")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "mlm",
-        help: "what is done to words: sentinel (hide and predict), copy (predict all) or off",
-        get: |own| word_of(&own.settings.mlm),
-        set: |own, text| {
-            own.settings.mlm = word(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "mlm-probability",
-        help: "share of words that is hidden",
-        get: |own| own.settings.mlm_probability.to_string(),
-        set: |own, text| {
-            own.settings.mlm_probability = fraction(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "lead-mask",
-        help: "probability with which a lead is hidden",
-        get: |own| own.settings.lead_mask.to_string(),
-        set: |own, text| {
-            own.settings.lead_mask = fraction(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "drop-tokens",
-        help: "share of tokens of the signal that is hidden",
-        get: |own| own.network.hidden_share.to_string(),
-        set: |own, text| {
-            own.network.hidden_share = fraction(text)?;
-            Ok(())
-        },
-    },
+    key!(
+        "text-learns",
+        "train the encoder of texts too: true or false",
+        own.network.text_learns,
+        boolean
+    ),
+    key!(
+        "max-text",
+        "longest text in word pieces",
+        own.settings.max_text,
+        |text| parsed(text, "a number of word pieces")
+    ),
+    key!(
+        "negative-share",
+        "share of recordings that get the report of another",
+        own.settings.negative_share,
+        fraction
+    ),
+    key!(
+        "negatives",
+        "reports of others: n3s (the least similar ones, where an embedder is given) or shuffle (all that differ); validations judge both",
+        own.settings.negatives
+    ),
+    key!(
+        "embedder",
+        "folder of a T5 or BERT (config.json, model.safetensors, tokenizer.json) by whose vectors reports of others are drawn from the least similar ones; from all that differ if empty",
+        own.settings.embedder,
+        as_given
+    ),
+    key!(
+        "index",
+        "index of the training reports (`purkinje text index`), in place of an embedder",
+        own.settings.index,
+        as_given
+    ),
+    key!(
+        "neighbours",
+        "least similar reports to draw from",
+        own.settings.neighbours,
+        |text| parsed(text, "a number of reports")
+    ),
+    key!(
+        "mlm",
+        "what is done to words: sentinel (hide and predict), copy (predict all) or off",
+        own.settings.mlm
+    ),
+    key!(
+        "mlm-probability",
+        "share of words that is hidden",
+        own.settings.mlm_probability,
+        fraction
+    ),
+    key!(
+        "lead-mask",
+        "probability with which a lead is hidden",
+        own.settings.lead_mask,
+        fraction
+    ),
+    key!(
+        "drop-tokens",
+        "share of tokens of the signal that is hidden",
+        own.network.hidden_share,
+        fraction
+    ),
     Key {
         key: "convolutions",
         help: "convolutions at the start, each of which halves the number of tokens",
@@ -282,15 +242,11 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
             Ok(())
         },
     },
-    Key {
-        key: "mem-target",
-        help: "what hidden tokens are predicted from: masked (leads that are hidden are zero) or clean",
-        get: |own| word_of(&own.settings.mem_target),
-        set: |own, text| {
-            own.settings.mem_target = word(text)?;
-            Ok(())
-        },
-    },
+    key!(
+        "mem-target",
+        "what hidden tokens are predicted from: masked (leads that are hidden are zero) or clean",
+        own.settings.mem_target
+    ),
     Key {
         key: "losses",
         help: "losses that are minimised, of mlm (words), mem (signal), etm (matching) and ets (alignment); the others are only logged",
@@ -304,69 +260,47 @@ pub const KEYS: &[Key<OwnOfDbeta>] = &[
             Ok(())
         },
     },
-    Key {
-        key: "ets",
-        help: "how the loss between vectors is summed up: sum (over pairs, divided by the batch) or mean",
-        get: |own| word_of(&own.settings.ets),
-        set: |own, text| {
-            own.settings.ets = word(text)?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "ets-normalise",
-        help: "divide vectors by their length before they are compared: true or false",
-        get: |own| own.network.normalise.to_string(),
-        set: |own, text| {
-            own.network.normalise = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "ets-scale",
-        help: "learn the factor of their product: true or false",
-        get: |own| own.network.learned_scale.to_string(),
-        set: |own, text| {
-            own.network.learned_scale = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "ets-bias",
-        help: "learn what is added to it: true or false",
-        get: |own| own.network.learned_bias.to_string(),
-        set: |own, text| {
-            own.network.learned_bias = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "text-mask",
-        help: "keep padding from the encoder of texts: true or false",
-        get: |own| own.network.text_mask.to_string(),
-        set: |own, text| {
-            own.network.text_mask = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
-    Key {
-        key: "task",
-        help: "label set of the store that validations diagnose by sentences; none if empty",
-        get: |own| own.settings.task.clone(),
-        set: |own, text| {
-            own.settings.task = text.to_owned();
-            Ok(())
-        },
-    },
-    Key {
-        key: "prompts",
-        help: "file of the sentences for its classes",
-        get: |own| own.settings.prompts.clone(),
-        set: |own, text| {
-            own.settings.prompts = text.to_owned();
-            Ok(())
-        },
-    },
+    key!(
+        "ets",
+        "how the loss between vectors is summed up: sum (over pairs, divided by the batch) or mean",
+        own.settings.ets
+    ),
+    key!(
+        "ets-normalise",
+        "divide vectors by their length before they are compared: true or false",
+        own.network.normalise,
+        boolean
+    ),
+    key!(
+        "ets-scale",
+        "learn the factor of their product: true or false",
+        own.network.learned_scale,
+        boolean
+    ),
+    key!(
+        "ets-bias",
+        "learn what is added to it: true or false",
+        own.network.learned_bias,
+        boolean
+    ),
+    key!(
+        "text-mask",
+        "keep padding from the encoder of texts: true or false",
+        own.network.text_mask,
+        boolean
+    ),
+    key!(
+        "task",
+        "label set of the store that validations diagnose by sentences; none if empty",
+        own.settings.task,
+        as_given
+    ),
+    key!(
+        "prompts",
+        "file of the sentences for its classes",
+        own.settings.prompts,
+        as_given
+    ),
 ];
 
 /// A batch of pairs.
@@ -401,7 +335,7 @@ pub struct Pretraining<'a, S: ?Sized> {
     stream: Stream,
 }
 
-impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
+impl<'a, S: Source<Input = Signal> + ?Sized> Pretraining<'a, S> {
     /// Pre-training of `model` on all records of `source`, whose reports are `texts`.
     pub fn new(
         model: Dbeta,
@@ -437,7 +371,7 @@ impl<'a, S: Source<Input = DbetaInput> + ?Sized> Pretraining<'a, S> {
         let (settings, config) = (&self.settings, self.model.config());
         let stream = self.stream.at(draw);
         let inputs = records.iter().map(|&record| self.source.see(record, look));
-        let inputs: Vec<DbetaInput> = inputs.collect::<Result<_, _>>()?;
+        let inputs: Vec<Signal> = inputs.collect::<Result<_, _>>()?;
         let clean = DbetaBatch::new(config, &inputs)?;
         let mut ecg = clean.clone();
         let samples = ecg.samples;
@@ -559,7 +493,7 @@ fn without_replacement(all: usize, count: usize, draws: &mut Stream) -> Vec<usiz
         .collect()
 }
 
-impl<S: Source<Input = DbetaInput> + ?Sized> Objective for Pretraining<'_, S> {
+impl<S: Source<Input = Signal> + ?Sized> Objective for Pretraining<'_, S> {
     type Batch = PairBatch;
 
     fn name(&self) -> &str {

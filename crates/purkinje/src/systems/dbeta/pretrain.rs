@@ -7,17 +7,18 @@ use burn::Tensor;
 use purkinje_models::dbeta::{self, DbetaConfig};
 use purkinje_models::layers::Context;
 use purkinje_text::train::Marks;
-use purkinje_train::optimizer::{Epsilon, OptimizerConfig, WeightDecay};
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::source::{Look, StoreSignals};
 use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
 
-use super::cutter::DbetaCutter;
 use super::objective::{KEYS, Least, Negatives, Pretraining, Settings, Words};
 use super::{Dbeta, cleaned};
 use crate::keys::Key;
-use crate::pretrain::{Learned, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf};
+use crate::pretrain::{
+    Learned, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf, check_longest,
+};
 use crate::text::count;
-use crate::text_encoder::TextEncoder;
+use crate::text_encoder::{TextEncoder, start_from};
 use crate::text_index::{TextIndex, clean_for_index};
 use crate::{Device, Error, Result};
 
@@ -48,16 +49,7 @@ impl Pretrains for Dbeta {
                     end_scale: 0.05,
                 },
             },
-            optimizer: OptimizerConfig {
-                beta1: 0.9,
-                beta2: 0.98,
-                eps: 1e-6,
-                epsilon: Epsilon::BeforeCorrection,
-                weight_decay: 0.01,
-                decay: WeightDecay::Decoupled,
-                clip_norm: None,
-                decay_all: true,
-            },
+            optimizer: OptimizerConfig::d_beta(),
             ..TrainConfig::default()
         }
     }
@@ -70,20 +62,9 @@ impl Pretrains for Dbeta {
                 own.network.vocabulary
             ));
         }
-        let positions = own.network.text.positions();
-        if let Some(positions) = positions.filter(|&most| own.settings.max_text > most) {
-            return Err(format!(
-                "`max-text` is {}, the text encoder reads {positions} word pieces at most",
-                own.settings.max_text
-            ));
-        }
-        match (own.settings.max_text, own.settings.neighbours) {
-            (length @ 0..=2, _) => Err(format!(
-                "`max-text` is {length}, expected at least 3 word pieces"
-            )),
-            (_, 0) => {
-                Err("`neighbours` is 0, expected at least one report to draw from".to_owned())
-            }
+        check_longest(own.settings.max_text, &own.network.text)?;
+        match own.settings.neighbours {
+            0 => Err("`neighbours` is 0, expected at least one report to draw from".to_owned()),
             _ => Ok(()),
         }
     }
@@ -96,13 +77,7 @@ impl Pretrains for Dbeta {
     ) -> Result<dbeta::Dbeta> {
         let network = config.network.clone();
         let encoder = dbeta::Dbeta::random(network, config.train.seed, device.inner());
-        let folder = &config.settings.text_encoder;
-        if folder.is_empty() {
-            return Ok(encoder);
-        }
-        let mut weights = encoder.weights().clone();
-        TextEncoder::open(Path::new(folder), device)?.put_into(&mut weights, dbeta::TEXT);
-        Ok(encoder.with_weights(weights))
+        start_from(&config.settings.text_encoder, encoder, dbeta::TEXT, device)
     }
 
     fn stage(
@@ -143,7 +118,7 @@ impl Pretrains for Dbeta {
         let texts = learned_from.ids(&cut)?;
         let others = held_out.ids(&cut)?;
         let source = |rows: &[usize]| -> Result<_, TrainError> {
-            let cutter = DbetaCutter::new(stage.contract)?;
+            let cutter = super::cutter(stage.contract)?;
             StoreSignals::new(stage.store, rows.to_vec(), stage.contract, cutter)
         };
         let (training, validation) = (source(&learned_from.rows)?, source(&held_out.rows)?);
@@ -266,7 +241,9 @@ impl Reports {
 
 /// The losses of held-out pairs under draws that are the same in every validation. The metric is the share of right decisions
 /// whether a report belongs to a recording.
-fn validated<S: purkinje_train::source::Source<Input = dbeta::DbetaInput> + ?Sized>(
+fn validated<
+    S: purkinje_train::source::Source<Input = purkinje_models::paired::Signal> + ?Sized,
+>(
     held: &Pretraining<'_, S>,
     records: usize,
     weights: &purkinje_models::layers::Weights,

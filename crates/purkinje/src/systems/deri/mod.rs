@@ -3,7 +3,7 @@
 use purkinje_models::deri::{self, DeriConfig, Feature};
 
 use super::paired::{ConfigOf, Family, HEADS, PairOwn, PairSystem};
-use crate::keys::{Key, fraction, probability, word_of};
+use crate::keys::{Key, fraction, key, probability};
 use crate::system::{About, Level, Size};
 
 /// The system.
@@ -59,33 +59,23 @@ impl Family for Own {
 
     fn keys() -> Vec<Key<PairOwn<ConfigOf<Self>>>> {
         vec![
-            Key {
-                key: "mask-ratio",
-                help: "share of tokens that each of the two views leaves out",
-                get: |own| own.network.mask_ratio.to_string(),
-                set: |own, text| {
-                    own.network.mask_ratio = fraction(text)?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "dropout",
-                help: "dropout in the first and last layer of both decoders",
-                get: |own| own.network.decoder.dropout.to_string(),
-                set: |own, text| {
-                    own.network.decoder.dropout = probability(text)? as f32;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "feature",
-                help: "the vector of a recording: mix (aligned tokens and decoded text) or align (aligned tokens alone)",
-                get: |own| word_of(&own.network.feature),
-                set: |own, text| {
-                    own.network.feature = crate::keys::word(text)?;
-                    Ok(())
-                },
-            },
+            key!(
+                "mask-ratio",
+                "share of tokens that each of the two views leaves out",
+                own.network.mask_ratio,
+                fraction
+            ),
+            key!(
+                "dropout",
+                "dropout in the first and last layer of both decoders",
+                own.network.decoder.dropout,
+                |text| probability(text).map(|own| own as f32)
+            ),
+            key!(
+                "feature",
+                "the vector of a recording: mix (aligned tokens and decoded text) or align (aligned tokens alone)",
+                own.network.feature
+            ),
         ]
     }
 

@@ -203,10 +203,6 @@ impl System for Hubert {
         a.samples.len() == b.samples.len()
     }
 
-    fn vector_leads(_: &HubertBatch) -> Vec<usize> {
-        vec![0]
-    }
-
     /// The vector of a lead is the mean of the tokens that lie in it.
     fn embed(
         encoder: &hubert::Hubert,
@@ -218,10 +214,8 @@ impl System for Hubert {
         let states = encoder.encode(batch, None, ctx).last;
         let [_, count, width] = states.dims();
         if !matches!(level, Level::Token | Level::Lead) {
-            return Ok(LevelVectors {
-                values: values(states.mean_dim(1))?,
-                places: vec![vec![Some(Place::default())]; sights.len()],
-            });
+            let means = values(states.mean_dim(1))?;
+            return Ok(LevelVectors::of_recordings(means, sights.len()));
         }
         let states = values(states)?;
         let mut found = LevelVectors {

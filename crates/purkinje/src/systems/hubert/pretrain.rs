@@ -20,7 +20,7 @@ use super::Hubert;
 use super::code_books::{BATCH, BOOKS, Part, fit};
 use super::codes::CodedCrops;
 use super::objective::CodeTraining;
-use crate::keys::{Key, fraction, joined, parsed, word, word_of};
+use crate::keys::{Key, boolean, fraction, joined, key, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, OwnOf, Pretrains, RunOf, Stage, Stages};
 use crate::{Device, Error, Result};
 
@@ -86,33 +86,24 @@ impl Pretrains for Hubert {
                     Ok(())
                 },
             },
-            Key {
-                key: "layer",
-                help: "the layer whose states later iterations cluster; two thirds of the depth",
-                get: |own| own.settings.layer.to_string(),
-                set: |own, text| {
-                    own.settings.layer = parsed(text, "the number of a layer")?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "alpha",
-                help: "fraction that hidden tokens have in the loss; the rest is that of visible ones",
-                get: |own| own.settings.alpha.to_string(),
-                set: |own, text| {
-                    own.settings.alpha = fraction(text)?;
-                    Ok(())
-                },
-            },
-            Key {
-                key: "keep-features",
-                help: "keep the features of every iteration when their clusters are known: true or false",
-                get: |own| own.settings.keep_features.to_string(),
-                set: |own, text| {
-                    own.settings.keep_features = parsed(text, "true or false")?;
-                    Ok(())
-                },
-            },
+            key!(
+                "layer",
+                "the layer whose states later iterations cluster; two thirds of the depth",
+                own.settings.layer,
+                |text| parsed(text, "the number of a layer")
+            ),
+            key!(
+                "alpha",
+                "fraction that hidden tokens have in the loss; the rest is that of visible ones",
+                own.settings.alpha,
+                fraction
+            ),
+            key!(
+                "keep-features",
+                "keep the features of every iteration when their clusters are known: true or false",
+                own.settings.keep_features,
+                boolean
+            ),
         ]
     }
 

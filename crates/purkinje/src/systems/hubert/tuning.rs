@@ -3,7 +3,7 @@
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::keys::{Key, parsed, probability};
+use crate::keys::{Key, boolean, key, parsed, probability};
 
 /// What only HuBERT-ECG's fine-tuning has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,15 +37,12 @@ pub(super) const KEYS: &[Key<Tuning>] = &[
             Ok(())
         },
     },
-    Key {
-        key: "layer-wise",
-        help: "the published rates by layer: 1e-7 below the last four layers, 1e-5 for the head",
-        get: |own| own.layer_wise.to_string(),
-        set: |own, text| {
-            own.layer_wise = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
+    key!(
+        "layer-wise",
+        "the published rates by layer: 1e-7 below the last four layers, 1e-5 for the head",
+        own.layer_wise,
+        boolean
+    ),
     Key {
         key: "layerdrop",
         help: "probability of leaving out a layer",
@@ -75,15 +72,12 @@ pub(super) const KEYS: &[Key<Tuning>] = &[
             Ok(())
         },
     },
-    Key {
-        key: "fixed-crop",
-        help: "train on the first five seconds and not on a random crop",
-        get: |own| own.fixed_crop.to_string(),
-        set: |own, text| {
-            own.fixed_crop = parsed(text, "true or false")?;
-            Ok(())
-        },
-    },
+    key!(
+        "fixed-crop",
+        "train on the first five seconds and not on a random crop",
+        own.fixed_crop,
+        boolean
+    ),
 ];
 
 fn or_words(value: Option<f64>, words: &str) -> String {

@@ -3,7 +3,7 @@
 use purkinje_models::merl::{self, MerlConfig};
 
 use super::paired::{ConfigOf, Family, HEADS, PairOwn, PairSystem};
-use crate::keys::{Key, probability};
+use crate::keys::{Key, key, probability};
 use crate::system::{About, Level, Size};
 
 /// The system.
@@ -53,14 +53,11 @@ impl Family for Own {
     }
 
     fn keys() -> Vec<Key<PairOwn<ConfigOf<Self>>>> {
-        vec![Key {
-            key: "dropout",
-            help: "dropout of the two views",
-            get: |own| own.network.dropout.to_string(),
-            set: |own, text| {
-                own.network.dropout = probability(text)? as f32;
-                Ok(())
-            },
-        }]
+        vec![key!(
+            "dropout",
+            "dropout of the two views",
+            own.network.dropout,
+            |text| probability(text).map(|own| own as f32)
+        )]
     }
 }

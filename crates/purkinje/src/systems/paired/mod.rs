@@ -1,7 +1,6 @@
 //! What systems have in common that compare recordings and their reports in one space: everything but the network itself. Each such
 //! system is a [`Family`].
 
-mod cutter;
 mod finetune;
 mod import;
 mod objective;
@@ -20,19 +19,19 @@ use purkinje_models::paired::{
 };
 use purkinje_models::random::Stream;
 use purkinje_models::text::TextIds;
-use purkinje_record::LeadSet;
 use purkinje_signal::{Prepared, Preprocess};
 use purkinje_store::Store;
 use purkinje_train::TrainError;
-use purkinje_train::source::{Cut as _, Look, StoreSignals};
+use purkinje_train::source::StoreSignals;
 use serde::{Deserialize, Serialize};
 
-use self::cutter::SignalCutter;
 pub use self::settings::{PairOwn, Settings};
+use super::leads::SignalCutter;
+use super::{of_part, whole};
+use crate::Result;
 use crate::keys::Key;
 use crate::network::values;
-use crate::system::{About, Level, LevelVectors, Parts, Place, Rows, Sight, Stretch, System};
-use crate::{Error, Result};
+use crate::system::{About, Level, LevelVectors, Rows, Sight, System};
 
 /// One of these systems.
 pub trait Family: Send + Sync + 'static {
@@ -157,14 +156,7 @@ impl<F: Family> System for PairSystem<F> {
         *config.part() = part.unwrap_or(Part::All);
         let mut whole = config.clone();
         *whole.part() = Part::All;
-        let own: Vec<String> = config.entries().into_iter().map(|(name, _)| name).collect();
-        let all: Vec<String> = whole.entries().into_iter().map(|(name, _)| name).collect();
-        // A head stays; what belongs to parts that are left out does not.
-        let kept = weights.iter().map(|parameter| parameter.name.as_str());
-        let kept: Vec<&str> = kept
-            .filter(|name| own.iter().any(|own| own == name) || !all.iter().any(|own| own == name))
-            .collect();
-        let weights = weights.subset(kept);
+        let weights = of_part(&weights, config.entries(), whole.entries());
         F::Network::with(config, weights)
     }
 
@@ -233,12 +225,7 @@ impl<F: Family> System for PairSystem<F> {
         contract: &Preprocess,
         _: usize,
     ) -> Result<Vec<Signal>, String> {
-        let cutter = SignalCutter::new(contract, samples_of(encoder));
-        let cutter = cutter.map_err(|error| error.to_string())?;
-        // Stored samples are single precision; a recording and its store give one input.
-        let rows: Vec<f32> = prepared.rows.iter().map(|&v| v as f32).collect();
-        let seen = cutter.cut(&rows, prepared.leads.len(), 0, Look::Whole);
-        Ok(vec![seen.map_err(|error| error.to_string())?])
+        whole(cutter(contract, samples_of(encoder)), prepared)
     }
 
     fn rows<'a>(
@@ -249,16 +236,12 @@ impl<F: Family> System for PairSystem<F> {
         _: Compat,
         _: u64,
     ) -> Result<Rows<'a, F::Network>, TrainError> {
-        let cutter = SignalCutter::new(contract, samples_of(encoder))?;
+        let cutter = cutter(contract, samples_of(encoder))?;
         Ok(Box::new(StoreSignals::new(store, rows, contract, cutter)?))
     }
 
     fn alike(a: &Signal, b: &Signal) -> bool {
         a.samples.len() == b.samples.len()
-    }
-
-    fn vector_leads(_: &Signals) -> Vec<usize> {
-        vec![0]
     }
 
     fn levels(_: Option<Head>) -> Vec<Level> {
@@ -278,51 +261,17 @@ impl<F: Family> System for PairSystem<F> {
             _ => None,
         };
         let Some(tokens) = tokens else {
-            return Ok(LevelVectors {
-                values: values(encoder.vectors(batch, ctx))?,
-                places: vec![vec![Some(Place::default())]; sights.len()],
-            });
+            let vectors = values(encoder.vectors(batch, ctx))?;
+            return Ok(LevelVectors::of_recordings(vectors, sights.len()));
         };
-        let count = tokens.dims()[1];
-        // A token is one of all leads; its stretch begins where the centre of its convolutions lies.
-        let stride = encoder.token_stride() as f64;
-        let places = sights.iter().map(|sight| {
-            let place = |number| Place {
-                number: Some(number),
-                time_s: Some(number as f64 * stride / sight.rate_hz),
-                ..Place::default()
-            };
-            (0..count).map(|number| Some(place(number))).collect()
-        });
-        Ok(LevelVectors {
-            values: values(tokens)?,
-            places: places.collect(),
-        })
-    }
-
-    fn explains(_: Head) -> bool {
-        false
-    }
-
-    fn contributions(
-        _: &F::Network,
-        _: Head,
-        _: &Signals,
-        _: &LeadSet,
-        _: &Context,
-    ) -> Result<Parts> {
-        Err(Error::invalid(
-            "the vector of a recording is no sum over its leads",
+        // The stretch of a token begins where the centre of its convolutions lies.
+        let (count, stride) = (tokens.dims()[1], encoder.token_stride());
+        Ok(LevelVectors::of_tokens(
+            values(tokens)?,
+            count,
+            stride,
+            sights,
         ))
-    }
-
-    fn attention(
-        _: &F::Network,
-        _: &Signals,
-        sights: &[&Sight<Signal>],
-        _: &Context,
-    ) -> Result<Vec<Vec<Stretch>>> {
-        Ok(vec![Vec::new(); sights.len()])
     }
 
     fn with_feature(config: ConfigOf<F>, name: &str) -> Option<ConfigOf<F>> {
@@ -356,6 +305,11 @@ impl<F: Family> System for PairSystem<F> {
     ) -> Option<Tensor<2>> {
         Self::table_of_words(encoder).map(|_| cosines(recordings, texts, ctx))
     }
+}
+
+/// Twelve leads as they come, fewer in the places of the published order, of the length that a network reads.
+fn cutter(contract: &Preprocess, samples: usize) -> Result<SignalCutter, TrainError> {
+    SignalCutter::new(contract, &Preprocess::deri().leads, Some(samples))
 }
 
 /// Samples of a lead that a network reads.

@@ -1,34 +1,31 @@
 //! Pre-training: one stage, on the records that have a report.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use purkinje_models::compat::Compat;
-use purkinje_models::encoder::Encoder as _;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::paired::{Learned, PairConfig, Paired, Signal, TEXT};
 use purkinje_models::text::TextIds;
 use purkinje_text::train::Marks;
-use purkinje_train::optimizer::{Epsilon, OptimizerConfig, WeightDecay};
+use purkinje_train::optimizer::OptimizerConfig;
 use purkinje_train::source::{Look, Source, StoreSignals};
 use purkinje_train::{Decay, Schedule, Span, TrainConfig, TrainError, Validated};
 
-use super::cutter::SignalCutter;
 use super::objective::{Known, Pretraining, Texts, accuracies};
 use super::settings::{Select, keys};
 use super::{ConfigOf, Family, PairSystem, Settings, cleaned};
 use crate::keys::Key;
 use crate::network::values;
-use crate::pretrain::{Learned as Trained, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf};
+use crate::pretrain::{
+    Learned as Trained, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf, check_longest,
+};
 use crate::reporter::go_on;
 use crate::text::count;
-use crate::text_encoder::TextEncoder;
+use crate::text_encoder::start_from;
 use crate::{Device, Error, Result};
 
 /// Texts that are encoded at once.
 const TEXTS: usize = 64;
-/// Word pieces of the shortest text that can be asked for.
-const SHORTEST: usize = 3;
 
 impl<F: Family> Pretrains for PairSystem<F> {
     type Settings = Settings;
@@ -52,16 +49,7 @@ impl<F: Family> Pretrains for PairSystem<F> {
                 },
                 ..Schedule::constant(1e-3)
             },
-            optimizer: OptimizerConfig {
-                beta1: 0.9,
-                beta2: 0.999,
-                eps: 1e-8,
-                weight_decay: 1e-8,
-                decay: WeightDecay::Decoupled,
-                clip_norm: None,
-                decay_all: true,
-                epsilon: Epsilon::AfterCorrection,
-            },
+            optimizer: OptimizerConfig::deri(),
             ..TrainConfig::default()
         }
     }
@@ -85,17 +73,7 @@ impl<F: Family> Pretrains for PairSystem<F> {
                     .to_owned(),
             );
         }
-        let longest = *network.text_tokens();
-        if longest < SHORTEST {
-            return Err(format!(
-                "`max-text` is {longest}, expected at least {SHORTEST} word pieces"
-            ));
-        }
-        if let Some(positions) = network.text().positions().filter(|&most| longest > most) {
-            return Err(format!(
-                "`max-text` is {longest}, the text encoder reads {positions} word pieces at most"
-            ));
-        }
+        check_longest(*network.text_tokens(), network.text())?;
         if own.settings.select == Select::ZeroShot && own.settings.prompts.is_empty() {
             return Err("`select` is zero-shot, which needs `task` and `prompts`".to_owned());
         }
@@ -122,13 +100,7 @@ impl<F: Family> Pretrains for PairSystem<F> {
     ) -> Result<F::Network> {
         let network = config.network.clone();
         let encoder = F::Network::random(network, config.train.seed, device.inner());
-        let folder = &config.settings.text_encoder;
-        if folder.is_empty() {
-            return Ok(encoder);
-        }
-        let mut weights = encoder.weights().clone();
-        TextEncoder::open(Path::new(folder), device)?.put_into(&mut weights, TEXT);
-        Ok(encoder.with_weights(weights))
+        start_from(&config.settings.text_encoder, encoder, TEXT, device)
     }
 
     fn stage(
@@ -169,7 +141,7 @@ impl<F: Family> Pretrains for PairSystem<F> {
         let (texts, others) = (texts(&learned_from)?, texts(&held_out)?);
         let samples = super::samples_of(encoder);
         let source = |rows: &[usize]| -> Result<_, TrainError> {
-            let cutter = SignalCutter::new(stage.contract, samples)?;
+            let cutter = super::cutter(stage.contract, samples)?;
             StoreSignals::new(stage.store, rows.to_vec(), stage.contract, cutter)
         };
         let (training, validation) = (source(&learned_from.rows)?, source(&held_out.rows)?);

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use purkinje_models::paired::{Learned, PairConfig, Paired};
-use purkinje_models::text::TextConfig;
+use purkinje_models::paired::{Learned, PairConfig, Paired, small_text};
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigOf, Family};
-use crate::keys::{Key, joined, parsed, word, word_of};
+use crate::keys::{Key, as_given, joined, key, parsed};
 use crate::pretrain::Own;
 use crate::text_encoder::TextEncoder;
 
@@ -96,24 +95,18 @@ fn texts<F: Family>() -> Vec<Key<PairOwn<ConfigOf<F>>>> {
                 own.network.set_encoder(found)
             },
         },
-        Key {
-            key: "text",
-            help: "text column of the store; the report if empty",
-            get: |own| own.settings.text.clone(),
-            set: |own, text| {
-                own.settings.text = text.to_owned();
-                Ok(())
-            },
-        },
-        Key {
-            key: "tokenizer",
-            help: "a tokenizer.json, or the folder of one or of a vocab.txt; one is made from the training reports if empty",
-            get: |own| own.settings.tokenizer.clone(),
-            set: |own, text| {
-                own.settings.tokenizer = text.to_owned();
-                Ok(())
-            },
-        },
+        key!(
+            "text",
+            "text column of the store; the report if empty",
+            own.settings.text,
+            as_given
+        ),
+        key!(
+            "tokenizer",
+            "a tokenizer.json, or the folder of one or of a vocab.txt; one is made from the training reports if empty",
+            own.settings.tokenizer,
+            as_given
+        ),
         Key {
             key: "vocabulary",
             help: "rows of the table of word pieces",
@@ -130,12 +123,7 @@ fn texts<F: Family>() -> Vec<Key<PairOwn<ConfigOf<F>>>> {
             get: |_| "that of the size".to_owned(),
             set: |own, text| {
                 let rows = own.network.text().vocabulary();
-                let (layers, width) = match text {
-                    "tiny" => (2, 64),
-                    "small" => (4, 128),
-                    _ => return Err("expected tiny or small".to_owned()),
-                };
-                *own.network.text_mut() = TextConfig::small_bert(layers, width);
+                *own.network.text_mut() = small_text(text).ok_or("expected tiny or small")?;
                 own.network.text_mut().set_vocabulary(rows.min(1 << 16));
                 *own.network.text_learns() = Learned::All;
                 Ok(())
@@ -173,15 +161,12 @@ fn texts<F: Family>() -> Vec<Key<PairOwn<ConfigOf<F>>>> {
                 Ok(())
             },
         },
-        Key {
-            key: "cache-mb",
-            help: "megabytes of states of texts that are kept where their encoder does not learn",
-            get: |own| own.settings.cache_mb.to_string(),
-            set: |own, text| {
-                own.settings.cache_mb = parsed(text, "a number of megabytes")?;
-                Ok(())
-            },
-        },
+        key!(
+            "cache-mb",
+            "megabytes of states of texts that are kept where their encoder does not learn",
+            own.settings.cache_mb,
+            |text| parsed(text, "a number of megabytes")
+        ),
     ]
 }
 
@@ -226,42 +211,29 @@ fn judging<F: Family>() -> Vec<Key<PairOwn<ConfigOf<F>>>> {
                 Ok(())
             },
         },
-        Key {
-            key: "restart-every",
-            help: "updates after which the learning rate begins again at its highest",
-            get: |own| own.settings.restart_every.to_string(),
-            set: |own, text| {
-                own.settings.restart_every = parsed(text, "a number of updates")?;
-                Ok(())
-            },
-        },
-        Key {
-            key: "select",
-            help: "what the kept weights are chosen by in validations: loss, or zero-shot (by `task` and `prompts`; looks at labels)",
-            get: |own| word_of(&own.settings.select),
-            set: |own, text| {
-                own.settings.select = word(text)?;
-                Ok(())
-            },
-        },
-        Key {
-            key: "task",
-            help: "label set of the store that validations diagnose by sentences; none if empty",
-            get: |own| own.settings.task.clone(),
-            set: |own, text| {
-                own.settings.task = text.to_owned();
-                Ok(())
-            },
-        },
-        Key {
-            key: "prompts",
-            help: "file of the sentences for its classes",
-            get: |own| own.settings.prompts.clone(),
-            set: |own, text| {
-                own.settings.prompts = text.to_owned();
-                Ok(())
-            },
-        },
+        key!(
+            "restart-every",
+            "updates after which the learning rate begins again at its highest",
+            own.settings.restart_every,
+            |text| parsed(text, "a number of updates")
+        ),
+        key!(
+            "select",
+            "what the kept weights are chosen by in validations: loss, or zero-shot (by `task` and `prompts`; looks at labels)",
+            own.settings.select
+        ),
+        key!(
+            "task",
+            "label set of the store that validations diagnose by sentences; none if empty",
+            own.settings.task,
+            as_given
+        ),
+        key!(
+            "prompts",
+            "file of the sentences for its classes",
+            own.settings.prompts,
+            as_given
+        ),
     ]
 }
 
