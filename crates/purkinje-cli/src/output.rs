@@ -114,6 +114,40 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> miette::Result<()> {
     purkinje::files::write_file(path, bytes).shown()
 }
 
+/// The command line, as it is written beside results: without the options that change neither them nor where they are.
+pub fn command_line() -> String {
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    without_manner(args.skip(1))
+}
+
+/// The arguments as a line that a shell reads, after the name of the program.
+fn without_manner(args: impl Iterator<Item = String>) -> String {
+    let mut line = "purkinje".to_owned();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--threads" => {
+                args.next();
+            }
+            "--resume" | "--quiet" | "-q" | "--verbose" | "-v" | "-vv" => {}
+            other if other.starts_with("--threads=") => {}
+            other => {
+                line.push(' ');
+                line.push_str(&quoted(other));
+            }
+        }
+    }
+    line
+}
+
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,%@+".contains(c);
+    match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.to_owned(),
+        false => format!("'{}'", printable(arg).replace('\'', "'\\''")),
+    }
+}
+
 /// A table in columns: text aligned to the left, numbers to the right.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -178,6 +212,17 @@ pub use purkinje::text::{count, printable};
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_is_one_line_without_what_changes_nothing() {
+        let args = "embed --threads 2 -q --resume --out|a b.parquet|it's".split('|');
+        let args: Vec<&str> = args.collect();
+        let all = args[0].split(' ').chain(args[1..].iter().copied());
+        assert_eq!(
+            without_manner(all.map(str::to_owned)),
+            "purkinje embed --out 'a b.parquet' 'it'\\''s'"
+        );
+    }
 
     #[test]
     fn numbers_are_aligned_to_the_right() {

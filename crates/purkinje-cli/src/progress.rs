@@ -59,6 +59,10 @@ impl purkinje::Reporter for Bars {
         let _ = suspended(|| output::print(&format!("{shown}\n")));
     }
 
+    fn command(&self) -> String {
+        output::command_line()
+    }
+
     fn stop_requested(&self) -> bool {
         crate::system::stop_requested()
     }

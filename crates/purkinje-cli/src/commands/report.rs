@@ -8,6 +8,7 @@ use purkinje::eval::bootstrap::Estimate;
 use purkinje::eval::text::TextPair;
 use purkinje::figures::raster;
 use purkinje::inputs::{Input, StoreRows, list};
+use purkinje::made::{Made, PROGRAM, lines, provenance};
 use purkinje::prompts::read_prompts;
 use purkinje::reports::{
     DecoderKind, Evaluated, Judging, LabelRow, Labelling, Row, SENTENCE, Select, TrainOptions,
@@ -244,14 +245,19 @@ fn train(args: &TrainArgs, registry: &Registry) -> miette::Result<()> {
     let run = (args.out.as_path(), args.resume);
     let found = train_writer(&model, &store, &options, run, &Bars).shown()?;
     let folder = args.out.join("model");
-    let made = format!(
-        "purkinje {} report train: a writer of reports for {}, {} epochs, seed {}",
-        env!("CARGO_PKG_VERSION"),
+    let sentence = format!(
+        "{PROGRAM} report train: a writer of reports for {}, {} epochs, seed {}",
         super::last_part(&args.model),
         args.epochs,
         args.seed
     );
-    found.model.save(&folder, &made).shown()?;
+    let made_by = provenance(&Bars, Some(&model), Some(&store));
+    let made = Made {
+        how: [vec![sentence], lines(&made_by)].concat(),
+        ..Made::default()
+    };
+    let made = made.from_model(&model);
+    found.model.save(&folder, made).shown()?;
     let about = found.model.writer().shown()?.about().told();
     output::print(&format!(
         "{}: writes reports. {about}\n{SENTENCE}\n",

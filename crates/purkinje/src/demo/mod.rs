@@ -127,7 +127,7 @@ pub fn demo(
         let folder = format!("{}-{}", classifier.task, classifier.head);
         classifier
             .model
-            .save(&options.out.join(folder), &classifier.made)?;
+            .save(&options.out.join(folder), classifier.made.clone())?;
     }
     let report = options.out.join("report.html");
     let page = page::page(

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan};
 use crate::identify::{Identified, IdentifyOptions, identify};
+use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::model::Model;
 use crate::probe::quality_filter;
 use crate::registry::Complete;
@@ -144,14 +145,21 @@ pub fn learn_patients(
         config: config.clone(),
     };
     if let Some(out) = &options.out {
-        let made = format!(
-            "purkinje {} finetune: {} patients in {records} records of `{}`, seed {}",
-            env!("CARGO_PKG_VERSION"),
+        let sentence = format!(
+            "{PROGRAM} finetune: {} patients in {records} records of `{}`, seed {}",
             found.patients,
             store.info().name,
             config.train.seed
         );
-        found.model.save(&out.join("model"), &made)?;
+        let made_by = provenance(reporter, Some(model), Some(store));
+        let made = Made {
+            how: [vec![sentence], lines(&made_by)].concat(),
+            training_data: unlabelled_data(store, records),
+            ..Made::default()
+        };
+        found
+            .model
+            .save(&out.join("model"), made.from_model(model))?;
     }
     Ok(found)
 }
