@@ -90,7 +90,11 @@ pub fn demo(
         &importer,
         &contract,
         &store_dir,
-        &PrepareOptions::default(),
+        &PrepareOptions {
+            source: source.display().to_string(),
+            command: reporter.command(),
+            ..PrepareOptions::default()
+        },
         &(),
     )?;
     let store = Store::open(&store_dir)?;
