@@ -109,10 +109,7 @@ impl Page {
         }
         let mut list = "<nav aria-label=\"Contents\"><ol>\n".to_owned();
         for (number, heading) in (1..).zip(&self.sections) {
-            let _ = writeln!(
-                list,
-                "<li><a href=\"#section-{number}\">{heading}</a></li>"
-            );
+            let _ = writeln!(list, "<li><a href=\"#section-{number}\">{heading}</a></li>");
         }
         list + "</ol></nav>\n"
     }

@@ -509,7 +509,9 @@ fn range_mv(row: &Row<'_>) -> f64 {
         })
         .collect();
     ranges.sort_unstable_by(f32::total_cmp);
-    ranges.get(ranges.len() / 2).map_or(0.0, |&mv| f64::from(mv))
+    ranges
+        .get(ranges.len() / 2)
+        .map_or(0.0, |&mv| f64::from(mv))
 }
 
 /// A typical recording, and the worst one by each measure of which something can be seen.
@@ -717,7 +719,9 @@ mod tests {
         assert!(page.contains(figure), "{page}");
         // A rounding error is no contradiction of leads.
         assert!(!page.contains("Limb leads that contradict each other most: "));
-        assert!(page.contains("limb leads that contradict each other most (largest value 0.0005 mV"));
+        assert!(
+            page.contains("limb leads that contradict each other most (largest value 0.0005 mV")
+        );
         // The kind of the source stands where the store does not name the place.
         assert!(page.contains("<dt>Source</dt><dd>test</dd>"), "{page}");
         assert!(page.contains("<nav"), "{page}");
@@ -731,6 +735,9 @@ mod tests {
         assert!(!page.contains("Most noise: "), "{page}");
         let dir = tempfile::tempdir().unwrap();
         let page = of_store(&store_of(dir.path(), &[("a", 1.0, 0.0, 0.5)])).unwrap();
-        assert!(page.contains("contradict each other most: 0.500 mV"), "{page}");
+        assert!(
+            page.contains("contradict each other most: 0.500 mV"),
+            "{page}"
+        );
     }
 }

@@ -118,14 +118,8 @@ fn draw_scale(svg: &mut Svg, y: f64) {
         );
         let name = format!("{percent} %");
         svg.add(
-            Element::text(
-                x + STEP_MM / 2.0,
-                y + 3.5 + 3.4,
-                2.7,
-                Anchor::Middle,
-                &name,
-            )
-            .fill(color::MUTED),
+            Element::text(x + STEP_MM / 2.0, y + 3.5 + 3.4, 2.7, Anchor::Middle, &name)
+                .fill(color::MUTED),
         );
     }
 }

@@ -362,7 +362,8 @@ impl Columns {
         self.number
             .append_value(place.number.and_then(small).unwrap_or_default());
         self.time_s.append_value(place.time_s.unwrap_or_default());
-        self.group.append_value(place.group.unwrap_or_default());
+        self.group
+            .append_value(place.group.as_deref().unwrap_or_default());
         self.window_s
             .append_value(place.window_s.unwrap_or_default());
         let used = &record.used;
