@@ -1133,3 +1133,25 @@ fn completions_know_the_commands() {
         }
     }
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("man");
+    ok(run!("man", "--out", &out));
+    let help = ok(run!("--help"));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 15, "{help}");
+    for name in commands {
+        let page = fs::read_to_string(out.join(format!("purkinje-{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    let nested = fs::read_to_string(out.join("purkinje-store-report.1")).unwrap();
+    assert!(nested.contains("purkinje store report"), "{nested}");
+    assert!(out.join("purkinje.1").is_file());
+}
