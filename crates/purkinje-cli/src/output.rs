@@ -5,6 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use miette::{Diagnostic, IntoDiagnostic, WrapErr};
+use purkinje::Model;
+use purkinje::made::provenance;
+use purkinje::store::Store;
+use serde_json::Value;
 
 /// The reader of standard output was closed (`purkinje ... | head`), which is not a failure.
 #[derive(Debug)]
@@ -86,6 +90,29 @@ pub fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
 /// When a map has keys that are not strings.
 pub fn json(value: &impl serde::Serialize) -> miette::Result<String> {
     serde_json::to_string_pretty(value).into_diagnostic()
+}
+
+/// A result as indented JSON, with what it was made with as `made_by`: of an object, or of each object of a list.
+///
+/// # Errors
+/// As [`json`].
+pub fn json_made_by(
+    found: &impl serde::Serialize,
+    model: Option<&Model>,
+    store: Option<&Store>,
+) -> miette::Result<String> {
+    let made_by = provenance(&crate::progress::Bars, model, store);
+    // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
+    let mut found = serde_json::to_value(found).into_diagnostic()?;
+    let objects = match &mut found {
+        Value::Array(all) => all.as_mut_slice(),
+        one => std::slice::from_mut(one),
+    };
+    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+        let made_by = serde_json::to_value(&made_by).into_diagnostic()?;
+        object.insert("made_by".to_owned(), made_by);
+    }
+    Ok(json(&found)? + "\n")
 }
 
 /// Whether standard output may be coloured: a terminal, and `NO_COLOR` unset or empty.

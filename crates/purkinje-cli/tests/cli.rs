@@ -729,17 +729,20 @@ fn a_killed_embedding_goes_on_to_the_same_bytes() {
     let (made, dir) = (Made::get(), tempfile::tempdir().unwrap());
     // The recordings of the store several times over, so that there is time to kill it.
     let embed = |out: &Path| {
+        // The same words each time: the command is in the file.
+        fs::create_dir_all(out.parent().unwrap()).unwrap();
         let mut args = vec!["embed".into(), "--threads".into(), "1".into()];
         args.extend(["--per".into(), "lead".into(), "--model".into()]);
         args.extend([made.encoder().into_os_string(), "--out".into()]);
-        args.push(out.as_os_str().to_owned());
+        args.push(out.file_name().unwrap().to_owned());
         args.extend(std::iter::repeat_n(made.store().into_os_string(), 20));
         let mut command = command(&args);
+        command.current_dir(out.parent().unwrap());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
     for ending in ["parquet", "npy"] {
-        let out = |name: &str| dir.path().join(format!("{name}.{ending}"));
+        let out = |name: &str| dir.path().join(name).join(format!("t.{ending}"));
         ok(embed(&out("whole")).output().unwrap());
         let (path, partial) = (
             out("killed"),

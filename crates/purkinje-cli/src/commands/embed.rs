@@ -174,7 +174,12 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         go_on(&Bars).shown()?;
     }
     progress.finish();
-    let mut table = begin().shown()?;
+    let fingerprints = stores
+        .iter()
+        .flatten()
+        .map(|store| store.info().fingerprint.clone());
+    let table = begin().shown()?;
+    let mut table = table.made_by(output::command_line(), fingerprints.collect());
     let (mut failures, mut used) = (Vec::new(), Used::default());
     for embedded in journal.replay().shown()? {
         match embedded.shown()? {
@@ -185,10 +190,17 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             Err(reason) => failures.push(reason),
         }
     }
-    super::report(&failures, records, allowed)?;
     let vectors = table.rows();
-    table.finish().shown()?;
-    journal.remove().shown()?;
+    // Nothing is kept where no recording could be used.
+    if journal.done() == journal.failed() {
+        journal.remove().shown()?;
+        super::report(&failures, records, allowed)?;
+        table.finish().shown()?;
+    } else {
+        super::report(&failures, records, allowed)?;
+        table.finish().shown()?;
+        journal.remove().shown()?;
+    }
     output::print(&format!(
         "{}: {} of length {} from {}{}\n{}",
         args.out.display(),
@@ -208,7 +220,8 @@ fn texts(args: &Args, path: &Path, model: &Model) -> miette::Result<()> {
     // Texts of a pass over the network, of which those of one length share a batch.
     const CHUNK: usize = 4096;
     let texts = read_texts(path, args.column.as_deref()).shown()?;
-    let mut table = Table::begin_texts(&args.out, model, &args.model).shown()?;
+    let table = Table::begin_texts(&args.out, model, &args.model).shown()?;
+    let mut table = table.made_by(output::command_line(), Vec::new());
     let allowed = super::allowed(args.max_failed, texts.len());
     let progress = Progress::new("embed", texts.len(), "texts");
     let mut failures = Vec::new();

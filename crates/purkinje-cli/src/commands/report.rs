@@ -386,9 +386,13 @@ fn evaluate(args: &EvaluateArgs, registry: &Registry) -> miette::Result<()> {
     let text = tables(&found);
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).into_diagnostic()?;
-        let json = output::json(&found)?;
+        let json = output::json_made_by(&found, Some(&model), Some(&store))?;
         output::write_file(&out.join("results.json"), json.as_bytes())?;
-        output::write_file(&out.join("tables.txt"), text.as_bytes())?;
+        let made_by = provenance(&Bars, Some(&model), Some(&store));
+        output::write_file(
+            &out.join("tables.txt"),
+            format!("{text}{made_by}\n").as_bytes(),
+        )?;
         let page = page_of(&found, &store, &model).shown()?;
         output::write_file(&out.join("report.html"), page.as_bytes())?;
     }
@@ -509,7 +513,7 @@ fn pairs(path: &Path, out: Option<&Path>) -> miette::Result<()> {
     }
     if let Some(out) = out {
         std::fs::create_dir_all(out).into_diagnostic()?;
-        let json = output::json(&found)?;
+        let json = output::json_made_by(&found, None, None)?;
         output::write_file(&out.join("results.json"), json.as_bytes())?;
     }
     output::print(&format!(

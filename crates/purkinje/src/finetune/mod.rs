@@ -24,7 +24,7 @@ use crate::model::{Model, described, labels};
 use crate::probe::{Evaluated, HeadOptions, Protocol, fit, frozen_head, quality_filter};
 use crate::reporter::Reporter;
 use crate::results::{made, write_results};
-use crate::run_folder::begin;
+use crate::run_folder::{begin, say};
 use crate::task::Task;
 use crate::windows::WindowOptions;
 use crate::{Device, Error, Registry, Result};
@@ -190,6 +190,7 @@ pub fn finetune(
     let task = Task::load(store, &config.task, quality.as_ref(), reporter)?;
     if let Some(out) = &options.out {
         begin(out, options.resume, stored.as_ref(), config)?;
+        say(out, &provenance(reporter, Some(model), Some(store)))?;
     }
     let seed = config.train.seed;
     let random = model.random_twin(seed);

@@ -13,7 +13,7 @@ use purkinje_train::{
 };
 use serde::Serialize;
 
-use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan};
+use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan, say};
 use crate::identify::{Identified, IdentifyOptions, identify};
 use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::model::Model;
@@ -116,6 +116,7 @@ pub fn learn_patients(
     }
     if let Some(out) = &options.out {
         begin(out, options.resume, stored.as_ref(), &config)?;
+        say(out, &provenance(reporter, Some(model), Some(store)))?;
     }
     let records = rows.len();
     let network = model.network().learn_patients(PatientJob {

@@ -20,6 +20,7 @@ use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::network::{Loaded, loaded};
 use crate::registry::Complete;
 use crate::reporter::go_on;
+use crate::run_folder::say;
 use crate::system::Level;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
@@ -43,6 +44,7 @@ pub(super) fn run<S: Complete>(
     check_rate::<S>(&contract)?;
     note_beats::<S>(&contract, S::compat(&config.network), &store, reporter);
     begin::<S>(options, &config, stored, &systems)?;
+    say(&options.out, &provenance(reporter, None, Some(&store)))?;
     let own = config.own();
     let limits = Limits {
         quality: &config.quality,
