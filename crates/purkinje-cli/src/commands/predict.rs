@@ -325,7 +325,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         }
         results.push(facts);
     }
-    show(args, &results, || {
+    show(args, model, &results, || {
         let scores = match &prompts {
             None => String::new(),
             Some(_) => format!("{table}\nScores rank recordings and are no probabilities.\n"),
