@@ -231,6 +231,78 @@ mod tests {
         assert!(choices > 15, "{choices}");
     }
 
+    /// The commands in the blocks of a Markdown file, continued lines joined and comments left out; of a block with prompts only those behind one.
+    fn printed_commands(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for block in text.split("```").skip(1).step_by(2) {
+            let block = block.replace("\\\n", " ");
+            let prompts = block.lines().any(|line| line.starts_with("$ "));
+            for line in block.lines() {
+                let line = match prompts {
+                    true => line.strip_prefix("$ ").unwrap_or_default(),
+                    false => line,
+                };
+                let line = line.replacen("cargo run --release -- ", "purkinje ", 1);
+                let line = line.split(" # ").next().unwrap_or_default().trim();
+                if line.starts_with("purkinje ") {
+                    found.push(line.to_owned());
+                }
+            }
+        }
+        found
+    }
+
+    /// The words of a line as a shell splits them.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, ' ') => words.extend(word.take()),
+                (_, c) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_printed_command_is_one_that_the_program_takes() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec![root.join("README.md")];
+        for folder in ["docs", "docs/data", "docs/systems"] {
+            let entries = std::fs::read_dir(root.join(folder)).unwrap();
+            files.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        files.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+        let parser = command(&Registry::default());
+        let (mut parsed, mut wrong) = (0, Vec::new());
+        for path in &files {
+            let text = std::fs::read_to_string(path).unwrap();
+            for line in printed_commands(&text) {
+                parsed += 1;
+                if let Err(error) = parser.clone().try_get_matches_from(words(&line)) {
+                    wrong.push(format!("{}: {line}\n{error}", path.display()));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(parsed > 40, "{parsed} commands found");
+        // The search sees what it looks for.
+        let found =
+            printed_commands("```\n$ purkinje a \\\n  b # c\npurkinje d\n```\n`purkinje e`\n");
+        assert_eq!(found, ["purkinje a   b"]);
+        assert!(
+            parser
+                .try_get_matches_from(["purkinje", "inspect", "--nope", "x"])
+                .is_err()
+        );
+    }
+
     #[test]
     fn every_cause_is_printed_once() {
         let io = std::io::Error::other("disk full");

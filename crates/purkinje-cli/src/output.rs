@@ -5,6 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use miette::{Diagnostic, IntoDiagnostic, WrapErr};
+use purkinje::Model;
+use purkinje::made::provenance;
+use purkinje::store::Store;
+use serde_json::Value;
 
 /// The reader of standard output was closed (`purkinje ... | head`), which is not a failure.
 #[derive(Debug)]
@@ -88,6 +92,29 @@ pub fn json(value: &impl serde::Serialize) -> miette::Result<String> {
     serde_json::to_string_pretty(value).into_diagnostic()
 }
 
+/// A result as indented JSON, with what it was made with as `made_by`: of an object, or of each object of a list.
+///
+/// # Errors
+/// As [`json`].
+pub fn json_made_by(
+    found: &impl serde::Serialize,
+    model: Option<&Model>,
+    store: Option<&Store>,
+) -> miette::Result<String> {
+    let made_by = provenance(&crate::progress::Bars, model, store);
+    // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
+    let mut found = serde_json::to_value(found).into_diagnostic()?;
+    let objects = match &mut found {
+        Value::Array(all) => all.as_mut_slice(),
+        one => std::slice::from_mut(one),
+    };
+    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+        let made_by = serde_json::to_value(&made_by).into_diagnostic()?;
+        object.insert("made_by".to_owned(), made_by);
+    }
+    Ok(json(&found)? + "\n")
+}
+
 /// Whether standard output may be coloured: a terminal, and `NO_COLOR` unset or empty.
 pub fn colour() -> bool {
     io::stdout().is_terminal() && colours_allowed()
@@ -112,6 +139,40 @@ pub fn columns() -> usize {
 /// When the folder or the file cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> miette::Result<()> {
     purkinje::files::write_file(path, bytes).shown()
+}
+
+/// The command line, as it is written beside results: without the options that change neither them nor where they are.
+pub fn command_line() -> String {
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    without_manner(args.skip(1))
+}
+
+/// The arguments as a line that a shell reads, after the name of the program.
+fn without_manner(args: impl Iterator<Item = String>) -> String {
+    let mut line = "purkinje".to_owned();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--threads" => {
+                args.next();
+            }
+            "--resume" | "--quiet" | "-q" | "--verbose" | "-v" | "-vv" => {}
+            other if other.starts_with("--threads=") => {}
+            other => {
+                line.push(' ');
+                line.push_str(&quoted(other));
+            }
+        }
+    }
+    line
+}
+
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,%@+".contains(c);
+    match !arg.is_empty() && arg.chars().all(plain) {
+        true => arg.to_owned(),
+        false => format!("'{}'", printable(arg).replace('\'', "'\\''")),
+    }
 }
 
 /// A table in columns: text aligned to the left, numbers to the right.
@@ -178,6 +239,17 @@ pub use purkinje::text::{count, printable};
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_is_one_line_without_what_changes_nothing() {
+        let args = "embed --threads 2 -q --resume --out|a b.parquet|it's".split('|');
+        let args: Vec<&str> = args.collect();
+        let all = args[0].split(' ').chain(args[1..].iter().copied());
+        assert_eq!(
+            without_manner(all.map(str::to_owned)),
+            "purkinje embed --out 'a b.parquet' 'it'\\''s'"
+        );
+    }
 
     #[test]
     fn numbers_are_aligned_to_the_right() {

@@ -1,8 +1,9 @@
 //! Progress on standard error: a bar with rate and remaining time on a terminal, a plain line every ten seconds
-//! elsewhere, nothing with `--quiet`.
+//! elsewhere, a last line with the rate, nothing with `--quiet`.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// From this time on a step ends with a line that says how fast it was.
+const LONG: Duration = Duration::from_secs(2);
 
 static QUIET: OnceLock<bool> = OnceLock::new();
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -59,6 +62,10 @@ impl purkinje::Reporter for Bars {
         let _ = suspended(|| output::print(&format!("{shown}\n")));
     }
 
+    fn command(&self) -> String {
+        output::command_line()
+    }
+
     fn stop_requested(&self) -> bool {
         crate::system::stop_requested()
     }
@@ -86,6 +93,9 @@ impl purkinje::Progress for Progress {
 pub struct Progress {
     what: String,
     unit: &'static str,
+    started: Instant,
+    /// Units that were finished earlier.
+    first: AtomicU64,
     show: Show,
 }
 
@@ -130,11 +140,18 @@ impl Progress {
                 last: Instant::now(),
             }))
         };
-        Progress { what, unit, show }
+        Progress {
+            what,
+            unit,
+            started: Instant::now(),
+            first: AtomicU64::new(0),
+            show,
+        }
     }
 
     /// `done` units were finished earlier: they count as progress, but not for the rate.
     pub fn resume(&self, done: usize) {
+        self.first.store(done as u64, Ordering::Relaxed);
         match &self.show {
             Show::Nothing => {}
             Show::Bar(bar) => {
@@ -174,22 +191,41 @@ impl Progress {
         }
     }
 
-    /// Removes the bar from the screen.
+    /// Removes the bar from the screen, and says how fast a long step was.
     pub fn finish(&self) {
-        match &self.show {
-            Show::Nothing => {}
+        let (done, total) = match &self.show {
+            Show::Nothing => return,
             Show::Bar(bar) => {
+                let found = (bar.position(), bar.length().unwrap_or(0));
                 bar.finish_and_clear();
                 BARS.remove(bar);
+                found
             }
             Show::Lines(lines) => {
                 let lines = lock(lines);
-                if lines.started.elapsed() >= LINE_EVERY {
-                    eprintln!("{}", lines.line(&self.what, self.unit));
-                }
+                (lines.done, lines.total)
             }
+        };
+        let took = self.started.elapsed();
+        let now = done.saturating_sub(self.first.load(Ordering::Relaxed));
+        if took >= LONG && now > 0 {
+            note(last_line(&self.what, self.unit, now, total, took));
         }
     }
+}
+
+/// What a step did in this run, and how fast.
+fn last_line(what: &str, unit: &str, now: u64, total: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    let of = match now == total {
+        true => String::new(),
+        false => format!(" of {total}"),
+    };
+    format!(
+        "{what}: {now}{of} {unit} in {}, {} {unit}/s",
+        duration(seconds),
+        decimals(now as f64 / seconds)
+    )
 }
 
 impl Drop for Progress {
@@ -197,7 +233,8 @@ impl Drop for Progress {
         if let Show::Bar(bar) = &self.show
             && !bar.is_finished()
         {
-            self.finish();
+            bar.finish_and_clear();
+            BARS.remove(bar);
         }
     }
 }
@@ -299,6 +336,19 @@ mod tests {
         assert_eq!(
             lines.line("prepare", "records"),
             "prepare: 60/100 records, 2.00/s, 20 s left, loss 0.5"
+        );
+    }
+
+    #[test]
+    fn the_last_line_says_how_fast_a_step_was() {
+        let took = Duration::from_secs(10);
+        assert_eq!(
+            last_line("embed", "recordings", 580, 580, took),
+            "embed: 580 recordings in 10 s, 58 recordings/s"
+        );
+        assert_eq!(
+            last_line("prepare", "records", 20, 100, took),
+            "prepare: 20 of 100 records in 10 s, 2.00 records/s"
         );
     }
 }

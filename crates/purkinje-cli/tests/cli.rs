@@ -723,6 +723,59 @@ fn embeddings_of_files_and_of_their_store_agree() {
     assert_eq!(beside["preprocess"]["rate_hz"], 100.0);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_killed_embedding_goes_on_to_the_same_bytes() {
+    let (made, dir) = (Made::get(), tempfile::tempdir().unwrap());
+    // The recordings of the store several times over, so that there is time to kill it.
+    let embed = |out: &Path| {
+        // The same words each time: the command is in the file.
+        fs::create_dir_all(out.parent().unwrap()).unwrap();
+        let mut args = vec!["embed".into(), "--threads".into(), "1".into()];
+        args.extend(["--per".into(), "lead".into(), "--model".into()]);
+        args.extend([made.encoder().into_os_string(), "--out".into()]);
+        args.push(out.file_name().unwrap().to_owned());
+        args.extend(std::iter::repeat_n(made.store().into_os_string(), 20));
+        let mut command = command(&args);
+        command.current_dir(out.parent().unwrap());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    for ending in ["parquet", "npy"] {
+        let out = |name: &str| dir.path().join(name).join(format!("t.{ending}"));
+        ok(embed(&out("whole")).output().unwrap());
+        let (path, partial) = (
+            out("killed"),
+            out("killed").with_extension(format!("{ending}.partial")),
+        );
+        let mut child = embed(&path).spawn().unwrap();
+        let started = Instant::now();
+        let begun = || fs::metadata(&partial).is_ok_and(|about| about.len() > 100_000);
+        while !begun() && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(120), "no recording");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert!(
+            !child.wait().unwrap().success(),
+            "it was finished before it was killed"
+        );
+        assert!(!path.exists() && partial.exists());
+        let finished = embed(&path).output().unwrap();
+        let said = text(&finished.stderr);
+        ok(finished);
+        assert!(
+            said.contains("of 1120 recordings are already done"),
+            "{said}"
+        );
+        assert!(!partial.exists());
+        assert!(
+            fs::read(&path).unwrap() == fs::read(out("whole")).unwrap(),
+            "{ending}: other bytes than in one go"
+        );
+    }
+}
+
 #[test]
 fn a_store_of_another_preprocessing_is_refused_unless_it_is_meant() {
     let made = Made::get();
@@ -1082,4 +1135,26 @@ fn completions_know_the_commands() {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("man");
+    ok(run!("man", "--out", &out));
+    let help = ok(run!("--help"));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 15, "{help}");
+    for name in commands {
+        let page = fs::read_to_string(out.join(format!("purkinje-{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    let nested = fs::read_to_string(out.join("purkinje-store-report.1")).unwrap();
+    assert!(nested.contains("purkinje store report"), "{nested}");
+    assert!(out.join("purkinje.1").is_file());
 }

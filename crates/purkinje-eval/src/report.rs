@@ -53,6 +53,42 @@ pub struct Selection {
     pub value: Option<f64>,
 }
 
+/// What a result was made with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Program and version.
+    pub program: String,
+    /// The command line without what does not change the result; empty for a call of the library.
+    #[serde(default)]
+    pub command: String,
+    /// BLAKE3 of the weights of the model, in hex; absent for random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_blake3: Option<String>,
+    /// Name of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Fingerprint of the store, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_fingerprint: Option<String>,
+}
+
+/// As one line of text.
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program)?;
+        if !self.command.is_empty() {
+            write!(f, "; command: {}", self.command)?;
+        }
+        if let Some(hash) = &self.model_blake3 {
+            write!(f, "; model: BLAKE3 {hash}")?;
+        }
+        if let (Some(name), Some(print)) = (&self.store, &self.store_fingerprint) {
+            write!(f, "; store: {name}, fingerprint {print}")?;
+        }
+        Ok(())
+    }
+}
+
 /// An encoder and the same encoder with random weights, both trained and evaluated in the same way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderRows {
@@ -60,6 +96,9 @@ pub struct EncoderRows {
     pub trained: ModelResult,
     /// The same encoder with random weights; its head may differ, and is named in its row.
     pub random_weights: ModelResult,
+    /// What they were made with.
+    #[serde(default)]
+    pub made_by: Provenance,
 }
 
 /// A table of results on one task.
@@ -114,7 +153,7 @@ impl ResultTable {
             ];
             line.extend(
                 self.results()
-                    .map(|(_, result)| text(&result.metrics.classes[index].auroc)),
+                    .map(|(_, result)| estimate_text(&result.metrics.classes[index].auroc)),
             );
             lines.push(line);
         }
@@ -171,10 +210,10 @@ impl fmt::Display for ResultTable {
                     100.0 * result.fraction.share,
                     result.training_records
                 ),
-                text(&metrics.macro_mean.auroc),
-                text(&metrics.macro_mean.auprc),
-                text(&metrics.macro_mean.f1),
-                text(&metrics.exact_match),
+                estimate_text(&metrics.macro_mean.auroc),
+                estimate_text(&metrics.macro_mean.auprc),
+                estimate_text(&metrics.macro_mean.f1),
+                estimate_text(&metrics.exact_match),
             ];
             line.extend(first.other.iter().map(|(figure, _)| {
                 let own = result.other.iter().find(|(name, _)| name == figure);
@@ -216,8 +255,8 @@ pub fn ranking_table(metrics: &RankingMetrics) -> String {
         vec![
             class.class.clone(),
             format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
-            text(&class.auroc),
-            text(&class.auprc),
+            estimate_text(&class.auroc),
+            estimate_text(&class.auprc),
         ]
     }));
     lines.push(mean_line(&[&metrics.auroc, &metrics.auprc]));
@@ -226,7 +265,7 @@ pub fn ranking_table(metrics: &RankingMetrics) -> String {
 
 fn mean_line(values: &[&Estimate]) -> Vec<String> {
     let first = ["mean of classes".to_owned(), String::new()];
-    let values = values.iter().map(|value| text(value));
+    let values = values.iter().map(|value| estimate_text(value));
     first.into_iter().chain(values).collect()
 }
 
@@ -247,10 +286,10 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
         decisions.push(vec![
             class.class.clone(),
             format!("{:.3}", class.threshold),
-            text(&class.f1),
-            text(&class.precision),
-            text(&class.recall),
-            text(&class.specificity),
+            estimate_text(&class.f1),
+            estimate_text(&class.precision),
+            estimate_text(&class.recall),
+            estimate_text(&class.specificity),
         ]);
     }
     decisions.push(mean_line(&[
@@ -267,7 +306,8 @@ pub fn class_table(metrics: &TaskMetrics) -> String {
 }
 
 /// `0.912 [0.897, 0.925]`, or `-` where undefined.
-fn text(estimate: &Estimate) -> String {
+/// An estimate with three digits, and its interval in brackets; `-` where it is undefined.
+pub fn estimate_text(estimate: &Estimate) -> String {
     match (estimate.value, estimate.interval) {
         (None, _) => "-".to_owned(),
         (Some(value), None) => format!("{value:.3}"),
@@ -396,6 +436,7 @@ mod tests {
         EncoderRows {
             trained: result("CLEAR", &[0.9, 0.1, 0.2, 0.8, 0.4, 0.9, 0.7, 0.3]),
             random_weights: result("CLEAR", &[0.9, 0.4, 0.8, 0.3, 0.4, 0.9, 0.7, 0.3]),
+            made_by: Provenance::default(),
         }
     }
 

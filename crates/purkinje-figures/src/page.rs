@@ -12,9 +12,16 @@ use crate::svg::{Svg, escape};
 pub struct Page {
     title: String,
     body: String,
+    /// Headings of the sections, escaped.
+    sections: Vec<String>,
+    /// Where the first section begins in the body.
+    first_section: usize,
     figures: usize,
     tables: usize,
 }
+
+/// A page with this many sections has a table of contents.
+const SECTIONS_WITH_CONTENTS: usize = 4;
 
 /// A table of text and numbers.
 ///
@@ -68,6 +75,8 @@ impl Page {
         Page {
             title: escape(title),
             body: String::new(),
+            sections: Vec::new(),
+            first_section: 0,
             figures: 0,
             tables: 0,
         }
@@ -79,10 +88,30 @@ impl Page {
         self
     }
 
-    /// Starts a section.
+    /// Starts a section. A page with several has a table of contents before the first.
     pub fn section(mut self, heading: &str) -> Self {
-        let _ = writeln!(self.body, "<h2>{}</h2>", escape(heading));
+        if self.sections.is_empty() {
+            self.first_section = self.body.len();
+        }
+        self.sections.push(escape(heading));
+        let number = self.sections.len();
+        let _ = writeln!(
+            self.body,
+            "<h2 id=\"section-{number}\">{}</h2>",
+            escape(heading)
+        );
         self
+    }
+
+    fn contents(&self) -> String {
+        if self.sections.len() < SECTIONS_WITH_CONTENTS {
+            return String::new();
+        }
+        let mut list = "<nav aria-label=\"Contents\"><ol>\n".to_owned();
+        for (number, heading) in (1..).zip(&self.sections) {
+            let _ = writeln!(list, "<li><a href=\"#section-{number}\">{heading}</a></li>");
+        }
+        list + "</ol></nav>\n"
     }
 
     /// Adds text. Empty lines separate paragraphs.
@@ -201,16 +230,17 @@ impl Page {
 
     /// The HTML file.
     pub fn finish(self) -> String {
+        let (before, sections) = self.body.split_at(self.first_section);
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
              <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-             <h1>{title}</h1>\n{body}</main>\n\
+             <h1>{title}</h1>\n{before}{contents}{sections}</main>\n\
              <footer>Research use only, not a medical device. Made with Purkinje {version}.</footer>\n\
              </body>\n</html>\n",
             title = self.title,
-            body = self.body,
+            contents = self.contents(),
             version = env!("CARGO_PKG_VERSION"),
         )
     }
@@ -258,6 +288,9 @@ mark { background: none; color: var(--mark); font-weight: 600; }
 .summary { background: var(--raised); border-left: 4px solid var(--mark); padding: 16px 20px 6px; border-radius: 0 6px 6px 0; font-size: 17px; }
 aside { border-left: 4px solid var(--line); padding: 2px 0 2px 18px; color: var(--soft); margin: 16px 0; }
 aside p { margin: 6px 0; }
+nav ol { columns: 2 260px; margin: 20px 0; padding-left: 1.6em; }
+nav a { color: var(--mark); text-decoration: none; }
+nav a:hover, nav a:focus { text-decoration: underline; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 12px 24px; margin: 20px 0; }
 dt { color: var(--soft); font-size: 13px; }
 dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -276,6 +309,12 @@ figcaption b, caption b { color: var(--ink); font-weight: 600; }
 pre { background: var(--raised); border: 1px solid var(--line); border-radius: 6px; padding: 12px 16px; overflow-x: auto; margin: 16px 0;
   font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 footer { color: var(--soft); font-size: 13px; padding-top: 16px; padding-bottom: 40px; margin-top: 48px; }
+@media (max-width: 760px) {
+  main, footer { padding: 0 14px; }
+  h1 { font-size: 24px; margin-top: 24px; overflow-wrap: anywhere; }
+  /* Pictures keep a size at which they can be read, and scroll. */
+  .sheet svg { width: 760px; max-width: none; }
+}
 @page { margin: 14mm; }
 @media print {
   :root { --ink: #000; --soft: #444; --ground: #fff; --raised: #fff; --line: #bbb; }
@@ -285,6 +324,7 @@ footer { color: var(--soft); font-size: 13px; padding-top: 16px; padding-bottom:
   h2 { break-after: avoid; }
   figure, tr, aside, .summary { break-inside: avoid; }
   .sheet { border: 0; padding: 0; }
+  .sheet svg { width: auto; max-width: 100%; }
   pre { white-space: pre-wrap; }
 }
 "#;
@@ -318,10 +358,31 @@ mod tests {
 
     #[test]
     fn the_file_needs_nothing_from_elsewhere() {
-        let html = Page::new("t").text("x").finish();
-        for outside in ["<script", "<link", "src=", "url(", "@import", "href"] {
+        let page = Page::new("t").text("x");
+        let html = (0..5).fold(page, |page, _| page.section("s")).finish();
+        assert_eq!(
+            html.matches("href").count(),
+            html.matches("href=\"#section-").count()
+        );
+        for outside in ["<script", "<link", "src=", "url(", "@import", "http"] {
             assert!(!html.contains(outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn a_page_of_several_sections_has_a_table_of_contents() {
+        let page = |sections: &[&str]| {
+            let page = Page::new("t").summary("first");
+            let page = sections.iter().fold(page, |page, name| page.section(name));
+            page.finish()
+        };
+        let html = page(&["A & B", "C", "D", "E"]);
+        let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}: {html}"));
+        assert!(place("first") < place("<nav"));
+        assert!(place("<a href=\"#section-1\">A &amp; B</a>") < place("<h2 id=\"section-1\">"));
+        assert!(!page(&["A", "B", "C"]).contains("<nav"));
+        // On a narrow screen pictures keep their size and scroll.
+        assert!(html.contains("@media (max-width: 760px)") && html.contains("overflow-x: auto"));
     }
 
     #[test]

@@ -374,3 +374,73 @@ proptest! {
         prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'));
     }
 }
+
+/// The bold texts that name leads: name, x and y.
+fn names(svg: &Svg, leads: &LeadSet) -> Vec<(String, f64, f64)> {
+    let text = svg.to_string();
+    let document = Document::parse(&text).unwrap();
+    document
+        .descendants()
+        .filter(|node| node.tag_name().name() == "text")
+        .filter_map(|node| {
+            let name = node.text()?.to_owned();
+            let named = leads.leads().iter().any(|lead| lead.name() == name);
+            let number = |key| node.attribute(key).and_then(|v| v.parse::<f64>().ok());
+            named.then_some((name, number("x")?, number("y")?))
+        })
+        .collect()
+}
+
+#[test]
+fn no_trace_crosses_the_name_of_its_lead() {
+    for (rate_hz, height_mv) in [(100.0, 1.2), (500.0, 2.4), (250.0, 4.0)] {
+        for shift in 0..12 {
+            // Complexes up and down, wherever they begin.
+            let lead: Vec<f32> = (0..(10.0 * rate_hz) as usize)
+                .map(|at| {
+                    let phase = (at as f64 / rate_hz + f64::from(shift) * 0.07) % 0.8;
+                    let height = match phase {
+                        0.0..0.04 => height_mv,
+                        0.04..0.08 => -0.7 * height_mv,
+                        0.25..0.45 => 0.3 * height_mv,
+                        _ => 0.0,
+                    };
+                    height as f32
+                })
+                .collect();
+            let recording =
+                Recording::new("r", LeadSet::standard_12(), rate_hz, lead.repeat(12)).unwrap();
+            let svg = paper::draw(&recording, &PaperOptions::default(), &Marks::default());
+            let names = names(&svg, &recording.leads);
+            let traces = paths(&svg, "trace", "data-lead");
+            assert_eq!(names.len(), traces.len());
+            for ((name, x, y), (lead, data)) in names.iter().zip(&traces) {
+                assert_eq!(name, lead);
+                let width = 1.9 * name.len() as f64;
+                for pair in points(data).windows(2) {
+                    let (from, to) = (pair[0], pair[1]);
+                    if to.0 < *x || from.0 > x + width {
+                        continue;
+                    }
+                    let (high, low) = (from.1.min(to.1), from.1.max(to.1));
+                    assert!(low < y - 2.6 || high > *y, "{name} at {x} {y}: {pair:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_header_says_heart_rate_age_sex_and_filter() {
+    let mut recording = step(500.0);
+    (recording.age, recording.sex) = (Some(74.0), Some("female".to_owned()));
+    let options = PaperOptions {
+        heart_rate_bpm: Some(90.6),
+        filter: Some("0.67-40 Hz band-pass".to_owned()),
+        ..PaperOptions::default()
+    };
+    let text = paper::draw(&recording, &options, &Marks::default()).to_string();
+    let facts = "91/min  \u{b7}  74 years  \u{b7}  female  \u{b7}  500 Hz  \u{b7}  10.0 s  \u{b7}  12 leads  \u{b7}  0.67-40 Hz band-pass";
+    assert!(text.contains(facts), "{text}");
+    assert!(!text.contains("Triangles"));
+}

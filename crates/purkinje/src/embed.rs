@@ -1,5 +1,6 @@
 //! Vectors of recordings, leads, beats, lead groups or tokens.
 
+pub mod journal;
 pub mod table;
 
 use std::sync::Arc;

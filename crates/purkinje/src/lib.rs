@@ -107,6 +107,7 @@ pub mod inputs;
 pub mod keys;
 pub mod leads;
 pub mod learns;
+pub mod made;
 pub mod model;
 pub mod network;
 pub mod occlusion;

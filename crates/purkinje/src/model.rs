@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::During as _;
 use crate::leads::WantedLeads;
+use crate::made::Made;
 use crate::network::{Network, json as to_json, state_dict};
 use crate::prepared::agree;
 use crate::registry::Registry;
@@ -39,8 +40,31 @@ pub struct Model {
     tokenizer: Option<Arc<Tokenizer>>,
     writer: Option<Arc<Writer>>,
     preprocess: Preprocess,
+    /// What the card of its folder says of its making.
+    history: Arc<History>,
     device: Device,
     registry: Registry,
+}
+
+/// What the card of a model says of its making.
+#[derive(Debug, Default)]
+struct History {
+    training_data: Option<String>,
+    how: Vec<String>,
+}
+
+impl History {
+    fn read(card: Option<&str>) -> History {
+        let section = |heading| card.and_then(|card| ModelCard::section(card, heading));
+        let how = section("How it was made").unwrap_or_default().lines();
+        History {
+            training_data: section("Training data").map(str::to_owned),
+            how: how
+                .filter_map(|line| line.strip_prefix("- "))
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Model {
@@ -104,6 +128,7 @@ impl Model {
             tokenizer: None,
             writer: None,
             preprocess,
+            history: Arc::default(),
             device: device.clone(),
             registry: registry.clone(),
         }
@@ -215,6 +240,7 @@ impl Model {
             hash: None,
             network: self.network.random_twin(seed, &self.device),
             labels: None,
+            history: Arc::default(),
             ..self.clone()
         }
     }
@@ -248,6 +274,16 @@ impl Model {
     /// BLAKE3 of its file of weights, in hex; `None` for a model that was not read from disk.
     pub fn hash(&self) -> Option<&str> {
         self.hash.as_deref()
+    }
+
+    /// What its card says of the data it was trained on, in Markdown; `None` for a model that was not read from disk, and where it does not say.
+    pub fn trained_on(&self) -> Option<&str> {
+        self.history.training_data.as_deref()
+    }
+
+    /// What its card says of how it was made, in lines.
+    pub fn how_made(&self) -> &[String] {
+        &self.history.how
     }
 
     /// Description of its system.
@@ -370,11 +406,12 @@ impl Model {
         agree(store, &self.preprocess, Some(&wanted), any_preprocessing)
     }
 
-    /// Writes the model folder `dir`, whole or not at all; `made` says in one sentence how the model was made.
+    /// Writes the model folder `dir`, whole or not at all; `made` says how the model was made: in one sentence, or with data and results.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn save(&self, dir: &Path, made: &str) -> Result<()> {
+    pub fn save(&self, dir: &Path, made: impl Into<Made>) -> Result<()> {
+        let made = made.into();
         let about = self.about();
         let compat = to_json(&self.network.compat())?;
         let mut config = Map::new();
@@ -393,7 +430,7 @@ impl Model {
             ),
             _ => format!("{title} encoder of {leads}-lead recordings."),
         };
-        let mut how_made = vec![made.to_owned()];
+        let mut how_made = made.how;
         let written = self.writer.as_deref().map(|own| {
             how_made.push(own.about().told());
             how_made.push(SENTENCE.to_owned());
@@ -418,6 +455,9 @@ impl Model {
                 description,
                 compat: compat.as_str().unwrap_or_default().to_owned(),
                 how_made,
+                preprocessing: self.preprocess.in_words(),
+                training_data: made.training_data,
+                evaluation: made.evaluation,
                 ..ModelCard::default()
             },
             config: Value::Object(config),
@@ -434,10 +474,24 @@ impl Model {
     }
 }
 
+/// The same labels with what a store says that its classes mean.
+pub fn described(mut labels: Labels, store: &Store) -> Labels {
+    let mut sets = store.info().label_sets.iter();
+    if let Some(set) = sets.find(|set| set.name == labels.task) {
+        for class in &mut labels.classes {
+            let mut known = set.classes.iter();
+            let same = known.find(|known| known.name == class.name);
+            class.description = same.and_then(|known| known.description.clone());
+        }
+    }
+    labels
+}
+
 /// Labels without codes.
 pub fn labels(task: &str, classes: &[String], thresholds: &[f32]) -> Labels {
     let classes = classes.iter().enumerate().map(|(i, name)| LabelClass {
         name: name.clone(),
+        description: None,
         code: None,
         threshold: thresholds.get(i).map(|&t| f64::from(t)),
     });
@@ -483,6 +537,7 @@ fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {
             .map(|own| Writer::read(own, folder, device).map(Arc::new))
             .transpose()?,
         preprocess,
+        history: Arc::new(History::read(read.card.as_deref())),
         device: device.clone(),
         registry: registry.clone(),
     };

@@ -310,6 +310,7 @@ mod tests {
         let labels = [0.1, 2.0, -1.0, 0.5].map(|logit| {
             let class = LabelClass {
                 name: "x".into(),
+                description: None,
                 code: None,
                 threshold: Some(0.5),
             };

@@ -31,7 +31,7 @@ pub fn of_store(store: &Store) -> Result<String> {
         .summary(&summary(store, &statistics))
         .facts([
             ("Store", store.dir().display().to_string()),
-            ("Source", info.made_by.source.clone()),
+            ("Source", source_in_words(store)),
             ("Leads", info.leads.to_string()),
             ("Sampling rate", format!("{} Hz", info.rate_hz)),
             ("Preprocessing", info.preprocess.in_words()),
@@ -39,6 +39,7 @@ pub fn of_store(store: &Store) -> Result<String> {
                 "Made by",
                 format!("{} {}", info.made_by.program, info.made_by.version),
             ),
+            ("Fingerprint", info.fingerprint.clone()),
         ])
         .table(&split_table(store, &statistics))
         .section("Recordings and patients");
@@ -59,6 +60,15 @@ pub fn of_store(store: &Store) -> Result<String> {
     page = examples(page, store, &statistics)?;
     page = outcomes(page, store)?;
     Ok(page.finish())
+}
+
+/// The kind of the source, and where it was, if the store says so.
+fn source_in_words(store: &Store) -> String {
+    let info = store.info();
+    match info.made_by.source.as_str() {
+        "" => info.name.clone(),
+        place => format!("{}, {}", info.name, printable(place)),
+    }
 }
 
 /// Statistics of the rows, from one pass over them.
@@ -90,9 +100,12 @@ struct Statistics {
 #[derive(Default)]
 struct Measured {
     values: Vec<f64>,
-    /// Row and value of the largest.
-    worst: Option<(usize, f64)>,
+    /// Rows and values of the largest, from the largest down.
+    largest: Vec<(usize, f64)>,
 }
+
+/// Rows with large values among which the worst example is looked for.
+const CANDIDATES: usize = 40;
 
 impl Measured {
     fn add(&mut self, row: usize, value: Option<f32>) {
@@ -100,8 +113,10 @@ impl Measured {
             return;
         };
         self.values.push(value);
-        if self.worst.is_none_or(|(_, worst)| value > worst) {
-            self.worst = Some((row, value));
+        let place = self.largest.partition_point(|&(_, own)| own >= value);
+        if place < CANDIDATES {
+            self.largest.insert(place, (row, value));
+            self.largest.truncate(CANDIDATES);
         }
     }
 }
@@ -258,7 +273,7 @@ impl Statistics {
                     values: shown,
                     ..Histogram::default()
                 };
-                let worst = measured.worst.map_or(0.0, |(_, worst)| worst);
+                let worst = measured.largest.first().map_or(0.0, |(_, worst)| *worst);
                 let caption = format!(
                     "{}; the largest is {worst:.3} mV.{}",
                     count(measured.values.len(), "recording"),
@@ -445,29 +460,140 @@ fn together(
     chart.draw()
 }
 
-/// A typical recording, and the worst one by each measure.
+/// A disturbance of which the worst example is drawn.
+struct Disturbance<'s> {
+    words: &'static str,
+    measured: &'s Measured,
+    /// The least that can be seen at 10 mm/mV; the largest value of a clean store is a rounding error or the signal itself.
+    seen_mv: f64,
+    /// The least share of the range of the signal.
+    seen_share: f64,
+    /// Measures it again in the stored signal, where the measure over all samples takes tall or frequent complexes for it.
+    again: Option<fn(&Row<'_>) -> f64>,
+}
+
+/// The row in which a disturbance is largest, by its measure in the stored signal or else beside the range of that, among those with the
+/// largest values; `None` where it cannot be seen in any.
+fn worst(store: &Store, of: &Disturbance<'_>) -> Result<Option<(usize, String)>> {
+    let mut found: Option<(f64, usize, f64, f64)> = None;
+    let large = of.measured.largest.iter();
+    for &(at, value) in large.take_while(|(_, value)| *value >= of.seen_mv) {
+        let row = store.row(at)?;
+        let value_mv = of.again.map_or(value, |measure| measure(&row));
+        let range_mv = range_mv(&row);
+        let share = if range_mv > 0.0 {
+            value_mv / range_mv
+        } else {
+            f64::INFINITY
+        };
+        let rank = of.again.map_or(share, |_| value_mv);
+        let seen = value_mv >= of.seen_mv && share >= of.seen_share;
+        if seen && found.is_none_or(|(most, ..)| rank > most) {
+            found = Some((rank, at, value_mv, share));
+        }
+    }
+    Ok(found.map(|(_, at, value_mv, share)| {
+        let share = match share.is_finite() {
+            true => format!(", {:.0} % of the range of the signal", 100.0 * share),
+            false => String::new(),
+        };
+        (at, format!("{}: {value_mv:.3} mV{share}.", of.words))
+    }))
+}
+
+/// The standard deviation of white noise that would leave fourth differences of samples as large as the median ones of a stored signal are: the
+/// complexes, which are the fewer samples, do not count. The median over the leads.
+fn noise_between_complexes_mv(row: &Row<'_>) -> f64 {
+    /// Standard deviation of the fourth difference of white noise of 1, and the median of the absolute value of a normal variable.
+    const DIFFERENCE: f64 = 8.366_600_265_340_756;
+    const MEDIAN: f64 = 0.674_489_750_196_081_7;
+    let mut signal = Vec::new(); // [lead, time]
+    row.signal_mv_into(&mut signal);
+    let leads = signal.chunks_exact(row.samples().max(1));
+    let differences = leads.map(|lead| {
+        let fourth = |w: &[f32]| (w[0] - 4.0 * w[1] + 6.0 * w[2] - 4.0 * w[3] + w[4]).abs();
+        let found = lead.windows(5).map(fourth);
+        median(found.filter(|own| own.is_finite()).collect())
+    });
+    f64::from(median(differences.collect())) / (DIFFERENCE * MEDIAN)
+}
+
+/// The upper median; 0 of nothing.
+fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_unstable_by(f32::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// The range of a stored signal without the outermost hundredth on both sides, the median over its leads.
+fn range_mv(row: &Row<'_>) -> f64 {
+    let mut signal = Vec::new(); // [lead, time]
+    row.signal_mv_into(&mut signal);
+    let ranges = signal
+        .chunks_exact_mut(row.samples().max(1))
+        .filter_map(|lead| {
+            lead.sort_unstable_by(f32::total_cmp);
+            let edge = lead.len() / 100;
+            let range = lead.get(lead.len() - 1 - edge)? - lead.get(edge)?;
+            (range.is_finite() && range > 0.0).then_some(range)
+        })
+        .collect();
+    ranges.sort_unstable_by(f32::total_cmp);
+    ranges
+        .get(ranges.len() / 2)
+        .map_or(0.0, |&mv| f64::from(mv))
+}
+
+/// A typical recording, and the worst one by each measure of which something can be seen.
 fn examples(mut page: Page, store: &Store, statistics: &Statistics) -> Result<Page> {
     page = page.section("Examples, as stored");
-    let worst = |measured: &Measured| measured.worst.map(|(row, _)| row);
-    let mut shown: Vec<(usize, String)> = Vec::new();
-    let picks = [
-        (
-            statistics.typical.or((!store.is_empty()).then_some(0)),
-            "Typical: no fault, and median noise.",
-        ),
-        (worst(&statistics.noise_mv), "Most noise."),
-        (worst(&statistics.baseline_mv), "Most baseline wander."),
-        (worst(&statistics.powerline_mv), "Most mains interference."),
-        (
-            worst(&statistics.einthoven_mv),
-            "Largest Einthoven residual: the limb leads contradict each other.",
-        ),
-    ];
-    for (row, words) in picks {
-        let Some(row) = row else { continue };
-        match shown.iter_mut().find(|(at, _)| *at == row) {
-            Some((_, said)) => *said = format!("{said} {words}"),
-            None => shown.push((row, words.to_owned())),
+    let typical = statistics.typical.or((!store.is_empty()).then_some(0));
+    let mut shown: Vec<(usize, String)> = typical
+        .map(|row| (row, "Typical: no fault, and median noise.".to_owned()))
+        .into_iter()
+        .collect();
+    let mut unseen = Vec::new();
+    for of in [
+        Disturbance {
+            words: "Most noise",
+            measured: &statistics.noise_mv,
+            seen_mv: 0.015,
+            seen_share: 0.0,
+            again: Some(noise_between_complexes_mv),
+        },
+        Disturbance {
+            words: "Most baseline wander",
+            measured: &statistics.baseline_mv,
+            seen_mv: 0.1,
+            seen_share: 0.1,
+            again: None,
+        },
+        Disturbance {
+            words: "Most mains interference",
+            measured: &statistics.powerline_mv,
+            seen_mv: 0.02,
+            seen_share: 0.02,
+            again: None,
+        },
+        Disturbance {
+            words: "Limb leads that contradict each other most",
+            measured: &statistics.einthoven_mv,
+            seen_mv: 0.05,
+            seen_share: 0.05,
+            again: None,
+        },
+    ] {
+        match worst(store, &of)? {
+            Some((row, words)) => match shown.iter_mut().find(|(at, _)| *at == row) {
+                Some((_, said)) => *said = format!("{said} {words}"),
+                None => shown.push((row, words)),
+            },
+            None => unseen.extend(of.measured.largest.first().map(|(_, most)| {
+                format!(
+                    "{} (largest value {most:.4} mV, drawn from {} mV on)",
+                    of.words.to_lowercase(),
+                    of.seen_mv
+                )
+            })),
         }
     }
     for (at, words) in shown {
@@ -475,7 +601,13 @@ fn examples(mut page: Page, store: &Store, statistics: &Statistics) -> Result<Pa
         let caption = format!("{} ({}). {words}", printable(row.id()), row.split());
         page = page.figure(&drawing(store, &row, None)?, &caption);
     }
-    Ok(page)
+    Ok(match unseen.is_empty() {
+        true => page,
+        false => page.note(&format!(
+            "Nothing that could be seen at 10 mm/mV, so no example: {}.",
+            unseen.join("; ")
+        )),
+    })
 }
 
 /// The first ten seconds of a stored row on ECG paper.
@@ -547,4 +679,98 @@ fn outcomes(page: Page, store: &Store) -> Result<Page> {
         0 => page,
         more => page.text(&format!("{more} more reasons are listed in outcomes.csv.")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use purkinje_record::LeadSet;
+    use purkinje_signal::Preprocess;
+    use purkinje_signal::quality::Measures;
+    use purkinje_store::{
+        Begin, LabelSet, MadeBy, NewRow, Outcome, Status, StoreSpec, StoreWriter,
+    };
+    use std::path::Path;
+
+    /// A store of recordings by name: a peak of so many millivolts every second, noise around it, and what was measured as noise and as
+    /// II - I - III.
+    fn store_of(dir: &Path, rows: &[(&str, f32, f32, f32, f32)]) -> Store {
+        let leads: LeadSet = "I,II,III".parse().unwrap();
+        let spec = StoreSpec {
+            name: "test".to_owned(),
+            preprocess: Preprocess::clear().with_leads(leads.clone()),
+            leads,
+            rate_hz: 100.0,
+            unit: "mV".to_owned(),
+            label_sets: vec![LabelSet::from_names("rhythm", ["AF", "SR"])],
+            texts: Vec::new(),
+            values: Vec::new(),
+            made_by: MadeBy::default(),
+            fingerprint: "print".to_owned(),
+            rows_per_shard: 100,
+            rows_per_batch: 10,
+            part: None,
+        };
+        let Begin::Writing(mut writer) = StoreWriter::begin(dir, spec).unwrap() else {
+            panic!("a store in an empty folder");
+        };
+        for &(id, peak_mv, around_mv, noise_mv, einthoven_mv) in rows {
+            let sample = |at: usize| {
+                let peak_mv = if at % 100 < 5 { peak_mv } else { 0.0 };
+                let noise_mv = around_mv * ((at * 7919 % 13) as f32 - 6.0) / 6.0;
+                (1000.0 * (peak_mv + noise_mv)) as i16
+            };
+            let row = NewRow {
+                id: id.to_owned(),
+                gain_per_mv: 1000.0,
+                signal: (0..3000).map(sample).collect(),
+                quality: Some(Measures {
+                    noise_mv: Some(noise_mv),
+                    einthoven_mv: Some(einthoven_mv),
+                    ..Measures::default()
+                }),
+                labels: vec![Some(vec![1])],
+                ..NewRow::default()
+            };
+            let outcome = Outcome::not_stored(id, Path::new(id), Status::Ok, "");
+            writer.append(outcome, Some(row)).unwrap();
+        }
+        writer.finish().unwrap();
+        Store::open(dir).unwrap()
+    }
+
+    #[test]
+    fn the_noisiest_is_noisy_beside_its_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        // Tall complexes leave a larger residual than the noise of a small signal.
+        let rows = [
+            ("tall", 4.0, 0.0, 0.12, 0.0005),
+            ("noisy", 1.0, 0.08, 0.03, 0.0004),
+            ("clean", 1.0, 0.0, 0.002, 0.0),
+        ];
+        let page = of_store(&store_of(dir.path(), &rows)).unwrap();
+        assert!(page.contains("noisy (none). Most noise: 0.0"), "{page}");
+        // A rounding error is no contradiction of leads.
+        assert!(!page.contains("Limb leads that contradict each other most: "));
+        assert!(
+            page.contains("limb leads that contradict each other most (largest value 0.0005 mV")
+        );
+        // The kind of the source stands where the store does not name the place.
+        assert!(page.contains("<dt>Source</dt><dd>test</dd>"), "{page}");
+        assert!(page.contains("<nav"), "{page}");
+    }
+
+    #[test]
+    fn a_clean_store_has_no_worst_recordings() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = [("a", 4.0, 0.0, 0.12, 0.03), ("b", 1.0, 0.0, 0.004, 0.001)];
+        let page = of_store(&store_of(dir.path(), &rows)).unwrap();
+        assert!(!page.contains("Most noise: "), "{page}");
+        let dir = tempfile::tempdir().unwrap();
+        let page = of_store(&store_of(dir.path(), &[("a", 1.0, 0.0, 0.0, 0.5)])).unwrap();
+        assert!(
+            page.contains("contradict each other most: 0.500 mV"),
+            "{page}"
+        );
+    }
 }

@@ -20,6 +20,12 @@ pub trait Reporter: Send + Sync {
         let _ = table;
     }
 
+    /// The command line that asked for the work, without what does not change the result; it is written beside results. Empty for a call
+    /// of the library.
+    fn command(&self) -> String {
+        String::new()
+    }
+
     /// Whether the work should stop. It is called between batches and steps; the work then ends with
     /// [`Error::Stopped`](crate::Error::Stopped), or resumably.
     fn stop_requested(&self) -> bool {

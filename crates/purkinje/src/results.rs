@@ -2,9 +2,14 @@
 
 use std::path::Path;
 
-use purkinje_eval::report::{ModelResult, ResultTable};
+use purkinje_eval::report::{EncoderRows, ResultTable};
+use purkinje_models::checkpoint::Labels;
+use purkinje_store::Store;
 
 use crate::files::write_file;
+use crate::made::{Made, PROGRAM, evaluations, labelled_data, lines};
+use crate::model::Model;
+use crate::task::Task;
 use crate::{Error, Result};
 
 /// Writes `results.json` and `tables.txt` into a folder, each whole or not at all.
@@ -17,21 +22,36 @@ pub fn write_results(out: &Path, tables: &[ResultTable]) -> Result<()> {
     write_file(&out.join("results.json"), &json)?;
     let text: String = tables
         .iter()
-        .map(|table| format!("{table}\n{}\n", table.per_class()))
+        .map(|table| {
+            let made_by = table.rows().first().map(|row| &row.made_by);
+            let made_by = made_by.map_or(String::new(), |own| format!("{own}\n\n"));
+            format!("{table}\n{}\n{made_by}", table.per_class())
+        })
         .collect();
     write_file(&out.join("tables.txt"), text.as_bytes())
 }
 
-/// How a head was made, in one sentence, for the model card.
-pub(crate) fn made(command: &str, result: &ModelResult) -> String {
-    let auroc = result.metrics.macro_mean.auroc.value;
-    format!(
-        "purkinje {} {command}: {} head on `{}`, {} training records, selected on validation ({}); test macro AUROC {}",
-        env!("CARGO_PKG_VERSION"),
+/// How a head on `encoder` was made, its data and its results, for the model card.
+pub(crate) fn made(
+    command: &str,
+    encoder: &Model,
+    labels: &Labels,
+    (store, task): (&Store, &Task),
+    rows: &EncoderRows,
+) -> Made {
+    let result = &rows.trained;
+    let sentence = format!(
+        "{PROGRAM} {command}: {} head on `{}`, {} training records, selected on {} ({})",
         result.head,
         result.task,
         result.training_records,
+        result.selection.split,
         result.selection.chosen,
-        auroc.map_or("undefined".into(), |v| format!("{v:.4}")),
-    )
+    );
+    let made = Made {
+        how: [vec![sentence], lines(&rows.made_by)].concat(),
+        training_data: labelled_data(store, task, result),
+        evaluation: evaluations(store, labels, result, &rows.random_weights),
+    };
+    made.from_model(encoder)
 }

@@ -5,10 +5,24 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::files::write_file;
+use crate::made::Provenance;
 use crate::{Error, Result};
 
 /// Name of the file with the resolved configuration.
 pub const CONFIG: &str = "config.toml";
+/// Name of the file that says what a run was made with.
+pub const MADE_BY: &str = "made_by.json";
+
+/// Writes what a run is made with beside its configuration, its log and its checkpoints.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn say(out: &Path, made_by: &Provenance) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(made_by)
+        .map_err(|error| Error::invalid(format!("{MADE_BY}: {error}")))?;
+    text.push('\n');
+    write_file(&out.join(MADE_BY), text.as_bytes())
+}
 
 /// Writes the configuration of a run. A folder that holds a run, and more of it than its configuration, is refused unless `resume` is set
 /// and the configuration is the same. `stored` is the configuration of the run to resume, if there is one.
@@ -47,11 +61,11 @@ pub fn begin<C: Serialize + PartialEq>(
     write_file(&path, new.as_bytes())
 }
 
-/// Whether a folder holds more than a configuration: what failed before its first step left no work to lose.
+/// Whether a folder holds more than a configuration and what it was made with: what failed before its first step left no work to lose.
 fn worked(out: &Path) -> bool {
     std::fs::read_dir(out).is_ok_and(|entries| {
         let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-        names.any(|name| name != CONFIG)
+        names.any(|name| name != CONFIG && name != MADE_BY)
     })
 }
 
@@ -79,6 +93,7 @@ mod tests {
         begin(dir.path(), false, None, &config(0.5)).unwrap();
         let stored = config(0.5);
         let again = |resume, lr: f64| begin(dir.path(), resume, Some(&stored), &config(lr));
+        say(dir.path(), &Provenance::default()).unwrap();
         // A run that failed before its first step is begun anew.
         again(false, 0.25).unwrap();
         again(false, 0.5).unwrap();

@@ -82,7 +82,7 @@ pub struct Place {
     pub time_s: Option<f64>,
     /// The lead group.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<&'static str>,
+    pub group: Option<std::borrow::Cow<'static, str>>,
     /// Start of its window in seconds of the recording, where every window has vectors of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_s: Option<f64>,

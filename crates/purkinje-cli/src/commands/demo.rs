@@ -1,10 +1,11 @@
 //! `purkinje demo`: all steps on the recordings that come with the program, nothing precomputed.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 
-use miette::Result;
+use miette::{IntoDiagnostic as _, Result};
 use purkinje::Registry;
-use purkinje::demo::{DemoOptions, demo};
+use purkinje::demo::{DemoOptions, demo, is_demonstration};
 
 use crate::output::{self, Show as _};
 use crate::progress::{Bars, duration};
@@ -15,6 +16,9 @@ pub struct Args {
     /// Folder for everything the demonstration writes.
     #[arg(long, default_value = "demo")]
     out: PathBuf,
+    /// Delete the folder of an earlier demonstration, with all that is in it, without asking.
+    #[arg(long)]
+    overwrite: bool,
     /// Epochs of pre-training.
     #[arg(long, default_value_t = 25)]
     epochs: usize,
@@ -26,9 +30,25 @@ pub struct Args {
     task: Vec<String>,
 }
 
+/// Asks, on a terminal, whether the folder of an earlier demonstration may be deleted.
+fn may_delete(out: &Path) -> Result<bool> {
+    let (input, error) = (std::io::stdin(), std::io::stderr());
+    if !is_demonstration(out) || !input.is_terminal() || !error.is_terminal() {
+        return Ok(false);
+    }
+    eprint!(
+        "{} holds an earlier demonstration. Delete it, with all that is in it? [y/N] ",
+        out.display()
+    );
+    let mut answer = String::new();
+    input.read_line(&mut answer).into_diagnostic()?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Runs the command.
 pub fn run(args: Args, registry: &Registry) -> Result<()> {
     let options = DemoOptions {
+        overwrite: args.overwrite || may_delete(&args.out)?,
         out: args.out,
         epochs: args.epochs,
         seed: args.seed,

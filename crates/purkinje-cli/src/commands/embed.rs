@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use purkinje::embed::journal::{Journal, key};
 use purkinje::embed::table::Table;
 use purkinje::inputs::{BeatSource, Input, ReadOptions, StoreRows, list};
 use purkinje::leads::WantedLeads;
@@ -16,7 +17,7 @@ use purkinje::{Device, Level, Model, Registry, WindowOptions};
 
 use super::{ReadArgs, WindowArgs};
 use crate::output::{self, Show as _, count};
-use crate::progress::{Bars, Progress};
+use crate::progress::{Bars, Progress, note};
 
 /// Options of `embed`.
 #[derive(clap::Args, Debug)]
@@ -110,8 +111,9 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     }
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
-    let mut table =
-        Table::begin(&args.out, &model, &args.model, level, args.each_window).shown()?;
+    let begin = || Table::begin(&args.out, &model, &args.model, level, args.each_window);
+    // A name or a folder that cannot be written is found before the work.
+    drop(begin().shown()?);
     let stores = stores_of(&args.inputs)?;
     let rows = stores
         .iter()
@@ -147,26 +149,58 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         },
         beats: args.beats,
     };
+    let key = key(&model, level, &inputs, &options).shown()?;
+    let mut journal = Journal::open(&args.out, &key).shown()?;
+    if journal.replaced_another() {
+        note("an interrupted run of other inputs or settings was dropped");
+    }
+    if journal.done() > 0 {
+        note(format_args!(
+            "{} of {} are already done",
+            journal.done(),
+            count(records, "recording")
+        ));
+    }
     let progress = Progress::new("embed", records, "recordings");
-    let (mut failures, mut used) = (Vec::new(), Used::default());
-    for embedded in model.embed_all(inputs, level, options).shown()? {
+    progress.resume(journal.done());
+    let rest = inputs.into_iter().skip(journal.done());
+    for embedded in model.embed_all(rest, level, options).shown()? {
+        let embedded = embedded.map_err(|error| ReadArgs::advised(&error));
+        journal.add(&embedded).shown()?;
+        progress.add(1);
+        if journal.failed() > allowed {
+            break;
+        }
         go_on(&Bars).shown()?;
-        match embedded {
+    }
+    progress.finish();
+    let fingerprints = stores
+        .iter()
+        .flatten()
+        .map(|store| store.info().fingerprint.clone());
+    let table = begin().shown()?;
+    let mut table = table.made_by(output::command_line(), fingerprints.collect());
+    let (mut failures, mut used) = (Vec::new(), Used::default());
+    for embedded in journal.replay().shown()? {
+        match embedded.shown()? {
             Ok(embedded) => {
                 used.add(&embedded.used);
                 table.add(&embedded).shown()?;
             }
-            Err(error) => failures.push(ReadArgs::advised(&error)),
-        }
-        progress.add(1);
-        if failures.len() > allowed {
-            break;
+            Err(reason) => failures.push(reason),
         }
     }
-    progress.finish();
-    super::report(&failures, records, allowed)?;
     let vectors = table.rows();
-    table.finish().shown()?;
+    // Nothing is kept where no recording could be used.
+    if journal.done() == journal.failed() {
+        journal.remove().shown()?;
+        super::report(&failures, records, allowed)?;
+        table.finish().shown()?;
+    } else {
+        super::report(&failures, records, allowed)?;
+        table.finish().shown()?;
+        journal.remove().shown()?;
+    }
     output::print(&format!(
         "{}: {} of length {} from {}{}\n{}",
         args.out.display(),
@@ -186,7 +220,8 @@ fn texts(args: &Args, path: &Path, model: &Model) -> miette::Result<()> {
     // Texts of a pass over the network, of which those of one length share a batch.
     const CHUNK: usize = 4096;
     let texts = read_texts(path, args.column.as_deref()).shown()?;
-    let mut table = Table::begin_texts(&args.out, model, &args.model).shown()?;
+    let table = Table::begin_texts(&args.out, model, &args.model).shown()?;
+    let mut table = table.made_by(output::command_line(), Vec::new());
     let allowed = super::allowed(args.max_failed, texts.len());
     let progress = Progress::new("embed", texts.len(), "texts");
     let mut failures = Vec::new();

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use miette::IntoDiagnostic as _;
 use purkinje::eval::report::class_table;
 use purkinje::evaluate::{EvaluateOptions, Evaluated, evaluate};
 use purkinje::finetune::is_of_patients;
@@ -115,9 +114,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     output::print(&text)?;
     match &args.out {
         Some(out) => {
-            // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
-            let found = serde_json::to_value(&found).into_diagnostic()?;
-            output::write_file(out, output::json(&found)?.as_bytes())
+            let json = output::json_made_by(&found, Some(&model), Some(&store))?;
+            output::write_file(out, json.as_bytes())
         }
         None => Ok(()),
     }
@@ -135,7 +133,10 @@ fn patients(args: &Args, model: &Model, store: &Store) -> miette::Result<()> {
     let found = identify(model, store, &options, &Bars).shown()?;
     output::print(&patients_text(&found))?;
     match &args.out {
-        Some(out) => output::write_file(out, output::json(&found)?.as_bytes()),
+        Some(out) => {
+            let json = output::json_made_by(&found, Some(model), Some(store))?;
+            output::write_file(out, json.as_bytes())
+        }
         None => Ok(()),
     }
 }

@@ -198,7 +198,7 @@ pub fn run(args: Args, registry: &Registry) -> Result<()> {
     };
     if is_of_patients(&store, &args.task) {
         let found = learn_patients(&model, &store, &options, &Bars).shown()?;
-        let json = output::json(&found)?;
+        let json = output::json_made_by(&found, Some(&model), Some(&store))?;
         output::write_file(&args.out.join("results.json"), json.as_bytes())?;
         return output::print(&format!(
             "{} patients in {} training records\n{}",

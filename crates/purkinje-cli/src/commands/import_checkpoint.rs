@@ -95,7 +95,10 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         imported => imported.shown()?,
     };
     output::print(&format!("{}\n", imported.report))?;
-    imported.model.save(&args.out, &imported.made).shown()?;
+    let mut made = imported.made;
+    made.how
+        .push(format!("Command: `{}`", crate::output::command_line()));
+    imported.model.save(&args.out, made).shown()?;
     let mut text = String::new();
     for note in &imported.notes {
         text += &format!("{note}\n");

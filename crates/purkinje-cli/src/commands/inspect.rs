@@ -41,6 +41,9 @@ pub struct Args {
     /// Preset of preprocessing for the model's input
     #[arg(long, value_name = "NAME", default_value = "clear", value_parser = super::preset)]
     preset: Preprocess,
+    /// Draw a plain sheet on paper, without marks of R-peaks and tokens
+    #[arg(long)]
+    plain: bool,
     /// Draw the model's input instead of the original recording
     #[arg(long)]
     as_model: bool,
@@ -89,7 +92,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let quality = quality::assess_long(&reader).into_diagnostic()?;
     let measures = quality::measure_long(&reader, &about.leads).into_diagnostic()?;
     let view = view(&reader, &args, &options)?;
-    let drawing = Drawing::new(&reader, &view, &args)?;
+    let drawing = Drawing::new(&reader, &view, &quality, &args)?;
     if let Some(path) = &args.svg {
         output::write_file(path, drawing.paper(&args).to_string().as_bytes())?;
     }
@@ -145,12 +148,19 @@ struct Drawing {
     r_peaks: Vec<usize>,
     tokens: Vec<(usize, usize, usize)>,
     filter: Option<String>,
+    /// Beats per minute of the whole recording.
+    heart_rate_bpm: Option<f64>,
     /// Length of the whole recording.
     all_s: f64,
 }
 
 impl Drawing {
-    fn new(reader: &Reader, view: &Result<View, String>, args: &Args) -> miette::Result<Self> {
+    fn new(
+        reader: &Reader,
+        view: &Result<View, String>,
+        quality: &Quality,
+        args: &Args,
+    ) -> miette::Result<Self> {
         let rate_hz = reader.about().rate_hz;
         let place = |time_s: f64| ((time_s * rate_hz).round() as usize).min(reader.len());
         let drawn = match view {
@@ -177,6 +187,7 @@ impl Drawing {
                 _ => None,
             },
             recording: drawn,
+            heart_rate_bpm: quality.heart_rate.as_ref().map(|rate| rate.bpm),
             all_s: reader.duration_s(),
         })
     }
@@ -185,12 +196,16 @@ impl Drawing {
         let options = PaperOptions {
             part_of: Some((args.start, self.all_s)),
             filter: self.filter.clone(),
+            heart_rate_bpm: self.heart_rate_bpm,
             rhythm: args.leads.as_ref().and_then(|l| l.leads().first().cloned()),
             ..PaperOptions::default()
         };
-        let marks = Marks {
-            r_peaks: &self.r_peaks,
-            tokens: &self.tokens,
+        let marks = match args.plain {
+            true => Marks::default(),
+            false => Marks {
+                r_peaks: &self.r_peaks,
+                tokens: &self.tokens,
+            },
         };
         paper::draw(&self.recording, &options, &marks)
     }

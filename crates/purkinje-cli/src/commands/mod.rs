@@ -9,6 +9,7 @@ mod export_checkpoint;
 mod finetune;
 mod import_checkpoint;
 mod inspect;
+mod man;
 mod predict;
 mod prepare;
 mod pretrain;
@@ -71,6 +72,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
 }
 
 impl Command {
@@ -94,6 +97,7 @@ impl Command {
             Command::ExportCheckpoint(args) => export_checkpoint::run(args, registry),
             Command::Demo(args) => demo::run(args, registry),
             Command::Completions(args) => completions::run(args, registry),
+            Command::Man(args) => man::run(args, registry),
         }
     }
 }

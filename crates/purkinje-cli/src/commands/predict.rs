@@ -172,14 +172,20 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     if let Some(file) = timeline {
         file.finish().shown()?;
     }
-    show(&args, &results, || table(&labels, &rows, &notes))?;
+    show(&args, &model, &results, || table(&labels, &rows, &notes))?;
     super::report(&failures, records, 0)
 }
 
 /// Writes results to the file that was named, and prints the table or, where there is no file, the results.
-fn show(args: &Args, results: &[Value], table: impl FnOnce() -> String) -> miette::Result<()> {
+fn show(
+    args: &Args,
+    model: &Model,
+    results: &[Value],
+    table: impl FnOnce() -> String,
+) -> miette::Result<()> {
     if let Some(path) = &args.json {
-        output::write_file(path, (output::json(&results)? + "\n").as_bytes())?;
+        let json = output::json_made_by(&results, Some(model), None)?;
+        output::write_file(path, json.as_bytes())?;
     }
     match (args.table, &args.json) {
         (true, _) => output::print(&table()),
@@ -319,7 +325,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         }
         results.push(facts);
     }
-    show(args, &results, || {
+    show(args, model, &results, || {
         let scores = match &prompts {
             None => String::new(),
             Some(_) => format!("{table}\nScores rank recordings and are no probabilities.\n"),

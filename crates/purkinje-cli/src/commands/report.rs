@@ -8,6 +8,7 @@ use purkinje::eval::bootstrap::Estimate;
 use purkinje::eval::text::TextPair;
 use purkinje::figures::raster;
 use purkinje::inputs::{Input, ReadOptions, StoreRows, list, told};
+use purkinje::made::{Made, PROGRAM, lines, provenance};
 use purkinje::prompts::read_prompts;
 use purkinje::record::LeadChoice;
 use purkinje::reports::{
@@ -247,14 +248,19 @@ fn train(args: &TrainArgs, registry: &Registry) -> miette::Result<()> {
     let run = (args.out.as_path(), args.resume);
     let found = train_writer(&model, &store, &options, run, &Bars).shown()?;
     let folder = args.out.join("model");
-    let made = format!(
-        "purkinje {} report train: a writer of reports for {}, {} epochs, seed {}",
-        env!("CARGO_PKG_VERSION"),
+    let sentence = format!(
+        "{PROGRAM} report train: a writer of reports for {}, {} epochs, seed {}",
         super::last_part(&args.model),
         args.epochs,
         args.seed
     );
-    found.model.save(&folder, &made).shown()?;
+    let made_by = provenance(&Bars, Some(&model), Some(&store));
+    let made = Made {
+        how: [vec![sentence], lines(&made_by)].concat(),
+        ..Made::default()
+    };
+    let made = made.from_model(&model);
+    found.model.save(&folder, made).shown()?;
     let about = found.model.writer().shown()?.about().told();
     output::print(&format!(
         "{}: writes reports. {about}\n{SENTENCE}\n",
@@ -387,9 +393,13 @@ fn evaluate(args: &EvaluateArgs, registry: &Registry) -> miette::Result<()> {
     let text = tables(&found);
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).into_diagnostic()?;
-        let json = output::json(&found)?;
+        let json = output::json_made_by(&found, Some(&model), Some(&store))?;
         output::write_file(&out.join("results.json"), json.as_bytes())?;
-        output::write_file(&out.join("tables.txt"), text.as_bytes())?;
+        let made_by = provenance(&Bars, Some(&model), Some(&store));
+        output::write_file(
+            &out.join("tables.txt"),
+            format!("{text}{made_by}\n").as_bytes(),
+        )?;
         let page = page_of(&found, &store, &model).shown()?;
         output::write_file(&out.join("report.html"), page.as_bytes())?;
     }
@@ -510,7 +520,7 @@ fn pairs(path: &Path, out: Option<&Path>) -> miette::Result<()> {
     }
     if let Some(out) = out {
         std::fs::create_dir_all(out).into_diagnostic()?;
-        let json = output::json(&found)?;
+        let json = output::json_made_by(&found, None, None)?;
         output::write_file(&out.join("results.json"), json.as_bytes())?;
     }
     output::print(&format!(

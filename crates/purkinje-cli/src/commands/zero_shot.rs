@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
-use miette::{IntoDiagnostic as _, miette};
+use miette::miette;
 use purkinje::eval::report::{class_table, ranking_table};
 use purkinje::files::write_file;
 use purkinje::inputs::{Input, ReadOptions, list, told};
@@ -172,12 +172,11 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     output::print(&text)?;
     match &args.out {
         Some(out) => {
-            // Through a `Value`: single-precision numbers are written with all digits of their double-precision value.
-            let found = match all.sets.as_slice() {
-                [one] => serde_json::to_value(one),
-                _ => serde_json::to_value(&all),
+            let json = match all.sets.as_slice() {
+                [one] => output::json_made_by(one, Some(&model), Some(&store)),
+                _ => output::json_made_by(&all, Some(&model), Some(&store)),
             };
-            output::write_file(out, output::json(&found.into_diagnostic()?)?.as_bytes())
+            output::write_file(out, json?.as_bytes())
         }
         None => Ok(()),
     }
@@ -300,7 +299,8 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
         "{table}\nScores rank recordings and are no probabilities. Research use only, not a medical device.\n"
     ))?;
     if let Some(out) = &args.out {
-        output::write_file(out, (output::json(&results)? + "\n").as_bytes())?;
+        let json = output::json_made_by(&results, Some(model), None)?;
+        output::write_file(out, json.as_bytes())?;
     }
     Ok(())
 }

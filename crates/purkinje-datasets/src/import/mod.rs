@@ -45,6 +45,7 @@ mod sami_trop;
 mod snomed;
 mod sph;
 mod statements;
+pub use statements::superclass;
 mod table;
 mod table_parquet;
 mod tracings;

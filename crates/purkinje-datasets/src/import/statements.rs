@@ -109,7 +109,7 @@ impl Statements {
                     if matches!(task, "subdiagnostic" | "superdiagnostic") {
                         *entry = LabelClass {
                             name: name.to_owned(),
-                            description: group_description(name).map(str::to_owned),
+                            description: superclass(name).map(str::to_owned),
                             ..LabelClass::default()
                         };
                     }
@@ -200,7 +200,8 @@ fn flag(cell: &str) -> bool {
 }
 
 /// The five superclasses of the PTB-XL publication.
-fn group_description(name: &str) -> Option<&'static str> {
+/// What a diagnostic superclass of PTB-XL means, by its name.
+pub fn superclass(name: &str) -> Option<&'static str> {
     Some(match name {
         "NORM" => "normal ECG",
         "MI" => "myocardial infarction",

@@ -8,7 +8,7 @@ use crate::text;
 /// Largest number of rows and columns that are drawn; more would be illegible.
 pub const MAX_HEATMAP_CELLS: usize = 48;
 
-/// A matrix of values from 0 to 1, darker where larger.
+/// A matrix of values from 0 to 1, darker where larger, with the scale of its colours.
 ///
 /// At most [`MAX_HEATMAP_CELLS`] rows and columns are drawn, and the chart states the number of the others.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Heatmap {
 }
 
 const CELL_MM: f64 = 7.0;
+/// Height of the scale below the legend.
+const SCALE_MM: f64 = 8.0;
 
 impl Heatmap {
     /// Draws the chart. Every cell with enough room has its percentage.
@@ -44,7 +46,7 @@ impl Heatmap {
         let left = 4.0 + label_mm + 2.0;
         let cell = ((WIDTH_MM - left - 4.0) / columns.max(1) as f64).min(CELL_MM);
         let has_title = if self.title.is_empty() { 4.0 } else { 10.0 };
-        let height = has_title + head_mm + 3.0 + rows as f64 * cell + 12.0;
+        let height = has_title + head_mm + 3.0 + rows as f64 * cell + 12.0 + SCALE_MM;
         let (mut svg, top) = start(height, &self.title);
         let top = top + head_mm + 3.0;
         let size = TEXT_MM.min(cell * 0.85);
@@ -96,8 +98,41 @@ impl Heatmap {
             )
             .fill(color::MUTED),
         );
+        draw_scale(&mut svg, top + rows as f64 * cell + 10.0);
         svg
     }
+}
+
+/// The colours of some percentages, from `y` down.
+fn draw_scale(svg: &mut Svg, y: f64) {
+    const SHOWN: [u32; 8] = [0, 1, 5, 10, 25, 50, 75, 100];
+    const STEP_MM: f64 = 11.0;
+    for (at, percent) in SHOWN.into_iter().enumerate() {
+        let x = 4.0 + at as f64 * STEP_MM;
+        let fill = shade_of(f64::from(percent) / 100.0);
+        svg.add(
+            Element::rect(x, y, STEP_MM, 3.5)
+                .fill(&fill)
+                .stroke(color::FAINT, 0.15)
+                .attr("class", "scale"),
+        );
+        let name = format!("{percent} %");
+        svg.add(
+            Element::text(x + STEP_MM / 2.0, y + 3.5 + 3.4, 2.7, Anchor::Middle, &name)
+                .fill(color::MUTED),
+        );
+    }
+}
+
+/// From white to the blue of the first series; the root makes small fractions visible.
+fn shade_of(value: f64) -> String {
+    let mix = |from: f64, to: f64| (from + (to - from) * value.sqrt()).round() as u8;
+    format!(
+        "#{:02x}{:02x}{:02x}",
+        mix(255.0, 0.0),
+        mix(255.0, 82.0),
+        mix(255.0, 140.0)
+    )
 }
 
 fn draw_cell(svg: &mut Svg, x: f64, y: f64, cell: f64, value: f64) {
@@ -106,17 +141,9 @@ fn draw_cell(svg: &mut Svg, x: f64, y: f64, cell: f64, value: f64) {
     } else {
         0.0
     };
-    // From white to the blue of the first series; the root makes small fractions visible.
-    let mix = |from: f64, to: f64| (from + (to - from) * shade.sqrt()).round() as u8;
-    let fill = format!(
-        "#{:02x}{:02x}{:02x}",
-        mix(255.0, 0.0),
-        mix(255.0, 82.0),
-        mix(255.0, 140.0)
-    );
     svg.add(
         Element::rect(x, y, cell, cell)
-            .fill(&fill)
+            .fill(&shade_of(shade))
             .stroke(color::FAINT, 0.15),
     );
     let percent = (value * 100.0).round();
@@ -154,6 +181,9 @@ mod tests {
         };
         let svg = chart.draw().to_string();
         assert!(svg.contains(">100<") && svg.contains(">25<"), "{svg}");
+        // The scale of the colours, from white to the colour of a full cell.
+        assert_eq!(svg.matches("class=\"scale\"").count(), 8);
+        assert!(svg.contains(">100 %<") && svg.contains("#00528c"), "{svg}");
         // Neither a missing nor a tiny value is written.
         assert!(!svg.contains(">0<") && !svg.contains("NaN"), "{svg}");
     }

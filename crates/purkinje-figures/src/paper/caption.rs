@@ -78,9 +78,19 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Rate, length and filter in one line.
+/// Heart rate, age and sex, sampling rate, length and filter in one line.
 pub(crate) fn facts(recording: &Recording, view: &View, options: &PaperOptions) -> String {
     let mut facts = Vec::new();
+    let rate = options.heart_rate_bpm.filter(|rate| rate.is_finite());
+    facts.extend(rate.map(|rate| format!("{rate:.0}/min")));
+    let age = recording.age.filter(|age| age.is_finite());
+    facts.extend(age.map(|age| format!("{} years", text::plain(f64::from(age), 1))));
+    facts.extend(
+        recording
+            .sex
+            .as_deref()
+            .map(|sex| text::fit(sex, 3.2, 20.0)),
+    );
     if recording.rate_hz.is_finite() && recording.rate_hz > 0.0 {
         facts.push(format!("{} Hz", text::plain(recording.rate_hz, 2)));
         let (before_s, all_s) = options.part_of.unwrap_or((0.0, view.duration_s));

@@ -66,6 +66,8 @@ pub struct PaperOptions {
     pub filter: Option<String>,
     /// A note in the header, such as a diagnosis or the data set.
     pub note: Option<String>,
+    /// Heart rate in beats per minute, for the header.
+    pub heart_rate_bpm: Option<f64>,
     /// Where the recording is a stretch of a longer one: its start and the length of that one, in seconds.
     pub part_of: Option<(f64, f64)>,
 }
@@ -82,6 +84,7 @@ impl Default for PaperOptions {
             centred: true,
             filter: None,
             note: None,
+            heart_rate_bpm: None,
             part_of: None,
         }
     }

@@ -16,6 +16,10 @@ const BOX_MM: f64 = 5.0;
 const MARGIN_MM: f64 = 3.0;
 /// Smallest band: up holds the pulse of 1 mV at 10 mm/mV and the lead name above it.
 const LEAST_UP_MM: f64 = 15.0;
+/// Size of a lead name, and how far it may be moved along its strip, in steps of so much, for no trace to cross it.
+const NAME_MM: f64 = 3.4;
+const NAME_SHIFT_MM: f64 = 20.0;
+const NAME_STEP_MM: f64 = 0.5;
 const LEAST_DOWN_MM: f64 = 10.0;
 /// Largest reach of a band either way; beyond it the trace is clipped.
 const MOST_MM: f64 = 30.0;
@@ -277,7 +281,8 @@ impl<'a> Sheet<'a> {
         clipped
     }
 
-    /// Writes the lead name at the top left of every strip, and a tick where a strip follows another.
+    /// Writes the lead name at the top left of every strip, moved from there as far as it takes for no trace to cross it, and a tick where a
+    /// strip follows another.
     pub fn draw_lead_names(&self, svg: &mut Svg) {
         for band in &self.bands {
             for (i, strip) in band.strips.iter().enumerate() {
@@ -291,15 +296,60 @@ impl<'a> Sheet<'a> {
                     svg.add(Element::path(tick.data()).stroke(color::INK, 0.3));
                 }
                 let name = self.recording.leads.leads()[strip.row].name();
-                let name = crate::text::fit(name, 3.4, 24.0);
+                let name = crate::text::fit(name, NAME_MM, 24.0);
+                let width = crate::text::width(&name, NAME_MM) * 1.1;
+                let (x, y) = self.free_place(band, strip, width);
                 svg.add(
-                    Element::text(x + 1.2, band.top + 5.2, 3.4, Anchor::Start, &name)
+                    Element::text(x, y, NAME_MM, Anchor::Start, &name)
                         .bold()
                         .fill(color::INK)
                         .halo(color::PAPER, 0.9),
                 );
             }
         }
+    }
+
+    /// Where a name of a width fits beside the trace of a strip: at the top left, else nearest to it. A trace that fills its band leaves no
+    /// place; the name then stays at the top left.
+    fn free_place(&self, band: &Band, strip: &Strip, width: f64) -> (f64, f64) {
+        let (first, last) = (self.x(strip, strip.from_s), self.x(strip, strip.to_s));
+        let usual = (first + 1.2, band.top + 5.2);
+        let lowest = (band.bottom - band.top - 1.0).max(5.2);
+        let steps = (0..).map(|step| f64::from(step) * NAME_STEP_MM);
+        let mut heights: Vec<f64> = steps
+            .map(|down| 3.7 + down)
+            .take_while(|&y| y <= lowest)
+            .collect();
+        heights.sort_by(|a, b| (a - 5.2).abs().total_cmp(&(b - 5.2).abs()));
+        heights.insert(0, 5.2);
+        let room = (last - width - usual.0).clamp(0.0, NAME_SHIFT_MM);
+        let shifts = (0..).map(|step| f64::from(step) * NAME_STEP_MM);
+        for x in shifts
+            .take_while(|&shift| shift <= room)
+            .map(|shift| usual.0 + shift)
+        {
+            let time_s = |x: f64| strip.from_s + (x - first) / self.speed_mm_per_s;
+            // A sample further on both sides, for the lines to the neighbours.
+            let step_s = 1.0 / self.recording.rate_hz;
+            let (from_s, to_s) = (time_s(x - 0.8) - step_s, time_s(x + width + 0.8) + step_s);
+            let (from_s, to_s) = (from_s.max(strip.from_s), to_s.min(strip.to_s));
+            let shown = shown_samples(self.recording, strip.row, from_s, to_s);
+            let finite = shown.iter().filter(|mv| mv.is_finite());
+            let y_of = |mv: f32| {
+                let mm = (f64::from(mv) - self.offsets_mv[strip.row]) * self.gain_mm_per_mv;
+                (band.baseline - mm).clamp(band.top, band.bottom)
+            };
+            let (high, low) = finite
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(high, low), &mv| {
+                    (high.min(y_of(mv)), low.max(y_of(mv)))
+                });
+            let free = |y: f64| y + 0.6 < high || y - NAME_MM > low;
+            let mut places = heights.iter().map(|down| band.top + down);
+            if let Some(y) = places.find(|&y| free(y)) {
+                return (x, y);
+            }
+        }
+        usual
     }
 
     fn row(&self, row: usize) -> &'a [f32] {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::{FolderContents, Labels};
 
 const TEMPLATE: &str = include_str!("card_template.md");
+/// What stands where a section has nothing to say.
+const NO_DATA: &str = "Not known to the program.";
 
 /// The contents of the model card that are not in the other files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +20,8 @@ pub struct ModelCard {
     pub description: String,
     /// `paper` or `released`.
     pub compat: String,
+    /// The input in one line.
+    pub preprocessing: String,
     /// Data sets, their sizes, and what was left out.
     pub training_data: String,
     /// Results; empty if it was not evaluated.
@@ -55,14 +59,44 @@ impl ModelCard {
             ("description", self.description.clone()),
             ("architecture", architecture),
             ("compat", self.compat.clone()),
-            ("training_data", or(&self.training_data, "Not stated.")),
-            ("preprocessing", settings(&contents.preprocess)),
+            ("training_data", or(&self.training_data, NO_DATA)),
+            ("preprocessing", self.settings(&contents.preprocess)),
             ("labels", labels(contents.labels.as_ref())),
-            ("evaluation", evaluation(&self.evaluation)),
+            ("evaluation", self.results(contents.labels.is_some())),
             ("licence", or(&self.licence, "unknown")),
-            ("how_made", or(&bullets(&self.how_made), "Not stated.")),
+            ("how_made", or(&bullets(&self.how_made), NO_DATA)),
         ]);
         fill(TEMPLATE, &values)
+    }
+
+    fn settings(&self, preprocess: &Value) -> String {
+        match self.preprocessing.as_str() {
+            "" => settings(preprocess),
+            words => format!("{words}.\n\n{}", settings(preprocess)),
+        }
+    }
+
+    fn results(&self, classifies: bool) -> String {
+        if self.evaluation.is_empty() {
+            return match classifies {
+                true => "Not evaluated: `purkinje evaluate` measures it on labelled recordings.",
+                false => {
+                    "None: an encoder has no diagnoses to evaluate. `purkinje probe` fits heads on its vectors and evaluates them beside \
+                     those of random weights."
+                }
+            }
+            .to_owned();
+        }
+        let rows = self.evaluation.iter();
+        let rows = rows.map(|r| [&r.data, &r.metric, &r.value, &r.detail].map(Clone::clone));
+        table(["data", "metric", "value", "measured"], rows)
+    }
+
+    /// The text of a section of a card that was read, by its heading; `None` where it is empty or says that it is not known.
+    pub fn section<'c>(card: &'c str, heading: &str) -> Option<&'c str> {
+        let (_, after) = card.split_once(&format!("\n## {heading}\n"))?;
+        let text = after.split("\n## ").next().unwrap_or(after).trim();
+        (!text.is_empty() && text != NO_DATA).then_some(text)
     }
 }
 
@@ -112,22 +146,25 @@ fn labels(labels: Option<&Labels>) -> String {
         return "None: the model gives representations, not diagnoses.".to_owned();
     };
     let rows = labels.classes.iter().enumerate().map(|(i, class)| {
+        let meaning = class.description.clone().unwrap_or_default();
         let code = class.code.clone().unwrap_or_default();
-        let threshold = class.threshold.map_or_else(String::new, |t| t.to_string());
-        [i.to_string(), class.name.clone(), code, threshold]
+        let threshold = class.threshold.map_or_else(String::new, rounded);
+        [i.to_string(), class.name.clone(), meaning, code, threshold]
     });
-    let table = table(["output", "name", "code", "threshold"], rows);
-    format!("Task: {} (`labels.json`).\n\n{table}", labels.task)
+    let table = table(["output", "name", "meaning", "code", "threshold"], rows);
+    format!(
+        "Label set: {}. Thresholds are rounded here; `labels.json` has all digits.\n\n{table}",
+        labels.task
+    )
 }
 
-fn evaluation(results: &[Evaluation]) -> String {
-    if results.is_empty() {
-        return "Not evaluated.".to_owned();
-    }
-    let rows = results
-        .iter()
-        .map(|r| [&r.data, &r.metric, &r.value, &r.detail].map(Clone::clone));
-    table(["data", "metric", "value", "measured"], rows)
+/// A threshold with three digits after the point, or two that count where it is below 0.1.
+fn rounded(threshold: f64) -> String {
+    let digits = match threshold.abs() {
+        small if small > 0.0 && small < 0.1 => 1 - small.log10().floor() as i32,
+        _ => 3,
+    };
+    format!("{threshold:.*}", digits.clamp(3, 12) as usize)
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

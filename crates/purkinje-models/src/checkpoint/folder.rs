@@ -116,6 +116,9 @@ impl Reference {
 pub struct LabelClass {
     /// The name of the label.
     pub name: String,
+    /// What it means, in words, where the source of the labels says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Its code in the coding system of the data, for instance an SCP or SNOMED CT code.
     #[serde(default)]
     pub code: Option<String>,
@@ -442,6 +445,7 @@ mod tests {
     fn contents(weights: &StateDict) -> FolderContents<'_> {
         let class = |name: &str, code: Option<&str>, threshold| LabelClass {
             name: name.to_owned(),
+            description: code.map(|_| "normal ECG".to_owned()),
             code: code.map(str::to_owned),
             threshold,
         };
@@ -455,11 +459,12 @@ mod tests {
                 reference: None,
                 task: "ptb-xl/super".to_owned(),
                 classes: vec![
-                    class("normal", Some("NORM"), Some(0.25)),
+                    class("NORM", Some("164.0"), Some(0.332_144_916_057_586_67)),
                     class("a|b", None, None),
                 ],
             }),
             card: ModelCard {
+                preprocessing: "12 leads at 100 Hz".to_owned(),
                 name: "clear {{licence}}".to_owned(),
                 description: "A test.".to_owned(),
                 compat: "paper".to_owned(),
@@ -496,8 +501,11 @@ mod tests {
             "2,000 parameters in 1 tensors",
             "**paper**",
             "- `rate_hz`: `100`",
-            "| 0 | normal | NORM | 0.25 |",
-            "| 1 | a\\|b |  |  |",
+            "| output | name | meaning | code | threshold |",
+            "| 0 | NORM | normal ECG | 164.0 | 0.332 |",
+            "| 1 | a\\|b |  |  |  |",
+            "12 leads at 100 Hz",
+            "D-BETA: arXiv:2410.02131",
             "| PTB-XL | macro AUROC | 0.9 | fold 10 |",
             "not a medical device",
             "arXiv:2512.24002",

@@ -31,9 +31,11 @@ const MARK: &str = ".purkinje-demo";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DemoOptions {
-    /// Folder for everything it writes; a folder of an earlier demonstration is replaced, any other existing folder is
-    /// refused.
+    /// Folder for everything it writes.
     pub out: PathBuf,
+    /// Whether the folder of an earlier demonstration is deleted first, with all that is in it; without, it is refused as any other existing
+    /// folder is.
+    pub overwrite: bool,
     /// Epochs of pre-training.
     pub epochs: usize,
     /// Seed of every random choice.
@@ -46,6 +48,7 @@ impl Default for DemoOptions {
     fn default() -> Self {
         DemoOptions {
             out: "demo".into(),
+            overwrite: false,
             epochs: 25,
             seed: 0,
             tasks: vec!["superdiagnostic".into()],
@@ -75,7 +78,7 @@ pub fn demo(
     reporter: &dyn Reporter,
 ) -> Result<Demonstrated> {
     let start = Instant::now();
-    begin(&options.out)?;
+    begin(&options.out, options.overwrite)?;
     let source = options.out.join("ptb-xl");
     let records = recordings::unpack(&source)?;
     reporter.note(&format!(
@@ -90,7 +93,11 @@ pub fn demo(
         &importer,
         &contract,
         &store_dir,
-        &PrepareOptions::default(),
+        &PrepareOptions {
+            source: source.display().to_string(),
+            command: reporter.command(),
+            ..PrepareOptions::default()
+        },
         &(),
     )?;
     let store = Store::open(&store_dir)?;
@@ -127,7 +134,7 @@ pub fn demo(
         let folder = format!("{}-{}", classifier.task, classifier.head);
         classifier
             .model
-            .save(&options.out.join(folder), &classifier.made)?;
+            .save(&options.out.join(folder), classifier.made.clone())?;
     }
     let report = options.out.join("report.html");
     let page = page::page(
@@ -146,17 +153,61 @@ pub fn demo(
     })
 }
 
-/// Replaces the folder of an earlier demonstration; refuses any other that exists.
-fn begin(out: &Path) -> Result<()> {
+/// Whether a folder is that of an earlier demonstration.
+pub fn is_demonstration(out: &Path) -> bool {
+    out.join(MARK).exists()
+}
+
+/// Deletes the folder of an earlier demonstration if that was asked for; refuses any other that exists.
+fn begin(out: &Path, overwrite: bool) -> Result<()> {
     if out.exists() {
-        if !out.join(MARK).exists() {
+        if !is_demonstration(out) {
             return Err(Error::invalid(format!(
                 "{} exists and was not made by `purkinje demo`",
                 out.display()
             ))
             .with_help("choose another folder with --out"));
         }
+        if !overwrite {
+            return Err(Error::invalid(format!(
+                "{} holds an earlier demonstration, and what was made in it since",
+                out.display()
+            ))
+            .with_help("delete it and begin anew with `--overwrite`, or choose another folder with `--out`"));
+        }
         std::fs::remove_dir_all(out).map_err(|error| Error::file("replace", out, error))?;
     }
     write_file(&out.join(MARK), b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_deleted_that_was_not_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("demo");
+        begin(&out, false).unwrap();
+        let own = out.join("notes.txt");
+        std::fs::write(&own, "mine").unwrap();
+        let error = begin(&out, false).unwrap_err();
+        assert!(
+            error.to_string().contains("an earlier demonstration"),
+            "{error}"
+        );
+        assert!(
+            error
+                .help()
+                .is_some_and(|help| help.contains("--overwrite"))
+        );
+        assert!(own.exists());
+        begin(&out, true).unwrap();
+        assert!(!own.exists() && is_demonstration(&out));
+        // What no demonstration made is never deleted.
+        let other = dir.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        begin(&other, true).unwrap_err();
+        assert!(other.exists());
+    }
 }

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::Embedded;
 use crate::files::{NewFile, write_file};
+use crate::made::PROGRAM;
 use crate::model::Model;
 use crate::system::{Level, Place};
 use crate::{Error, Result};
@@ -39,6 +40,10 @@ struct About {
     model: String,
     /// BLAKE3 of its weights.
     model_blake3: String,
+    /// The command line; empty for a call of the library.
+    command: String,
+    /// Fingerprints of the stores that the records came from.
+    stores: Vec<String>,
 }
 
 /// What the vectors of a table stand for.
@@ -141,15 +146,16 @@ impl Table {
             preprocess: model.preprocess().clone(),
             model: named.display().to_string(),
             model_blake3: model.hash().unwrap_or_default().to_owned(),
+            command: String::new(),
+            stores: Vec::new(),
         };
         let cannot = |error| Error::file("write", path, error);
         let mut file = NewFile::begin(path)?;
         let own = file.file().try_clone().map_err(cannot)?;
         let kind = if ends_in("parquet") {
             let columns = Columns::new(&about);
-            let writer =
-                ArrowWriter::try_new(own, columns.schema.clone(), Some(properties(&about)?))
-                    .map_err(|error| parquet_error(path, &error))?;
+            let writer = ArrowWriter::try_new(own, columns.schema.clone(), Some(properties()))
+                .map_err(|error| parquet_error(path, &error))?;
             Kind::Parquet {
                 file,
                 writer: Box::new(writer),
@@ -169,6 +175,13 @@ impl Table {
             rows: 0,
             kind,
         })
+    }
+
+    /// Says in the metadata which command made the table, and the fingerprints of the stores that its records came from.
+    #[must_use]
+    pub fn made_by(mut self, command: String, stores: Vec<String>) -> Self {
+        (self.about.command, self.about.stores) = (command, stores);
+        self
     }
 
     /// Number of vectors added so far.
@@ -246,6 +259,9 @@ impl Table {
                 let cannot = |error: ParquetError| parquet_error(&path, &error);
                 if columns.lines > 0 {
                     writer.write(&columns.take(&path)?).map_err(cannot)?;
+                }
+                for (key, value) in in_metadata(facts(&about)?) {
+                    writer.append_key_value_metadata(KeyValue::new(key, value));
                 }
                 writer.close().map_err(cannot)?;
                 file.finish()
@@ -362,7 +378,8 @@ impl Columns {
         self.number
             .append_value(place.number.and_then(small).unwrap_or_default());
         self.time_s.append_value(place.time_s.unwrap_or_default());
-        self.group.append_value(place.group.unwrap_or_default());
+        self.group
+            .append_value(place.group.as_deref().unwrap_or_default());
         self.window_s
             .append_value(place.window_s.unwrap_or_default());
         let used = &record.used;
@@ -438,9 +455,8 @@ impl Columns {
 
 fn facts(about: &About) -> Result<Map<String, Value>> {
     let mut facts = Map::new();
-    let program = format!("purkinje {}", env!("CARGO_PKG_VERSION"));
     for (name, value) in [
-        ("program", json!(program)),
+        ("program", json!(PROGRAM)),
         ("per", about.of.name()),
         ("model", json!(about.model)),
         ("model_blake3", json!(about.model_blake3)),
@@ -448,31 +464,37 @@ fn facts(about: &About) -> Result<Map<String, Value>> {
     ] {
         facts.insert(name.to_owned(), value);
     }
+    if !about.command.is_empty() {
+        facts.insert("command".to_owned(), json!(about.command));
+    }
+    if !about.stores.is_empty() {
+        facts.insert("store_fingerprints".to_owned(), json!(about.stores));
+    }
     Ok(facts)
 }
 
-fn properties(about: &About) -> Result<WriterProperties> {
-    let facts = facts(about)?
-        .into_iter()
-        .map(|(key, value)| {
-            let text = match value {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            KeyValue::new(format!("purkinje.{key}"), text)
-        })
-        .collect();
+/// Facts as Parquet has them: texts, under names of their own.
+fn in_metadata(facts: Map<String, Value>) -> impl Iterator<Item = (String, String)> {
+    facts.into_iter().map(|(key, value)| {
+        let text = match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        (format!("purkinje.{key}"), text)
+    })
+}
+
+fn properties() -> WriterProperties {
     // Values of vectors hardly repeat: a dictionary would cost time and save nothing.
     let vector = ColumnPath::from(vec![
         "vector".to_owned(),
         "list".to_owned(),
         "item".to_owned(),
     ]);
-    Ok(WriterProperties::builder()
+    WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_column_dictionary_enabled(vector, false)
-        .set_key_value_metadata(Some(facts))
-        .build())
+        .build()
 }
 
 fn columns_of(level: Level, record: &Embedded, place: &Place) -> Value {

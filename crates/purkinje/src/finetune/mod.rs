@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
-use crate::model::{Model, labels};
+use crate::made::{Made, provenance};
+use crate::model::{Model, described, labels};
 use crate::probe::{Evaluated, HeadOptions, Protocol, fit, frozen_head, quality_filter};
 use crate::reporter::Reporter;
 use crate::results::{made, write_results};
-use crate::run_folder::begin;
+use crate::run_folder::{begin, say};
 use crate::task::Task;
 use crate::windows::WindowOptions;
 use crate::{Device, Error, Registry, Result};
@@ -136,8 +137,8 @@ pub fn put(table: &mut Table, path: &str, value: Value) {
 pub struct Finetuned {
     /// The classifier, with thresholds and the mean recording that explanations compare with.
     pub model: Model,
-    /// How it was made, in one sentence, for the model card.
-    pub made: String,
+    /// How it was made, for the model card.
+    pub made: Made,
     /// The result beside its baseline.
     pub table: ResultTable,
     /// The configuration of the run.
@@ -156,7 +157,7 @@ impl Finetuned {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, out: &Path) -> Result<()> {
-        self.model.save(&out.join("model"), &self.made)?;
+        self.model.save(&out.join("model"), self.made.clone())?;
         write_results(out, std::slice::from_ref(&self.table))
     }
 }
@@ -189,6 +190,7 @@ pub fn finetune(
     let task = Task::load(store, &config.task, quality.as_ref(), reporter)?;
     if let Some(out) = &options.out {
         begin(out, options.resume, stored.as_ref(), config)?;
+        say(out, &provenance(reporter, Some(model), Some(store)))?;
     }
     let seed = config.train.seed;
     let random = model.random_twin(seed);
@@ -224,7 +226,7 @@ pub fn finetune(
             random.network().finetune(&job)?.result
         }
     };
-    let meaning = labels(&task.name, &task.classes, &tuned.thresholds);
+    let meaning = described(labels(&task.name, &task.classes, &tuned.thresholds), store);
     let preprocess = model.preprocess().clone().with_leads(leads.clone());
     let fitted = Model::encoder(tuned.network, preprocess, model.device(), model.registry());
     let fitted = fitted.with_labels(meaning)?;
@@ -232,9 +234,11 @@ pub fn finetune(
     let rows = EncoderRows {
         trained: tuned.result,
         random_weights: baseline,
+        made_by: provenance(reporter, Some(own), Some(store)),
     };
+    let labels = fitted.labelled()?;
     let found = Finetuned {
-        made: made("finetune", &rows.trained),
+        made: made("finetune", own, labels, (store, &task), &rows),
         model: fitted.with_reference(reference)?,
         table: ResultTable::new(vec![rows])?,
         config: plan.run.clone(),

@@ -13,8 +13,9 @@ use purkinje_train::{
 };
 use serde::Serialize;
 
-use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan};
+use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan, say};
 use crate::identify::{Identified, IdentifyOptions, identify};
+use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::model::Model;
 use crate::probe::quality_filter;
 use crate::registry::Complete;
@@ -115,6 +116,7 @@ pub fn learn_patients(
     }
     if let Some(out) = &options.out {
         begin(out, options.resume, stored.as_ref(), &config)?;
+        say(out, &provenance(reporter, Some(model), Some(store)))?;
     }
     let records = rows.len();
     let network = model.network().learn_patients(PatientJob {
@@ -144,14 +146,21 @@ pub fn learn_patients(
         config: config.clone(),
     };
     if let Some(out) = &options.out {
-        let made = format!(
-            "purkinje {} finetune: {} patients in {records} records of `{}`, seed {}",
-            env!("CARGO_PKG_VERSION"),
+        let sentence = format!(
+            "{PROGRAM} finetune: {} patients in {records} records of `{}`, seed {}",
             found.patients,
             store.info().name,
             config.train.seed
         );
-        found.model.save(&out.join("model"), &made)?;
+        let made_by = provenance(reporter, Some(model), Some(store));
+        let made = Made {
+            how: [vec![sentence], lines(&made_by)].concat(),
+            training_data: unlabelled_data(store, records),
+            ..Made::default()
+        };
+        found
+            .model
+            .save(&out.join("model"), made.from_model(model))?;
     }
     Ok(found)
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use purkinje_datasets::import::superclass;
 use purkinje_models::checkpoint::Labels;
 use purkinje_store::Store;
 
 use super::{Imports, Outputs};
 use crate::error::During as _;
-use crate::model::labels as named;
+use crate::model::{described, labels as named};
 use crate::{Error, Result};
 
 /// The diagnostic superclasses of PTB-XL, in the order of published models: by name.
@@ -56,7 +57,7 @@ fn read<S: Imports>(given: &str) -> Result<(Labels, bool)> {
         let store = Store::open(store)?;
         let set = store.label_set(task)?;
         let names: Vec<String> = store.info().label_sets[set].class_names();
-        return Ok((named(task, &names, &[]), false));
+        return Ok((described(named(task, &names, &[]), &store), false));
     }
     let known = match given {
         "superdiagnostic" => Some(Outputs {
@@ -68,7 +69,13 @@ fn read<S: Imports>(given: &str) -> Result<(Labels, bool)> {
         })?,
     };
     match known {
-        Some(outputs) => Ok((named(given, &outputs.names, &[]), outputs.one_of_two)),
+        Some(outputs) => {
+            let mut labels = named(given, &outputs.names, &[]);
+            for class in &mut labels.classes {
+                class.description = superclass(&class.name).map(str::to_owned);
+            }
+            Ok((labels, outputs.one_of_two))
+        }
         None => Err(Error::invalid(format!(
             "`--labels {given}` is neither a file, nor STORE:TASK, nor a published order: superdiagnostic{}",
             S::published_orders()

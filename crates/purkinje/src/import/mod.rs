@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::error::During as _;
 use crate::keys::{Described, Given, Key, apply, describe};
+use crate::made::{Made, PROGRAM};
 use crate::network::{Loaded, Network, state_dict};
 use crate::registry::{Complete, Entry};
 use crate::reports::{Writer, WriterAbout};
@@ -65,7 +66,7 @@ pub struct Imported {
     /// What a reader should know: which entry was taken, what was left out or rounded, what outputs mean.
     pub notes: Vec<String>,
     /// How it came about, for [`Model::save`].
-    pub made: String,
+    pub made: Made,
 }
 
 /// What the outputs of published models mean.
@@ -482,13 +483,16 @@ fn tensors(state: StateDict, order: Option<Vec<String>>, device: &Device) -> Wei
     weights
 }
 
-fn made(system: &str, file: &Path) -> String {
+fn made(system: &str, file: &Path) -> Made {
     let name = file.file_name().unwrap_or(file.as_os_str());
-    format!(
-        "purkinje {} import-checkpoint {system}: weights of `{}`",
-        env!("CARGO_PKG_VERSION"),
-        name.to_string_lossy()
-    )
+    let name = name.to_string_lossy();
+    let sentence = format!("{PROGRAM} import-checkpoint {system}: weights of `{name}`");
+    Made {
+        training_data: format!(
+            "That of the checkpoint `{name}`, which does not say; the publication of its authors does."
+        ),
+        ..Made::from(sentence.as_str())
+    }
 }
 
 /// A network as it is published.

@@ -16,9 +16,11 @@ use super::config::{begin, resolve};
 use super::rows::{self, Limits};
 use super::stage::Stage;
 use super::{PretrainOptions, Pretrained, RunOf, StageResult, Stages};
+use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::network::{Loaded, loaded};
 use crate::registry::Complete;
 use crate::reporter::go_on;
+use crate::run_folder::say;
 use crate::system::Level;
 use crate::{Device, Error, Model, Registry, Reporter, Result};
 
@@ -42,6 +44,7 @@ pub(super) fn run<S: Complete>(
     check_rate::<S>(&contract)?;
     note_beats::<S>(&contract, S::compat(&config.network), &store, reporter);
     begin::<S>(options, &config, stored, &systems)?;
+    say(&options.out, &provenance(reporter, None, Some(&store)))?;
     let own = config.own();
     let limits = Limits {
         quality: &config.quality,
@@ -82,7 +85,7 @@ pub(super) fn run<S: Complete>(
     let folder = options.out.join(MODEL);
     let model = run.model(&last);
     if names.first().is_some_and(Option::is_some) {
-        model.save(&folder, &run.made(names.len(), names.len(), None))?;
+        model.save(&folder, run.made(names.len(), names.len(), None))?;
     }
     Ok(Pretrained {
         system: S::ABOUT.name,
@@ -248,7 +251,7 @@ impl<S: Complete> Run<'_, S> {
         epochs: Option<usize>,
     ) -> Result<()> {
         self.model(stood)
-            .save(folder, &self.made(number, of, epochs))
+            .save(folder, self.made(number, of, epochs))
     }
 
     fn load(&self, folder: &Path) -> Result<Stood<S>> {
@@ -269,7 +272,7 @@ impl<S: Complete> Run<'_, S> {
     }
 
     /// How a model was made, for its card: after stage `number` of `of`, or after `epochs` of that stage.
-    fn made(&self, number: usize, of: usize, epochs: Option<usize>) -> String {
+    fn made(&self, number: usize, of: usize, epochs: Option<usize>) -> Made {
         let train = &self.config.train;
         let length = match (train.updates, epochs) {
             (Some(updates), None) => format!("{updates} updates"),
@@ -285,13 +288,18 @@ impl<S: Complete> Run<'_, S> {
             1 => length,
             _ => format!("{number} of {of} stages of {length}"),
         };
-        format!(
-            "purkinje {} pretrain {}: {} records of `{}`, {length}, seed {}",
-            env!("CARGO_PKG_VERSION"),
+        let sentence = format!(
+            "{PROGRAM} pretrain {}: {} records of `{}`, {length}, seed {}",
             S::ABOUT.name,
             self.rows.len(),
             self.store.info().name,
             train.seed
-        )
+        );
+        let made_by = provenance(self.reporter, None, Some(self.store));
+        Made {
+            how: [vec![sentence], lines(&made_by)].concat(),
+            training_data: unlabelled_data(self.store, self.rows.len()),
+            ..Made::default()
+        }
     }
 }

@@ -16,7 +16,8 @@ use purkinje_store::{QualityFilter, Store};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
-use crate::model::{Model, labels};
+use crate::made::{Made, provenance};
+use crate::model::{Model, described, labels};
 use crate::predict::probabilities;
 use crate::reporter::{Reporter, go_on};
 use crate::results::{made, write_results};
@@ -111,8 +112,8 @@ pub struct Classifier {
     pub head: String,
     /// Encoder, head, thresholds and the mean recording that is the reference of explanations.
     pub model: Model,
-    /// How it was made, in one sentence, for the model card.
-    pub made: String,
+    /// How it was made, for the model card.
+    pub made: Made,
 }
 
 impl Probed {
@@ -129,7 +130,7 @@ impl Probed {
                 ..
             } = classifier;
             let folder = out.join(format!("{task}-{fraction}-{head}"));
-            classifier.model.save(&folder, &classifier.made)?;
+            classifier.model.save(&folder, classifier.made.clone())?;
         }
         write_results(out, &self.tables)
     }
@@ -207,17 +208,21 @@ pub fn probe(
                 let fitted = fit(&pretrained, task, &name, &protocol)?;
                 let twin = fit(&untrained, task, &name, &protocol)?;
                 let at = (&pretrained, task, &protocol);
+                let classifier = classifier(model, store, &contract, at, &fitted, reporter)?;
+                let own = EncoderRows {
+                    trained: fitted.result,
+                    random_weights: twin.result,
+                    made_by: provenance(reporter, Some(model), Some(store)),
+                };
+                let labels = classifier.labelled()?;
                 found.classifiers.push(Classifier {
                     task: task.name.clone(),
                     fraction: share,
                     head: head_name.clone(),
-                    model: classifier(model, store, &contract, at, &fitted, reporter)?,
-                    made: made("probe", &fitted.result),
+                    made: made("probe", model, labels, (store, task), &own),
+                    model: classifier,
                 });
-                rows.push(EncoderRows {
-                    trained: fitted.result,
-                    random_weights: twin.result,
-                });
+                rows.push(own);
             }
         }
         found.tables.push(ResultTable::new(rows)?);
@@ -345,7 +350,7 @@ fn classifier(
     fitted: &Evaluated,
     reporter: &dyn Reporter,
 ) -> Result<Model> {
-    let meaning = labels(&task.name, &task.classes, &fitted.thresholds);
+    let meaning = described(labels(&task.name, &task.classes, &fitted.thresholds), store);
     let weights = on_device(&fitted.weights, model.device());
     let classifier = model.clone().with_leads(contract.leads.clone()).with_head(
         protocol.head_name,

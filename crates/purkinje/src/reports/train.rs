@@ -15,6 +15,7 @@ use super::objective::{Job, Writing};
 use super::pairs::{Pairs, tidy};
 use super::{Writer, WriterAbout};
 use crate::finetune::read_table;
+use crate::made::provenance;
 use crate::model::Model;
 use crate::reporter::Reporter;
 use crate::run_folder::{self, CONFIG};
@@ -172,6 +173,7 @@ pub fn train_writer(
         ));
     }
     run.begin(out, resume)?;
+    run_folder::say(out, &provenance(reporter, Some(&model), Some(store)))?;
     let (tokenizer, decoder, weights) = start(options, &training.texts, &others, &model)?;
     let about = WriterAbout {
         network: WriterConfig {

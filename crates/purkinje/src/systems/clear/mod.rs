@@ -295,7 +295,7 @@ fn lead_places(leads: &LeadSet) -> Vec<Option<Place>> {
 fn group_places(groups: &[&'static str]) -> Vec<Option<Place>> {
     let place = |group: &&'static str| {
         Some(Place {
-            group: Some(group),
+            group: Some(std::borrow::Cow::Borrowed(group)),
             ..Place::default()
         })
     };
