@@ -252,6 +252,11 @@ impl Element {
             .mm("stroke-width", width_mm)
     }
 
+    /// Adds an outline of a colour and a width in millimetres to what has a fill.
+    pub fn outline(self, color: &str, width_mm: f64) -> Self {
+        self.attr("stroke", color).mm("stroke-width", width_mm)
+    }
+
     /// Makes text bold.
     pub fn bold(self) -> Self {
         self.attr("font-weight", "bold")

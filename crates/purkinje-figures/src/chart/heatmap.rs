@@ -113,7 +113,7 @@ fn draw_scale(svg: &mut Svg, y: f64) {
         svg.add(
             Element::rect(x, y, STEP_MM, 3.5)
                 .fill(&fill)
-                .stroke(color::FAINT, 0.15)
+                .outline(color::FAINT, 0.15)
                 .attr("class", "scale"),
         );
         let name = format!("{percent} %");
@@ -144,7 +144,7 @@ fn draw_cell(svg: &mut Svg, x: f64, y: f64, cell: f64, value: f64) {
     svg.add(
         Element::rect(x, y, cell, cell)
             .fill(&shade_of(shade))
-            .stroke(color::FAINT, 0.15),
+            .outline(color::FAINT, 0.15),
     );
     let percent = (value * 100.0).round();
     if cell >= 5.0 && value.is_finite() && percent >= 1.0 {
@@ -181,6 +181,8 @@ mod tests {
         };
         let svg = chart.draw().to_string();
         assert!(svg.contains(">100<") && svg.contains(">25<"), "{svg}");
+        // It is well-formed, so that it can be drawn by itself.
+        crate::raster::png(&chart.draw(), 20.0).unwrap();
         // The scale of the colours, from white to the colour of a full cell.
         assert_eq!(svg.matches("class=\"scale\"").count(), 8);
         assert!(svg.contains(">100 %<") && svg.contains("#00528c"), "{svg}");
