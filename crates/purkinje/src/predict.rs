@@ -305,6 +305,7 @@ mod tests {
     fn the_most_probable_come_first() {
         let labels = [0.1, 2.0, -1.0, 0.5].map(|logit| {
             let class = LabelClass {
+                training_positives: None,
                 name: "x".into(),
                 code: None,
                 threshold: Some(0.5),

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use purkinje_base::atomic::{folder_of, rename, sync_folder};
+use purkinje_base::unfinished::{Listed, step};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -122,6 +123,9 @@ pub struct LabelClass {
     /// The decision threshold on the probability, where one was chosen.
     #[serde(default)]
     pub threshold: Option<f64>,
+    /// Training records with the label, where they are known: with none, the probability means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_positives: Option<usize>,
 }
 
 /// A model folder that was read.
@@ -161,6 +165,7 @@ impl ModelFolder {
         let io = || CheckpointError::io(dir, "written");
         fs::create_dir_all(&parent).map_err(io())?;
         let new = hidden(&parent, &name, "new").map_err(io())?;
+        let listed = Listed::new(new.path());
 
         write_json(new.path(), CONFIG, &contents.config)?;
         write_json(new.path(), PREPROCESS, &contents.preprocess)?;
@@ -182,6 +187,8 @@ impl ModelFolder {
         }
         sync_folder(new.path()).map_err(io())?;
 
+        let _step = step();
+        drop(listed);
         replace(dir, &parent, &name, new).map_err(io())
     }
 
@@ -441,6 +448,7 @@ mod tests {
 
     fn contents(weights: &StateDict) -> FolderContents<'_> {
         let class = |name: &str, code: Option<&str>, threshold| LabelClass {
+            training_positives: None,
             name: name.to_owned(),
             code: code.map(str::to_owned),
             threshold,

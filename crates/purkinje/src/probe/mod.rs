@@ -16,7 +16,7 @@ use purkinje_store::{QualityFilter, Store};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
-use crate::model::{Model, labels};
+use crate::model::{Model, labels, with_positives};
 use crate::predict::probabilities;
 use crate::reporter::{Reporter, go_on};
 use crate::results::{made, write_results};
@@ -313,7 +313,9 @@ pub fn fit(
     };
     let thresholds = task.thresholds(&scores(&task.validation.rows)?)?;
     let test = scores(&task.test.rows)?;
-    let options = task.evaluation(&thresholds, protocol.resamples);
+    let mut options = task.evaluation(&thresholds, protocol.resamples);
+    let positives = train.positives(task.classes.len());
+    options.untrained = positives.iter().map(|count| *count == 0).collect();
     let metrics = evaluate_split(&test, &task.test.labels, &task.patients, &options)?;
     Ok(Evaluated {
         weights,
@@ -345,14 +347,17 @@ fn classifier(
     fitted: &Evaluated,
     reporter: &dyn Reporter,
 ) -> Result<Model> {
+    let train = task.fraction(&protocol.fraction)?;
+    let positives = train.positives(task.classes.len());
     let meaning = labels(&task.name, &task.classes, &fitted.thresholds);
+    let meaning = with_positives(meaning, &positives);
     let weights = on_device(&fitted.weights, model.device());
     let classifier = model.clone().with_leads(contract.leads.clone()).with_head(
         protocol.head_name,
         &weights,
         meaning,
     )?;
-    let rows = task.fraction(&protocol.fraction)?.rows;
+    let rows = train.rows;
     let at_hand = reference::from_features(&classifier, features, protocol.head, fitted, &rows)?;
     let reference = match at_hand {
         Some(reference) => Some(reference),
