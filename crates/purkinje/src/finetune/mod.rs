@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
-use crate::model::{Model, labels};
+use crate::model::{Model, labels, with_positives};
 use crate::probe::{Evaluated, HeadOptions, Protocol, fit, frozen_head, quality_filter};
 use crate::reporter::Reporter;
 use crate::results::{made, write_results};
@@ -225,6 +225,7 @@ pub fn finetune(
         }
     };
     let meaning = labels(&task.name, &task.classes, &tuned.thresholds);
+    let meaning = with_positives(meaning, &tuned.training_positives);
     let preprocess = model.preprocess().clone().with_leads(leads.clone());
     let fitted = Model::encoder(tuned.network, preprocess, model.device(), model.registry());
     let fitted = fitted.with_labels(meaning)?;

@@ -8,9 +8,10 @@ use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
 
 use super::Clear;
 use super::objective::Pretraining;
-use crate::Result;
 use crate::keys::{Key, NoSettings, fraction, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, Pretrains, Stage};
+use crate::reporter::uninterrupted;
+use crate::{Reporter, Result};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
@@ -93,6 +94,7 @@ impl Pretrains for Clear {
                 &held_out,
                 seed,
                 &ctx,
+                stage.reporter,
             )
         };
         stage.learn(encoder, &objective, Some(&validate))
@@ -106,11 +108,13 @@ fn validated(
     source: &StoreTokens<'_>,
     seed: u64,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let masks = Stream::new(seed, "validation mask");
     let all: Vec<usize> = (0..source.len()).collect();
     let mut loss = 0.0;
     for (number, chunk) in (0..).zip(all.chunks(BATCH)) {
+        uninterrupted(reporter)?;
         let inputs = chunk.iter().map(|&index| source.see(index, Look::Whole));
         let batch = ClearBatch::new(&inputs.collect::<Result<Vec<_>, _>>()?)?;
         let masking = Masking::random(model.config(), &batch, &mut masks.at(number));
@@ -119,7 +123,7 @@ fn validated(
     }
     let loss = loss / all.len().max(1) as f64;
     Ok(Validated {
-        loss,
+        loss: Some(loss),
         metric: Some(1.0 - loss),
         ..Validated::default()
     })

@@ -20,10 +20,10 @@ use super::{ConfigOf, Family, PairSystem, Settings, cleaned};
 use crate::keys::Key;
 use crate::network::values;
 use crate::pretrain::{Learned as Trained, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf};
-use crate::reporter::go_on;
+use crate::reporter::{go_on, uninterrupted};
 use crate::text::count;
 use crate::text_encoder::TextEncoder;
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Reporter, Result};
 
 /// Texts that are encoded at once.
 const TEXTS: usize = 64;
@@ -182,7 +182,14 @@ impl<F: Family> Pretrains for PairSystem<F> {
         let judge = held_out.judge(stage.store, &settings.task, &settings.prompts)?;
         let validate = |weights: &Weights| {
             let ctx = Context::inference(stage.device.inner());
-            let mut found = validated(&held, held_out.rows.len(), batch, weights, &ctx)?;
+            let mut found = validated(
+                &held,
+                held_out.rows.len(),
+                batch,
+                weights,
+                &ctx,
+                stage.reporter,
+            )?;
             if let Some(judge) = &judge {
                 let judged = judge.found(&stage.model(weights));
                 let judged = judged.map_err(|error| TrainError::Data(error.to_string()))?;
@@ -287,6 +294,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
     batch: usize,
     weights: &Weights,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let all: Vec<usize> = (0..records).collect();
     let whole = match records < batch {
@@ -297,6 +305,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
     let mut loss = 0.0;
     let mut each: Vec<(&'static str, f64)> = Vec::new();
     for (number, records) in (0..).zip(whole) {
+        uninterrupted(reporter)?;
         let batch = held.pairs(records, Look::Whole, number)?;
         let terms = held.terms(weights, &batch, ctx);
         let mut found = Vec::new();
@@ -314,7 +323,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
         }
     }
     Ok(Validated {
-        loss,
+        loss: Some(loss),
         metric: Some(-loss),
         others: each,
     })
