@@ -1,6 +1,6 @@
 //! Inputs of a model: recordings by path, in memory or in a store, read and preprocessed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use purkinje_models::compat::Compat;
 use purkinje_record::wfdb::Header;
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording};
+use purkinje_signal::quality::usable_long;
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess, Windows};
-use purkinje_store::Store;
+use purkinje_store::{Row, Split, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::leads::WantedLeads;
@@ -95,8 +96,42 @@ pub struct Opened<'a> {
     pub(crate) windows: Vec<Range<usize>>,
     /// Its length in seconds.
     pub(crate) seconds: f64,
+    /// Why its quality allows no result, if it does not.
+    pub(crate) unusable: Option<String>,
+    /// The row of a store that it is.
+    pub(crate) row: Option<StoredRow>,
     rate_hz: f64,
     samples: Samples<'a>,
+}
+
+/// What a store knows of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredRow {
+    /// Its patient.
+    pub patient: Option<String>,
+    /// Its split.
+    pub split: Split,
+    /// Its labels by label set; a set that it is no part of is absent.
+    pub labels: BTreeMap<String, Vec<String>>,
+}
+
+impl StoredRow {
+    fn of(store: &Store, row: &Row<'_>) -> Self {
+        let sets = store.info().label_sets.iter().enumerate();
+        let labels = sets.filter_map(|(number, set)| {
+            let own = row.labels(number)?.iter();
+            let names = own.filter_map(|&class| set.classes.get(usize::try_from(class).ok()?));
+            Some((
+                set.name.clone(),
+                names.map(|class| class.name.clone()).collect(),
+            ))
+        });
+        StoredRow {
+            patient: row.patient().map(str::to_owned),
+            split: row.split(),
+            labels: labels.collect(),
+        }
+    }
 }
 
 /// Where samples come from, with what turns them into an input.
@@ -232,6 +267,11 @@ impl<'a> StoreRows<'a> {
             beats_by: self.contract.beats.name(),
             windows: places(plan.windows.filter(|_| !one), len, rate_hz),
             seconds: len as f64 / rate_hz,
+            unusable: record
+                .usable(self.store.info().rate_hz)
+                .err()
+                .map(|reason| reason.to_string()),
+            row: Some(StoredRow::of(self.store, &record)),
             rate_hz,
             samples: Samples::Row(self, row),
         })
@@ -316,8 +356,11 @@ impl<'a> Input<'a> {
                 )
             }
         };
+        let unusable = usable_long(&reader, &leads)?.err();
         let reader = Arc::new(reader);
         Ok(Opened {
+            unusable: unusable.map(|reason| reason.to_string()),
+            row: None,
             id,
             leads,
             left_aside,

@@ -239,6 +239,7 @@ where
         }
         let leads = record.leads.clone();
         let used = Used::of(&open.windows, count, record.seconds, open.left_out);
+        let used = used.judged(record.unusable.clone());
         (self.finish)(Whole {
             record,
             windows: open.windows,

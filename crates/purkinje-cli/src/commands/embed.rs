@@ -14,7 +14,7 @@ use purkinje::windows::Used;
 use purkinje::zero_shot::text_vectors;
 use purkinje::{Device, Level, Model, Registry, WindowOptions};
 
-use super::{ReadArgs, WindowArgs};
+use super::{ReadArgs, UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, count};
 use crate::progress::{Bars, Progress};
 
@@ -110,9 +110,23 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     }
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
-    let mut table =
-        Table::begin(&args.out, &model, &args.model, level, args.each_window).shown()?;
     let stores = stores_of(&args.inputs)?;
+    let mut sets: Vec<String> = Vec::new();
+    for set in stores
+        .iter()
+        .flatten()
+        .flat_map(|store| &store.info().label_sets)
+    {
+        if !sets.contains(&set.name) {
+            sets.push(set.name.clone());
+        }
+    }
+    let of = (level, args.each_window);
+    let mut table = match stores.iter().any(Option::is_some) {
+        true => Table::begin_stored(&args.out, &model, &args.model, of, &sets),
+        false => Table::begin(&args.out, &model, &args.model, of.0, of.1),
+    }
+    .shown()?;
     let rows = stores
         .iter()
         .map(|store| {
@@ -149,11 +163,13 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     };
     let progress = Progress::new("embed", records, "recordings");
     let (mut failures, mut used) = (Vec::new(), Used::default());
+    let mut unusable = UnusableRecords::default();
     for embedded in model.embed_all(inputs, level, options).shown()? {
         go_on(&Bars).shown()?;
         match embedded {
             Ok(embedded) => {
                 used.add(&embedded.used);
+                unusable.add(&embedded.id, embedded.used.unusable_because.as_deref());
                 table.add(&embedded).shown()?;
             }
             Err(error) => failures.push(ReadArgs::advised(&error)),
@@ -165,6 +181,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     }
     progress.finish();
     super::report(&failures, records, allowed)?;
+    unusable.warn(records);
     let vectors = table.rows();
     table.finish().shown()?;
     output::print(&format!(

@@ -17,8 +17,8 @@ use purkinje::zero_shot::{
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
-use super::WindowArgs;
 use super::predict::Pictures;
+use super::{UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -249,6 +249,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     let windows = args.windows.options();
     let progress = Progress::new("zero-shot", paths.len(), "recordings");
     let (mut results, mut failures) = (Vec::new(), Vec::new());
+    let mut unusable = UnusableRecords::default();
     let mut names = Pictures::default();
     let labels = prompts
         .iter()
@@ -271,7 +272,16 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
                 let name = printable(&path.display().to_string());
                 table.row(std::iter::once(name).chain(cells));
                 let scores = by_label(prompts, &scores);
-                let mut facts = json!({"recording": path, "scores": scores, "used": used});
+                unusable.add(
+                    &path.display().to_string(),
+                    used.unusable_because.as_deref(),
+                );
+                let mut facts = json!({
+                    "recording": path,
+                    "usable": used.usable,
+                    "scores": scores,
+                    "used": used,
+                });
                 if let Some(dir) = &args.explain {
                     facts["silenced"] = pictures(args, model, prompts, path, dir, &mut names)?;
                 }
@@ -286,7 +296,8 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     progress.finish();
     super::report(&failures, paths.len(), allowed)?;
     output::print(&format!(
-        "{table}\nScores rank recordings and are no probabilities. Research use only, not a medical device.\n"
+        "{table}\n{}Scores rank recordings and are no probabilities. Research use only, not a medical device.\n",
+        unusable.in_words(paths.len())
     ))?;
     if let Some(out) = &args.out {
         output::write_file(out, (output::json(&results)? + "\n").as_bytes())?;
