@@ -477,13 +477,56 @@ mod tests {
         assert!(lines[4][auroc..].starts_with("0.688 ["), "{shown}");
         let challenge = lines[1].find("Challenge score").unwrap();
         assert_eq!(&lines[4][challenge..], "0.250");
-        assert_eq!(table.per_class().lines().count(), 4);
+        let classes = table.per_class();
+        let lines: Vec<&str> = classes.lines().collect();
+        assert_eq!(lines.len(), 4 + 1);
+        for name in [
+            "AUROC CLEAR, linear probe, 100 %",
+            "AUROC random weights, linear probe, 100 %",
+        ] {
+            assert!(lines[0].contains(name), "{classes}");
+        }
+        assert!(lines[2].contains("2 (50.0 %) *"), "{classes}");
+        assert!(lines[4].starts_with("* fewer than 10 positives"));
         assert_eq!(
             class_table(&table.rows()[0].trained.metrics)
                 .lines()
                 .count(),
-            5 + 1 + 5
+            5 + 1 + 1 + 5
         );
+    }
+
+    #[test]
+    fn classes_without_a_training_label_are_marked_and_counted() {
+        let scores = [0.9, 0.5, 0.2, 0.5, 0.4, 0.5, 0.7, 0.5];
+        let labels = [true, false, false, true, false, true, true, false];
+        let untrained = EvaluateOptions {
+            untrained: vec![false, true],
+            ..EvaluateOptions::new(["AF", "LBBB"])
+        };
+        let mut own = rows();
+        for row in [&mut own.trained, &mut own.random_weights] {
+            row.metrics = evaluate_split(&scores, &labels, &[1, 2, 3, 4], &untrained).unwrap();
+        }
+        let table = ResultTable::new(vec![own]).unwrap();
+        let shown = table.to_string();
+        assert!(
+            shown.contains(
+                "CLEAR, linear probe, 100 %: 1 of 2 classes have no positive training label"
+            ),
+            "{shown}"
+        );
+        let classes = table.per_class();
+        assert!(
+            classes.contains("0.500 \u{2020}") || classes.contains("] \u{2020}"),
+            "{classes}"
+        );
+        assert!(
+            classes.contains("\u{2020} no positive training label"),
+            "{classes}"
+        );
+        let means = &table.rows()[0].trained.metrics.macro_mean;
+        assert_eq!((means.auroc.value, means.untrained), (Some(1.0), 1));
     }
 
     #[test]
