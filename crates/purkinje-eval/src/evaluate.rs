@@ -225,26 +225,7 @@ pub fn evaluate_split<P: Hash + Eq>(
     let classes = options.classes.len();
     check_matrix(scores, labels, classes)?;
     let records = scores.len() / classes;
-    check_length("The list of patients", patients.len(), records, || {
-        "one per record".into()
-    })?;
-    check_length(
-        "The list of thresholds",
-        options.thresholds.len(),
-        classes,
-        || "one per class".into(),
-    )?;
-    if !options.untrained.is_empty() {
-        check_length(
-            "The list of untrained classes",
-            options.untrained.len(),
-            classes,
-            || "none, or one per class".into(),
-        )?;
-    }
-    if options.probabilities {
-        check_probabilities(scores, classes)?;
-    }
+    check_options(scores, (records, patients.len()), options)?;
     let patients = Patients::new(patients);
     let rankings = Ranking::of_matrix(scores, labels, classes)?;
     let over = Means {
@@ -331,6 +312,36 @@ pub fn evaluate_split<P: Hash + Eq>(
         single_class: options.single_class,
         bootstrap: options.bootstrap,
     })
+}
+
+/// Checks that options fit scores of so many records, with so many patients named.
+fn check_options(
+    scores: &[f32],
+    (records, patients): (usize, usize),
+    options: &EvaluateOptions,
+) -> Result<(), EvalError> {
+    let classes = options.classes.len();
+    check_length("The list of patients", patients, records, || {
+        "one per record".into()
+    })?;
+    check_length(
+        "The list of thresholds",
+        options.thresholds.len(),
+        classes,
+        || "one per class".into(),
+    )?;
+    if !options.untrained.is_empty() {
+        check_length(
+            "The list of untrained classes",
+            options.untrained.len(),
+            classes,
+            || "none, or one per class".into(),
+        )?;
+    }
+    if options.probabilities {
+        check_probabilities(scores, classes)?;
+    }
+    Ok(())
 }
 
 /// Per class the threshold with the largest F1 on validation data; `fallback` for classes
