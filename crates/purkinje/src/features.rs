@@ -74,7 +74,7 @@ enum Sink {
 }
 
 /// A folder that is removed when it is dropped, or where the program ends at once.
-type Temporary = (tempfile::TempDir, Listed);
+type Temporary = Box<(tempfile::TempDir, Listed)>;
 
 impl Features {
     /// Runs the encoder of a model over every record of the store, preprocessed as `contract` says. `what` is the name
@@ -338,7 +338,7 @@ fn temporary(parent: Option<&Path>) -> Result<Temporary> {
         })
         .map(|folder| {
             let listed = Listed::new(folder.path());
-            (folder, listed)
+            Box::new((folder, listed))
         })
         .map_err(|error| Error::file("make a temporary folder in", parent, error))
 }
