@@ -12,11 +12,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempPath};
 
+use crate::unfinished::{Listed, step};
+
 /// A file being written beside its final path; removed when dropped before [`NewFile::finish`].
 #[derive(Debug)]
 pub struct NewFile {
     temporary: NamedTempFile,
     path: PathBuf,
+    listed: Listed,
 }
 
 impl NewFile {
@@ -29,8 +32,10 @@ impl NewFile {
         builder.prefix(".purkinje-").suffix(".partial");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary = builder.tempfile_in(folder_of(path))?;
         Ok(NewFile {
-            temporary: builder.tempfile_in(folder_of(path))?,
+            listed: Listed::new(temporary.path()),
+            temporary,
             path: path.to_owned(),
         })
     }
@@ -45,6 +50,7 @@ impl NewFile {
         let file = File::create(temporary)?;
         let temporary = TempPath::try_from_path(temporary)?;
         Ok(NewFile {
+            listed: Listed::new(&temporary),
             temporary: NamedTempFile::from_parts(file, temporary),
             path: path.to_owned(),
         })
@@ -65,8 +71,14 @@ impl NewFile {
     /// # Errors
     /// When one of these fails; before the rename the path is unchanged.
     pub fn finish(self) -> io::Result<()> {
-        let NewFile { temporary, path } = self;
+        let NewFile {
+            temporary,
+            path,
+            listed,
+        } = self;
         temporary.as_file().sync_all()?;
+        let _step = step();
+        drop(listed);
         temporary.persist(&path).map_err(|error| error.error)?;
         sync_folder(folder_of(&path))
     }

@@ -6,3 +6,4 @@ pub mod challenge;
 pub mod legacy_random;
 pub mod npy;
 pub mod random;
+pub mod unfinished;

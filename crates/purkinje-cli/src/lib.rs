@@ -65,8 +65,17 @@ struct Global {
 /// handlers and writes to the standard streams.
 pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> ExitCode {
     system::tune_allocator();
-    let cli = match Cli::from_arg_matches(&command(registry).get_matches_from(args)) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    output::set_json_errors(args.iter().skip(1).any(asks_for_json));
+    let matches = command(registry).try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && output::json_errors() => {
+            let text = error.to_string();
+            let message = text.trim_end().trim_start_matches("error: ");
+            eprintln!("{}", output::json_error("usage", message, &[], None));
+            return ExitCode::from(2);
+        }
         Err(error) => error.exit(),
     };
     start_log(&cli.global);
@@ -82,9 +91,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>, registry: &Registry) -> Exi
         Err(report) if report.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(report) => {
             progress::suspended(|| eprint!("{}", chain(&report)));
-            ExitCode::FAILURE
+            match system::stop_code().filter(|_| output::is_stop(&report)) {
+                Some(code) => ExitCode::from(code),
+                None => ExitCode::FAILURE,
+            }
         }
     }
+}
+
+/// Whether an argument asks for JSON, so that errors are JSON too.
+fn asks_for_json(arg: &OsString) -> bool {
+    let arg = arg.to_string_lossy();
+    matches!(&*arg, "--json" | "--json-lines") || arg.starts_with("--json=")
 }
 
 /// The command line parser for these systems.
@@ -92,16 +110,29 @@ fn command(registry: &Registry) -> clap::Command {
     commands::with_systems(Cli::command(), registry)
 }
 
-/// An error with its causes, each printed once: many errors of the libraries quote their cause in their own message.
+/// An error with its causes, each printed once: many errors of the libraries quote their cause in their own message. As one line of JSON
+/// with a code where JSON was asked for.
 fn chain(report: &Report) -> String {
-    let mut text = format!("error: {report}\n");
+    let mut all = report.to_string();
+    let mut causes = Vec::new();
     for cause in report.chain().skip(1) {
         let cause = cause.to_string();
-        if !text.contains(&cause) {
-            let _ = writeln!(text, "  because: {cause}");
+        if !all.contains(&cause) {
+            all += &cause;
+            causes.push(cause);
         }
     }
-    if let Some(help) = report.help() {
+    let help = report.help().map(|help| help.to_string());
+    if output::json_errors() {
+        let code = output::code(report);
+        let line = output::json_error(code, &report.to_string(), &causes, help.as_deref());
+        return format!("{line}\n");
+    }
+    let mut text = format!("error: {report}\n");
+    for cause in causes {
+        let _ = writeln!(text, "  because: {cause}");
+    }
+    if let Some(help) = help {
         let _ = writeln!(text, "  help: {help}");
     }
     text

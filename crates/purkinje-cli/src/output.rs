@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use miette::{Diagnostic, IntoDiagnostic, WrapErr};
 use purkinje::Model;
@@ -44,6 +45,45 @@ impl Diagnostic for Shown {
         let help = self.0.help()?;
         Some(Box::new(help))
     }
+}
+
+/// Whether an error says that the work was stopped as the user asked for.
+pub fn is_stop(report: &miette::Report) -> bool {
+    let mut shown = report
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Shown>());
+    shown.any(|Shown(error)| error.is_stop())
+}
+
+static JSON_ERRORS: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether errors are printed as JSON.
+pub fn set_json_errors(json: bool) {
+    JSON_ERRORS.store(json, Ordering::Relaxed);
+}
+
+/// Whether errors are printed as JSON.
+pub fn json_errors() -> bool {
+    JSON_ERRORS.load(Ordering::Relaxed)
+}
+
+/// An error as a line of JSON: `{"error": {"code": ..., "message": ..., "causes": [...], "help": ...}}`.
+pub fn json_error(code: &str, message: &str, causes: &[String], help: Option<&str>) -> String {
+    let error = serde_json::json!({
+        "code": code,
+        "message": message,
+        "causes": causes,
+        "help": help,
+    });
+    serde_json::json!({ "error": error }).to_string()
+}
+
+/// The code of an error, see [`purkinje::Error::code`]; `failed` for errors of the program itself.
+pub fn code(report: &miette::Report) -> &'static str {
+    let mut shown = report
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Shown>());
+    shown.next().map_or("failed", |Shown(error)| error.code())
 }
 
 /// Converts errors of the library to reports.

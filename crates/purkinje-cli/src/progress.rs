@@ -69,6 +69,10 @@ impl purkinje::Reporter for Bars {
     fn stop_requested(&self) -> bool {
         crate::system::stop_requested()
     }
+
+    fn keeps(&self, now: bool) {
+        crate::system::set_keeping(now);
+    }
 }
 
 impl purkinje::Progress for Progress {

@@ -338,12 +338,21 @@ fn an_interrupted_preparation_goes_on_to_the_same_bytes() {
     let (mut whole, expected) = prepare("whole");
     ok(whole.output().unwrap());
 
-    for signal in ["KILL", "INT"] {
+    for signal in ["KILL", "INT", "TERM"] {
         let (store, place, stopped) = stopped_by(signal, &prepare);
         assert!(!store.join("store.json").exists());
-        if signal == "INT" {
-            let error = failed(stopped);
-            assert!(error.contains("stopped after"), "{error}");
+        if signal != "KILL" {
+            let code = if signal == "INT" { 130 } else { 143 };
+            assert_eq!(stopped.status.code(), Some(code), "{stopped:?}");
+            let error = text(&stopped.stderr);
+            assert!(error.contains("error: interrupted after"), "{error}");
+            // Whole shards of 4096 records.
+            let kept = error
+                .split("the first ")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next());
+            let kept: usize = kept.unwrap().parse().unwrap();
+            assert!(kept > 0 && kept.is_multiple_of(4096), "{error}");
         }
         let error = failed(run!("store", "info", &store));
         assert!(error.contains("is not finished"), "{error}");
@@ -1157,4 +1166,146 @@ fn every_command_has_a_manual_page() {
     let nested = fs::read_to_string(out.join("purkinje-store-report.1")).unwrap();
     assert!(nested.contains("purkinje store report"), "{nested}");
     assert!(out.join("purkinje.1").is_file());
+}
+
+/// A recording of twelve leads at 500 Hz that is nothing but noise.
+fn noise(dir: &Path) -> PathBuf {
+    let mut state = 7u64;
+    let mut lines = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6\n".to_owned();
+    for _ in 0..5000 {
+        let row: Vec<String> = (0..12)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                format!("{:.4}", (state >> 40) as f64 / f64::from(1 << 24) - 0.5)
+            })
+            .collect();
+        lines += &(row.join(",") + "\n");
+    }
+    let path = dir.join("noise.csv");
+    fs::write(&path, lines).unwrap();
+    path
+}
+
+#[test]
+fn what_is_no_ecg_is_flagged_in_every_result() {
+    let made = Made::get();
+    let dir = tempfile::tempdir().unwrap();
+    let noise = noise(dir.path());
+    let read = ["--input-rate", "500", "--input-unit", "mV"];
+    let mut inspect = command(&["inspect", "--json"]);
+    inspect.arg(&noise).args(read);
+    let found = json(&ok(inspect.output().unwrap()));
+    assert_eq!(found["quality"]["usable"], false);
+    let why = found["quality"]["unusable_because"].as_str().unwrap();
+    assert!(why.contains("noise"), "{why}");
+
+    let predict = |more: &[&str]| {
+        let mut own = command(&["predict"]);
+        own.arg(&noise).arg(record()).args(read).arg("--model");
+        own.arg(made.classifier()).args(more);
+        own.output().unwrap()
+    };
+    let output = predict(&[]);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("warning: 1 of 2 recordings") && said.contains("  noise: "),
+        "{said}"
+    );
+    let found = json(&ok(output));
+    assert_eq!(
+        (&found[0]["usable"], &found[1]["usable"]),
+        (&json("false"), &json("true"))
+    );
+    assert_eq!(found[0]["unusable_because"], why);
+    let table = ok(predict(&["--table"]));
+    assert!(table.contains("usable") && table.contains(why), "{table}");
+
+    let out = dir.path().join("vectors.npy");
+    let mut embed = command(&["embed"]);
+    embed
+        .arg(&noise)
+        .arg(record())
+        .args(read)
+        .arg("--model")
+        .arg(made.classifier());
+    let output = embed.arg("--out").arg(&out).output().unwrap();
+    assert!(text(&output.stderr).contains("  noise: "), "{output:?}");
+    ok(output);
+    let beside = json(&fs::read_to_string(out.with_extension("npy.json")).unwrap());
+    assert_eq!(beside["rows"][0]["usable"], false);
+    assert_eq!(beside["rows"][1]["usable"], true);
+}
+
+#[test]
+fn scripts_get_codes_lines_and_failures() {
+    let made = Made::get();
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.hea");
+    fs::write(&broken, "no header").unwrap();
+    let predict = |more: &[&str]| {
+        let mut own = command(&["predict"]);
+        own.arg(&broken).arg(record()).arg("--model");
+        own.arg(made.classifier()).args(more);
+        own.output().unwrap()
+    };
+    let output = predict(&["--json-lines"]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<Value> = text(&output.stdout).lines().map(json).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["error"]["code"], "record");
+    assert!(lines[0]["path"].as_str().unwrap().ends_with("broken.hea"));
+    assert_eq!(lines[1]["id"], "00006_lr");
+    let last = text(&output.stderr);
+    let error = json(last.lines().last().unwrap());
+    assert_eq!(error["error"]["code"], "failed", "{last}");
+    let found = json(&ok(predict(&["--max-failed", "50%"])));
+    assert_eq!(found[0]["error"]["code"], "record");
+    assert_eq!(found[1]["id"], "00006_lr");
+
+    let output = run!("inspect", &broken, "--json");
+    assert_eq!(output.status.code(), Some(1));
+    let error = json(&text(&output.stderr));
+    assert_eq!(error["error"]["code"], "record");
+    let output = run!("inspect", "--json");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(json(&text(&output.stderr))["error"]["code"], "usage");
+}
+
+#[cfg(unix)]
+#[test]
+fn every_command_answers_a_signal_within_a_second() {
+    let made = Made::get();
+    let dir = tempfile::tempdir().unwrap();
+    let records = dir.path().join("records");
+    fs::create_dir(&records).unwrap();
+    // A second of work at least, on any machine: each is read, searched for beats and seen by the network.
+    many_records(&records, 4000);
+    let out = dir.path().join("out.parquet");
+    for (name, signal, code) in [("embed", "INT", 130), ("predict", "TERM", 143)] {
+        let mut own = command(&[name, "--leads", "present", "--threads", "1"]);
+        own.arg(&records).arg("--model").arg(made.classifier());
+        if name == "embed" {
+            own.arg("--out").arg(&out);
+        }
+        let pipes = own.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = pipes.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        let asked = Instant::now();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
+        let output = child.wait_with_output().unwrap();
+        assert!(sent.unwrap().success());
+        // A second, and what a busy machine adds.
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(3), "{name}: {took:?}");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(
+            text(&output.stderr).contains("error: interrupted"),
+            "{output:?}"
+        );
+        assert_eq!(names(dir.path()), ["records"], "something was left behind");
+    }
 }

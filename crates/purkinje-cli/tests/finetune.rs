@@ -518,3 +518,25 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
     }
     all
 }
+
+#[test]
+fn a_run_that_diverges_fails_and_says_where() {
+    let made = Made::new(&["ptb-xl", ptb_xl().to_str().unwrap()]);
+    let task = [
+        "--task",
+        "superdiagnostic",
+        "--batch",
+        "4",
+        "--updates",
+        "40",
+    ];
+    let mut args = task.to_vec();
+    args.extend(["--lr", "1e6"]);
+    let error = failed(made.finetune("diverged", &args));
+    assert!(error.contains("training diverged at step "), "{error}");
+    assert!(
+        error.contains("lower learning rate (`--lr`, here at most 1000000)"),
+        "{error}"
+    );
+    assert!(!made.at("diverged").join("results.json").exists());
+}

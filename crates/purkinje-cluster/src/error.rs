@@ -71,7 +71,7 @@ pub enum ClusterError {
         expected: String,
     },
     /// The observer requested a stop.
-    #[error("stopped after batch {batch}; the fit so far is saved")]
+    #[error("interrupted after batch {batch}; the fit so far is kept")]
     Stopped {
         /// Batches done.
         batch: usize,

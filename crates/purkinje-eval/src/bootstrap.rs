@@ -151,17 +151,42 @@ pub(crate) struct Intervals {
     pub exact_match: Option<Interval>,
 }
 
+/// How means over classes are taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) single_class: SingleClass,
+    /// Classes that are left out; none where the list is shorter.
+    pub(crate) untrained: &'a [bool],
+}
+
+impl From<SingleClass> for Means<'_> {
+    fn from(single_class: SingleClass) -> Self {
+        Means {
+            single_class,
+            untrained: &[],
+        }
+    }
+}
+
+impl Means<'_> {
+    /// Whether a class counts.
+    pub(crate) fn has(&self, class: usize) -> bool {
+        !self.untrained.get(class).copied().unwrap_or(false)
+    }
+}
+
 /// Intervals for the decisions and rankings of one model.
-pub(crate) fn intervals(
+pub(crate) fn intervals<'a>(
     rankings: &[Ranking],
     scores: &[f32],
     labels: &[bool],
     thresholds: &[f32],
     patients: &Patients,
-    single_class: SingleClass,
+    means_over: impl Into<Means<'a>>,
     options: &BootstrapOptions,
 ) -> Result<Intervals, EvalError> {
     options.check()?;
+    let means_over = means_over.into();
     let (singly, groups);
     let patients = match options.unit {
         Unit::Patients => {
@@ -198,7 +223,8 @@ pub(crate) fn intervals(
         }
         let (per_class, means) = row.split_at_mut(METRICS * classes.len());
         for (metric, mean) in means[..METRICS].iter_mut().enumerate() {
-            *mean = mean_of(per_class.iter().skip(metric).step_by(METRICS), single_class);
+            let own = per_class.iter().skip(metric).step_by(METRICS);
+            *mean = mean_of(own, means_over);
         }
         let total = |of: &[u64]| -> f64 {
             let sum: u64 = of.iter().zip(weights).map(|(n, &w)| n * u64::from(w)).sum();
@@ -297,7 +323,10 @@ pub fn paired_difference<P: Hash + Eq>(
         }
         let (per_class, means) = row.split_at_mut(2 * classes);
         for (metric, mean) in means.iter_mut().enumerate() {
-            *mean = mean_of(per_class.iter().skip(metric).step_by(2), SingleClass::Skip);
+            *mean = mean_of(
+                per_class.iter().skip(metric).step_by(2),
+                SingleClass::Skip.into(),
+            );
         }
     };
     let mut observed = vec![0.0; width];
@@ -367,9 +396,12 @@ fn class_metrics(entries: &[Entry], weights: &[u32]) -> [f64; METRICS] {
     ]
 }
 
-fn mean_of<'a>(values: impl Iterator<Item = &'a f64>, single_class: SingleClass) -> f64 {
-    let defined = values.map(|value| Some(*value).filter(|value| !value.is_nan()));
-    macro_mean(defined, single_class).value.unwrap_or(f64::NAN)
+fn mean_of<'a>(values: impl Iterator<Item = &'a f64>, over: Means<'_>) -> f64 {
+    let counted = values.enumerate().filter(|(class, _)| over.has(*class));
+    let defined = counted.map(|(_, value)| Some(*value).filter(|value| !value.is_nan()));
+    macro_mean(defined, over.single_class)
+        .value
+        .unwrap_or(f64::NAN)
 }
 
 /// Values of every resample, `[resamples, width]`; NaN where undefined.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EvalError,
-    bootstrap::{BootstrapOptions, Estimate, Interval, Patients, intervals},
+    bootstrap::{BootstrapOptions, Estimate, Interval, Means, Patients, intervals},
     error::check_length,
     metrics::{
         Confusion, MacroMean, Ranking, SingleClass, brier, calibration_error, check_matrix, column,
@@ -27,9 +27,17 @@ pub struct EvaluateOptions {
     pub probabilities: bool,
     /// How means over classes treat a class whose labels are all equal.
     pub single_class: SingleClass,
+    /// Classes of which the model was given no positive training label, in column order: their scores rank nothing (a fitted head
+    /// gives all records the same), so that means over classes leave them out. Empty where that is not known, or where
+    /// published metrics count them.
+    #[serde(default)]
+    pub untrained: Vec<bool>,
     /// Resampling of patients.
     pub bootstrap: BootstrapOptions,
 }
+
+/// Fewer positive records than this say little about a class.
+pub const FEW_POSITIVES: usize = 10;
 
 impl EvaluateOptions {
     /// Probabilities, threshold 0.5 for every class, undefined classes skipped, 1000 resamples.
@@ -40,6 +48,7 @@ impl EvaluateOptions {
             classes,
             probabilities: true,
             single_class: SingleClass::Skip,
+            untrained: Vec::new(),
             bootstrap: BootstrapOptions::default(),
         }
     }
@@ -77,6 +86,12 @@ pub struct ClassMetrics {
     pub calibration_error: Option<f64>,
     /// Resamples in which AUROC was undefined and which its interval therefore leaves out.
     pub undefined_resamples: usize,
+    /// Whether fewer than [`FEW_POSITIVES`] records have this label.
+    #[serde(default)]
+    pub few_positives: bool,
+    /// Whether no training record had this label: means over classes leave it out.
+    #[serde(default)]
+    pub untrained: bool,
 }
 
 /// Unweighted means over classes.
@@ -95,8 +110,11 @@ pub struct MacroMetrics {
     pub specificity: Estimate,
     /// Mean F1.
     pub f1: Estimate,
-    /// Classes whose AUROC is undefined.
+    /// Classes whose AUROC is undefined, among those that count.
     pub undefined_auroc: usize,
+    /// Classes that are left out because no training record had their label.
+    #[serde(default)]
+    pub untrained: usize,
 }
 
 /// All metrics of one split.
@@ -133,8 +151,11 @@ pub struct RankingMetrics {
     pub auroc: Estimate,
     /// Mean AUPRC of the classes.
     pub auprc: Estimate,
-    /// Classes whose AUROC is undefined.
+    /// Classes whose AUROC is undefined, among those that count.
     pub undefined_auroc: usize,
+    /// Classes that are left out of the means because no training record had their label.
+    #[serde(default)]
+    pub untrained: usize,
     /// How the intervals were drawn.
     pub bootstrap: BootstrapOptions,
 }
@@ -152,6 +173,12 @@ pub struct ClassRanking {
     pub auroc: Estimate,
     /// Area under the precision-recall curve, as average precision.
     pub auprc: Estimate,
+    /// Whether fewer than [`FEW_POSITIVES`] records have it.
+    #[serde(default)]
+    pub few_positives: bool,
+    /// Whether no training record had it.
+    #[serde(default)]
+    pub untrained: bool,
 }
 
 impl TaskMetrics {
@@ -163,6 +190,8 @@ impl TaskMetrics {
             prevalence: class.prevalence,
             auroc: class.auroc,
             auprc: class.auprc,
+            few_positives: class.few_positives,
+            untrained: class.untrained,
         });
         RankingMetrics {
             records: self.records,
@@ -171,6 +200,7 @@ impl TaskMetrics {
             auroc: self.macro_mean.auroc,
             auprc: self.macro_mean.auprc,
             undefined_auroc: self.macro_mean.undefined_auroc,
+            untrained: self.macro_mean.untrained,
             bootstrap: self.bootstrap,
         }
     }
@@ -195,27 +225,20 @@ pub fn evaluate_split<P: Hash + Eq>(
     let classes = options.classes.len();
     check_matrix(scores, labels, classes)?;
     let records = scores.len() / classes;
-    check_length("The list of patients", patients.len(), records, || {
-        "one per record".into()
-    })?;
-    check_length(
-        "The list of thresholds",
-        options.thresholds.len(),
-        classes,
-        || "one per class".into(),
-    )?;
-    if options.probabilities {
-        check_probabilities(scores, classes)?;
-    }
+    check_options(scores, (records, patients.len()), options)?;
     let patients = Patients::new(patients);
     let rankings = Ranking::of_matrix(scores, labels, classes)?;
+    let over = Means {
+        single_class: options.single_class,
+        untrained: &options.untrained,
+    };
     let drawn = intervals(
         &rankings,
         scores,
         labels,
         &options.thresholds,
         &patients,
-        options.single_class,
+        over,
         &options.bootstrap,
     )?;
 
@@ -250,13 +273,16 @@ pub fn evaluate_split<P: Hash + Eq>(
                 calibration_error: probabilities
                     .map(|p| calibration_error(p, &class_labels, CALIBRATION_BINS)),
                 undefined_resamples: drawn.undefined_resamples,
+                few_positives: ranking.positives() < FEW_POSITIVES,
+                untrained: !over.has(class),
             }
         })
         .collect();
 
     let mean = |metric: fn(&ClassMetrics) -> &Estimate| -> MacroMean {
+        let counted = per_class.iter().filter(|class| !class.untrained);
         macro_mean(
-            per_class.iter().map(|class| metric(class).value),
+            counted.map(|class| metric(class).value),
             options.single_class,
         )
     };
@@ -273,6 +299,7 @@ pub fn evaluate_split<P: Hash + Eq>(
         ),
         f1: estimate(mean(|class| &class.f1).value, drawn.macros.f1),
         undefined_auroc: auroc.skipped,
+        untrained: per_class.iter().filter(|class| class.untrained).count(),
     };
     let right = exact.iter().filter(|&&matched| matched).count();
     Ok(TaskMetrics {
@@ -285,6 +312,36 @@ pub fn evaluate_split<P: Hash + Eq>(
         single_class: options.single_class,
         bootstrap: options.bootstrap,
     })
+}
+
+/// Checks that options fit scores of so many records, with so many patients named.
+fn check_options(
+    scores: &[f32],
+    (records, patients): (usize, usize),
+    options: &EvaluateOptions,
+) -> Result<(), EvalError> {
+    let classes = options.classes.len();
+    check_length("The list of patients", patients, records, || {
+        "one per record".into()
+    })?;
+    check_length(
+        "The list of thresholds",
+        options.thresholds.len(),
+        classes,
+        || "one per class".into(),
+    )?;
+    if !options.untrained.is_empty() {
+        check_length(
+            "The list of untrained classes",
+            options.untrained.len(),
+            classes,
+            || "none, or one per class".into(),
+        )?;
+    }
+    if options.probabilities {
+        check_probabilities(scores, classes)?;
+    }
+    Ok(())
 }
 
 /// Per class the threshold with the largest F1 on validation data; `fallback` for classes
@@ -398,6 +455,36 @@ mod tests {
         // AF alone is at most 1: half of that is the most the mean of both can be.
         assert_eq!(auroc.value, Some(0.25));
         assert!(interval.high <= 0.5, "{interval:?}");
+    }
+
+    #[test]
+    fn classes_without_a_training_label_are_left_out_of_means() {
+        let (scores, labels) = (
+            [0.9, 0.5, 0.8, 0.5, 0.1, 0.5, 0.2, 0.5],
+            [true, false, true, true, false, true, false, false],
+        );
+        let mut options = EvaluateOptions::new(["AF", "LBBB"]);
+        let run = |options: &EvaluateOptions| {
+            evaluate_split(&scores, &labels, &[0, 1, 2, 3], options).unwrap()
+        };
+        let published = run(&options);
+        assert_eq!(published.macro_mean.auroc.value, Some(0.75));
+        assert_eq!(published.macro_mean.untrained, 0);
+        options.untrained = vec![false, true];
+        let found = run(&options);
+        assert_eq!(found.macro_mean.auroc.value, Some(1.0));
+        assert_eq!(found.macro_mean.auroc.interval.unwrap().low, 1.0);
+        assert_eq!(found.macro_mean.auprc.value, found.classes[0].auprc.value);
+        assert_eq!(found.macro_mean.f1.value, found.classes[0].f1.value);
+        assert_eq!(found.macro_mean.untrained, 1);
+        // The class itself is measured all the same.
+        assert_eq!(found.classes[1].auroc.value, Some(0.5));
+        assert!(found.classes[1].untrained && !found.classes[0].untrained);
+        assert!(found.classes[0].few_positives);
+        options.untrained = vec![true, true];
+        assert_eq!(run(&options).macro_mean.auroc, Estimate::default());
+        options.untrained = vec![true];
+        assert!(evaluate_split(&scores, &labels, &[0, 1, 2, 3], &options).is_err());
     }
 
     #[test]

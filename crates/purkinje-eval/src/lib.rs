@@ -39,6 +39,6 @@ pub mod text;
 
 pub use error::EvalError;
 pub use evaluate::{
-    ClassMetrics, ClassRanking, EvaluateOptions, MacroMetrics, RankingMetrics, TaskMetrics,
-    best_thresholds, evaluate_split,
+    ClassMetrics, ClassRanking, EvaluateOptions, FEW_POSITIVES, MacroMetrics, RankingMetrics,
+    TaskMetrics, best_thresholds, evaluate_split,
 };

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EvalError, RankingMetrics, TaskMetrics,
+    ClassRanking, EvalError, FEW_POSITIVES, RankingMetrics, TaskMetrics,
     bootstrap::{Estimate, Unit},
     fraction::LabelFraction,
 };
@@ -141,23 +141,31 @@ impl ResultTable {
         })
     }
 
-    /// Per class, the AUROC of every row; as text with aligned columns.
+    /// Per class, the AUROC of every row, whose column names model, head and fraction of the labels; as text with aligned columns.
     pub fn per_class(&self) -> String {
         let mut lines = vec![vec!["class".to_owned(), "positives".to_owned()]];
-        lines[0].extend(self.results().map(|(name, _)| name.trim().to_owned()));
+        lines[0].extend(self.results().map(|(name, result)| {
+            let share = 100.0 * result.fraction.share;
+            format!("AUROC {}, {}, {share} %", name.trim(), result.head)
+        }));
         // `new` lets no table without rows exist, and all rows have the same classes.
         for (index, class) in self.rows[0].trained.metrics.classes.iter().enumerate() {
             let mut line = vec![
                 class.class.clone(),
-                format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
+                positives(class.positives, class.prevalence, class.few_positives),
             ];
-            line.extend(
-                self.results()
-                    .map(|(_, result)| estimate_text(&result.metrics.classes[index].auroc)),
-            );
+            line.extend(self.results().map(|(_, result)| {
+                let own = &result.metrics.classes[index];
+                marked(estimate_text(&own.auroc), own.untrained)
+            }));
             lines.push(line);
         }
-        aligned(&lines)
+        let classes = || {
+            self.results()
+                .flat_map(|(_, result)| &result.metrics.classes)
+        };
+        let few = classes().any(|class| class.few_positives);
+        aligned(&lines) + &notes(few, classes().any(|class| class.untrained))
     }
 }
 
@@ -235,6 +243,20 @@ impl fmt::Display for ResultTable {
                 metrics.bootstrap.seed
             )?;
         }
+        for (name, result) in self.results() {
+            let metrics = &result.metrics;
+            if metrics.macro_mean.untrained > 0 {
+                writeln!(
+                    f,
+                    "{}, {}, {} %: {} of {} classes have no positive training label and are left out of the macro means.",
+                    name.trim(),
+                    result.head,
+                    100.0 * result.fraction.share,
+                    metrics.macro_mean.untrained,
+                    metrics.classes.len()
+                )?;
+            }
+        }
         if metrics.macro_mean.undefined_auroc > 0 {
             writeln!(
                 f,
@@ -254,13 +276,53 @@ pub fn ranking_table(metrics: &RankingMetrics) -> String {
     lines.extend(metrics.classes.iter().map(|class| {
         vec![
             class.class.clone(),
-            format!("{} ({:.1} %)", class.positives, 100.0 * class.prevalence),
-            estimate_text(&class.auroc),
-            estimate_text(&class.auprc),
+            positives(class.positives, class.prevalence, class.few_positives),
+            marked(estimate_text(&class.auroc), class.untrained),
+            marked(estimate_text(&class.auprc), class.untrained),
         ]
     }));
     lines.push(mean_line(&[&metrics.auroc, &metrics.auprc]));
+    let any = |is: fn(&ClassRanking) -> bool| metrics.classes.iter().any(is);
     aligned(&lines)
+        + &notes(
+            any(|class| class.few_positives),
+            any(|class| class.untrained),
+        )
+}
+
+/// What stands behind the positives of a class that has few.
+const FEW: &str = " *";
+/// What stands behind figures of a class without a training label.
+const UNTRAINED: &str = " \u{2020}";
+
+fn positives(count: usize, prevalence: f64, few: bool) -> String {
+    let mark = if few { FEW } else { "" };
+    format!("{count} ({:.1} %){mark}", 100.0 * prevalence)
+}
+
+fn marked(text: String, untrained: bool) -> String {
+    match untrained {
+        true => text + UNTRAINED,
+        false => text,
+    }
+}
+
+/// What the marks mean that a table has.
+fn notes(few: bool, untrained: bool) -> String {
+    let mut text = String::new();
+    if few {
+        text += &format!(
+            "{} fewer than {FEW_POSITIVES} positives: the figures say little.\n",
+            FEW.trim()
+        );
+    }
+    if untrained {
+        text += &format!(
+            "{} no positive training label: left out of the means over classes.\n",
+            UNTRAINED.trim()
+        );
+    }
+    text
 }
 
 fn mean_line(values: &[&Estimate]) -> Vec<String> {
@@ -456,13 +518,56 @@ mod tests {
         assert!(lines[4][auroc..].starts_with("0.688 ["), "{shown}");
         let challenge = lines[1].find("Challenge score").unwrap();
         assert_eq!(&lines[4][challenge..], "0.250");
-        assert_eq!(table.per_class().lines().count(), 4);
+        let classes = table.per_class();
+        let lines: Vec<&str> = classes.lines().collect();
+        assert_eq!(lines.len(), 4 + 1);
+        for name in [
+            "AUROC CLEAR, linear probe, 100 %",
+            "AUROC random weights, linear probe, 100 %",
+        ] {
+            assert!(lines[0].contains(name), "{classes}");
+        }
+        assert!(lines[2].contains("2 (50.0 %) *"), "{classes}");
+        assert!(lines[4].starts_with("* fewer than 10 positives"));
         assert_eq!(
             class_table(&table.rows()[0].trained.metrics)
                 .lines()
                 .count(),
-            5 + 1 + 5
+            5 + 1 + 1 + 5
         );
+    }
+
+    #[test]
+    fn classes_without_a_training_label_are_marked_and_counted() {
+        let scores = [0.9, 0.5, 0.2, 0.5, 0.4, 0.5, 0.7, 0.5];
+        let labels = [true, false, false, true, false, true, true, false];
+        let untrained = EvaluateOptions {
+            untrained: vec![false, true],
+            ..EvaluateOptions::new(["AF", "LBBB"])
+        };
+        let mut own = rows();
+        for row in [&mut own.trained, &mut own.random_weights] {
+            row.metrics = evaluate_split(&scores, &labels, &[1, 2, 3, 4], &untrained).unwrap();
+        }
+        let table = ResultTable::new(vec![own]).unwrap();
+        let shown = table.to_string();
+        assert!(
+            shown.contains(
+                "CLEAR, linear probe, 100 %: 1 of 2 classes have no positive training label"
+            ),
+            "{shown}"
+        );
+        let classes = table.per_class();
+        assert!(
+            classes.contains("0.500 \u{2020}") || classes.contains("] \u{2020}"),
+            "{classes}"
+        );
+        assert!(
+            classes.contains("\u{2020} no positive training label"),
+            "{classes}"
+        );
+        let means = &table.rows()[0].trained.metrics.macro_mean;
+        assert_eq!((means.auroc.value, means.untrained), (Some(1.0), 1));
     }
 
     #[test]

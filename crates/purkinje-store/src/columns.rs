@@ -141,8 +141,8 @@ macro_rules! fixed_columns {
         }
 
         impl Batch {
-            /// Extracts the columns of a decoded batch and checks what Arrow does not check. Columns that schema
-            /// version 1 lacks are null.
+            /// Extracts the columns of a decoded batch and checks what Arrow does not check. Columns that earlier
+            /// schema versions lack are null.
             ///
             /// # Errors
             /// A phrase saying what is wrong.
@@ -196,6 +196,7 @@ fixed_columns! {
     quality_noise_mv: Float32Builder => Float32Array;
     quality_baseline_mv: Float32Builder => Float32Array;
     quality_powerline_mv: Float32Builder => Float32Array;
+    quality_amplitude_mv: Float32Builder => Float32Array;
 }
 
 /// The parts of `store.json` that a batch must agree with.
@@ -286,6 +287,9 @@ impl BatchBuilder {
     pub(crate) fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         self.rows = 0;
         let mut columns = self.fixed.finish();
+        // Earlier schema versions end sooner.
+        let named = self.labels.len() + self.texts.len() + self.values.len();
+        columns.truncate(self.schema.fields().len().saturating_sub(named));
         for column in &mut self.labels {
             columns.push(Arc::new(column.finish()));
         }
@@ -334,6 +338,8 @@ impl Builders {
             .append_option(figure(|m| m.baseline_mv));
         self.quality_powerline_mv
             .append_option(figure(|m| m.powerline_mv));
+        self.quality_amplitude_mv
+            .append_option(figure(|m| m.amplitude_mv));
     }
 }
 

@@ -174,12 +174,12 @@ pub enum StoreError {
         first: String,
     },
     /// The caller asked to stop.
-    #[error(
-        "stopped after {items_done} of {items} records. Run the same `prepare` again; it continues where it stopped"
-    )]
+    #[error("interrupted after {items_done} of {items} records; {}", kept_in_words(*kept))]
     Stopped {
         /// Records processed.
         items_done: usize,
+        /// Those whose shards are finished: they are not processed again.
+        kept: usize,
         /// Records listed.
         items: usize,
     },
@@ -192,6 +192,13 @@ pub enum StoreError {
     /// The source of the records cannot be used.
     #[error(transparent)]
     Import(#[from] ImportError),
+}
+
+fn kept_in_words(kept: usize) -> String {
+    match kept {
+        0 => "no shard was finished, so nothing is kept".to_owned(),
+        _ => format!("the first {kept} are kept: the same command goes on from there"),
+    }
 }
 
 impl StoreError {

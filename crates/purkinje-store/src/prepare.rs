@@ -163,7 +163,8 @@ pub fn prepare(
         into_windows(importer, &mut catalogue, preprocess, take);
         mark_repeated_ids(&mut catalogue.items);
     }
-    let spec = spec(&catalogue, preprocess, options)?;
+    let mut spec = spec(&catalogue, preprocess, options)?;
+    spec.continue_as_begun(target)?;
     let items = match spec.part {
         Some(part) => part.first_item..part.end_item,
         None => 0..catalogue.items.len(),
@@ -305,6 +306,7 @@ impl Job<'_> {
             if self.progress.stop() {
                 return Err(StoreError::Stopped {
                     items_done: writer.items_done(),
+                    kept: writer.kept(),
                     items: writer.items_done() + self.end - writer.next_item(),
                 });
             }
@@ -413,7 +415,7 @@ impl Job<'_> {
         match worker.row(item, opened) {
             Ok(Ready::Row(row, remark)) => {
                 let rate_hz = worker.preparer.contract().rate_hz;
-                if let Err(below) = self.quality.check_new(&row, rate_hz) {
+                if let Err(below) = self.quality.check_new(&row, leads_of(worker), rate_hz) {
                     return end(Status::Skipped, below.to_string());
                 }
                 let outcome = Outcome {
@@ -786,13 +788,16 @@ fn remark(derived: &[Lead], flat: &[&Lead], missing: usize, beats_detected: bool
     parts.join("; ")
 }
 
+/// What fingerprints begin with: the schema version when the list of records last changed its meaning.
+const FINGERPRINT_VERSION: u32 = 2;
+
 fn spec(
     catalogue: &Catalogue,
     preprocess: &Preprocess,
     options: &PrepareOptions,
 ) -> Result<StoreSpec, StoreError> {
     let what = (
-        SCHEMA_VERSION,
+        FINGERPRINT_VERSION,
         &catalogue.name,
         preprocess,
         &catalogue.label_sets,
@@ -835,11 +840,10 @@ fn spec(
         fingerprint: hasher.finalize().to_hex().to_string(),
         rows_per_shard: options.rows_per_shard,
         rows_per_batch: options.rows_per_batch,
+        schema_version: SCHEMA_VERSION,
         part: options
             .shard
-            .map(|(number, of)| {
-                Part::new(number, of, catalogue.items.len(), options.rows_per_shard)
-            })
+            .map(|(number, of)| Part::new(number, of, catalogue.items.len()))
             .transpose()?,
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use purkinje_signal::quality::{LimbLeads, Measures};
+use purkinje_signal::quality::{LEAST_MV, LimbLeads, MOST_MV, Measures};
 
 use crate::columns::NewRow;
 use crate::store::Row;
@@ -24,6 +24,8 @@ use crate::store::Row;
 /// | `noise_mv` | `noise` | largest noise from sample to sample | |
 /// | `baseline_mv` | `baseline`, `wander`, `wander_mv` | largest baseline wander | |
 /// | `powerline_mv` | `powerline`, `mains`, `mains_mv` | largest mains interference of 50 or 60 Hz | |
+/// | `amplitude_mv` | `amplitude` | smallest and largest amplitude: `0.005..20` | `0.005..20` |
+/// | `usable` | | `yes`: what no result can be meant of is left out ([`Measures::usable`]) | `yes` |
 ///
 /// A measure that could not be computed (mains in a recording at 100 Hz, relations of missing leads) passes. Measures
 /// are of the source's samples, before any filter.
@@ -57,6 +59,10 @@ pub struct QualityFilter {
     pub baseline_mv: Option<f32>,
     /// Largest mains interference of 50 or 60 Hz, in millivolts.
     pub powerline_mv: Option<f32>,
+    /// Smallest and largest amplitude, in millivolts.
+    pub amplitude_mv: Option<[f32; 2]>,
+    /// Whether only records are used that are [usable](Measures::usable).
+    pub usable: bool,
 }
 
 /// What limb leads may be found to be.
@@ -94,7 +100,7 @@ pub struct WrongQualityFilter {
 }
 
 /// The measures by name, in the order of their columns.
-const MEASURES: [&str; 9] = [
+const MEASURES: [&str; 11] = [
     "missing_leads",
     "flat_leads",
     "clipped_leads",
@@ -104,6 +110,8 @@ const MEASURES: [&str; 9] = [
     "noise_mv",
     "baseline_mv",
     "powerline_mv",
+    "amplitude_mv",
+    "usable",
 ];
 
 impl QualityFilter {
@@ -112,11 +120,16 @@ impl QualityFilter {
         *self == QualityFilter::default()
     }
 
-    /// Checks a record by its measures; `missing_fraction` is the fraction of its samples that are missing.
+    /// Checks a record of so many leads by its measures; `missing_fraction` is the fraction of its samples that are missing.
     ///
     /// # Errors
     /// [`BelowQuality`] with the first limit that it does not keep, in the order of the columns.
-    pub fn check(&self, measures: &Measures, missing_fraction: f64) -> Result<(), BelowQuality> {
+    pub fn check(
+        &self,
+        measures: &Measures,
+        leads: usize,
+        missing_fraction: f64,
+    ) -> Result<(), BelowQuality> {
         // Destructured so that a new limit cannot be forgotten here.
         let QualityFilter {
             missing_leads,
@@ -128,6 +141,8 @@ impl QualityFilter {
             noise_mv,
             baseline_mv,
             powerline_mv,
+            amplitude_mv,
+            usable,
         } = self;
         for (measure, mask, most) in [
             ("missing_leads", measures.missing_leads, missing_leads),
@@ -154,7 +169,23 @@ impl QualityFilter {
         ] {
             at_most(measure, found, *most)?;
         }
-        Ok(())
+        if let (Some(found), Some([least, most])) = (measures.amplitude_mv, amplitude_mv)
+            && !(*least..=*most).contains(&found)
+        {
+            return Err(BelowQuality {
+                measure: "amplitude_mv",
+                found: found.to_string(),
+                limit: format!("{least}..{most}"),
+            });
+        }
+        match measures.usable(leads, missing_fraction) {
+            Err(reason) if *usable => Err(BelowQuality {
+                measure: "usable",
+                found: format!("no ({reason})"),
+                limit: "yes".to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks a stored record; `rate_hz` is the sampling rate of the store. In a store of schema version 1 the number
@@ -163,22 +194,33 @@ impl QualityFilter {
     /// # Errors
     /// As [`check`](Self::check).
     pub fn check_row(&self, row: &Row<'_>, rate_hz: f64) -> Result<(), BelowQuality> {
-        let values = source_values(
-            row.signal().len(),
-            row.source_rate_hz().map(f64::from),
-            rate_hz,
-        );
-        let missing = fraction(row.missing_samples(), values);
-        self.check(&row.quality().unwrap_or_default(), missing)
+        let measures = row.quality().unwrap_or_default();
+        self.check(&measures, row.leads(), missing_fraction(row, rate_hz))
     }
 
     /// Checks a record about to be stored at `rate_hz`.
-    pub(crate) fn check_new(&self, row: &NewRow, rate_hz: f64) -> Result<(), BelowQuality> {
+    pub(crate) fn check_new(
+        &self,
+        row: &NewRow,
+        leads: usize,
+        rate_hz: f64,
+    ) -> Result<(), BelowQuality> {
         let source_hz = row.source_rate_hz.map(f64::from);
         let values = source_values(row.signal.len(), source_hz, rate_hz);
         let missing = usize::try_from(row.missing_samples).unwrap_or(0);
-        self.check(&row.quality.unwrap_or_default(), fraction(missing, values))
+        self.check(
+            &row.quality.unwrap_or_default(),
+            leads,
+            fraction(missing, values),
+        )
     }
+}
+
+/// Fraction of the samples of a stored record that were missing in its source; `rate_hz` is the sampling rate of the store.
+pub(crate) fn missing_fraction(row: &Row<'_>, rate_hz: f64) -> f64 {
+    let source_hz = row.source_rate_hz().map(f64::from);
+    let values = source_values(row.signal().len(), source_hz, rate_hz);
+    fraction(row.missing_samples(), values)
 }
 
 /// Number of source samples that correspond to `stored` ones; missing samples are counted at the source's rate.
@@ -249,6 +291,9 @@ impl fmt::Display for QualityFilter {
             text(&self.noise_mv),
             text(&self.baseline_mv),
             text(&self.powerline_mv),
+            self.amplitude_mv
+                .map(|[least, most]| format!("{least}..{most}")),
+            self.usable.then(|| "yes".to_owned()),
         ];
         let named: Vec<String> = MEASURES
             .iter()
@@ -296,8 +341,31 @@ impl QualityFilter {
             "powerline_mv" | "powerline" | "mains_mv" | "mains" => {
                 once(&mut self.powerline_mv, millivolts(limit)?)
             }
+            "amplitude_mv" | "amplitude" => once(&mut self.amplitude_mv, amplitudes(limit)?),
+            "usable" => match limit {
+                None | Some("yes") if !self.usable => {
+                    self.usable = true;
+                    Ok(())
+                }
+                None | Some("yes") => Err("the measure has two limits".to_owned()),
+                Some(_) => Err("its limit can only be `yes`".to_owned()),
+            },
             _ => Err("unknown measure".to_owned()),
         }
+    }
+}
+
+fn amplitudes(limit: Option<&str>) -> Result<[f32; 2], String> {
+    let Some(limit) = limit else {
+        return Ok([LEAST_MV, MOST_MV]);
+    };
+    let (least, most) = limit.split_once("..").unwrap_or(("0", limit));
+    match (
+        millivolts(Some(least.trim())),
+        millivolts(Some(most.trim())),
+    ) {
+        (Ok(least), Ok(most)) if least <= most => Ok([least, most]),
+        _ => Err("its limit must be two numbers of millivolts, such as 0.005..20".to_owned()),
     }
 }
 
@@ -376,6 +444,7 @@ mod tests {
             noise_mv: Some(0.07),
             baseline_mv: Some(0.6),
             powerline_mv: Some(0.05),
+            amplitude_mv: Some(25.0),
         };
         for (measure, failing, passing) in [
             ("missing_leads", "=0", "=1"),
@@ -387,28 +456,42 @@ mod tests {
             ("noise_mv", "=0.05", "=0.08"),
             ("baseline_mv", "=0.5", "=0.7"),
             ("powerline_mv", "=0.04", "=0.06"),
+            ("amplitude_mv", "=0.005..20", "=0.005..30"),
         ] {
             let error = filter(&format!("{measure}{failing}"))
-                .check(&bad, 0.2)
+                .check(&bad, 12, 0.2)
                 .unwrap_err();
             assert_eq!(error.measure, measure);
             assert_eq!(error.limit, &failing[1..]);
             let passes = filter(&format!("{measure}{passing}"));
-            assert_eq!(passes.check(&bad, 0.2), Ok(()), "{measure}");
+            assert_eq!(passes.check(&bad, 12, 0.2), Ok(()), "{measure}");
             // Nothing is known against a record without figures.
             let unknown = filter(&format!("{measure}{failing}"));
-            assert_eq!(unknown.check(&Measures::default(), 0.0), Ok(()));
+            assert_eq!(unknown.check(&Measures::default(), 12, 0.0), Ok(()));
         }
-        let error = filter("noise=0.05").check(&bad, 0.0).unwrap_err();
+        let error = filter("noise=0.05").check(&bad, 12, 0.0).unwrap_err();
         assert_eq!(
             error.to_string(),
             "signal quality: noise_mv is 0.07, the limit is 0.05"
         );
         let error = filter("limb=as_named")
-            .check(&Measures::default(), 0.0)
+            .check(&Measures::default(), 12, 0.0)
             .unwrap_err();
         assert_eq!(error.found, "unknown");
-        assert_eq!(filter("").check(&bad, 1.0), Ok(()));
+        assert_eq!(filter("").check(&bad, 12, 1.0), Ok(()));
+        let error = filter("usable").check(&bad, 12, 0.0).unwrap_err();
+        assert!(
+            error.to_string().contains("usable is no (the amplitude"),
+            "{error}"
+        );
+        let fine = Measures {
+            amplitude_mv: Some(1.0),
+            limb_leads: LimbLeads::AsNamed,
+            einthoven_mv: None,
+            ..bad
+        };
+        assert_eq!(filter("usable,amplitude").check(&fine, 12, 0.0), Ok(()));
+        assert!(filter("usable").check(&fine, 12, 0.2).is_err());
     }
 
     #[test]
@@ -426,7 +509,7 @@ mod tests {
             filter(" Flat = 2 ,, missing = 5 % "),
             filter("missing_samples=0.05,flat_leads=2")
         );
-        let every = "missing_leads=1,flat_leads=2,clipped_leads=3,missing_samples=0.25,limb_leads=unknown|as_named,einthoven_mv=0.1,noise_mv=1,baseline_mv=2,powerline_mv=3";
+        let every = "missing_leads=1,flat_leads=2,clipped_leads=3,missing_samples=0.25,limb_leads=unknown|as_named,einthoven_mv=0.1,noise_mv=1,baseline_mv=2,powerline_mv=3,amplitude_mv=0.01..10,usable=yes";
         assert_eq!(filter(every).to_string(), every);
         assert!(filter("").is_empty() && !read.is_empty());
     }
@@ -445,6 +528,10 @@ mod tests {
             ("noise_mv=", "millivolts"),
             ("limb=twisted", "arms_reversed"),
             ("flat=0,flat_leads=1", "two limits"),
+            ("usable,usable=yes", "two limits"),
+            ("usable=no", "only be `yes`"),
+            ("amplitude=3..1", "two numbers"),
+            ("amplitude=x", "two numbers"),
         ] {
             let error = text.parse::<QualityFilter>().unwrap_err().to_string();
             assert!(
@@ -462,11 +549,11 @@ mod tests {
             missing_samples: 6000,
             ..NewRow::default()
         };
-        let error = filter("missing=5%").check_new(&row, 100.0).unwrap_err();
+        let error = filter("missing=5%").check_new(&row, 12, 100.0).unwrap_err();
         assert_eq!(
             (error.found.as_str(), error.limit.as_str()),
             ("0.1", "0.05")
         );
-        assert_eq!(filter("missing=10%").check_new(&row, 100.0), Ok(()));
+        assert_eq!(filter("missing=10%").check_new(&row, 12, 100.0), Ok(()));
     }
 }

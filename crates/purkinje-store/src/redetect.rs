@@ -12,7 +12,7 @@ use crate::columns::NewRow;
 use crate::error::StoreError;
 use crate::outcome::{Outcome, Status, read_outcomes};
 use crate::prepare::{NO_BEATS, Progress, WINDOW_START};
-use crate::schema::{MadeBy, RedetectedBeats};
+use crate::schema::{MadeBy, RedetectedBeats, SCHEMA_VERSION};
 use crate::store::{Row, Store};
 use crate::writer::{Begin, StoreSpec, StoreWriter};
 
@@ -97,6 +97,7 @@ pub fn redetect(
             .max()
             .unwrap_or(1),
         rows_per_batch: 256,
+        schema_version: SCHEMA_VERSION,
         part: None,
     };
     let near = info.rate_hz * 0.05;
@@ -190,6 +191,7 @@ fn find_all(
         if progress.stop() {
             return Err(StoreError::Stopped {
                 items_done: first,
+                kept: 0,
                 items: store.len(),
             });
         }

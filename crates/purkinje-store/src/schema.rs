@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 
 /// The schema version this library writes. Versions from 1 on are read; what an earlier version lacks is unknown.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Name of the description within a store.
 pub const DESCRIPTION_FILE: &str = "store.json";
@@ -298,14 +298,27 @@ impl FromStr for Split {
 /// | `quality_noise_mv` | float32? | noise from sample to sample |
 /// | `quality_baseline_mv` | float32? | baseline wander |
 /// | `quality_powerline_mv` | float32? | mains interference of 50 or 60 Hz |
+/// | `quality_amplitude_mv` | float32? | how far the signal goes from its median |
 /// | `labels_<set>` | list\<int16\>? | class indices; null: the record is not part of that task |
 /// | `report_<name>` | utf8? | further texts ([`StoreInfo::texts`]) |
 /// | `value_<name>` | float32? | numbers about the record ([`StoreInfo::values`]) |
 ///
 /// The quality columns are [`purkinje_signal::quality::Measures`] of the source's samples, before any filter, for the
-/// leads of the store. A store of schema version 1 ends with `missing_samples` and its labels.
+/// leads of the store. A store of schema version 1 ends with `missing_samples` and its labels, one of version 2 lacks
+/// `quality_amplitude_mv`.
 pub fn arrow_schema(label_sets: &[LabelSet], texts: &[String], values: &[String]) -> SchemaRef {
+    fields_of(usize::MAX, label_sets, texts, values)
+}
+
+/// The schema with the first `fixed` of the columns that every store has.
+fn fields_of(
+    fixed: usize,
+    label_sets: &[LabelSet],
+    texts: &[String],
+    values: &[String],
+) -> SchemaRef {
     let mut fields = fixed_fields();
+    fields.truncate(fixed);
     fields.extend(label_fields(label_sets));
     let named = |prefix: &str, name: &String, data_type| {
         Field::new(format!("{prefix}{name}"), data_type, true)
@@ -321,17 +334,25 @@ pub fn arrow_schema(label_sets: &[LabelSet], texts: &[String], values: &[String]
 
 /// The schema of the shards that `info` describes, whatever its version.
 pub(crate) fn schema_of(info: &StoreInfo) -> SchemaRef {
-    if info.schema_version > 1 {
-        return arrow_schema(&info.label_sets, &info.texts, &info.values);
-    }
-    let mut fields = fixed_fields();
-    fields.truncate(COLUMNS_OF_VERSION_1);
-    fields.extend(label_fields(&info.label_sets));
-    Arc::new(Schema::new(fields))
+    let named = (&*info.label_sets, &*info.texts, &*info.values);
+    schema_of_version(info.schema_version, named)
 }
 
-/// Number of columns before the labels in schema version 1.
+/// The schema of a version, for these label sets, texts and values.
+pub(crate) fn schema_of_version(
+    version: u32,
+    (label_sets, texts, values): (&[LabelSet], &[String], &[String]),
+) -> SchemaRef {
+    match version {
+        1 => fields_of(COLUMNS_OF_VERSION_1, label_sets, &[], &[]),
+        2 => fields_of(COLUMNS_OF_VERSION_2, label_sets, texts, values),
+        _ => arrow_schema(label_sets, texts, values),
+    }
+}
+
+/// Numbers of columns before the labels in earlier schema versions.
 const COLUMNS_OF_VERSION_1: usize = 15;
+const COLUMNS_OF_VERSION_2: usize = 31;
 
 fn list_of(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, false)))
@@ -370,6 +391,7 @@ fn fixed_fields() -> Vec<Field> {
         Field::new("quality_noise_mv", DataType::Float32, true),
         Field::new("quality_baseline_mv", DataType::Float32, true),
         Field::new("quality_powerline_mv", DataType::Float32, true),
+        Field::new("quality_amplitude_mv", DataType::Float32, true),
     ]
 }
 
@@ -395,6 +417,10 @@ mod tests {
         assert_eq!(
             names[fixed_fields().len()..],
             ["labels_rhythm", "report_merged", "value_death"]
+        );
+        assert_eq!(
+            fixed_fields()[COLUMNS_OF_VERSION_2].name(),
+            "quality_amplitude_mv"
         );
         assert_eq!(sets[0].class_index("SR"), Some(1));
         assert_eq!(sets[0].class_index("XX"), None);

@@ -9,14 +9,14 @@ use serde::Deserialize;
 
 use arrow_array::{Array, Float32Array};
 
-use purkinje_signal::quality::{LimbLeads, Measures};
+use purkinje_signal::quality::{LimbLeads, Measures, Unusable};
 
 use crate::columns::{Batch, Described, Mark, NewRow};
 use crate::error::StoreError;
 use crate::files;
 use crate::labels::Labels;
 use crate::parts::part_of_file;
-use crate::quality_filter::QualityFilter;
+use crate::quality_filter::{QualityFilter, missing_fraction};
 use crate::schema::{DESCRIPTION_FILE, SCHEMA_VERSION, Split, StoreInfo, schema_of};
 use crate::shard::{hash_file, read_shard};
 use crate::writer::unfinished;
@@ -49,7 +49,11 @@ impl Store {
     /// [`StoreError::SchemaVersion`], [`StoreError::Shard`], [`StoreError::Io`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Store, StoreError> {
         let dir = dir.as_ref();
-        let info = read_info(dir)?;
+        Self::described(dir, read_info(dir)?)
+    }
+
+    /// The store in `dir` that this describes.
+    pub(crate) fn described(dir: &Path, info: StoreInfo) -> Result<Store, StoreError> {
         let schema = schema_of(&info);
         let about = Described {
             leads: info.leads.len(),
@@ -397,6 +401,20 @@ impl<'a> Row<'a> {
         usize::try_from(self.batch.flat_leads.value(self.row)).unwrap_or(0)
     }
 
+    /// Number of leads.
+    pub fn leads(&self) -> usize {
+        self.leads
+    }
+
+    /// Whether the recording can be used, as far as its store knows; `rate_hz` is the sampling rate of the store.
+    ///
+    /// # Errors
+    /// [`Unusable`] with the reason.
+    pub fn usable(&self, rate_hz: f64) -> Result<(), Unusable> {
+        let measures = self.quality().unwrap_or_default();
+        measures.usable(self.leads, missing_fraction(self, rate_hz))
+    }
+
     /// Samples that were missing in the file and were replaced.
     pub fn missing_samples(&self) -> usize {
         usize::try_from(self.batch.missing_samples.value(self.row)).unwrap_or(0)
@@ -448,6 +466,7 @@ impl<'a> Row<'a> {
                 .find(|limb| limb.name() == name)
                 .unwrap_or_default(),
             einthoven_mv: self.measure(&batch.quality_einthoven_mv),
+            amplitude_mv: self.measure(&batch.quality_amplitude_mv),
             noise_mv: self.measure(&batch.quality_noise_mv),
             baseline_mv: self.measure(&batch.quality_baseline_mv),
             powerline_mv: self.measure(&batch.quality_powerline_mv),

@@ -7,7 +7,8 @@
 //! journal does not mention is removed and written again; the result is the same, byte for byte.
 //!
 //! A part of a preparation ([`Part`]) has its own files beside the shards: `part-2-of-5.journal`,
-//! `part-2-of-5.outcomes.csv` and, once it is complete, `part-2-of-5.json`.
+//! `part-2-of-5.outcomes.csv` and, once it is complete, `part-2-of-5.json`; and its pieces of shards that lie in other parts too,
+//! `part-2-of-5.shard-00001.arrow`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::outcome::{Outcome, Status, any_withheld, to_csv};
 use crate::parts::{Part, PartInfo, part_of_file};
 use crate::schema::{
     DESCRIPTION_FILE, LabelSet, MadeBy, OUTCOMES_FILE, OutcomeCounts, SCHEMA_VERSION,
-    SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, arrow_schema,
+    SIGNAL_HASH_DIGITS, ShardInfo, Split, StoreInfo, schema_of_version,
 };
 use crate::shard::{ShardWriter, read_shard};
 
@@ -32,7 +33,7 @@ use crate::shard::{ShardWriter, read_shard};
 pub const MAX_RECORD_VALUES: usize = 1 << 26;
 
 /// Number of samples after which a batch ends early, so that long records do not accumulate in memory.
-const BATCH_VALUES: usize = 1 << 24;
+pub(crate) const BATCH_VALUES: usize = 1 << 24;
 
 pub(crate) const JOURNAL_FILE: &str = "prepare.journal";
 
@@ -64,6 +65,8 @@ pub struct StoreSpec {
     pub rows_per_shard: usize,
     /// Rows per record batch within a shard.
     pub rows_per_batch: usize,
+    /// Version of the columns.
+    pub schema_version: u32,
     /// The part of the store that is written, if not all of it.
     pub part: Option<Part>,
 }
@@ -147,6 +150,36 @@ impl StoreSpec {
         }
     }
 
+    /// Follows what was begun in a folder by an earlier version: its columns, and its division into parts.
+    ///
+    /// # Errors
+    /// When a file in the folder cannot be read.
+    pub(crate) fn continue_as_begun(&mut self, dir: &Path) -> Result<(), StoreError> {
+        for name in files::names(dir)? {
+            let ours = match (part_of_file(&name), self.part) {
+                (Some((_, of)), Some(part)) => of == part.of,
+                (None, None) => name == JOURNAL_FILE,
+                _ => false,
+            };
+            let begun = match ours {
+                true => Begun::read(&dir.join(&name))?,
+                false => None,
+            };
+            let Some(begun) = begun.filter(|begun| {
+                begun.fingerprint == self.fingerprint
+                    && (2..=SCHEMA_VERSION).contains(&begun.schema_version)
+            }) else {
+                continue;
+            };
+            self.schema_version = begun.schema_version;
+            if let (Some(part), Some(begun)) = (&mut self.part, begun.part) {
+                *part = part.beside(begun, self.rows_per_shard);
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
     /// First record of the source that is written here.
     fn first_item(&self) -> usize {
         self.part.map_or(0, |part| part.first_item)
@@ -193,7 +226,7 @@ impl StoreWriter {
             return Ok(Begin::Complete(Box::new(info)));
         }
         let head = JournalHead {
-            schema_version: SCHEMA_VERSION,
+            schema_version: spec.schema_version,
             fingerprint: spec.fingerprint.clone(),
             rows_per_shard: spec.rows_per_shard,
             rows_per_batch: spec.rows_per_batch,
@@ -211,7 +244,8 @@ impl StoreWriter {
                 Vec::new()
             }
         };
-        let schema = arrow_schema(&spec.label_sets, &spec.texts, &spec.values);
+        let named = (&*spec.label_sets, &*spec.texts, &*spec.values);
+        let schema = schema_of_version(spec.schema_version, named);
         let sealed = seals.last().cloned().unwrap_or_default();
         let shards: Vec<ShardInfo> = seals.iter().filter_map(|s| s.shard.clone()).collect();
         let mut writer = StoreWriter {
@@ -238,6 +272,11 @@ impl StoreWriter {
     /// Records processed so far.
     pub fn items_done(&self) -> usize {
         self.sealed.items_done + self.pending.len()
+    }
+
+    /// Records whose range is sealed: an interrupted preparation goes on behind them.
+    pub fn kept(&self) -> usize {
+        self.sealed.items_done
     }
 
     /// Index within the source of the record that the next [`append`](Self::append) is for.
@@ -296,7 +335,7 @@ impl StoreWriter {
         }
         let info = StoreInfo {
             format: "purkinje-store".to_owned(),
-            schema_version: SCHEMA_VERSION,
+            schema_version: self.spec.schema_version,
             name: self.spec.name.clone(),
             preprocess: self.spec.preprocess.clone(),
             leads: self.spec.leads.clone(),
@@ -318,6 +357,7 @@ impl StoreWriter {
             Some(part) => json_line(
                 &PartInfo {
                     part,
+                    rows_per_batch: self.spec.rows_per_batch,
                     store: info.clone(),
                 },
                 &path,
@@ -468,14 +508,22 @@ impl StoreWriter {
     /// and a range that ended early ended with the source.
     fn has_range(&self) -> bool {
         let next = self.spec.first_item() + self.sealed.items_done;
-        next.is_multiple_of(self.spec.rows_per_shard)
-            && self.spec.part.is_none_or(|part| next < part.end_item)
+        match self.spec.part {
+            Some(part) => next < part.end_item,
+            None => next.is_multiple_of(self.spec.rows_per_shard),
+        }
     }
 
-    /// Path of the shard of the next range.
+    /// Path of the shard of the next range, or of this part's piece of it.
     fn shard_path(&self) -> PathBuf {
-        let item = self.spec.first_item() + self.sealed.items_done;
-        self.dir.join(shard_file(item / self.spec.rows_per_shard))
+        let rows = self.spec.rows_per_shard;
+        let number = (self.spec.first_item() + self.sealed.items_done) / rows;
+        let piece = self
+            .spec
+            .part
+            .filter(|part| !part.has_shard(number * rows, rows));
+        let prefix = piece.map(|part| part.prefix()).unwrap_or_default();
+        self.dir.join(format!("{prefix}{}", shard_file(number)))
     }
 
     fn write_batch(&mut self) -> Result<(), StoreError> {
@@ -595,6 +643,54 @@ pub(crate) fn unfinished(dir: &Path) -> Option<usize> {
         .skip(1)
         .filter_map(|l| serde_json::from_str::<Sealed>(l).ok());
     Some(last.last().map_or(0, |sealed| sealed.items_done))
+}
+
+/// What the journal of a preparation or of a part, or the description of a finished part, says of the preparation.
+struct Begun {
+    fingerprint: String,
+    schema_version: u32,
+    part: Option<Part>,
+}
+
+impl Begun {
+    /// Reads such a file; `None` for others, and for what cannot be read, which is refused where it is continued.
+    fn read(path: &Path) -> Result<Option<Begun>, StoreError> {
+        let name = path.to_string_lossy();
+        let journal = name.ends_with(".journal");
+        if !journal && !name.ends_with(".json") {
+            return Ok(None);
+        }
+        let Some(text) = files::read_text(path)? else {
+            return Ok(None);
+        };
+        let head = text.lines().next().unwrap_or_default();
+        Ok(match journal {
+            true => serde_json::from_str(head)
+                .ok()
+                .map(|head: JournalHead| Begun {
+                    fingerprint: head.fingerprint,
+                    schema_version: head.schema_version,
+                    part: head.part,
+                }),
+            false => serde_json::from_str(&text)
+                .ok()
+                .map(|found: PartInfo| Begun {
+                    fingerprint: found.store.fingerprint,
+                    schema_version: found.store.schema_version,
+                    part: Some(found.part),
+                }),
+        })
+    }
+}
+
+/// The columns of a store.
+pub(crate) fn described(info: &StoreInfo) -> Described<'_> {
+    Described {
+        leads: info.leads.len(),
+        label_sets: &info.label_sets,
+        texts: &info.texts,
+        values: &info.values,
+    }
 }
 
 /// File name of a shard.

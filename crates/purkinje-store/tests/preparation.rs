@@ -151,9 +151,17 @@ fn a_stop_or_an_unwinding_caller_changes_no_byte() {
                 prepare(&source, &contract(), &target, &small_shards(), &progress)
             }));
             match attempt {
-                Ok(Err(StoreError::Stopped { items_done, items })) => {
+                Ok(Err(StoreError::Stopped {
+                    items_done,
+                    kept,
+                    items,
+                })) => {
                     assert_eq!(items, 56);
                     assert!(items_done >= limit);
+                    // Whole shards of five, of which the journal knows.
+                    assert_eq!(kept, items_done / 5 * 5);
+                    let journal = fs::read_to_string(target.join("prepare.journal"));
+                    assert_eq!(journal.is_ok(), kept > 0);
                 }
                 // With few records, all may be written before the next question.
                 Ok(Ok(_)) => assert!(limit > 16 && !break_off),

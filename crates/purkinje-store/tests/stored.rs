@@ -12,8 +12,8 @@ use purkinje_signal::Preprocess;
 use purkinje_signal::preprocess::BeatSearch;
 use purkinje_signal::quality::{LimbLeads, Measures};
 use purkinje_store::{
-    Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, Split, Status, Store, StoreError, StoreSpec,
-    StoreWriter, prepare,
+    Begin, LabelSet, MadeBy, Mark, NewRow, Outcome, SCHEMA_VERSION, Split, Status, Store,
+    StoreError, StoreSpec, StoreWriter, prepare,
 };
 
 use common::{copy, ptb_xl, small_shards};
@@ -139,6 +139,7 @@ fn spec(label_sets: Vec<LabelSet>, rows_per_shard: usize, rows_per_batch: usize)
         fingerprint: "test".to_owned(),
         rows_per_shard,
         rows_per_batch,
+        schema_version: SCHEMA_VERSION,
         part: None,
     }
 }
@@ -153,7 +154,7 @@ fn any_quality() -> impl Strategy<Value = Option<Measures>> {
     let measures = (
         (any::<u16>(), any::<u16>(), any::<u16>()),
         prop::sample::select(LimbLeads::ALL.to_vec()),
-        (figure(), figure(), figure(), figure()),
+        (figure(), figure(), figure(), figure(), figure()),
     )
         .prop_map(|(masks, limb_leads, figures)| Measures {
             missing_leads: masks.0,
@@ -164,6 +165,7 @@ fn any_quality() -> impl Strategy<Value = Option<Measures>> {
             noise_mv: figures.1,
             baseline_mv: figures.2,
             powerline_mv: figures.3,
+            amplitude_mv: figures.4,
         });
     prop::option::of(measures)
 }

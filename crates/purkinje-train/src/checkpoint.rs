@@ -14,9 +14,26 @@ use crate::optimizer::Optimizer;
 const STEPS: &str = "purkinje.optimizer_steps";
 /// What its validations have decided.
 const VALIDATIONS: &str = "purkinje.validations";
+/// The loss of its first update.
+const FIRST_LOSS: &str = "purkinje.first_loss";
+/// There where the validation that is due after the last update is still to be made.
+const UNVALIDATED: &str = "purkinje.unvalidated";
 const PREFIXES: [&str; 3] = ["weights.", "exp_avg.", "exp_avg_sq."];
 
-/// Writes a checkpoint, and what validations have decided until then: to a temporary file beside it, synced, then renamed, so
+/// What a checkpoint says of its run beside weights and moments.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Position {
+    /// Updates made.
+    pub steps: usize,
+    /// What validations have decided until then, if there are any.
+    pub validations: Option<String>,
+    /// The loss of the first update; older checkpoints do not hold it.
+    pub first_loss: Option<f64>,
+    /// Whether the run was interrupted before what follows the last update: a validation that is due, the end of its epoch.
+    pub unvalidated: bool,
+}
+
+/// Writes a checkpoint: to a temporary file beside it, synced, then renamed, so
 /// that a kill leaves the old one or the new one.
 ///
 /// # Errors
@@ -25,8 +42,7 @@ pub fn save(
     path: &Path,
     weights: &Weights,
     optimizer: &Optimizer,
-    steps: usize,
-    validations: Option<String>,
+    position: Position,
 ) -> Result<(), TrainError> {
     let mut parts: Vec<(String, Vec<usize>, TensorData)> = Vec::new();
     for (p, moments) in weights.iter().zip(optimizer.moments()) {
@@ -39,8 +55,15 @@ pub fn save(
             parts.push((name, p.shape.clone(), value.to_data()));
         }
     }
-    let mut metadata = HashMap::from([(STEPS.to_owned(), steps.to_string())]);
-    metadata.extend(validations.map(|text| (VALIDATIONS.to_owned(), text)));
+    let mut metadata = HashMap::from([(STEPS.to_owned(), position.steps.to_string())]);
+    metadata.extend(
+        position
+            .validations
+            .map(|text| (VALIDATIONS.to_owned(), text)),
+    );
+    let first = position.first_loss.map(|loss| loss.to_string());
+    metadata.extend(first.map(|text| (FIRST_LOSS.to_owned(), text)));
+    metadata.extend((position.unvalidated).then(|| (UNVALIDATED.to_owned(), "true".to_owned())));
     write(path, &parts, metadata)
 }
 
@@ -78,8 +101,7 @@ fn write(
     purkinje_base::atomic::write_file(path, &bytes).map_err(|e| TrainError::io(path, e))
 }
 
-/// Reads a checkpoint into weights and optimizer of the same configuration; returns the step to continue at, and what
-/// validations had decided.
+/// Reads a checkpoint into weights and optimizer of the same configuration; returns where to continue.
 ///
 /// # Errors
 /// When the file cannot be read or was written by a run with other parameters.
@@ -88,7 +110,7 @@ pub fn load(
     weights: &mut Weights,
     optimizer: &mut Optimizer,
     device: &Device,
-) -> Result<(usize, Option<String>), TrainError> {
+) -> Result<Position, TrainError> {
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
     let stored = Stored::of(path, &bytes)?;
     let values = stored.values(weights, device)?;
@@ -102,8 +124,8 @@ pub fn load(
     });
     let moments = moments.collect::<Result<Vec<_>, _>>()?;
     put(values, weights);
-    optimizer.restore(stored.steps as u64, moments);
-    Ok((stored.steps, stored.validations))
+    optimizer.restore(stored.position.steps as u64, moments);
+    Ok(stored.position)
 }
 
 /// Reads weights, from [`save_weights`] or a checkpoint, into others of the same shapes; returns the updates they had.
@@ -118,15 +140,14 @@ pub fn load_weights(
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
     let stored = Stored::of(path, &bytes)?;
     put(stored.values(weights, device)?, weights);
-    Ok(stored.steps)
+    Ok(stored.position.steps)
 }
 
 /// A file of this module.
 struct Stored<'a> {
     path: &'a Path,
     file: SafeTensors<'a>,
-    steps: usize,
-    validations: Option<String>,
+    position: Position,
 }
 
 impl<'a> Stored<'a> {
@@ -138,8 +159,12 @@ impl<'a> Stored<'a> {
         Ok(Stored {
             path,
             file: SafeTensors::deserialize(bytes).map_err(|e| broken(e.to_string()))?,
-            steps: steps.ok_or_else(|| broken(format!("its metadata lacks `{STEPS}`")))?,
-            validations: entry(VALIDATIONS),
+            position: Position {
+                steps: steps.ok_or_else(|| broken(format!("its metadata lacks `{STEPS}`")))?,
+                validations: entry(VALIDATIONS),
+                first_loss: entry(FIRST_LOSS).and_then(|text| text.parse().ok()),
+                unvalidated: entry(UNVALIDATED).is_some(),
+            },
         })
     }
 

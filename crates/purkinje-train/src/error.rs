@@ -48,17 +48,19 @@ pub enum TrainError {
         /// The name found.
         name: String,
     },
-    /// Divergence.
+    /// Divergence, see [`train`](crate::train).
     #[error(
-        "step {step}: loss {loss}, gradient norm {norm}: training diverged; lower the learning rate or check the data, the last checkpoint is intact"
+        "training diverged at step {step}: {found}; {kept}; start again in another folder with a lower learning rate (`--lr`, here at most {lr}), and look for recordings of poor quality in the data"
     )]
-    NotFinite {
+    Diverged {
         /// The step, from 1.
         step: usize,
-        /// Its loss.
-        loss: f64,
-        /// Its gradient norm.
-        norm: f64,
+        /// What shows it.
+        found: String,
+        /// What is left of the run.
+        kept: String,
+        /// The highest learning rate of the run.
+        lr: f64,
     },
     /// The event file.
     #[error(transparent)]
@@ -69,13 +71,16 @@ pub enum TrainError {
     /// A schedule that makes no sense.
     #[error(transparent)]
     Schedule(#[from] crate::schedule::ScheduleError),
+    /// The observer asked to stop in the middle of a validation; [`train`](crate::train) makes it [`TrainError::Stopped`].
+    #[error("interrupted")]
+    Interrupted,
     /// The observer asked for it.
-    #[error(
-        "stopped after step {step} as asked; the checkpoint holds everything up to here: go on with --resume"
-    )]
+    #[error("interrupted after step {step}; {kept}")]
     Stopped {
         /// Updates made.
         step: usize,
+        /// What is left of the run.
+        kept: String,
     },
     /// Gradients of parts of a batch, for a loss that is none of parts.
     #[error(

@@ -1,6 +1,7 @@
 //! The training loop: steps, schedule, log, checkpoints, resumption.
 
 mod config;
+mod divergence;
 mod outputs;
 mod run;
 mod stored;
@@ -103,6 +104,9 @@ pub enum Next {
 
 /// Sees a run go by.
 pub trait Observer {
+    /// Before the first update, with those made earlier: 0, unless the run is resumed.
+    fn begin(&mut self, _done: usize) {}
+
     /// After every update. [`Next::Stop`] writes a checkpoint and ends the run with [`TrainError::Stopped`].
     fn step(&mut self, _report: &StepReport) -> Next {
         Next::Continue
@@ -119,7 +123,8 @@ pub trait Observer {
     /// Validates the weights after `step` updates, when the configuration says so; `None` if there is nothing to validate on.
     ///
     /// # Errors
-    /// Anything that must end the run.
+    /// Anything that must end the run; [`TrainError::Interrupted`] to stop it as [`Next::Stop`] does: the validation is then
+    /// made when the run is resumed.
     fn validate(
         &mut self,
         _step: usize,
@@ -159,8 +164,10 @@ impl Trained {
 /// was killed and resumed ends with the weights of one that was not, bit for bit on the CPU.
 ///
 /// # Errors
-/// When data cannot be read, a file cannot be written, a checkpoint belongs to another configuration, or the loss is no
-/// longer finite.
+/// When data cannot be read, a file cannot be written, a checkpoint belongs to another configuration, or the run has diverged
+/// ([`TrainError::Diverged`]): a loss, a gradient norm or a weight is not finite, or the loss is more than 10 times that of the
+/// first update (or than 10, where that is smaller than 1) in 20 successive updates, or in the last 3 of the run. Checkpoints
+/// are not replaced while the loss is that high.
 pub fn train<O: Objective>(
     objective: &O,
     weights: Weights,
@@ -170,7 +177,10 @@ pub fn train<O: Objective>(
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainError> {
     let mut run = Run::open(objective, weights, config, folder, device)?;
-    run.validate_start(observer)?;
+    observer.begin(run.done());
+    if run.validate_start(observer)? == Next::Stop {
+        return Ok(run.finish());
+    }
     let (updates, length) = (run.updates_left(), run.length());
     std::thread::scope(|scope| {
         let (sender, batches) = mpsc::sync_channel(PREFETCH);

@@ -41,8 +41,8 @@ pub enum Keep {
 /// What a validation found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Validated {
-    /// Less is better.
-    pub loss: f64,
+    /// Less is better; `None` where none is computed.
+    pub loss: Option<f64>,
     /// More is better; `None` where it is undefined.
     pub metric: Option<f64>,
     /// What is logged beside, by name.
@@ -161,7 +161,7 @@ impl Validations {
         // The start is a candidate, not an improvement.
         let verdict = match &mut self.state.stopping {
             Some(stopping) if step > 0 => {
-                Some(stopping.validated(found.loss, metric.unwrap_or(f64::NAN)))
+                Some(stopping.validated(found.loss.unwrap_or(f64::NAN), metric.unwrap_or(f64::NAN)))
             }
             _ => None,
         };

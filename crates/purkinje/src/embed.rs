@@ -10,7 +10,7 @@ use purkinje_models::compat::Compat;
 use purkinje_record::Recording;
 use serde::Serialize;
 
-use crate::inputs::{Input, ReadOptions};
+use crate::inputs::{Input, ReadOptions, StoredRow};
 use crate::model::Model;
 use crate::network::Seen;
 use crate::stream::{Stream, Whole};
@@ -36,6 +36,9 @@ pub struct Embedded {
     /// How much of the recording was used.
     #[serde(flatten)]
     pub used: Used,
+    /// What its store knows of it, if it is a row of one.
+    #[serde(flatten)]
+    pub row: Option<StoredRow>,
 }
 
 impl Embedded {
@@ -233,6 +236,7 @@ fn embedded(
         id: whole.record.id,
         source: whole.record.source,
         source_blake3: whole.record.blake3,
+        row: whole.record.row,
         places,
         width,
         values,

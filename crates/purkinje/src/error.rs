@@ -91,7 +91,7 @@ pub enum Error {
         help: Option<String>,
     },
     /// The work was stopped because the caller asked for it.
-    #[error("stopped on request")]
+    #[error("interrupted")]
     Stopped,
     /// An error with its context.
     #[error("{doing}")]
@@ -149,10 +149,39 @@ impl Error {
         }
     }
 
+    /// A word for scripts that says what kind of failure it is, that of the innermost cause: `interrupted`, `diverged`, `record`,
+    /// `shape`, `preprocess`, `store`, `checkpoint`, `batch`, `train`, `cluster`, `eval`, `text`, `file`, `unsupported` or `invalid`.
+    pub fn code(&self) -> &'static str {
+        if self.is_stop() {
+            return "interrupted";
+        }
+        match self {
+            Error::Record(_) => "record",
+            Error::Shape(_) => "shape",
+            Error::Preprocess(_) => "preprocess",
+            Error::Store(_) => "store",
+            Error::Checkpoint(_) | Error::Weights(_) | Error::Unfilled { .. } => "checkpoint",
+            Error::Batch(_) => "batch",
+            Error::Train(TrainError::Diverged { .. }) => "diverged",
+            Error::Train(_) => "train",
+            Error::Cluster(_) => "cluster",
+            Error::Eval(_) => "eval",
+            Error::Text(_) => "text",
+            Error::File { .. } => "file",
+            Error::Unsupported { .. } => "unsupported",
+            Error::Invalid { .. } | Error::Stopped => "invalid",
+            Error::While { source, .. } => source.code(),
+        }
+    }
+
     /// Whether the work was stopped because the caller asked for it.
     pub fn is_stop(&self) -> bool {
         match self {
-            Error::Stopped | Error::Train(TrainError::Stopped { .. }) => true,
+            Error::Stopped | Error::Train(TrainError::Stopped { .. } | TrainError::Interrupted) => {
+                true
+            }
+            Error::Store(StoreError::Stopped { .. })
+            | Error::Cluster(ClusterError::Stopped { .. }) => true,
             Error::While { source, .. } => source.is_stop(),
             _ => false,
         }
@@ -211,5 +240,7 @@ mod tests {
             ("cannot load", Some("give 4"))
         );
         assert!(Error::Stopped.during("a").is_stop());
+        assert_eq!(Error::Stopped.during("a").code(), "interrupted");
+        assert_eq!(Error::invalid("a").during("b").code(), "invalid");
     }
 }

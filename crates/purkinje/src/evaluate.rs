@@ -141,6 +141,10 @@ pub fn evaluate(
     };
     let thresholds: Vec<f32> = columns.iter().map(threshold).collect();
     let mut how = task.evaluation(&thresholds, options.resamples);
+    if options.compat == Compat::Paper {
+        let untrained = |&column: &usize| labels.classes[column].training_positives == Some(0);
+        how.untrained = columns.iter().map(untrained).collect();
+    }
     rules.apply(&mut how, Some(seed));
     let metrics = evaluate_split(&scores, &task.test.labels, &task.patients, &how)?;
     Ok(Evaluated {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use purkinje_base::unfinished::Listed;
 use purkinje_cluster::features as shards;
 use purkinje_models::compat::Compat;
 use purkinje_signal::Preprocess;
@@ -62,15 +63,18 @@ enum Values {
     Disk {
         shards: shards::Features,
         /// Removes the folder when it is dropped.
-        _folder: tempfile::TempDir,
+        _folder: Temporary,
     },
 }
 
 /// Destination of the vectors while they are computed.
 enum Sink {
     Memory(Vec<f32>),
-    Disk(shards::Writer, tempfile::TempDir),
+    Disk(shards::Writer, Temporary),
 }
+
+/// A folder that is removed when it is dropped, or where the program ends at once.
+type Temporary = Box<(tempfile::TempDir, Listed)>;
 
 impl Features {
     /// Runs the encoder of a model over every record of the store, preprocessed as `contract` says. `what` is the name
@@ -265,9 +269,10 @@ impl Sink {
             "the vectors need {:.1} GB, more than the memory limit of {:.1} GB: they are kept in `{}` during this run",
             bytes as f64 / 1e9,
             options.memory_limit as f64 / 1e9,
-            folder.path().display()
+            folder.0.path().display()
         ));
-        let writer = shards::Writer::open(folder.path(), width, vectors, json!("frozen vectors"))?;
+        let writer =
+            shards::Writer::open(folder.0.path(), width, vectors, json!("frozen vectors"))?;
         Ok(Sink::Disk(writer, folder))
     }
 
@@ -322,7 +327,7 @@ impl Model {
     }
 }
 
-fn temporary(parent: Option<&Path>) -> Result<tempfile::TempDir> {
+fn temporary(parent: Option<&Path>) -> Result<Temporary> {
     let system = std::env::temp_dir();
     let parent = parent.unwrap_or(&system);
     std::fs::create_dir_all(parent)
@@ -330,6 +335,10 @@ fn temporary(parent: Option<&Path>) -> Result<tempfile::TempDir> {
             tempfile::Builder::new()
                 .prefix(".features-")
                 .tempdir_in(parent)
+        })
+        .map(|folder| {
+            let listed = Listed::new(folder.path());
+            Box::new((folder, listed))
         })
         .map_err(|error| Error::file("make a temporary folder in", parent, error))
 }

@@ -1,6 +1,6 @@
 //! Inputs of a model: recordings by path, in memory or in a store, read and preprocessed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use purkinje_record::wfdb::Header;
 use purkinje_record::{
     Lead, LeadChoice, LeadSet, OpenOptions, Reader, RecordError, Recording, without_naming,
 };
+use purkinje_signal::quality::usable_long;
 use purkinje_signal::r_peaks::FoundBeats;
 use purkinje_signal::{Prepared, Preparer, Preprocess, Windows};
-use purkinje_store::Store;
+use purkinje_store::{Row, Split, Store};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -80,10 +81,10 @@ impl ReadOptions {
 
 /// A recording that was opened for a model, of which windows can be seen.
 pub struct Opened<'a> {
-    /// Its name: that of its file, or its number among the inputs (`number-17`) where the path holds what the file states of who the
-    /// patient is.
+    /// Its name: that of its file, or the start of the hash of its files (`file-3fa9...`) where the path holds what the file states of who
+    /// the patient is.
     pub id: String,
-    /// Path of its file as given, or the source that its store records; the number where the name is one.
+    /// Path of its file as given, or the source that its store records; the hash where the name is one.
     pub source: String,
     /// BLAKE3 of its files (see [`hash_of`]) or of the shard it is stored in, in hex; empty for recordings in memory.
     pub blake3: String,
@@ -101,8 +102,42 @@ pub struct Opened<'a> {
     pub(crate) windows: Vec<Range<usize>>,
     /// Its length in seconds.
     pub(crate) seconds: f64,
+    /// Why its quality allows no result, if it does not.
+    pub(crate) unusable: Option<String>,
+    /// The row of a store that it is.
+    pub(crate) row: Option<StoredRow>,
     rate_hz: f64,
     samples: Samples<'a>,
+}
+
+/// What a store knows of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredRow {
+    /// Its patient.
+    pub patient: Option<String>,
+    /// Its split.
+    pub split: Split,
+    /// Its labels by label set; a set that it is no part of is absent.
+    pub labels: BTreeMap<String, Vec<String>>,
+}
+
+impl StoredRow {
+    fn of(store: &Store, row: &Row<'_>) -> Self {
+        let sets = store.info().label_sets.iter().enumerate();
+        let labels = sets.filter_map(|(number, set)| {
+            let own = row.labels(number)?.iter();
+            let names = own.filter_map(|&class| set.classes.get(usize::try_from(class).ok()?));
+            Some((
+                set.name.clone(),
+                names.map(|class| class.name.clone()).collect(),
+            ))
+        });
+        StoredRow {
+            patient: row.patient().map(str::to_owned),
+            split: row.split(),
+            labels: labels.collect(),
+        }
+    }
 }
 
 /// Where samples come from, with what turns them into an input.
@@ -239,6 +274,11 @@ impl<'a> StoreRows<'a> {
             beats_by: self.contract.beats.name(),
             windows: places(plan.windows.filter(|_| !one), len, rate_hz),
             seconds: len as f64 / rate_hz,
+            unusable: record
+                .usable(self.store.info().rate_hz)
+                .err()
+                .map(|reason| reason.to_string()),
+            row: Some(StoredRow::of(self.store, &record)),
             rate_hz,
             samples: Samples::Row(self, row),
         })
@@ -261,7 +301,7 @@ fn shard_hash(store: &Store, row: usize) -> Option<&str> {
 }
 
 impl<'a> Input<'a> {
-    /// Opens the recording for a model; `number` is that of the input, from 1.
+    /// Opens the recording for a model.
     ///
     /// # Errors
     /// A message that names the file or record.
@@ -270,7 +310,6 @@ impl<'a> Input<'a> {
         model: &Model,
         options: &ReadOptions,
         plan: &Plan,
-        number: usize,
     ) -> Result<Opened<'a>> {
         let path = match &self {
             Input::File(path) => Some(path.clone()),
@@ -288,7 +327,12 @@ impl<'a> Input<'a> {
         let Some(naming) = naming.filter(|naming| !naming.is_empty()) else {
             return opened;
         };
-        let called = format!("number-{number}");
+        let hash = match (&opened, &path) {
+            (Ok(opened), _) => opened.blake3.clone(),
+            (Err(_), Some(path)) => hash_of(path).unwrap_or_default(),
+            (Err(_), None) => String::new(),
+        };
+        let called = withheld(&hash);
         match opened {
             Ok(opened) => Ok(Opened {
                 id: called.clone(),
@@ -364,8 +408,11 @@ impl<'a> Input<'a> {
                 )
             }
         };
+        let unusable = usable_long(&reader, &leads)?.err();
         let reader = Arc::new(reader);
         Ok(Opened {
+            unusable: unusable.map(|reason| reason.to_string()),
+            row: None,
             id,
             leads,
             left_aside,
@@ -423,21 +470,26 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.records)
 }
 
-/// What each file is called in results: its path, or its number (`number-17`) where the path holds what the file states of who the patient
-/// is. Opens the files of formats that name patients.
+/// What a recording is called whose path is not told.
+fn withheld(hash: &str) -> String {
+    format!("file-{}", hash.get(..16).unwrap_or("unreadable"))
+}
+
+/// What each file is called in results: its path, or the start of its hash (`file-3fa9...`) where the path holds what the file states of who
+/// the patient is. Opens the files of formats that name patients.
 pub fn told(paths: &[PathBuf]) -> Vec<String> {
     let nameless = [
         "hea", "npy", "npz", "csv", "tsv", "txt", "mat", "h5", "hdf5", "parquet",
     ];
-    let named = |(index, path): (usize, &PathBuf)| {
+    let named = |path: &PathBuf| {
         let extension = path.extension().map(|own| own.to_ascii_lowercase());
         let may = !extension.is_some_and(|own| nameless.iter().any(|other| own == *other));
         match may && !purkinje_record::naming(path).is_empty() {
-            true => format!("number-{}", index + 1),
+            true => withheld(&hash_of(path).unwrap_or_default()),
             false => path.display().to_string(),
         }
     };
-    paths.par_iter().enumerate().map(named).collect()
+    paths.par_iter().map(named).collect()
 }
 
 /// BLAKE3 of a recording's files one after the other, in hex: of the file itself, and for WFDB of the header and then of

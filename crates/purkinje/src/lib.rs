@@ -153,6 +153,7 @@ pub use reporter::{Progress, Reporter, Silent};
 pub use system::Level;
 pub use windows::WindowOptions;
 
+pub use purkinje_base as base;
 pub use purkinje_cluster as cluster;
 pub use purkinje_datasets as datasets;
 pub use purkinje_eval as eval;

@@ -494,12 +494,21 @@ pub fn labels(task: &str, classes: &[String], thresholds: &[f32]) -> Labels {
         description: None,
         code: None,
         threshold: thresholds.get(i).map(|&t| f64::from(t)),
+        training_positives: None,
     });
     Labels {
         task: task.to_owned(),
         classes: classes.collect(),
         reference: None,
     }
+}
+
+/// Labels with the number of training records that each had.
+pub(crate) fn with_positives(mut labels: Labels, positives: &[usize]) -> Labels {
+    for (class, &count) in labels.classes.iter_mut().zip(positives) {
+        class.training_positives = Some(count);
+    }
+    labels
 }
 
 fn read(folder: &Path, device: &Device, registry: &Registry) -> Result<Model> {

@@ -58,7 +58,7 @@ impl Model {
         let mut read = read.clone();
         read.windows.take = Some(Take::First);
         let plan = read.windows.plan(self, Compat::Paper)?;
-        let opened = input.open(self, &read, &plan, 1)?;
+        let opened = input.open(self, &read, &plan)?;
         let (whole, contract) = opened.prepared(0)?;
         let samples = whole.rows.len() / whole.leads.len().max(1);
         let of_stretch = ((STRETCH_S * whole.rate_hz).round() as usize).max(1);

@@ -309,6 +309,7 @@ mod tests {
     fn the_most_probable_come_first() {
         let labels = [0.1, 2.0, -1.0, 0.5].map(|logit| {
             let class = LabelClass {
+                training_positives: None,
                 name: "x".into(),
                 description: None,
                 code: None,

@@ -31,6 +31,12 @@ pub trait Reporter: Send + Sync {
     fn stop_requested(&self) -> bool {
         false
     }
+
+    /// Whether, from now on, work that is asked to stop takes its time to keep what it has done: a training writes a
+    /// checkpoint after its update. At other times nothing would be lost by ending the program at once.
+    fn keeps(&self, now: bool) {
+        let _ = now;
+    }
 }
 
 /// A table of text.
@@ -69,6 +75,62 @@ pub struct Silent;
 
 impl Reporter for Silent {}
 impl Progress for Silent {}
+
+/// The progress of a training: its updates, and requests to stop it.
+pub(crate) struct Updates<'a> {
+    progress: Box<dyn Progress>,
+    reporter: &'a dyn Reporter,
+}
+
+impl<'a> Updates<'a> {
+    /// Begins a training of so many updates.
+    pub(crate) fn begin(reporter: &'a dyn Reporter, what: &str, updates: usize) -> Self {
+        reporter.keeps(true);
+        Updates {
+            progress: reporter.begin(what, updates, "steps"),
+            reporter,
+        }
+    }
+
+    /// Counts from the updates made before the run was resumed.
+    pub(crate) fn resume(&self, done: usize) {
+        if done > 0 {
+            self.progress.resume(done);
+        }
+    }
+
+    /// One more update; says whether to go on.
+    pub(crate) fn made(&self, message: &str) -> purkinje_train::Next {
+        self.progress.add(1);
+        self.progress.message(message);
+        match self.reporter.stop_requested() {
+            true => purkinje_train::Next::Stop,
+            false => purkinje_train::Next::Continue,
+        }
+    }
+
+    /// The training is finished.
+    pub(crate) fn finish(&self) {
+        self.progress.finish();
+    }
+}
+
+impl Drop for Updates<'_> {
+    fn drop(&mut self) {
+        self.reporter.keeps(false);
+    }
+}
+
+/// [`go_on`] within a validation of a training.
+///
+/// # Errors
+/// [`TrainError::Interrupted`](purkinje_train::TrainError::Interrupted) if a stop was requested.
+pub(crate) fn uninterrupted(reporter: &dyn Reporter) -> Result<(), purkinje_train::TrainError> {
+    match reporter.stop_requested() {
+        true => Err(purkinje_train::TrainError::Interrupted),
+        false => Ok(()),
+    }
+}
 
 /// Checks whether a stop was requested.
 ///

@@ -39,8 +39,6 @@ pub struct Stream<'m, 'a, I, W, T, F, G> {
     options: ReadOptions,
     plan: Plan,
     inputs: Fuse<I>,
-    /// How many inputs were asked for.
-    asked: usize,
     work: F,
     finish: G,
     /// Recordings without a result yet, in order.
@@ -98,7 +96,6 @@ where
             options,
             plan,
             inputs: inputs.fuse(),
-            asked: 0,
             work,
             finish,
             open: VecDeque::new(),
@@ -126,13 +123,10 @@ where
             if inputs.is_empty() {
                 return wanted;
             }
-            let first = self.asked + 1;
-            self.asked += inputs.len();
             let (model, options, plan) = (self.model, &self.options, &self.plan);
             let opened: Vec<Result<Opened<'a>>> = inputs
                 .into_par_iter()
-                .enumerate()
-                .map(|(index, input)| input.open(model, options, plan, first + index))
+                .map(|input| input.open(model, options, plan))
                 .collect();
             self.open.extend(opened.into_iter().map(|record| Open {
                 record,
@@ -245,6 +239,7 @@ where
         }
         let leads = record.leads.clone();
         let used = Used::of(&open.windows, count, record.seconds, open.left_out);
+        let used = used.judged(record.unusable.clone());
         (self.finish)(Whole {
             record,
             windows: open.windows,

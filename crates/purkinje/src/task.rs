@@ -49,6 +49,16 @@ impl SplitRows {
     }
 }
 
+impl SplitRows {
+    /// Rows with each of so many classes.
+    pub fn positives(&self, classes: usize) -> Vec<usize> {
+        let of = |class| self.labels.iter().skip(class).step_by(classes.max(1));
+        (0..classes)
+            .map(|class| of(class).filter(|label| **label).count())
+            .collect()
+    }
+}
+
 /// A task of a store with its three splits.
 #[derive(Clone, Debug)]
 pub struct Task {

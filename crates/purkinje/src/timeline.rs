@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::builder::{Float32Builder, Float64Builder, Int32Builder, StringBuilder};
+use arrow_array::builder::{
+    BooleanBuilder, Float32Builder, Float64Builder, Int32Builder, StringBuilder,
+};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
@@ -25,7 +27,7 @@ const GROUP_ROWS: usize = 1 << 16;
 /// not at all.
 ///
 /// Parquet has a row for each label of each window: `id`, `window` (from 0), `start_s`, `seconds`, `beats_used`, `beats`, `label`,
-/// `probability`. JSON is a list of recordings, each with its windows.
+/// `probability`, and of the recording `usable` and `unusable_because`. JSON is a list of recordings, each with its windows.
 pub struct TimelineFile {
     path: PathBuf,
     kind: Kind,
@@ -138,6 +140,8 @@ fn schema() -> Arc<Schema> {
         field("beats", DataType::Int32, true),
         field("label", DataType::Utf8, false),
         field("probability", DataType::Float32, false),
+        field("usable", DataType::Boolean, false),
+        field("unusable_because", DataType::Utf8, true),
     ]))
 }
 
@@ -153,6 +157,8 @@ struct Rows {
     beats: Int32Builder,
     label: StringBuilder,
     probability: Float32Builder,
+    usable: BooleanBuilder,
+    unusable_because: StringBuilder,
 }
 
 impl Rows {
@@ -171,6 +177,9 @@ impl Rows {
                 .append_option(beats.and_then(|beats| small(beats.found)));
             self.label.append_value(&label.name);
             self.probability.append_value(probability);
+            self.usable.append_value(of.used.usable != Some(false));
+            self.unusable_because
+                .append_option(of.used.unusable_because.as_deref());
         }
     }
 
@@ -185,6 +194,8 @@ impl Rows {
             Arc::new(self.beats.finish()),
             Arc::new(self.label.finish()),
             Arc::new(self.probability.finish()),
+            Arc::new(self.usable.finish()),
+            Arc::new(self.unusable_because.finish()),
         ];
         RecordBatch::try_new(schema(), columns)
     }

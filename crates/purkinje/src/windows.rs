@@ -73,6 +73,21 @@ pub struct Used {
     /// Windows that could not be used: the first ten.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Whether the quality of the recording allows a result ([`Measures::usable`](purkinje_signal::quality::Measures::usable)); absent for
+    /// several recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usable: Option<bool>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusable_because: Option<String>,
+    /// Of several recordings, those whose quality does not.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unusable: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A window that could not be used.
@@ -202,6 +217,16 @@ impl Used {
             beats_used: any.then(|| beats().map(|count| count.used).sum()),
             beats: any.then(|| beats().map(|count| count.found).sum()),
             left_out,
+            ..Used::default()
+        }
+    }
+
+    /// Says whether the quality of the recording allows a result, by the reason why not.
+    pub(crate) fn judged(self, unusable: Option<String>) -> Used {
+        Used {
+            usable: Some(unusable.is_none()),
+            unusable_because: unusable,
+            ..self
         }
     }
 
@@ -217,6 +242,7 @@ impl Used {
         self.seconds += other.seconds;
         self.beats_used = sum(self.beats_used, other.beats_used);
         self.beats = sum(self.beats, other.beats);
+        self.unusable += other.unusable + usize::from(other.usable == Some(false));
     }
 
     /// In words, where not everything was used: `2 of 3 windows, 20 of 30 s, 30 of 44 beats`.
@@ -235,6 +261,12 @@ impl Used {
             && used < found
         {
             words.push(format!("{used} of {found} beats"));
+        }
+        if self.unusable > 0 {
+            words.push(format!(
+                "{}, although by quality not usable (`--quality usable` leaves such records of a store out)",
+                crate::text::count(self.unusable, "recording")
+            ));
         }
         (!words.is_empty()).then(|| words.join(", "))
     }

@@ -171,6 +171,8 @@ pub struct Prediction {
     pub scores: Vec<f32>,
     /// The labels.
     pub labels: Vec<bool>,
+    /// Why its quality allows no result, if it does not.
+    pub unusable: Option<String>,
 }
 
 /// Diagnoses labelled records of a store by sentences. Thresholds are chosen on `calibration`, else on the validation split of the store, if
@@ -417,8 +419,11 @@ fn predictions(store: &Store, task: &Task, scores: &[f32]) -> Result<Vec<Predict
     let each = task.test.rows.iter().zip(&task.patients).enumerate();
     each.map(|(at, (&row, patient))| {
         let own = at * classes..(at + 1) * classes;
+        let row = store.row(row)?;
+        let unusable = row.usable(store.info().rate_hz).err();
         Ok(Prediction {
-            id: store.row(row)?.id().to_owned(),
+            id: row.id().to_owned(),
+            unusable: unusable.map(|reason| reason.to_string()),
             patient: patient.clone(),
             scores: scores[own.clone()].to_vec(),
             labels: task.test.labels[own].to_vec(),
@@ -427,7 +432,7 @@ fn predictions(store: &Store, task: &Task, scores: &[f32]) -> Result<Vec<Predict
     .collect()
 }
 
-/// The scores of records as a table: id, patient, and for each class its score and label.
+/// The scores of records as a table: id, patient, for each class its score and label, and whether its quality allows a result.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -437,13 +442,22 @@ pub fn predictions_csv(found: &ZeroShot) -> Result<Vec<u8>> {
     let names = found.prompts.iter().map(|prompt| &prompt.label);
     let header = names.flat_map(|name| [name.clone(), format!("{name} label")]);
     let first = ["id", "patient"].map(str::to_owned).into_iter();
-    table.write_record(first.chain(header)).map_err(problem)?;
+    let quality = ["usable", "unusable_because"].map(str::to_owned);
+    table
+        .write_record(first.chain(header).chain(quality))
+        .map_err(problem)?;
     for own in &found.predictions {
         let cells = own.scores.iter().zip(&own.labels);
         let cells =
             cells.flat_map(|(score, &label)| [score.to_string(), u8::from(label).to_string()]);
         let first = [own.id.clone(), own.patient.clone()].into_iter();
-        table.write_record(first.chain(cells)).map_err(problem)?;
+        let quality = [
+            own.unusable.is_none().to_string(),
+            own.unusable.clone().unwrap_or_default(),
+        ];
+        table
+            .write_record(first.chain(cells).chain(quality))
+            .map_err(problem)?;
     }
     let finished = table.into_inner();
     finished.map_err(|error| Error::invalid(format!("the table of scores: {error}")))

@@ -163,7 +163,7 @@ impl Observer for Judge {
         // Falls, then stays: five validations without improvement end the run.
         let loss = if step < 4 { 1.0 / step as f64 } else { 1.0 };
         Ok(Some(Validated {
-            loss,
+            loss: Some(loss),
             metric: Some(f64::from(sum).sin().abs() * 1e-6),
             ..Validated::default()
         }))

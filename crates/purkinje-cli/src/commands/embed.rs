@@ -15,7 +15,7 @@ use purkinje::windows::Used;
 use purkinje::zero_shot::text_vectors;
 use purkinje::{Device, Level, Model, Registry, WindowOptions};
 
-use super::{ReadArgs, WindowArgs};
+use super::{ReadArgs, UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, count};
 use crate::progress::{Bars, Progress, note};
 
@@ -111,10 +111,24 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     }
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
-    let begin = || Table::begin(&args.out, &model, &args.model, level, args.each_window);
+    let stores = stores_of(&args.inputs)?;
+    let mut sets: Vec<String> = Vec::new();
+    for set in stores
+        .iter()
+        .flatten()
+        .flat_map(|store| &store.info().label_sets)
+    {
+        if !sets.contains(&set.name) {
+            sets.push(set.name.clone());
+        }
+    }
+    let of = (level, args.each_window);
+    let begin = || match stores.iter().any(Option::is_some) {
+        true => Table::begin_stored(&args.out, &model, &args.model, of, &sets),
+        false => Table::begin(&args.out, &model, &args.model, of.0, of.1),
+    };
     // A name or a folder that cannot be written is found before the work.
     drop(begin().shown()?);
-    let stores = stores_of(&args.inputs)?;
     let rows = stores
         .iter()
         .map(|store| {
@@ -181,15 +195,18 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let table = begin().shown()?;
     let mut table = table.made_by(output::command_line(), fingerprints.collect());
     let (mut failures, mut used) = (Vec::new(), Used::default());
+    let mut unusable = UnusableRecords::default();
     for embedded in journal.replay().shown()? {
         match embedded.shown()? {
             Ok(embedded) => {
                 used.add(&embedded.used);
+                unusable.add(&embedded.id, embedded.used.unusable_because.as_deref());
                 table.add(&embedded).shown()?;
             }
             Err(reason) => failures.push(reason),
         }
     }
+    unusable.warn(records);
     let vectors = table.rows();
     // Nothing is kept where no recording could be used.
     if journal.done() == journal.failed() {

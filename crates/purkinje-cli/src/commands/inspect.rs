@@ -8,11 +8,11 @@ use purkinje::figures::terminal::TerminalOptions;
 use purkinje::figures::{Svg, paper, raster, terminal};
 use purkinje::record::{Lead, LeadChoice, LeadSet, OpenOptions, Reader, Recording};
 use purkinje::signal::Preprocess;
-use purkinje::signal::quality::{self, HeartRate, LimbLeads, Measures, Quality};
+use purkinje::signal::quality::{self, HeartRate, LimbLeads, Measures, Quality, Unusable};
 use serde_json::{Value, json};
 
 use super::ReadArgs;
-use crate::output::{self, Table, printable};
+use crate::output::{self, Show as _, Table, printable};
 use crate::progress;
 use purkinje::beats::{BeatSpan, View};
 use purkinje::inputs::beat_files;
@@ -72,14 +72,14 @@ pub fn run(args: Args) -> miette::Result<()> {
             progress::note(format_args!("annotations left out: {problem}"));
         }
     }
-    let reader = opened.map_err(|error| {
+    let reader = opened.map_err(|error| -> purkinje::Error {
         let message = error.to_string();
-        if message.contains("from the caller") {
-            miette::miette!(help = super::ReadArgs::HELP, "{message}")
-        } else {
-            miette::Report::msg(message)
+        match message.contains("from the caller") {
+            true => purkinje::Error::invalid(message).with_help(super::ReadArgs::HELP),
+            false => error.into(),
         }
-    })?;
+    });
+    let reader = reader.shown()?;
     if args.start >= reader.duration_s() {
         bail!(
             "`{}` ends at {:.1} s, but `--start` is {}; choose an earlier start",
@@ -91,6 +91,8 @@ pub fn run(args: Args) -> miette::Result<()> {
     let about = reader.about();
     let quality = quality::assess_long(&reader).into_diagnostic()?;
     let measures = quality::measure_long(&reader, &about.leads).into_diagnostic()?;
+    let unusable = quality::usable_long(&reader, &about.leads).into_diagnostic()?;
+    let found = (&quality, &measures, &unusable);
     let view = view(&reader, &args, &options)?;
     let drawing = Drawing::new(&reader, &view, &quality, &args)?;
     if let Some(path) = &args.svg {
@@ -103,9 +105,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write_file(path, &png)?;
     }
     if args.json {
-        return output::print_json(&facts(&reader, &quality, &measures, &view));
+        return output::print_json(&facts(&reader, found, &view));
     }
-    let mut text = words(&reader, &quality, &measures, &view);
+    let mut text = words(&reader, found, &view);
     if !args.no_plot {
         text += "\n";
         text += &drawing.terminal(&args);
@@ -258,10 +260,12 @@ fn border_line(tokens: &[(usize, usize, usize)], end: usize, columns: usize) -> 
     line.into_iter().collect::<String>().trim_end().to_owned()
 }
 
+/// What was found of the quality.
+type Found<'a> = (&'a Quality, &'a Measures, &'a Result<(), Unusable>);
+
 fn words(
     reader: &Reader,
-    quality: &Quality,
-    measures: &Measures,
+    (quality, measures, unusable): Found<'_>,
     view: &Result<View, String>,
 ) -> String {
     let recording = reader.about();
@@ -312,6 +316,7 @@ fn words(
         );
     }
     let disturbances: Vec<String> = [
+        ("amplitude", measures.amplitude_mv),
         ("noise", measures.noise_mv),
         ("baseline wander", measures.baseline_mv),
         ("mains", measures.powerline_mv),
@@ -321,6 +326,9 @@ fn words(
     .collect();
     if !disturbances.is_empty() {
         text += &format!("{} (median of the leads)\n", disturbances.join(", "));
+    }
+    if let Err(reason) = unusable {
+        text += &format!("not usable: {reason}\n");
     }
     text.push('\n');
     let mut table = Table::new(
@@ -454,8 +462,7 @@ fn in_leads(leads: &[Lead]) -> String {
 
 fn facts(
     reader: &Reader,
-    quality: &Quality,
-    measures: &Measures,
+    (quality, measures, unusable): Found<'_>,
     view: &Result<View, String>,
 ) -> Value {
     let recording = reader.about();
@@ -492,6 +499,9 @@ fn facts(
             "noise_mv": measures.noise_mv,
             "baseline_mv": measures.baseline_mv,
             "powerline_mv": measures.powerline_mv,
+            "amplitude_mv": measures.amplitude_mv,
+            "usable": unusable.is_ok(),
+            "unusable_because": unusable.as_ref().err().map(ToString::to_string),
         },
         "model": match view {
             Err(reason) => json!({ "refused": reason }),

@@ -32,6 +32,8 @@ use purkinje::signal::windows::Take;
 use purkinje::train::Span;
 use purkinje::windows::Used;
 use purkinje::{Registry, WindowOptions};
+
+use crate::output::{count, printable};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
@@ -377,6 +379,56 @@ pub fn report(failures: &[String], records: usize, allowed: usize) -> miette::Re
     }
 }
 
+/// Recordings whose quality allows no result, by name, with the reason.
+#[derive(Default)]
+pub struct UnusableRecords {
+    named: Vec<(String, String)>,
+    count: usize,
+}
+
+impl UnusableRecords {
+    /// Recordings that are named; the others are counted.
+    const NAMED: usize = 10;
+
+    /// Adds a recording if its quality allows no result.
+    pub fn add(&mut self, name: &str, unusable_because: Option<&str>) {
+        let Some(reason) = unusable_because else {
+            return;
+        };
+        self.count += 1;
+        if self.named.len() < Self::NAMED {
+            self.named.push((printable(name), printable(reason)));
+        }
+    }
+
+    /// What to say about them; nothing where there are none.
+    pub fn in_words(&self, records: usize) -> String {
+        if self.count == 0 {
+            return String::new();
+        }
+        let mut text = format!(
+            "{} of {}: the quality allows no result (`usable` is false)\n",
+            self.count,
+            count(records, "recording")
+        );
+        for (name, reason) in &self.named {
+            text += &format!("  {name}: {reason}\n");
+        }
+        if self.count > self.named.len() {
+            text += &format!("  and {} more\n", self.count - self.named.len());
+        }
+        text
+    }
+
+    /// Warns of them on standard error.
+    pub fn warn(&self, records: usize) {
+        let text = self.in_words(records);
+        if !text.is_empty() {
+            crate::progress::note(format_args!("warning: {}", text.trim_end()));
+        }
+    }
+}
+
 /// The number of `records` that may fail.
 pub fn allowed(limit: purkinje::store::FailureLimit, records: usize) -> usize {
     match limit {
@@ -398,6 +450,22 @@ mod tests {
         for wrong in ["", "e", "-1", "1.5", "101%"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn unusable_recordings_are_named_and_counted() {
+        let mut own = UnusableRecords::default();
+        own.add("fine", None);
+        assert_eq!(own.in_words(3), "");
+        for name in 0..12 {
+            own.add(&format!("r{name}"), Some("it is mostly noise"));
+        }
+        let text = own.in_words(20);
+        assert!(text.starts_with("12 of 20 recordings: "), "{text}");
+        assert!(
+            text.contains("\n  r9: it is mostly noise\n  and 2 more\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -14,15 +14,16 @@ use purkinje::prompts::read_prompts;
 use purkinje::record::LeadChoice;
 use purkinje::reporter::go_on;
 use purkinje::reports::{SENTENCE, WriteOptions, write_reports};
+use purkinje::store::FailureLimit;
 use purkinje::timeline::TimelineFile;
 use purkinje::zero_shot::{Together, scores_of};
 use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
 use super::zero_shot::by_label;
-use super::{ReadArgs, WindowArgs};
+use super::{ReadArgs, UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
-use crate::progress::{Bars, Progress, note};
+use crate::progress::{Bars, Progress, note, suspended};
 
 /// Options of `predict`.
 #[derive(clap::Args, Debug)]
@@ -41,9 +42,15 @@ pub struct Args {
     /// Write JSON to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// JSON as a line for each recording, on standard output as soon as it is predicted, instead of one list
+    #[arg(long)]
+    json_lines: bool,
     /// Print a table instead of JSON
     #[arg(long)]
     table: bool,
+    /// Largest percentage or number of recordings that may fail; the JSON lists them with their errors in any case
+    #[arg(long, value_name = "LIMIT", default_value = "0", value_parser = super::failure_limit)]
+    max_failed: FailureLimit,
     /// Write pictures to this folder that show which leads and beats speak for and against a label, or, where logits are no sums over leads,
     /// what they lose where a lead, or 200 ms of all leads, of the first window is silenced
     #[arg(long, value_name = "DIR")]
@@ -115,8 +122,9 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let mut pictures = Pictures::default();
     let timeline = args.timeline.as_deref().map(TimelineFile::begin);
     let mut timeline = timeline.transpose().shown()?;
-    let (mut results, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut results, mut rows, mut failures) = (Results::new(&args, &model), Vec::new(), Vec::new());
     let mut notes = Vec::new();
+    let mut unusable = UnusableRecords::default();
     let inputs = paths.iter().cloned().map(Input::File);
     let read = options.read.clone();
     for (path, prediction) in paths
@@ -129,7 +137,9 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         let one = match prediction {
             Ok(one) => one,
             Err(error) => {
-                failures.push(ReadArgs::advised(&error));
+                let problem = ReadArgs::advised(&error);
+                results.add(failed(path, &problem, error.code()))?;
+                failures.push(problem);
                 continue;
             }
         };
@@ -137,7 +147,10 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         match report {
             None => {}
             Some(Ok(report)) => facts["report"] = report,
-            Some(Err(problem)) => failures.push(format!("{problem} (no report)")),
+            Some(Err((problem, code))) => {
+                facts["report"] = json!({"error": {"code": code, "message": problem}});
+                failures.push(format!("{problem} (no report)"));
+            }
         }
         let classes = match &chosen[..] {
             [] => one.most_probable(args.top),
@@ -162,35 +175,72 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             file.add(&one).shown()?;
         }
         say_left_aside(&one);
+        unusable.add(&one.id, one.used.unusable_because.as_deref());
         if let Some(words) = one.used.in_words() {
             notes.push(format!("{}: used {words}", printable(&one.id)));
         }
         rows.push(cells(&one));
-        results.push(facts);
+        results.add(facts)?;
     }
     progress.finish();
     if let Some(file) = timeline {
         file.finish().shown()?;
     }
-    show(&args, &model, &results, || table(&labels, &rows, &notes))?;
-    super::report(&failures, records, 0)
+    results.show(|| table(&labels, &rows, &notes, &unusable.in_words(records)))?;
+    if !args.table {
+        unusable.warn(records);
+    }
+    super::report(&failures, records, super::allowed(args.max_failed, records))
 }
 
-/// Writes results to the file that was named, and prints the table or, where there is no file, the results.
-fn show(
-    args: &Args,
-    model: &Model,
-    results: &[Value],
-    table: impl FnOnce() -> String,
-) -> miette::Result<()> {
-    if let Some(path) = &args.json {
-        let json = output::json_made_by(&results, Some(model), None)?;
-        output::write_file(path, json.as_bytes())?;
+/// The entry of a recording that cannot be used.
+fn failed(path: &Path, problem: &str, code: &str) -> Value {
+    let path = told(&[path.to_owned()]).remove(0);
+    json!({"path": path, "error": {"code": code, "message": problem}})
+}
+
+/// Results as JSON, in the order of the recordings.
+struct Results<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    all: Vec<Value>,
+}
+
+impl<'a> Results<'a> {
+    fn new(args: &'a Args, model: &'a Model) -> Self {
+        Results {
+            args,
+            model,
+            all: Vec::new(),
+        }
     }
-    match (args.table, &args.json) {
-        (true, _) => output::print(&table()),
-        (false, None) => output::print_json(&Value::Array(results.to_vec())),
-        (false, Some(_)) => Ok(()),
+
+    /// Adds the result of a recording; prints it where lines go to standard output.
+    fn add(&mut self, facts: Value) -> miette::Result<()> {
+        match self.args.json_lines && self.args.json.is_none() && !self.args.table {
+            true => suspended(|| output::print(&format!("{facts}\n"))),
+            false => {
+                self.all.push(facts);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes results to the file that was named, and prints the table or, where there is no file, the results.
+    fn show(self, table: impl FnOnce() -> String) -> miette::Result<()> {
+        let Results { args, model, all } = self;
+        if let Some(path) = &args.json {
+            let text = match args.json_lines {
+                true => all.iter().map(|facts| format!("{facts}\n")).collect(),
+                false => output::json_made_by(&all, Some(model), None)?,
+            };
+            output::write_file(path, text.as_bytes())?;
+        }
+        match (args.table, &args.json) {
+            (true, _) => output::print(&table()),
+            (false, None) if !args.json_lines => output::print_json(&all),
+            (false, _) => Ok(()),
+        }
     }
 }
 
@@ -249,7 +299,7 @@ fn reports(
     args: &Args,
     model: &Model,
     paths: &[PathBuf],
-) -> miette::Result<Vec<Result<Value, String>>> {
+) -> miette::Result<Vec<Result<Value, (String, &'static str)>>> {
     if !model.writes() {
         return Ok(Vec::new());
     }
@@ -258,13 +308,14 @@ fn reports(
     let how = WriteOptions::default();
     let found = write_reports(model, inputs, reading(args), &how, &Bars).shown()?;
     let each = found.into_iter().map(|found| {
-        let own = found.map_err(|error| ReadArgs::advised(&error))?;
+        let own = found.map_err(|error| (ReadArgs::advised(&error), error.code()))?;
         Ok(json!({
             "text": own.report.report,
             "score": own.report.score,
             "tokens": own.report.tokens,
             "cut": own.report.cut,
             "note": own.note,
+            "unusable_because": own.unusable_because,
         }))
     });
     Ok(each.collect())
@@ -291,7 +342,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         let progress = Progress::new("predict", paths.len(), "recordings");
         for found in found {
             go_on(&Bars).shown()?;
-            scores.push(found.map_err(|error| ReadArgs::advised(&error)));
+            scores.push(found.map_err(|error| (ReadArgs::advised(&error), error.code())));
             progress.add(1);
         }
         progress.finish();
@@ -299,14 +350,16 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
     let names = prompts.iter().flatten();
     let header = names.map(|prompt| format!("{} ", printable(&prompt.label)));
     let mut table = Table::new(1, std::iter::once("recording".to_owned()).chain(header));
-    let (mut results, mut failures, mut lines) = (Vec::new(), Vec::new(), String::new());
+    let (mut results, mut failures, mut lines) = (Results::new(args, model), Vec::new(), String::new());
+    let mut unusable = UnusableRecords::default();
     let (mut reports, mut scores) = (reports.into_iter(), scores.into_iter());
     for path in told(&paths) {
         let mut facts = json!({"path": path});
         let (report, own) = (reports.next().transpose(), scores.next().transpose());
         let (report, own) = match (report, own) {
             (Ok(report), Ok(own)) => (report, own),
-            (Err(problem), _) | (_, Err(problem)) => {
+            (Err((problem, code)), _) | (_, Err((problem, code))) => {
+                results.add(failed(path, &problem, code))?;
                 failures.push(problem);
                 continue;
             }
@@ -315,27 +368,39 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         if let (Some(prompts), Some((scores, used))) = (&prompts, own) {
             let cells = scores.iter().map(|score| format!("{score:.3} "));
             table.row(std::iter::once(name.clone()).chain(cells));
+            facts["usable"] = json!(used.usable);
+            unusable.add(&name, used.unusable_because.as_deref());
             facts["scores"] = by_label(prompts, &scores);
             facts["used"] = json!(used);
         }
         if let Some(report) = report {
             let text = report["text"].as_str().unwrap_or_default();
             lines += &format!("{name}: {}\n", printable(text));
+            if prompts.is_none() {
+                let reason = report["unusable_because"].as_str();
+                facts["usable"] = json!(reason.is_none());
+                unusable.add(&name, reason);
+            }
             facts["report"] = report;
         }
-        results.push(facts);
+        results.add(facts)?;
     }
-    show(args, model, &results, || {
+    let records = paths.len();
+    results.show(|| {
         let scores = match &prompts {
             None => String::new(),
             Some(_) => format!("{table}\nScores rank recordings and are no probabilities.\n"),
         };
-        format!("{scores}{lines}{SENTENCE}\n")
+        let unusable = unusable.in_words(records);
+        format!("{scores}{lines}{unusable}{SENTENCE}\n")
     })?;
-    super::report(&failures, paths.len(), 0)
+    if !args.table {
+        unusable.warn(records);
+    }
+    super::report(&failures, records, super::allowed(args.max_failed, records))
 }
 
-/// A row of the table: the recording and its probabilities, with a star at or above the threshold.
+/// A row of the table: the recording and its probabilities, with a star at or above the threshold, and whether its quality allows them.
 fn cells(one: &Prediction) -> Vec<String> {
     let probabilities = one.labels.iter().map(|label| {
         let star = match label.present {
@@ -344,14 +409,19 @@ fn cells(one: &Prediction) -> Vec<String> {
         };
         format!("{:.3}{star}", label.probability)
     });
+    let usable = match one.used.usable {
+        Some(false) => "NO",
+        _ => "yes",
+    };
     [printable(&one.id)]
         .into_iter()
         .chain(probabilities)
+        .chain([usable.to_owned()])
         .collect()
 }
 
 /// The table of all recordings, and what was not used of them.
-fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String]) -> String {
+fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String], unusable: &str) -> String {
     /// Lines about single recordings that are printed.
     const MOST_NOTES: usize = 10;
     // With more labels than this, each is on a line of its own.
@@ -361,7 +431,7 @@ fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String]) -> String {
         true => "This model has no thresholds.",
         false => "* at or above the threshold of the label.",
     };
-    let mut note = format!("{stars} Research use only, not a medical device.\n");
+    let mut note = format!("{stars} Research use only, not a medical device.\n{unusable}");
     for line in notes.iter().take(MOST_NOTES) {
         note += &format!("{line}\n");
     }
@@ -371,14 +441,16 @@ fn table(labels: &Labels, rows: &[Vec<String>], notes: &[String]) -> String {
     }
     if names.len() <= MOST_COLUMNS {
         let header = ["recording".to_owned()].into_iter();
-        let mut table = Table::new(1, header.chain(names.iter().map(|name| format!("{name} "))));
+        let names = names.iter().map(|name| format!("{name} "));
+        let mut table = Table::new(1, header.chain(names).chain(["usable".to_owned()]));
         rows.iter().for_each(|row| table.row(row.clone()));
         return format!("{table}\n{note}");
     }
     let mut text = String::new();
     for row in rows {
         let mut table = Table::new(1, [row[0].clone(), String::new()]);
-        for (name, value) in names.iter().zip(&row[1..]) {
+        let names = names.iter().map(String::as_str).chain(["usable"]);
+        for (name, value) in names.zip(&row[1..]) {
             table.row([format!("  {name}"), value.clone()]);
         }
         text += &format!("{table}\n");

@@ -16,8 +16,8 @@ use purkinje::store::{
     SplitRule, Status, Store, StoreError, Summary, prepare, read_outcomes,
 };
 
-use super::ReadArgs;
-use crate::output::{self, Table, count, printable};
+use super::{ReadArgs, UnusableRecords};
+use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress::{self, Progress};
 use crate::system;
 
@@ -130,7 +130,8 @@ struct Common {
     /// states, otherwise 10 s [default: one row a recording, of what the preprocessing takes of it]
     #[arg(long, value_name = "WHICH")]
     windows: Option<Take>,
-    /// Prepare only part I of N, to use several processes or machines; `purkinje store merge` merges the parts
+    /// Prepare only part I of N, to use several processes or machines: the shares follow each other and differ by one record at most; `purkinje
+    /// store merge` merges the parts
     #[arg(long, value_name = "I/N", value_parser = part)]
     shard: Option<(usize, usize)>,
     /// Replace an existing store
@@ -308,13 +309,13 @@ fn make(
             for line in reasons(&common.out)? {
                 progress::note(line);
             }
-            Err(error).into_diagnostic()
+            Err(error).shown()
         }
         Err(error @ StoreError::OtherStore { .. }) => Err(miette!(
             help = "replace it with `--overwrite`, or choose another `--out`",
             "{error}"
         )),
-        Err(error) => Err(error).into_diagnostic(),
+        Err(error) => Err(error).shown(),
     }
 }
 
@@ -401,7 +402,7 @@ fn part_in_words(common: &Common, summary: &Summary) -> String {
 }
 
 fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
-    let store = Store::open(out).into_diagnostic()?;
+    let store = Store::open(out).shown()?;
     let info = &summary.info;
     let outcomes = info.outcomes;
     let mut text = format!(
@@ -428,6 +429,17 @@ fn in_words(out: &Path, summary: &Summary) -> miette::Result<String> {
     );
     for line in reasons(out)? {
         text += &format!("  {line}\n");
+    }
+    let mut unusable = UnusableRecords::default();
+    for row in store.rows() {
+        let reason = row.usable(info.rate_hz).err().map(|why| why.to_string());
+        unusable.add(row.id(), reason.as_deref());
+    }
+    let found = unusable.in_words(info.records);
+    if !found.is_empty() {
+        text += &format!(
+            "{found}  `--quality usable` leaves them out, here and in what uses the store\n"
+        );
     }
     text += &format!(
         "outcome of each record: {}\n",

@@ -21,7 +21,7 @@ use purkinje::{Device, Level, Model, Registry};
 
 use super::embed::stores_of;
 use super::predict::Pictures;
-use super::{ReadArgs, WindowArgs};
+use super::{ReadArgs, UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, Table, count, printable};
 use crate::progress::Bars;
 
@@ -315,6 +315,11 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
         }
     }
     super::report(&failures, records, allowed)?;
+    let mut unusable = UnusableRecords::default();
+    for own in &reports {
+        unusable.add(&own.recording, own.unusable_because.as_deref());
+    }
+    unusable.warn(records);
     write_table(&args.out, &reports).shown()?;
     if let Some(folder) = &args.figure {
         let mut pictures = Pictures::default();

@@ -102,7 +102,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             quality,
             json,
         } => {
-            let store = Store::open(store).into_diagnostic()?;
+            let store = Store::open(store).shown()?;
             match labels {
                 _ if json => output::print_json(store.info()),
                 None if let Some(quality) = quality => output::print(&kept(&store, &quality)),
@@ -113,12 +113,12 @@ pub fn run(args: Args) -> miette::Result<()> {
         Action::Export(args) => store_export::run(args),
         Action::Leakage { stores, json, show } => compare(&stores, json.as_deref(), show),
         Action::Report { store, out } => {
-            let page = purkinje::report::of_store(&Store::open(store).into_diagnostic()?);
+            let page = purkinje::report::of_store(&Store::open(store).shown()?);
             output::write_file(&out, page.shown()?.as_bytes())?;
             output::print(&format!("{}\n", out.display()))
         }
         Action::Redetect { store, out, from } => {
-            let store = Store::open(store).into_diagnostic()?;
+            let store = Store::open(store).shown()?;
             let watch = Watch::new("redetect");
             let done = redetect(&store, &out, &RedetectOptions { from }, &watch);
             watch.finish();
@@ -128,7 +128,7 @@ pub fn run(args: Args) -> miette::Result<()> {
                 before,
                 now,
                 kept,
-            } = done.into_diagnostic()?;
+            } = done.shown()?;
             output::print(&format!(
                 "{}: {}, R-peaks detected in {} and in the stored signal of {}\n{now} R-peaks; before {before}, {kept} of them within 50 ms\n",
                 out.display(),
@@ -138,7 +138,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             ))
         }
         Action::Merge { parts, out } => {
-            let info = merge(&parts, &out).into_diagnostic()?;
+            let info = merge(&parts, &out).shown()?;
             output::print(&format!(
                 "{}: {} in {}\n",
                 out.display(),
@@ -148,8 +148,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         }
         Action::Verify { store } => {
             let started = Instant::now();
-            let store = Store::open(store).into_diagnostic()?;
-            store.verify().into_diagnostic()?;
+            let store = Store::open(store).shown()?;
+            store.verify().shown()?;
             let bytes: u64 = store.info().shards.iter().map(|shard| shard.bytes).sum();
             output::print(&format!(
                 "{} is intact: {} in {}, {:.1} MB, all checksums match ({})\n",
@@ -167,9 +167,9 @@ pub fn run(args: Args) -> miette::Result<()> {
 fn compare(places: &[PathBuf], json: Option<&Path>, show: usize) -> miette::Result<()> {
     let stores = places
         .iter()
-        .map(|place| Store::open(place).into_diagnostic())
+        .map(|place| Store::open(place).shown())
         .collect::<miette::Result<Vec<Store>>>()?;
-    let report = leakage(&stores.iter().collect::<Vec<_>>()).into_diagnostic()?;
+    let report = leakage(&stores.iter().collect::<Vec<_>>()).shown()?;
     if let Some(path) = json {
         output::write_file(path, (output::json(&report)? + "\n").as_bytes())?;
     }
@@ -379,7 +379,7 @@ fn kept(store: &Store, quality: &QualityFilter) -> String {
 }
 
 fn classes(store: &Store, task: &str) -> miette::Result<String> {
-    let set = store.label_set(task).into_diagnostic()?;
+    let set = store.label_set(task).shown()?;
     let splits: Vec<Split> = Split::ALL
         .into_iter()
         .filter(|split| store.info().splits.get(split).is_some_and(|&n| n > 0))

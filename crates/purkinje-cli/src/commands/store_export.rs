@@ -8,7 +8,7 @@ use purkinje::datasets::export::{ExportError, ExportOptions, Exported, Layout, e
 use purkinje::signal::Preprocess;
 use purkinje::store::{QualityFilter, Store};
 
-use crate::output::{self, count, printable};
+use crate::output::{self, Show as _, count, printable};
 use crate::progress::Progress;
 use crate::system;
 
@@ -47,7 +47,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> miette::Result<()> {
-    let store = Store::open(&args.store).into_diagnostic()?;
+    let store = Store::open(&args.store).shown()?;
     let options = ExportOptions {
         tasks: args.task,
         contract: args.preset,
@@ -75,6 +75,9 @@ pub fn run(args: Args) -> miette::Result<()> {
             help = "a store of `--preset raw-500` serves every layout if all its recordings came at 500 Hz; otherwise prepare one with the preprocessing of the program",
             "{error}"
         )),
+        Err(error @ ExportError::Stopped) => {
+            Err(purkinje::Error::Stopped.during(error.to_string())).shown()
+        }
         Err(error) => Err(error).into_diagnostic(),
     }
 }

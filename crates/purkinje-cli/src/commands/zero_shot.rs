@@ -19,7 +19,7 @@ use purkinje::{Device, Model, Registry};
 use serde_json::{Value, json};
 
 use super::predict::Pictures;
-use super::{ReadArgs, WindowArgs};
+use super::{ReadArgs, UnusableRecords, WindowArgs};
 use crate::output::{self, Show as _, Table, printable};
 use crate::progress::{Bars, Progress};
 
@@ -259,6 +259,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     let names_told = told(&paths);
     let progress = Progress::new("zero-shot", paths.len(), "recordings");
     let (mut results, mut failures) = (Vec::new(), Vec::new());
+    let mut unusable = UnusableRecords::default();
     let mut names = Pictures::default();
     let labels = prompts
         .iter()
@@ -281,7 +282,16 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
                 let name = printable(told);
                 table.row(std::iter::once(name).chain(cells));
                 let scores = by_label(prompts, &scores);
-                let mut facts = json!({"recording": told, "scores": scores, "used": used});
+                unusable.add(
+                    told,
+                    used.unusable_because.as_deref(),
+                );
+                let mut facts = json!({
+                    "recording": told,
+                    "usable": used.usable,
+                    "scores": scores,
+                    "used": used,
+                });
                 if let Some(dir) = &args.explain {
                     facts["silenced"] = pictures(args, model, prompts, path, dir, &mut names)?;
                 }
@@ -296,7 +306,8 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     progress.finish();
     super::report(&failures, paths.len(), allowed)?;
     output::print(&format!(
-        "{table}\nScores rank recordings and are no probabilities. Research use only, not a medical device.\n"
+        "{table}\n{}Scores rank recordings and are no probabilities. Research use only, not a medical device.\n",
+        unusable.in_words(paths.len())
     ))?;
     if let Some(out) = &args.out {
         let json = output::json_made_by(&results, Some(model), None)?;

@@ -68,7 +68,7 @@ pub enum ExportError {
         source: io::Error,
     },
     /// The caller requested a stop.
-    #[error("stopped; nothing was exported")]
+    #[error("interrupted; nothing was exported")]
     Stopped,
     /// The store cannot be read, or the folder cannot be written.
     #[error(transparent)]

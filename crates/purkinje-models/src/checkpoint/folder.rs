@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use purkinje_base::atomic::{folder_of, rename, sync_folder};
+use purkinje_base::unfinished::{Listed, step};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -125,6 +126,9 @@ pub struct LabelClass {
     /// The decision threshold on the probability, where one was chosen.
     #[serde(default)]
     pub threshold: Option<f64>,
+    /// Training records with the label, where they are known: with none, the probability means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_positives: Option<usize>,
 }
 
 /// A model folder that was read.
@@ -164,6 +168,7 @@ impl ModelFolder {
         let io = || CheckpointError::io(dir, "written");
         fs::create_dir_all(&parent).map_err(io())?;
         let new = hidden(&parent, &name, "new").map_err(io())?;
+        let listed = Listed::new(new.path());
 
         write_json(new.path(), CONFIG, &contents.config)?;
         write_json(new.path(), PREPROCESS, &contents.preprocess)?;
@@ -185,6 +190,8 @@ impl ModelFolder {
         }
         sync_folder(new.path()).map_err(io())?;
 
+        let _step = step();
+        drop(listed);
         replace(dir, &parent, &name, new).map_err(io())
     }
 
@@ -444,6 +451,7 @@ mod tests {
 
     fn contents(weights: &StateDict) -> FolderContents<'_> {
         let class = |name: &str, code: Option<&str>, threshold| LabelClass {
+            training_positives: None,
             name: name.to_owned(),
             description: code.map(|_| "normal ECG".to_owned()),
             code: code.map(str::to_owned),

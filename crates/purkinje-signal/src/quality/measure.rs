@@ -41,6 +41,10 @@ pub struct Measures {
     pub einthoven_mv: Option<f32>,
     /// Whether the limb leads are what their names say.
     pub limb_leads: LimbLeads,
+    /// How far the signal goes from its middle, in millivolts: of the 99th percentile of |x - median| of each lead that has values
+    /// (0 where it is flat) the median over the leads.
+    #[serde(default)]
+    pub amplitude_mv: Option<f32>,
     /// Standard deviation in millivolts of the white noise that would leave as large a residual from sample
     /// to sample as the quieter half of the recording has.
     pub noise_mv: Option<f32>,
@@ -83,7 +87,7 @@ pub fn measure_long(reader: &Reader, leads: &LeadSet) -> Result<Measures, Record
 }
 
 impl Measures {
-    fn of_blocks(blocks: &[Measures]) -> Measures {
+    pub(super) fn of_blocks(blocks: &[Measures]) -> Measures {
         if let [one] = blocks {
             return *one;
         }
@@ -107,6 +111,7 @@ impl Measures {
             flat_leads: flat_leads & !missing_leads,
             clipped_leads: blocks.iter().fold(0, |mask, own| mask | own.clipped_leads),
             einthoven_mv: middle(|own| own.einthoven_mv),
+            amplitude_mv: middle(|own| own.amplitude_mv),
             limb_leads: most.map_or(LimbLeads::Unknown, |(_, limb)| *limb),
             noise_mv: middle(|own| own.noise_mv),
             baseline_mv: middle(|own| own.baseline_mv),
@@ -128,6 +133,9 @@ const MIN_BLOCK_RATE_HZ: f64 = 40.0;
 /// Limb leads are judged by at most this many evenly spaced samples.
 const MAX_LIMB_SAMPLES: usize = 500;
 
+/// The amplitude of a lead is taken from at most about this many evenly spaced samples.
+const MAX_AMPLITUDE_SAMPLES: usize = 500;
+
 /// Mains frequencies in hertz.
 const MAINS_HZ: [f64; 2] = [50.0, 60.0];
 
@@ -143,7 +151,10 @@ struct Scratch {
     tables: Option<Tables>,
     rows: Vec<f32>,
     blocks: Blocks,
+    /// Samples of a lead in the order of their values.
+    ordered: Vec<f32>,
     /// Figures of the leads measured.
+    amplitude: Vec<f32>,
     noise: Vec<f32>,
     baseline: Vec<f32>,
     mains: [Vec<f32>; 2],
@@ -205,6 +216,7 @@ impl Scratch {
         let mut found = Measures::default();
         self.rows.clear();
         self.rows.reserve(count * len);
+        self.amplitude.clear();
         self.noise.clear();
         self.baseline.clear();
         self.mains.iter_mut().for_each(Vec::clear);
@@ -218,6 +230,7 @@ impl Scratch {
                 continue;
             }
             let (min, max, at_ends) = simd::widest(EndsPass(values));
+            self.amplitude.extend(amplitude(values, &mut self.ordered));
             if min == max {
                 found.flat_leads |= 1 << row;
                 continue;
@@ -232,6 +245,7 @@ impl Scratch {
             }
         }
         (found.einthoven_mv, found.limb_leads) = self.limb(leads, len, found);
+        found.amplitude_mv = median(&mut self.amplitude);
         found.noise_mv = median(&mut self.noise);
         found.baseline_mv = median(&mut self.baseline);
         let [fifty, sixty] = self.mains.each_mut().map(|values| median(values));
@@ -457,6 +471,19 @@ fn wander(means: &[f32]) -> Option<f32> {
     let mean = slow.iter().sum::<f32>() / slow.len() as f32;
     let power: f32 = slow.iter().map(|v| (v - mean) * (v - mean)).sum();
     (slow.len() > BLOCKS_PER_S).then(|| (power / slow.len() as f32).sqrt())
+}
+
+/// The 99th percentile of the distances of finite values from their median.
+fn amplitude(values: &[f32], ordered: &mut Vec<f32>) -> Option<f32> {
+    let step = values.len().div_ceil(MAX_AMPLITUDE_SAMPLES).max(1);
+    ordered.clear();
+    ordered.extend(values.iter().step_by(step));
+    let middle = median(ordered)?;
+    for value in ordered.iter_mut() {
+        *value = (*value - middle).abs();
+    }
+    let at = (ordered.len() * 99 / 100).min(ordered.len() - 1);
+    Some(*ordered.select_nth_unstable_by(at, f32::total_cmp).1)
 }
 
 /// The middle value (the upper one of two); `None` of nothing. Orders the values partly.

@@ -5,6 +5,7 @@
 
 mod limb;
 mod measure;
+mod usable;
 
 use std::borrow::Borrow;
 use std::convert::Infallible;
@@ -16,6 +17,10 @@ use crate::r_peaks::{BeatAgreement, BeatFinder, annotated_beats};
 pub use limb::{LimbLeads, augmented_order};
 pub use measure::{
     CLIP_RUN_S, MAX_MEASURED_LEADS, MIN_POWERLINE_RATE_HZ, Measures, measure, measure_long,
+};
+
+pub use usable::{
+    LEAST_MV, MOST_MISSING, MOST_MV, MOST_NOISE, MOST_RESIDUAL, Unusable, usable_long,
 };
 
 /// Findings about one recording.

@@ -25,6 +25,7 @@ fn spec() -> StoreSpec {
         fingerprint: "test".to_owned(),
         rows_per_shard: 4,
         rows_per_batch: 2,
+        schema_version: SCHEMA_VERSION,
         part: None,
     }
 }
@@ -178,4 +179,74 @@ fn one_process_writes_at_a_time() {
     assert!(matches!(error, StoreError::Busy { .. }), "{error}");
     drop(first);
     write_all(dir.path(), None).unwrap();
+}
+
+#[test]
+fn what_an_earlier_version_began_is_continued_with_its_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = StoreSpec {
+        schema_version: 2,
+        ..spec()
+    };
+    let finish = |dir: &Path, mut spec: StoreSpec| {
+        spec.continue_as_begun(dir).unwrap();
+        let Begin::Writing(mut writer) = StoreWriter::begin(dir, spec).unwrap() else {
+            panic!("it is complete");
+        };
+        for index in writer.items_done()..ITEMS {
+            let (outcome, row) = item(index);
+            writer.append(outcome, row).unwrap();
+        }
+        writer.finish().unwrap()
+    };
+    let whole = dir.path().join("whole");
+    let info = finish(&whole, before.clone());
+    assert_eq!(info.schema_version, 2);
+    let old = Store::open(&whole).unwrap();
+    assert!(old.rows().all(|row| row.quality().is_none()));
+    let cut = dir.path().join("cut");
+    let Begin::Writing(mut writer) = StoreWriter::begin(&cut, before).unwrap() else {
+        panic!("it is complete");
+    };
+    for index in 0..7 {
+        let (outcome, row) = item(index);
+        writer.append(outcome, row).unwrap();
+    }
+    drop(writer);
+    finish(&cut, spec());
+    assert!(files(&cut) == files(&whole));
+    let new = finish(&dir.path().join("new"), spec());
+    assert_eq!(new.schema_version, SCHEMA_VERSION);
+}
+
+#[test]
+fn a_part_of_an_earlier_division_is_continued_and_its_neighbours_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |number| Part::new(number, 2, ITEMS).unwrap();
+    // Shards of four: at their border.
+    let before = Part {
+        first_item: 0,
+        end_item: 4,
+        ..part(1)
+    };
+    let with = |part| StoreSpec {
+        part: Some(part),
+        ..spec()
+    };
+    let Begin::Writing(mut writer) = StoreWriter::begin(dir.path(), with(before)).unwrap() else {
+        panic!("it is complete");
+    };
+    for index in 0..4 {
+        let (outcome, row) = item(index);
+        writer.append(outcome, row).unwrap();
+    }
+    drop(writer);
+    for (number, expected) in [(1, 0..4), (2, 4..ITEMS)] {
+        let mut spec = with(part(number));
+        assert_ne!(spec.part, Some(before));
+        spec.continue_as_begun(dir.path()).unwrap();
+        let found = spec.part.unwrap();
+        assert_eq!(found.first_item..found.end_item, expected);
+        assert!(StoreWriter::begin(dir.path(), spec).is_ok());
+    }
 }

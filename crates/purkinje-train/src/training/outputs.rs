@@ -50,7 +50,7 @@ impl Outputs {
         if let Some((log, events)) = &mut self.0 {
             let step = step as u64;
             let values: Vec<(&str, f64)> = [
-                ("validation_loss", Some(found.loss)),
+                ("validation_loss", found.loss),
                 ("validation_metric", found.metric),
                 ("weight_decay", regularisation.map(|r| r.weight_decay)),
                 (

@@ -9,10 +9,11 @@ use burn::tensor::Device;
 use purkinje_models::layers::{Context, Weights};
 use purkinje_models::random::Stream;
 
+use super::divergence::Divergence;
 use super::outputs::Outputs;
 use super::{Next, Observer, RunFolder, StepReport, TrainConfig, Trained};
 use crate::TrainError;
-use crate::checkpoint;
+use crate::checkpoint::{self, Position};
 use crate::early_stopping::Regularisation;
 use crate::named_losses::Means;
 use crate::objective::Objective;
@@ -95,6 +96,11 @@ pub(super) struct Run<'a, O> {
     validations: Option<Validations>,
     outputs: Outputs,
     checkpoint: Option<PathBuf>,
+    /// Updates the checkpoint had, if there is one.
+    kept: Option<usize>,
+    divergence: Divergence,
+    /// Whether what follows the last update is still to be done, as the run was interrupted.
+    unvalidated: bool,
     /// When the last checkpoint was written.
     saved: Instant,
     /// Updates made.
@@ -121,20 +127,22 @@ impl<'a, O: Objective> Run<'a, O> {
             Validations::new(validation, start, folder.path.as_deref())
         });
         let checkpoint = folder.path.as_deref().map(|path| path.join(CHECKPOINT));
-        let mut done = 0;
+        let (mut kept, mut first_loss, mut unvalidated) = (None, None, false);
         if let Some(file) = checkpoint
             .as_deref()
             .filter(|f| folder.resume && f.exists())
         {
-            let (step, stored) = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
-            done = step;
-            if config.restarts_from.is_some_and(|from| step > from) {
+            let stored = checkpoint::load(file, &mut weights, &mut optimizer, device)?;
+            (kept, first_loss) = (Some(stored.steps), stored.first_loss);
+            unvalidated = stored.unvalidated;
+            if config.restarts_from.is_some_and(|from| stored.steps > from) {
                 optimizer = fresh(objective, &weights, config);
             }
-            if let (Some(validations), Some(stored)) = (&mut validations, stored) {
+            if let (Some(validations), Some(stored)) = (&mut validations, stored.validations) {
                 validations.restore(&stored, &weights, device)?;
             }
         }
+        let done = kept.unwrap_or(0);
         Ok(Run {
             objective,
             config,
@@ -147,6 +155,9 @@ impl<'a, O: Objective> Run<'a, O> {
             validations,
             outputs: Outputs::open(folder.path.as_deref(), done)?,
             checkpoint,
+            kept,
+            divergence: Divergence::resumed(first_loss),
+            unvalidated,
             saved: Instant::now(),
             done,
         })
@@ -154,6 +165,11 @@ impl<'a, O: Objective> Run<'a, O> {
 
     pub(super) fn length(&self) -> Length {
         self.length
+    }
+
+    /// Updates made.
+    pub(super) fn done(&self) -> usize {
+        self.done
     }
 
     /// The updates that are still to be made; none where validation has ended the run.
@@ -164,12 +180,23 @@ impl<'a, O: Objective> Run<'a, O> {
         }
     }
 
-    /// Validates the weights a run starts with, if it asks for that.
-    pub(super) fn validate_start(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        match self.done {
-            0 => self.validate(false, observer),
-            _ => Ok(()),
+    /// Validates the weights a run starts with, if it asks for that, or does what an interrupted run left undone.
+    pub(super) fn validate_start(
+        &mut self,
+        observer: &mut dyn Observer,
+    ) -> Result<Next, TrainError> {
+        let left = std::mem::take(&mut self.unvalidated);
+        if self.done > 0 && !left {
+            return Ok(Next::Continue);
         }
+        if !self.validate(observer)? {
+            return Err(self.interrupted());
+        }
+        if !left {
+            return Ok(Next::Continue);
+        }
+        self.save()?;
+        self.end_epoch(observer)
     }
 
     /// Makes update `step` from the next batches; `None` when there are no more.
@@ -195,12 +222,10 @@ impl<'a, O: Objective> Run<'a, O> {
             self.optimizer = fresh(self.objective, &self.weights, self.config);
         }
         if !loss.is_finite() || !norm.is_finite() {
-            return Err(TrainError::NotFinite {
-                step: step + 1,
-                loss,
-                norm,
-            });
+            let found = format!("its loss is {loss}, the norm of its gradients {norm}");
+            return Err(self.diverged(step + 1, found));
         }
+        self.divergence.take(loss);
         self.done = step + 1;
         let records = self.objective.batch_size() * self.length.parts;
         let report = StepReport {
@@ -267,43 +292,119 @@ impl<'a, O: Objective> Run<'a, O> {
         observer: &mut dyn Observer,
     ) -> Result<Next, TrainError> {
         self.outputs.write(report)?;
-        let stop = observer.step(report) == Next::Stop;
-        let ends_epoch = self.done.is_multiple_of(self.length.per_epoch);
-        self.validate(ends_epoch, observer)?;
-        let stopped = self.stopped();
+        let ends_run = self.done == self.length.steps;
+        let place = (self.done, self.length.steps);
+        if let Some(found) = self.divergence.found(report.loss, place) {
+            return Err(self.diverged(self.done, found));
+        }
+        let stop = observer.step(report) == Next::Stop || !self.validate(observer)?;
+        self.unvalidated = stop;
+        let (ends_epoch, stopped) = (self.ends_epoch(), self.stopped());
         let due = self.saved.elapsed() >= Duration::from_secs(self.config.checkpoint_every_s);
-        if ends_epoch || due || stop || stopped || self.done == self.length.steps {
+        // A checkpoint of weights that are getting lost would replace the one to return to.
+        let good = ends_run || !self.divergence.suspected();
+        if good && (ends_epoch || due || stop || stopped || ends_run) {
+            self.check_weights()?;
             self.save()?;
         }
         if stop {
-            return Err(TrainError::Stopped { step: self.done });
+            return Err(self.interrupted());
         }
-        let ended = ends_epoch && observer.epoch(report.epoch, &self.weights)? == Next::Stop;
-        Ok(match ended || stopped {
+        self.end_epoch(observer)
+    }
+
+    /// Whether the last update was the last of its epoch.
+    fn ends_epoch(&self) -> bool {
+        self.done.is_multiple_of(self.length.per_epoch)
+    }
+
+    /// Tells the observer of the end of an epoch, if this is one, and says whether the run goes on.
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<Next, TrainError> {
+        let epoch = self.done / self.length.per_epoch;
+        let ended = self.ends_epoch() && observer.epoch(epoch, &self.weights)? == Next::Stop;
+        Ok(match ended || self.stopped() {
             true => Next::Stop,
             false => Next::Continue,
         })
     }
 
-    /// Asks for a validation of the weights if one is due, and writes down what followed.
-    fn validate(
-        &mut self,
-        ends_epoch: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    fn interrupted(&self) -> TrainError {
+        TrainError::Stopped {
+            step: self.done,
+            kept: self.kept_in_words(),
+        }
+    }
+
+    /// Asks for a validation of the weights if one is due, and writes down what followed; false if it was interrupted.
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let (done, ends_run) = (self.done, self.done == self.length.steps);
+        let ends_epoch = self.ends_epoch();
         let Some(validations) = &mut self.validations else {
-            return Ok(());
+            return Ok(true);
         };
         if !validations.due(done, ends_epoch, ends_run) {
-            return Ok(());
+            return Ok(true);
         }
-        let Some(found) = observer.validate(done, &self.weights)? else {
-            return Ok(());
+        let found = match observer.validate(done, &self.weights) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(true),
+            Err(TrainError::Interrupted) => return Ok(false),
+            Err(error) => return Err(error),
         };
+        if let Some(loss) = found.loss.filter(|loss| !loss.is_finite()) {
+            let found = format!("the loss of its validation is {loss}");
+            return Err(self.diverged(done, found));
+        }
         validations.take(done, &found, &self.weights)?;
         self.outputs
-            .validation(done, &found, validations.regularisation())
+            .validation(done, &found, validations.regularisation())?;
+        Ok(true)
+    }
+
+    /// Checks that weights are finite: an update may leave others although its loss was.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        let broken = self.weights.iter().filter(|p| !p.state).find(|p| {
+            let data = p.value.to_data();
+            let values = data.as_slice::<f32>().unwrap_or_default();
+            values.iter().any(|value| !value.is_finite())
+        });
+        match broken {
+            None => Ok(()),
+            Some(p) => {
+                let found = format!("`{}` has values that are not finite", p.name);
+                Err(self.diverged(self.done, found))
+            }
+        }
+    }
+
+    fn diverged(&self, step: usize, found: String) -> TrainError {
+        TrainError::Diverged {
+            step,
+            found,
+            kept: self.last_checkpoint(),
+            lr: self.config.schedule.lr,
+        }
+    }
+
+    /// What is left of a run that is interrupted.
+    fn kept_in_words(&self) -> String {
+        match (&self.checkpoint, self.kept) {
+            (Some(file), Some(step)) if step == self.done => format!(
+                "the checkpoint `{}` holds everything up to here: go on with --resume",
+                file.display()
+            ),
+            _ => self.last_checkpoint(),
+        }
+    }
+
+    fn last_checkpoint(&self) -> String {
+        match (&self.checkpoint, self.kept) {
+            (Some(file), Some(step)) => format!(
+                "the last good checkpoint, `{}`, is of step {step}",
+                file.display()
+            ),
+            _ => "no checkpoint was written".to_owned(),
+        }
     }
 
     /// Writes a checkpoint, where there is a folder for it.
@@ -313,13 +414,14 @@ impl<'a, O: Objective> Run<'a, O> {
         };
         self.outputs.flush()?;
         let validations = self.validations.as_ref().map(Validations::stored);
-        checkpoint::save(
-            file,
-            &self.weights,
-            &self.optimizer,
-            self.done,
-            validations.transpose()?,
-        )?;
+        let position = Position {
+            steps: self.done,
+            validations: validations.transpose()?,
+            first_loss: self.divergence.first(),
+            unvalidated: self.unvalidated,
+        };
+        checkpoint::save(file, &self.weights, &self.optimizer, position)?;
+        self.kept = Some(self.done);
         self.saved = Instant::now();
         Ok(())
     }

@@ -13,7 +13,7 @@ use purkinje_record::Lead;
 use serde::{Deserialize, Serialize};
 
 use super::Embedded;
-use crate::inputs::{Input, ReadOptions};
+use crate::inputs::{Input, ReadOptions, StoredRow};
 use crate::made::PROGRAM;
 use crate::model::Model;
 use crate::network::json;
@@ -289,6 +289,7 @@ enum Saved {
         width: usize,
         places: Vec<Spot>,
         used: Spent,
+        row: Option<StoredRow>,
     },
 }
 
@@ -310,6 +311,8 @@ struct Spent {
     beats_used: Option<usize>,
     beats: Option<usize>,
     left_out: Vec<(u64, String)>,
+    usable: Option<bool>,
+    unusable_because: Option<String>,
 }
 
 impl Saved {
@@ -343,12 +346,15 @@ impl Saved {
                 left_out: left_out
                     .map(|own| (own.start_s.to_bits(), own.reason.clone()))
                     .collect(),
+                usable: used.usable,
+                unusable_because: used.unusable_because.clone(),
             },
+            row: own.row.clone(),
         }
     }
 
     fn done(self, values: Vec<f32>) -> Done {
-        let (id, source, blake3, width, places, used) = match self {
+        let (id, source, blake3, width, places, used, row) = match self {
             Saved::Failed(reason) => return Err(reason),
             Saved::Vectors {
                 id,
@@ -357,7 +363,8 @@ impl Saved {
                 width,
                 places,
                 used,
-            } => (id, source, blake3, width, places, used),
+                row,
+            } => (id, source, blake3, width, places, used, row),
         };
         let places = places.into_iter().map(|spot| Place {
             lead: spot.lead,
@@ -387,7 +394,11 @@ impl Saved {
                         reason,
                     })
                     .collect(),
+                usable: used.usable,
+                unusable_because: used.unusable_because,
+                unusable: 0,
             },
+            row,
         })
     }
 }

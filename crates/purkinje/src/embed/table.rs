@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    FixedSizeListBuilder, Float32Builder, Float64Builder, Int32Builder, StringBuilder,
+    BooleanBuilder, FixedSizeListBuilder, Float32Builder, Float64Builder, Int32Builder,
+    ListBuilder, StringBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
@@ -36,6 +37,8 @@ struct About {
     each: bool,
     width: usize,
     preprocess: Preprocess,
+    /// Names of the label sets of the stores that recordings come from; `None` where none does.
+    stored: Option<Vec<String>>,
     /// The model, as the user named it.
     model: String,
     /// BLAKE3 of its weights.
@@ -117,7 +120,22 @@ impl Table {
         level: Level,
         each: bool,
     ) -> Result<Self> {
-        Self::begin_of(path, model, named, Of::Recordings(level), each)
+        Self::begin_of(path, model, named, (Of::Recordings(level), each, None))
+    }
+
+    /// As [`Table::begin`], for rows of stores with these label sets: the table has their patients, splits and labels.
+    ///
+    /// # Errors
+    /// As [`Table::begin`].
+    pub fn begin_stored(
+        path: &Path,
+        model: &Model,
+        named: &Path,
+        (level, each): (Level, bool),
+        label_sets: &[String],
+    ) -> Result<Self> {
+        let stored = Some(label_sets.to_vec());
+        Self::begin_of(path, model, named, (Of::Recordings(level), each, stored))
     }
 
     /// Begins a table of vectors of texts, to be filled by [`Table::add_text`].
@@ -125,10 +143,15 @@ impl Table {
     /// # Errors
     /// As [`Table::begin`].
     pub fn begin_texts(path: &Path, model: &Model, named: &Path) -> Result<Self> {
-        Self::begin_of(path, model, named, Of::Texts, false)
+        Self::begin_of(path, model, named, (Of::Texts, false, None))
     }
 
-    fn begin_of(path: &Path, model: &Model, named: &Path, of: Of, each: bool) -> Result<Self> {
+    fn begin_of(
+        path: &Path,
+        model: &Model,
+        named: &Path,
+        (of, each, stored): (Of, bool, Option<Vec<String>>),
+    ) -> Result<Self> {
         let ends_in = |ending: &str| {
             let own = path.extension();
             own.is_some_and(|own| own.eq_ignore_ascii_case(ending))
@@ -142,6 +165,7 @@ impl Table {
         let about = About {
             of,
             each,
+            stored,
             width: model.width(),
             preprocess: model.preprocess().clone(),
             model: named.display().to_string(),
@@ -311,7 +335,22 @@ fn fields_of(level: Level, each: bool) -> Vec<Field> {
         Field::new("beats", DataType::Int32, true),
         Field::new("source", DataType::Utf8, false),
         Field::new("source_blake3", DataType::Utf8, false),
+        Field::new("usable", DataType::Boolean, false),
+        Field::new("unusable_because", DataType::Utf8, true),
     ]);
+    fields
+}
+
+/// The columns of what stores know of their rows.
+fn fields_of_stores(label_sets: &[String]) -> Vec<Field> {
+    let mut fields = vec![
+        Field::new("patient", DataType::Utf8, true),
+        Field::new("split", DataType::Utf8, true),
+    ];
+    fields.extend(label_sets.iter().map(|set| {
+        let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        Field::new(format!("labels_{set}"), DataType::List(item), true)
+    }));
     fields
 }
 
@@ -333,6 +372,13 @@ struct Columns {
     beats: Int32Builder,
     source: StringBuilder,
     blake3: StringBuilder,
+    usable: BooleanBuilder,
+    unusable_because: StringBuilder,
+    patient: StringBuilder,
+    split: StringBuilder,
+    /// Of each label set, by name.
+    labels: Vec<(String, ListBuilder<StringBuilder>)>,
+    stored: bool,
     vector: FixedSizeListBuilder<Float32Builder>,
 }
 
@@ -342,7 +388,10 @@ impl Columns {
         let item = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![Field::new("id", DataType::Utf8, false)];
         match about.of {
-            Of::Recordings(level) => fields.extend(fields_of(level, about.each)),
+            Of::Recordings(level) => {
+                fields.extend(fields_of(level, about.each));
+                fields.extend(about.stored.iter().flat_map(|sets| fields_of_stores(sets)));
+            }
             Of::Texts => fields.push(Field::new("text", DataType::Utf8, false)),
         }
         let vector = DataType::FixedSizeList(item.clone(), width);
@@ -364,6 +413,17 @@ impl Columns {
             beats: Int32Builder::new(),
             source: StringBuilder::new(),
             blake3: StringBuilder::new(),
+            usable: BooleanBuilder::new(),
+            unusable_because: StringBuilder::new(),
+            patient: StringBuilder::new(),
+            split: StringBuilder::new(),
+            labels: about
+                .stored
+                .iter()
+                .flatten()
+                .map(|set| (set.clone(), ListBuilder::new(StringBuilder::new())))
+                .collect(),
+            stored: about.stored.is_some(),
             vector: FixedSizeListBuilder::new(Float32Builder::new(), width).with_field(item),
         }
     }
@@ -391,6 +451,20 @@ impl Columns {
         self.beats.append_option(used.beats.and_then(small));
         self.source.append_value(&record.source);
         self.blake3.append_value(&record.source_blake3);
+        self.usable.append_value(used.usable != Some(false));
+        self.unusable_because
+            .append_option(used.unusable_because.as_deref());
+        let row = record.row.as_ref();
+        self.patient
+            .append_option(row.and_then(|row| row.patient.as_deref()));
+        self.split.append_option(row.map(|row| row.split.name()));
+        for (set, column) in &mut self.labels {
+            let own = row.and_then(|row| row.labels.get(set));
+            for class in own.into_iter().flatten() {
+                column.values().append_value(class);
+            }
+            column.append(own.is_some());
+        }
         self.vector.values().append_slice(vector);
         self.vector.append(true);
     }
@@ -436,6 +510,16 @@ impl Columns {
         arrays.push(Arc::new(self.beats.finish()));
         arrays.push(Arc::new(self.source.finish()));
         arrays.push(Arc::new(self.blake3.finish()));
+        arrays.push(Arc::new(self.usable.finish()));
+        arrays.push(Arc::new(self.unusable_because.finish()));
+        let (patient, split) = (self.patient.finish(), self.split.finish());
+        if self.stored {
+            arrays.push(Arc::new(patient));
+            arrays.push(Arc::new(split));
+        }
+        for (_, column) in &mut self.labels {
+            arrays.push(Arc::new(column.finish()));
+        }
     }
 
     fn take(&mut self, path: &Path) -> Result<RecordBatch> {
@@ -512,11 +596,20 @@ fn columns_of(level: Level, record: &Embedded, place: &Place) -> Value {
         ("seconds_used", json!(record.used.seconds_used)),
         ("beats_used", json!(record.used.beats_used)),
         ("beats", json!(record.used.beats)),
+        ("unusable_because", json!(record.used.unusable_because)),
+        (
+            "patient",
+            json!(record.row.as_ref().map(|row| &row.patient)),
+        ),
+        ("split", json!(record.row.as_ref().map(|row| row.split))),
+        ("labels", json!(record.row.as_ref().map(|row| &row.labels))),
     ] {
         if !value.is_null() {
             columns.insert(name.to_owned(), value);
         }
     }
+    let usable = record.used.usable != Some(false);
+    columns.insert("usable".to_owned(), json!(usable));
     columns.insert("source".to_owned(), json!(record.source));
     columns.insert("source_blake3".to_owned(), json!(record.source_blake3));
     Value::Object(columns)

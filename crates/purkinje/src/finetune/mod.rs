@@ -20,7 +20,7 @@ use toml::{Table, Value};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
 use crate::made::{Made, provenance};
-use crate::model::{Model, described, labels};
+use crate::model::{Model, described, labels, with_positives};
 use crate::probe::{Evaluated, HeadOptions, Protocol, fit, frozen_head, quality_filter};
 use crate::reporter::Reporter;
 use crate::results::{made, write_results};
@@ -227,6 +227,7 @@ pub fn finetune(
         }
     };
     let meaning = described(labels(&task.name, &task.classes, &tuned.thresholds), store);
+    let meaning = with_positives(meaning, &tuned.training_positives);
     let preprocess = model.preprocess().clone().with_leads(leads.clone());
     let fitted = Model::encoder(tuned.network, preprocess, model.device(), model.registry());
     let fitted = fitted.with_labels(meaning)?;

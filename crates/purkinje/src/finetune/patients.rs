@@ -8,9 +8,7 @@ use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
 use purkinje_store::{Split, Store};
 use purkinje_train::patients::{PATIENTS, PatientTraining, add_patients};
-use purkinje_train::{
-    Next, Objective as _, Observer, RunFolder, StepReport, TrainError, Validated, train,
-};
+use purkinje_train::{Next, Objective as _, Observer, RunFolder, StepReport, train};
 use serde::Serialize;
 
 use super::{FinetuneConfig, FinetuneOptions, Sources, begin, plan, say};
@@ -19,7 +17,7 @@ use crate::made::{Made, PROGRAM, lines, provenance, unlabelled_data};
 use crate::model::Model;
 use crate::probe::quality_filter;
 use crate::registry::Complete;
-use crate::reporter::{Progress, Reporter};
+use crate::reporter::{Reporter, Updates};
 use crate::{Device, Error, Result};
 
 /// The task that is about patients, unless a store has labels of that name.
@@ -190,8 +188,7 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: PatientJob<'_>) -> Result<
         objective.steps_per_epoch() / config.train.accumulate.max(1) * config.train.epochs
     });
     let mut watch = Watch {
-        progress: job.reporter.begin("train", updates, "steps"),
-        reporter: job.reporter,
+        updates: Updates::begin(job.reporter, "train", updates),
     };
     let folder = RunFolder {
         path: job.folder,
@@ -205,7 +202,7 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: PatientJob<'_>) -> Result<
         device,
         &mut watch,
     )?;
-    watch.progress.finish();
+    watch.updates.finish();
     let kept: Vec<String> = S::trained_weights(own)
         .iter()
         .map(|own| own.name.clone())
@@ -216,25 +213,19 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: PatientJob<'_>) -> Result<
 }
 
 struct Watch<'a> {
-    progress: Box<dyn Progress>,
-    reporter: &'a dyn Reporter,
+    updates: Updates<'a>,
 }
 
 impl Observer for Watch<'_> {
+    fn begin(&mut self, done: usize) {
+        self.updates.resume(done);
+    }
+
     fn step(&mut self, report: &StepReport) -> Next {
-        self.progress.add(1);
-        self.progress.message(&format!(
+        self.updates.made(&format!(
             "epoch {} loss {}",
             report.epoch,
             report.loss_text()
-        ));
-        match self.reporter.stop_requested() {
-            true => Next::Stop,
-            false => Next::Continue,
-        }
-    }
-
-    fn validate(&mut self, _: usize, _: &Weights) -> Result<Option<Validated>, TrainError> {
-        Ok(None)
+        ))
     }
 }

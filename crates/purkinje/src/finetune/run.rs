@@ -6,6 +6,7 @@ use std::sync::Arc;
 use purkinje_eval::fraction::BatchPlan;
 use purkinje_eval::report::{ModelResult, Selection};
 use purkinje_eval::{EvaluateOptions, evaluate_split};
+use purkinje_models::compat::Compat;
 use purkinje_models::encoder::{Classify, Encoder};
 use purkinje_models::layers::Weights;
 use purkinje_signal::Preprocess;
@@ -20,7 +21,7 @@ use super::validate::{SourceOf, TEST_AUROC, Validation, loss, one_column, scores
 use super::{FinetuneConfig, Finetunes, Sources, Start, ValidatedOn};
 use crate::network::{Loaded, Network, head_named};
 use crate::registry::Complete;
-use crate::reporter::{Progress, Reporter};
+use crate::reporter::{Reporter, Updates};
 use crate::task::{SplitRows, Task};
 use crate::{Device, Result};
 
@@ -58,6 +59,8 @@ pub struct Tuned {
     pub thresholds: Vec<f32>,
     /// Rows of the store it was trained on.
     pub rows: Vec<usize>,
+    /// Training records with each label.
+    pub training_positives: Vec<usize>,
     /// The metrics on the test split.
     pub result: ModelResult,
 }
@@ -111,16 +114,15 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
         test: &task.test,
         training: &part,
         device,
+        reporter: job.reporter,
     };
     let per_epoch = batches.steps_per_epoch / config.train.accumulate.max(1);
     let updates = config
         .train
         .updates
         .unwrap_or(per_epoch * config.train.epochs);
-    let progress = job.reporter.begin(job.what, updates, "steps");
     let mut watch = Watch {
-        progress: &*progress,
-        reporter: job.reporter,
+        updates: Updates::begin(job.reporter, job.what, updates),
         best: None,
         claimed: None,
         validate: |step: usize, weights: &Weights| {
@@ -141,11 +143,13 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
         device,
         &mut watch,
     )?;
-    progress.finish();
+    watch.updates.finish();
     say_if_early(&trained, updates, job.reporter);
     let selection = selection(&trained, config);
     let model = classifier.with_weights(trained.chosen());
-    let (thresholds, mut result) = evaluate::<S>(&model, &*evaluation, job, selection)?;
+    let positives = part.positives(classes);
+    let (thresholds, mut result) =
+        evaluate::<S>(&model, &*evaluation, job, (selection, &positives))?;
     result.training_records = part.rows.len();
     result.other.extend(claimed(job, watch.claimed));
 
@@ -160,6 +164,7 @@ pub(crate) fn run<S: Complete>(own: &S::Encoder, job: &Job<'_>) -> Result<Tuned>
     Ok(Tuned {
         network: network.with_head(&config.head, classes, &weights)?,
         thresholds,
+        training_positives: positives,
         rows: part.rows,
         result,
     })
@@ -213,13 +218,20 @@ fn evaluate<S: Finetunes>(
     model: &S::Classifier,
     source: &SourceOf<'_, S::Classifier>,
     job: &Job<'_>,
-    selection: Selection,
+    (selection, positives): (Selection, &[usize]),
 ) -> Result<(Vec<f32>, ModelResult)> {
     let (task, config) = (job.task, job.config);
     let scores = |part: &SplitRows| {
         let one = |raw: &[f32]| one_column(raw, config.two_classes);
         let crops = (config.crops, config.aggregation);
-        scores(model, source, &part.rows, crops, job.device.inner(), one)
+        scores(
+            model,
+            source,
+            &part.rows,
+            crops,
+            (job.device.inner(), job.reporter),
+            one,
+        )
     };
     let thresholds = match config.half {
         true => vec![0.5; task.classes.len()],
@@ -227,6 +239,9 @@ fn evaluate<S: Finetunes>(
     };
     let test = scores(&task.test)?;
     let mut options: EvaluateOptions = task.evaluation(&thresholds, job.resamples);
+    if config.compat == Compat::Paper {
+        options.untrained = positives.iter().map(|count| *count == 0).collect();
+    }
     S::evaluation(config.compat).apply(&mut options, None);
     let metrics = evaluate_split(&test, &task.test.labels, &task.patients, &options)?;
     let head = head_named::<S>(&config.head)?;
@@ -252,8 +267,7 @@ fn evaluate<S: Finetunes>(
 }
 
 struct Watch<'a, F> {
-    progress: &'a dyn Progress,
-    reporter: &'a dyn Reporter,
+    updates: Updates<'a>,
     best: Option<f64>,
     /// The best of the test split at all validations, where a released program looks at it.
     claimed: Option<f64>,
@@ -264,16 +278,15 @@ impl<F> Observer for Watch<'_, F>
 where
     F: FnMut(usize, &Weights) -> Result<Validated, TrainError>,
 {
+    fn begin(&mut self, done: usize) {
+        self.updates.resume(done);
+    }
+
     fn step(&mut self, report: &StepReport) -> Next {
-        self.progress.add(1);
         let best = self.best;
         let best = best.map_or(String::new(), |v| format!(", validation AUROC {v:.3}"));
-        self.progress
-            .message(&format!("loss {}{best}", report.loss_text()));
-        match self.reporter.stop_requested() {
-            true => Next::Stop,
-            false => Next::Continue,
-        }
+        self.updates
+            .made(&format!("loss {}{best}", report.loss_text()))
     }
 
     fn validate(

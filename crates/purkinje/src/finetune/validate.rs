@@ -12,6 +12,7 @@ use purkinje_train::{Loss, TrainError, Validated, class_weights};
 
 use super::{FinetuneConfig, ValidationRules};
 use crate::predict::probabilities;
+use crate::reporter::{Reporter, uninterrupted};
 use crate::task::SplitRows;
 
 /// The name in the log of what a released program prints of the test split at every validation.
@@ -29,11 +30,12 @@ pub(super) fn outputs<C: Classify>(
     source: &SourceOf<'_, C>,
     rows: &[usize],
     look: Look,
-    device: &Device,
+    (device, reporter): (&Device, &dyn Reporter),
 ) -> Result<Vec<f32>, TrainError> {
     let ctx = Context::inference(device);
     let mut out = Vec::new();
     for rows in rows.chunks(BATCH) {
+        uninterrupted(reporter)?;
         let inputs = rows.iter().map(|&row| source.see(row, look));
         let batch = model
             .encoder()
@@ -51,12 +53,12 @@ pub(super) fn scores<C: Classify>(
     source: &SourceOf<'_, C>,
     rows: &[usize],
     (crops, aggregation): (usize, Aggregation),
-    device: &Device,
+    on: (&Device, &dyn Reporter),
     labels: impl Fn(&[f32]) -> Vec<f32>,
 ) -> Result<Vec<f32>, TrainError> {
     let mut all = Vec::new();
     for k in 0..crops {
-        let raw = outputs(model, source, rows, Look::Crop { k, n: crops }, device)?;
+        let raw = outputs(model, source, rows, Look::Crop { k, n: crops }, on)?;
         all.extend(probabilities(&labels(&raw)));
     }
     aggregate(&all, crops, aggregation).map_err(|e| TrainError::Data(e.to_string()))
@@ -125,6 +127,8 @@ pub(super) struct Validation<'a> {
     /// Records that are trained on.
     pub training: &'a SplitRows,
     pub device: &'a Device,
+    /// May request a stop.
+    pub reporter: &'a dyn Reporter,
 }
 
 impl Validation<'_> {
@@ -146,7 +150,14 @@ impl Validation<'_> {
             true => Look::Step(step),
             false => Look::Whole,
         };
-        let raw = outputs(model, source, &part.rows, look, self.device)?;
+        let on = (self.device, self.reporter);
+        let raw = outputs(model, source, &part.rows, look, on)?;
+        if raw.iter().any(|logit| !logit.is_finite()) {
+            return Ok(Validated {
+                loss: Some(f64::NAN),
+                ..Validated::default()
+            });
+        }
         let loss = match rules.own_class_weights {
             true => loss(&part, classes, config),
             false => loss(self.training, classes, config),
@@ -171,14 +182,14 @@ impl Validation<'_> {
             .map_err(|e| TrainError::Data(e.to_string()))?;
         let mut others = Vec::new();
         if rules.claims_test_maximum {
-            let raw = outputs(model, source, &self.test.rows, Look::Whole, self.device)?;
+            let raw = outputs(model, source, &self.test.rows, Look::Whole, on)?;
             let logits = one_column(&raw, config.two_classes);
             let found = macro_auroc(&logits, &self.test.labels, classes, rules.single_class)
                 .map_err(|e| TrainError::Data(e.to_string()))?;
             others.extend(found.value.map(|value| (TEST_AUROC, value)));
         }
         Ok(Validated {
-            loss: sum / part.rows.len().max(1) as f64,
+            loss: Some(sum / part.rows.len().max(1) as f64),
             metric: metric.value,
             others,
         })

@@ -14,7 +14,8 @@ use purkinje_train::{
 };
 
 use super::{Pretrains, RunOf};
-use crate::{Device, Error, Model, Progress, Reporter, Result};
+use crate::reporter::Updates;
+use crate::{Device, Error, Model, Reporter, Result};
 
 /// The inputs of a stage.
 pub struct Stage<'a, S: Pretrains> {
@@ -101,8 +102,7 @@ impl<S: Pretrains> Stage<'_, S> {
         let mut watch = Watch {
             stage: self,
             validate: validate.filter(|_| !self.validation.is_empty()),
-            bar: self.reporter.begin("pre-train", steps, "steps"),
-            done: 0,
+            updates: Updates::begin(self.reporter, "pre-train", steps),
             last: None,
             failed: None,
         };
@@ -112,7 +112,7 @@ impl<S: Pretrains> Stage<'_, S> {
         };
         let device = self.device.inner();
         let trained = train(objective, weights, &self.train, &folder, device, &mut watch);
-        watch.bar.finish();
+        watch.updates.finish();
         match (trained, watch.failed) {
             (_, Some(error)) => Err(error),
             (Err(error), None) => Err(error.into()),
@@ -139,34 +139,25 @@ impl<S: Pretrains> Stage<'_, S> {
 struct Watch<'a, 's, S: Pretrains> {
     stage: &'a Stage<'s, S>,
     validate: Option<&'a Validate<'a>>,
-    bar: Box<dyn Progress>,
-    done: usize,
+    updates: Updates<'a>,
     last: Option<StepReport>,
     /// An error outside the trainer.
     failed: Option<Error>,
 }
 
 impl<S: Pretrains> Observer for Watch<'_, '_, S> {
+    fn begin(&mut self, done: usize) {
+        self.updates.resume(done);
+    }
+
     fn step(&mut self, report: &StepReport) -> Next {
-        match self.last {
-            None => {
-                self.bar.resume(report.step - 1);
-                self.bar.add(1);
-            }
-            Some(_) => self.bar.add(report.step - self.done),
-        }
-        self.done = report.step;
-        self.bar.message(&format!(
+        self.last = Some(report.clone());
+        self.updates.made(&format!(
             "epoch {} loss {} {:.0} records/s",
             report.epoch,
             report.loss_text(),
             report.records_per_s
-        ));
-        self.last = Some(report.clone());
-        match self.stage.reporter.stop_requested() {
-            true => Next::Stop,
-            false => Next::Continue,
-        }
+        ))
     }
 
     fn epoch(&mut self, epoch: usize, weights: &Weights) -> Result<Next, TrainError> {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::features::{FeatureOptions, Features, MEMORY_LIMIT};
 use crate::made::{Made, provenance};
-use crate::model::{Model, described, labels};
+use crate::model::{Model, described, labels, with_positives};
 use crate::predict::probabilities;
 use crate::reporter::{Reporter, go_on};
 use crate::results::{made, write_results};
@@ -318,7 +318,9 @@ pub fn fit(
     };
     let thresholds = task.thresholds(&scores(&task.validation.rows)?)?;
     let test = scores(&task.test.rows)?;
-    let options = task.evaluation(&thresholds, protocol.resamples);
+    let mut options = task.evaluation(&thresholds, protocol.resamples);
+    let positives = train.positives(task.classes.len());
+    options.untrained = positives.iter().map(|count| *count == 0).collect();
     let metrics = evaluate_split(&test, &task.test.labels, &task.patients, &options)?;
     Ok(Evaluated {
         weights,
@@ -351,13 +353,16 @@ fn classifier(
     reporter: &dyn Reporter,
 ) -> Result<Model> {
     let meaning = described(labels(&task.name, &task.classes, &fitted.thresholds), store);
+    let train = task.fraction(&protocol.fraction)?;
+    let positives = train.positives(task.classes.len());
+    let meaning = with_positives(meaning, &positives);
     let weights = on_device(&fitted.weights, model.device());
     let classifier = model.clone().with_leads(contract.leads.clone()).with_head(
         protocol.head_name,
         &weights,
         meaning,
     )?;
-    let rows = task.fraction(&protocol.fraction)?.rows;
+    let rows = train.rows;
     let at_hand = reference::from_features(&classifier, features, protocol.head, fitted, &rows)?;
     let reference = match at_hand {
         Some(reference) => Some(reference),

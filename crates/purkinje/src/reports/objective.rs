@@ -16,7 +16,7 @@ use purkinje_train::{
 use super::pairs::Pairs;
 use super::{Select, TrainOptions, WriteOptions, Writer, WriterAbout};
 use crate::model::Model;
-use crate::reporter::{Progress, Reporter};
+use crate::reporter::{Reporter, Updates, go_on};
 use crate::{Device, Error, Result};
 
 /// Validation reports that are written to choose by their scores.
@@ -156,7 +156,7 @@ impl Job<'_> {
             job: self,
             objective,
             held_out: held_out.filter(|own| !own.texts.is_empty()),
-            progress: self.reporter.begin("train", steps, "steps"),
+            updates: Updates::begin(self.reporter, "train", steps),
         };
         let folder = RunFolder {
             path: Some(folder.to_owned()),
@@ -164,7 +164,7 @@ impl Job<'_> {
         };
         let device = self.model.device().inner();
         let trained = train(objective, weights, &config, &folder, device, &mut watch)?;
-        watch.progress.finish();
+        watch.updates.finish();
         let metric = trained.kept.as_ref().and_then(|kept| kept.metric);
         Ok((trained.chosen(), metric))
     }
@@ -174,7 +174,7 @@ struct Watch<'a> {
     job: &'a Job<'a>,
     objective: &'a Writing,
     held_out: Option<&'a Pairs>,
-    progress: Box<dyn Progress>,
+    updates: Updates<'a>,
 }
 
 impl Watch<'_> {
@@ -194,6 +194,7 @@ impl Watch<'_> {
         let records: Vec<usize> = (0..held.texts.len()).collect();
         let (mut loss, mut labels) = (0.0, 0.0);
         for some in records.chunks(job.options.batch) {
+            go_on(job.reporter)?;
             let batch = held_out.of(some)?;
             let own = batch.taught.labels.iter().flatten().count() as f64;
             let found = held_out
@@ -203,6 +204,12 @@ impl Watch<'_> {
             labels += own;
         }
         let loss = loss / labels.max(1.0);
+        if !loss.is_finite() {
+            return Ok(Validated {
+                loss: Some(loss),
+                ..Validated::default()
+            });
+        }
         let writer = Writer::new(job.about.clone(), weights.clone(), job.tokenizer.clone())?;
         // Greedily, and the first ones: what is looked at often must be cheap.
         let some = &held.vectors[..held.vectors.len().min(WRITTEN)];
@@ -220,7 +227,7 @@ impl Watch<'_> {
         let found = text_scores(&pairs, &TextOptions::default())?;
         let bleu = found.means.bleu[3];
         Ok(Validated {
-            loss,
+            loss: Some(loss),
             metric: Some(match job.options.select {
                 Select::Loss => -loss,
                 Select::Bleu4 => bleu,
@@ -235,20 +242,20 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
+    fn begin(&mut self, done: usize) {
+        self.updates.resume(done);
+    }
+
     fn step(&mut self, report: &StepReport) -> Next {
-        self.progress.add(1);
         let text = format!("epoch {} loss {}", report.epoch, report.loss_text());
-        self.progress.message(&text);
-        match self.job.reporter.stop_requested() {
-            true => Next::Stop,
-            false => Next::Continue,
-        }
+        self.updates.made(&text)
     }
 
     fn validate(&mut self, _: usize, weights: &Weights) -> Result<Option<Validated>, TrainError> {
         let found = self.held_out.map(|held| self.validated(held, weights));
-        found
-            .transpose()
-            .map_err(|error| TrainError::Data(error.to_string()))
+        found.transpose().map_err(|error| match error.is_stop() {
+            true => TrainError::Interrupted,
+            false => TrainError::Data(error.to_string()),
+        })
     }
 }

@@ -31,7 +31,16 @@ pub fn write_table(path: &Path, reports: &[WrittenReport]) -> Result<()> {
         }
         "csv" => {
             let mut table = csv::Writer::from_writer(Vec::new());
-            let header = ["recording", "report", "score", "tokens", "cut", "note"];
+            let header = [
+                "recording",
+                "report",
+                "score",
+                "tokens",
+                "cut",
+                "note",
+                "usable",
+                "unusable_because",
+            ];
             table.write_record(header).map_err(|e| cannot(&e))?;
             for own in reports {
                 let row = [
@@ -41,6 +50,8 @@ pub fn write_table(path: &Path, reports: &[WrittenReport]) -> Result<()> {
                     own.report.tokens.to_string(),
                     own.report.cut.to_string(),
                     own.note.clone(),
+                    own.usable.to_string(),
+                    own.unusable_because.clone().unwrap_or_default(),
                 ];
                 table.write_record(row).map_err(|e| cannot(&e))?;
             }
@@ -64,7 +75,9 @@ fn parquet(reports: &[WrittenReport]) -> std::result::Result<Vec<u8>, Box<dyn st
     let scores = reports.iter().map(|own| own.report.score);
     let tokens = reports.iter().map(|own| own.report.tokens as i64);
     let cut = reports.iter().map(|own| own.report.cut);
-    let columns: [(&str, ArrayRef); 6] = [
+    let usable = reports.iter().map(|own| own.usable);
+    let because = reports.iter().map(|own| own.unusable_because.as_deref());
+    let columns: [(&str, ArrayRef); 8] = [
         ("recording", text(|own| &own.recording)),
         ("report", text(|own| &own.report.report)),
         ("score", Arc::new(Float64Array::from_iter_values(scores))),
@@ -74,6 +87,14 @@ fn parquet(reports: &[WrittenReport]) -> std::result::Result<Vec<u8>, Box<dyn st
             Arc::new(BooleanArray::from(cut.collect::<Vec<bool>>())),
         ),
         ("note", text(|own| &own.note)),
+        (
+            "usable",
+            Arc::new(BooleanArray::from(usable.collect::<Vec<bool>>())),
+        ),
+        (
+            "unusable_because",
+            Arc::new(because.collect::<StringArray>()),
+        ),
     ];
     let batch = RecordBatch::try_from_iter(columns)?;
     let mut bytes = Vec::new();
@@ -145,6 +166,8 @@ mod tests {
                 cut: false,
             },
             note: SENTENCE.to_owned(),
+            usable: false,
+            unusable_because: Some("it is mostly noise".to_owned()),
         }];
         for name in ["r.jsonl", "r.csv", "r.parquet"] {
             let path = dir.path().join(name);
@@ -154,6 +177,10 @@ mod tests {
         let text = std::fs::read_to_string(dir.path().join("r.jsonl")).unwrap();
         let back: WrittenReport = serde_json::from_str(text.trim()).unwrap();
         assert_eq!(back, reports[0]);
+        assert!(text.contains(r#""usable":false,"unusable_because":"it is mostly noise""#));
+        let csv = std::fs::read_to_string(dir.path().join("r.csv")).unwrap();
+        assert!(csv.contains("note,usable,unusable_because\n"), "{csv}");
+        assert!(csv.ends_with("false,it is mostly noise\n"), "{csv}");
         let error = write_table(&dir.path().join("r.txt"), &reports).unwrap_err();
         assert!(error.to_string().contains(".jsonl"));
     }

@@ -11,6 +11,7 @@ use crate::model::Model;
 use crate::report::drawing;
 use crate::reporter::{Reporter, go_on};
 use crate::system::Level;
+use crate::windows::Used;
 use crate::{Error, Result};
 
 /// The report of a recording.
@@ -23,6 +24,16 @@ pub struct WrittenReport {
     pub report: Report,
     /// That it is generated.
     pub note: String,
+    /// Whether the quality of the recording allows a report.
+    #[serde(default = "yes")]
+    pub usable: bool,
+    /// Why it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable_because: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The vectors of recordings at a level, those of a recording one after another; errors stand in the place of recordings that cannot be
@@ -52,28 +63,29 @@ pub fn write_reports<'a>(
     let (names, inputs): (Vec<String>, Vec<Input<'a>>) = inputs.into_iter().unzip();
     let progress = reporter.begin("write reports", names.len(), "recordings");
     let mut results: Vec<Option<Result<WrittenReport>>> = Vec::with_capacity(names.len());
-    let mut waiting: Vec<(usize, Vec<f32>)> = Vec::new();
-    let flush = |waiting: &mut Vec<(usize, Vec<f32>)>,
+    let mut waiting: Vec<((usize, Used), Vec<f32>)> = Vec::new();
+    let flush = |waiting: &mut Vec<((usize, Used), Vec<f32>)>,
                  results: &mut Vec<Option<Result<WrittenReport>>>|
      -> Result<()> {
-        let (places, vectors): (Vec<usize>, Vec<Vec<f32>>) = waiting.drain(..).unzip();
+        let (places, vectors): (Vec<(usize, Used)>, Vec<Vec<f32>>) = waiting.drain(..).unzip();
         let reports = writer.write(&vectors, options, model.device())?;
-        for (place, report) in places.into_iter().zip(reports) {
+        for ((place, used), report) in places.into_iter().zip(reports) {
             results[place] = Some(Ok(WrittenReport {
                 recording: names[place].clone(),
                 report,
                 note: SENTENCE.to_owned(),
+                usable: used.usable != Some(false),
+                unusable_because: used.unusable_because,
             }));
         }
         Ok(())
     };
-    for (place, found) in
-        vectors(model, writer.about().level, inputs.into_iter(), read)?.enumerate()
-    {
+    let found = model.embed_all(inputs, writer.about().level, read.into())?;
+    for (place, found) in found.enumerate() {
         go_on(reporter)?;
         results.push(None);
         match found {
-            Ok(vector) => waiting.push((place, vector)),
+            Ok(found) => waiting.push(((place, found.used), found.values)),
             Err(error) => results[place] = Some(Err(error)),
         }
         if waiting.len() >= options.batch.max(1) {

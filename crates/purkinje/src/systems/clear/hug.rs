@@ -152,7 +152,7 @@ impl<F: FnMut(&Weights) -> Result<Option<f64>, TrainError>> Observer for Scored<
     fn validate(&mut self, _: usize, weights: &Weights) -> Result<Option<Validated>, TrainError> {
         let metric = (self.0)(weights)?;
         Ok(Some(Validated {
-            loss: f64::NAN,
+            loss: None,
             metric,
             ..Validated::default()
         }))

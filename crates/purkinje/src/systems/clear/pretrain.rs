@@ -8,9 +8,10 @@ use purkinje_train::{Schedule, TrainConfig, TrainError, Validated};
 
 use super::Clear;
 use super::objective::Pretraining;
-use crate::Result;
 use crate::keys::{Key, NoSettings, boolean, fraction, key};
 use crate::pretrain::{Learned, Own, Pretrains, Stage};
+use crate::reporter::uninterrupted;
+use crate::{Reporter, Result};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
@@ -79,6 +80,7 @@ impl Pretrains for Clear {
                 &held_out,
                 seed,
                 &ctx,
+                stage.reporter,
             )
         };
         stage.learn(encoder, &objective, Some(&validate))
@@ -92,11 +94,13 @@ fn validated(
     source: &StoreTokens<'_>,
     seed: u64,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let masks = Stream::new(seed, "validation mask");
     let all: Vec<usize> = (0..source.len()).collect();
     let mut loss = 0.0;
     for (number, chunk) in (0..).zip(all.chunks(BATCH)) {
+        uninterrupted(reporter)?;
         let inputs = chunk.iter().map(|&index| source.see(index, Look::Whole));
         let batch = ClearBatch::new(&inputs.collect::<Result<Vec<_>, _>>()?)?;
         let masking = Masking::random(model.config(), &batch, &mut masks.at(number));
@@ -105,7 +109,7 @@ fn validated(
     }
     let loss = loss / all.len().max(1) as f64;
     Ok(Validated {
-        loss,
+        loss: Some(loss),
         metric: Some(1.0 - loss),
         ..Validated::default()
     })

@@ -17,10 +17,11 @@ use crate::keys::Key;
 use crate::pretrain::{
     Learned, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf, check_longest,
 };
+use crate::reporter::uninterrupted;
 use crate::text::count;
 use crate::text_encoder::{TextEncoder, start_from};
 use crate::text_index::{TextIndex, clean_for_index};
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Reporter, Result};
 
 /// Records of one pass of a validation.
 const BATCH: usize = 32;
@@ -148,9 +149,9 @@ impl Pretrains for Dbeta {
         let judge = held_out.judge(stage.store, &settings.task, &settings.prompts)?;
         let validate = |weights: &_| {
             let ctx = Context::inference(stage.device.inner());
-            let mut found = validated(&at_random, others.len(), weights, &ctx)?;
+            let mut found = validated(&at_random, others.len(), weights, &ctx, stage.reporter)?;
             if let Some(hard) = &hard {
-                let hard = validated(hard, others.len(), weights, &ctx)?;
+                let hard = validated(hard, others.len(), weights, &ctx, stage.reporter)?;
                 let right = hard.metric.unwrap_or(f64::NAN);
                 found
                     .others
@@ -248,6 +249,7 @@ fn validated<
     records: usize,
     weights: &purkinje_models::layers::Weights,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let all: Vec<usize> = (0..records).collect();
     let count = all.len().max(1) as f64;
@@ -261,6 +263,7 @@ fn validated<
     ];
     let value = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
     for (number, records) in (0..).zip(all.chunks(BATCH)) {
+        uninterrupted(reporter)?;
         let batch = held.pairs(records, Look::Whole, number)?;
         let found = held.found(weights, &batch, ctx);
         let share = records.len() as f64 / count;
@@ -276,7 +279,7 @@ fn validated<
     }
     let share = |(right, all): (usize, usize)| right as f64 / all.max(1) as f64;
     Ok(Validated {
-        loss,
+        loss: Some(loss),
         metric: Some(share(matches)),
         others: each
             .into_iter()

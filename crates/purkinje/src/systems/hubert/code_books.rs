@@ -231,9 +231,13 @@ pub(super) fn fit(stage: &Stage<'_, Hubert>, features: &Features) -> Result<Ense
             false => ControlFlow::Continue(()),
         }
     };
+    reporter.keeps(true);
     let points = curve(features, &counts, &fit, &quality, &folder, &mut observer);
+    reporter.keeps(false);
     let points = points.map_err(|error| match error {
-        ClusterError::Stopped { .. } => Error::Stopped,
+        ClusterError::Stopped { batch } => Error::Stopped.during(format!(
+            "interrupted after batch {batch} of a code book, which is kept: go on with --resume"
+        )),
         error => error.into(),
     })?;
     bar.finish();

@@ -22,7 +22,8 @@ use super::codes::CodedCrops;
 use super::objective::CodeTraining;
 use crate::keys::{Key, boolean, fraction, joined, key, parsed, word, word_of};
 use crate::pretrain::{Learned, Own, OwnOf, Pretrains, RunOf, Stage, Stages};
-use crate::{Device, Error, Result};
+use crate::reporter::uninterrupted;
+use crate::{Device, Error, Reporter, Result};
 
 /// What only HuBERT-ECG's pre-training has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,7 +225,10 @@ impl Pretrains for Hubert {
         let validate = |weights: &Weights| {
             let ctx = Context::inference(stage.device.inner());
             match &held_out {
-                Some(source) => validated(&encoder.with_weights(weights.clone()), source, &ctx),
+                Some(source) => {
+                    let model = encoder.with_weights(weights.clone());
+                    validated(&model, source, &ctx, stage.reporter)
+                }
                 None => Err(TrainError::Data("nothing to validate on".into())),
             }
         };
@@ -266,10 +270,12 @@ fn validated(
     model: &hubert::Hubert,
     source: &CodedCrops<'_>,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let (mut loss, mut accuracy) = (0.0, 0.0);
     let all: Vec<usize> = (0..source.len()).collect();
     for chunk in all.chunks(BATCH) {
+        uninterrupted(reporter)?;
         let (mut inputs, mut codes) = (Vec::new(), Vec::new());
         for &index in chunk {
             let (input, own) = source.see(index, Look::Whole)?;
@@ -282,7 +288,7 @@ fn validated(
         accuracy += found.1 * chunk.len() as f64;
     }
     Ok(Validated {
-        loss: loss / all.len() as f64,
+        loss: Some(loss / all.len() as f64),
         metric: Some(accuracy / all.len() as f64),
         ..Validated::default()
     })

@@ -19,10 +19,10 @@ use crate::network::values;
 use crate::pretrain::{
     Learned as Trained, OwnOf, Pretrains, Reports, RunOf, Stage, TokenizerOf, check_longest,
 };
-use crate::reporter::go_on;
+use crate::reporter::{go_on, uninterrupted};
 use crate::text::count;
 use crate::text_encoder::start_from;
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Reporter, Result};
 
 /// Texts that are encoded at once.
 const TEXTS: usize = 64;
@@ -154,7 +154,14 @@ impl<F: Family> Pretrains for PairSystem<F> {
         let judge = held_out.judge(stage.store, &settings.task, &settings.prompts)?;
         let validate = |weights: &Weights| {
             let ctx = Context::inference(stage.device.inner());
-            let mut found = validated(&held, held_out.rows.len(), batch, weights, &ctx)?;
+            let mut found = validated(
+                &held,
+                held_out.rows.len(),
+                batch,
+                weights,
+                &ctx,
+                stage.reporter,
+            )?;
             if let Some(judge) = &judge {
                 let judged = judge.found(&stage.model(weights));
                 let judged = judged.map_err(|error| TrainError::Data(error.to_string()))?;
@@ -259,6 +266,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
     batch: usize,
     weights: &Weights,
     ctx: &Context,
+    reporter: &dyn Reporter,
 ) -> Result<Validated, TrainError> {
     let all: Vec<usize> = (0..records).collect();
     let whole = match records < batch {
@@ -269,6 +277,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
     let mut loss = 0.0;
     let mut each: Vec<(&'static str, f64)> = Vec::new();
     for (number, records) in (0..).zip(whole) {
+        uninterrupted(reporter)?;
         let batch = held.pairs(records, Look::Whole, number)?;
         let terms = held.terms(weights, &batch, ctx);
         let mut found = Vec::new();
@@ -286,7 +295,7 @@ fn validated<N: Paired, S: Source<Input = Signal> + ?Sized>(
         }
     }
     Ok(Validated {
-        loss,
+        loss: Some(loss),
         metric: Some(-loss),
         others: each,
     })
