@@ -122,7 +122,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let mut pictures = Pictures::default();
     let timeline = args.timeline.as_deref().map(TimelineFile::begin);
     let mut timeline = timeline.transpose().shown()?;
-    let (mut results, mut rows, mut failures) = (Results::new(&args, &model), Vec::new(), Vec::new());
+    let (mut results, mut rows, mut failures) =
+        (Results::new(&args, &model), Vec::new(), Vec::new());
     let mut notes = Vec::new();
     let mut unusable = UnusableRecords::default();
     let inputs = paths.iter().cloned().map(Input::File);
@@ -138,7 +139,8 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             Ok(one) => one,
             Err(error) => {
                 let problem = ReadArgs::advised(&error);
-                results.add(failed(path, &problem, error.code()))?;
+                let called = told(std::slice::from_ref(path)).concat();
+                results.add(failed(&called, &problem, error.code()))?;
                 failures.push(problem);
                 continue;
             }
@@ -194,8 +196,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
 }
 
 /// The entry of a recording that cannot be used.
-fn failed(path: &Path, problem: &str, code: &str) -> Value {
-    let path = told(&[path.to_owned()]).remove(0);
+fn failed(path: &str, problem: &str, code: &str) -> Value {
     json!({"path": path, "error": {"code": code, "message": problem}})
 }
 
@@ -350,7 +351,8 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
     let names = prompts.iter().flatten();
     let header = names.map(|prompt| format!("{} ", printable(&prompt.label)));
     let mut table = Table::new(1, std::iter::once("recording".to_owned()).chain(header));
-    let (mut results, mut failures, mut lines) = (Results::new(args, model), Vec::new(), String::new());
+    let (mut results, mut failures, mut lines) =
+        (Results::new(args, model), Vec::new(), String::new());
     let mut unusable = UnusableRecords::default();
     let (mut reports, mut scores) = (reports.into_iter(), scores.into_iter());
     for path in told(&paths) {
@@ -359,7 +361,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         let (report, own) = match (report, own) {
             (Ok(report), Ok(own)) => (report, own),
             (Err((problem, code)), _) | (_, Err((problem, code))) => {
-                results.add(failed(path, &problem, code))?;
+                results.add(failed(&path, &problem, code))?;
                 failures.push(problem);
                 continue;
             }

@@ -282,10 +282,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
                 let name = printable(told);
                 table.row(std::iter::once(name).chain(cells));
                 let scores = by_label(prompts, &scores);
-                unusable.add(
-                    told,
-                    used.unusable_because.as_deref(),
-                );
+                unusable.add(told, used.unusable_because.as_deref());
                 let mut facts = json!({
                     "recording": told,
                     "usable": used.usable,
