@@ -535,12 +535,8 @@ fn range_mv(row: &Row<'_>) -> f64 {
             let edge = lead.len() / 100;
             let range = lead.get(lead.len() - 1 - edge)? - lead.get(edge)?;
             (range.is_finite() && range > 0.0).then_some(range)
-        })
-        .collect();
-    ranges.sort_unstable_by(f32::total_cmp);
-    ranges
-        .get(ranges.len() / 2)
-        .map_or(0.0, |&mv| f64::from(mv))
+        });
+    f64::from(median(ranges.collect()))
 }
 
 /// A typical recording, and the worst one by each measure of which something can be seen.
