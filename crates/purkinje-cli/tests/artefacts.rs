@@ -21,7 +21,7 @@ impl Made {
             let at = |name: &str| made.at(name);
             let task = ["--task", "superdiagnostic", "--resamples", "20"];
             ok(run!("prepare", "ptb-xl", ptb_xl(), "--out", at("store")));
-            let size = ["--size", "tiny", "--epochs", "1"];
+            let size = ["--size", "tiny", "--epochs", "1", "--batch", "8"];
             ok(run!(
                 "pretrain",
                 "clear",
@@ -32,7 +32,9 @@ impl Made {
                 size[0],
                 size[1],
                 size[2],
-                size[3]
+                size[3],
+                size[4],
+                size[5]
             ));
             ok(run!(
                 "probe",
@@ -57,6 +59,8 @@ impl Made {
                 at("tuned"),
                 "--updates",
                 "2",
+                "--batch",
+                "8",
                 task[0],
                 task[1],
                 task[2],

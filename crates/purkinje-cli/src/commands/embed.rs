@@ -175,19 +175,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
             count(records, "recording")
         ));
     }
-    let progress = Progress::new("embed", records, "recordings");
-    progress.resume(journal.done());
-    let rest = inputs.into_iter().skip(journal.done());
-    for embedded in model.embed_all(rest, level, options).shown()? {
-        let embedded = embedded.map_err(|error| ReadArgs::advised(&error));
-        journal.add(&embedded).shown()?;
-        progress.add(1);
-        if journal.failed() > allowed {
-            break;
-        }
-        go_on(&Bars).shown()?;
-    }
-    progress.finish();
+    embed_rest(&model, inputs, (level, options), &mut journal, allowed)?;
     let fingerprints = stores
         .iter()
         .flatten()
@@ -230,6 +218,30 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         },
         super::used_line(&used)
     ))
+}
+
+/// Embeds the recordings that are not done, until more than `allowed` have failed.
+fn embed_rest(
+    model: &Model,
+    inputs: Vec<Input<'_>>,
+    (level, options): (Level, ReadOptions),
+    journal: &mut Journal,
+    allowed: usize,
+) -> miette::Result<()> {
+    let progress = Progress::new("embed", inputs.len(), "recordings");
+    progress.resume(journal.done());
+    let rest = inputs.into_iter().skip(journal.done());
+    for embedded in model.embed_all(rest, level, options).shown()? {
+        if journal.failed() > allowed {
+            break;
+        }
+        go_on(&Bars).shown()?;
+        let embedded = embedded.map_err(|error| ReadArgs::advised(&error));
+        journal.add(&embedded).shown()?;
+        progress.add(1);
+    }
+    progress.finish();
+    Ok(())
 }
 
 /// Embeds texts.

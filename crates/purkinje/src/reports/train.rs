@@ -15,7 +15,7 @@ use super::objective::{Job, Writing};
 use super::pairs::{Pairs, tidy};
 use super::{Writer, WriterAbout};
 use crate::finetune::read_table;
-use crate::made::provenance;
+use crate::made::{Provenance, provenance};
 use crate::model::Model;
 use crate::reporter::Reporter;
 use crate::run_folder::{self, CONFIG};
@@ -104,14 +104,15 @@ struct RunConfig {
 
 impl RunConfig {
     /// Writes the configuration of a run, or compares it with that of the run to resume.
-    fn begin(&self, out: &Path, resume: bool) -> Result<()> {
+    fn begin(&self, out: &Path, resume: bool, made_by: &Provenance) -> Result<()> {
         let stored: Option<RunConfig> = match out.join(CONFIG).exists() {
             true => Some(read_table(&out.join(CONFIG))?.try_into().map_err(|error| {
                 Error::invalid(format!("`{}`: {error}", out.join(CONFIG).display()))
             })?),
             false => None,
         };
-        run_folder::begin(out, resume, stored.as_ref(), self)
+        run_folder::begin(out, resume, stored.as_ref(), self)?;
+        run_folder::say(out, made_by)
     }
 }
 
@@ -172,8 +173,11 @@ pub fn train_writer(
             "`--text-only`: the decoder r2gen writes nothing without a recording; leave it out, or give `--decoder gpt2`",
         ));
     }
-    run.begin(out, resume)?;
-    run_folder::say(out, &provenance(reporter, Some(&model), Some(store)))?;
+    run.begin(
+        out,
+        resume,
+        &provenance(reporter, Some(&model), Some(store)),
+    )?;
     let (tokenizer, decoder, weights) = start(options, &training.texts, &others, &model)?;
     let about = WriterAbout {
         network: WriterConfig {
