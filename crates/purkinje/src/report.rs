@@ -684,7 +684,7 @@ mod tests {
     use purkinje_signal::Preprocess;
     use purkinje_signal::quality::Measures;
     use purkinje_store::{
-        Begin, LabelSet, MadeBy, NewRow, Outcome, Status, StoreSpec, StoreWriter,
+        Begin, LabelSet, MadeBy, NewRow, Outcome, SCHEMA_VERSION, Status, StoreSpec, StoreWriter,
     };
     use std::path::Path;
 
@@ -693,6 +693,7 @@ mod tests {
     fn store_of(dir: &Path, rows: &[(&str, f32, f32, f32, f32)]) -> Store {
         let leads: LeadSet = "I,II,III".parse().unwrap();
         let spec = StoreSpec {
+            schema_version: SCHEMA_VERSION,
             name: "test".to_owned(),
             preprocess: Preprocess::clear().with_leads(leads.clone()),
             leads,

@@ -435,7 +435,11 @@ mod tests {
                     start_s: 0.3,
                     reason: "flat".to_owned(),
                 }],
+                usable: Some(false),
+                unusable_because: Some("noise".to_owned()),
+                unusable: 0,
             },
+            row: None,
         })
     }
 
