@@ -243,7 +243,7 @@ fn files_of_recorders_are_told_by_their_mark() {
     }
     folder.write("notes.rec", "0       and more");
     paths.sort();
-    assert_eq!(find_records(folder.0.path()).unwrap(), paths);
+    assert_eq!(find_records(folder.0.path()).unwrap().records, paths);
     for (name, bytes, parts) in [
         (
             "x.mwf",
@@ -510,7 +510,7 @@ fn compressed_files_are_read_through() {
     folder.write("notes.txt.gz", gz(b"notes"));
     folder.write("notes.zip", zip(&[("notes.txt", b"notes")]));
     paths.sort();
-    assert_eq!(find_records(folder.0.path()).unwrap(), paths);
+    assert_eq!(find_records(folder.0.path()).unwrap().records, paths);
     assert!(paths.len() >= 10);
 
     // An array with what stands beside it.

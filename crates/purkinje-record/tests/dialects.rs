@@ -256,7 +256,10 @@ fn one_table_in_every_dialect_is_one_recording() {
     }
     fs::write(folder.path("notes.txt"), "I, II\nand III\n").unwrap();
     fs::write(folder.path("notes.tsv"), "record\tlabel\n1\tAF\n").unwrap();
-    assert_eq!(find_records(folder.0.path()).unwrap().len(), all.len());
+    assert_eq!(
+        find_records(folder.0.path()).unwrap().records.len(),
+        all.len()
+    );
 }
 
 /// A file of a watch, with the samples of I in microvolts.

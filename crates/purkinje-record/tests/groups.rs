@@ -407,7 +407,11 @@ fn files_without_a_preamble_are_read() {
         }
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("r.dcm"), &bytes).unwrap();
-        assert_eq!(find_records(folder.path()).unwrap().len(), 1, "{what}");
+        assert_eq!(
+            find_records(folder.path()).unwrap().records.len(),
+            1,
+            "{what}"
+        );
     }
     // Without its head, which says that it is implicit.
     let whole = read_bytes("r.dcm", &implicit, &OpenOptions::default()).unwrap();

@@ -918,7 +918,7 @@ fn a_file_of_the_ecg_toolkit_is_read() {
     fs::copy(data("Example.scp"), &other).unwrap();
     let again = open(&other, &OpenOptions::default()).unwrap();
     assert_eq!(again.samples_mv(), r.samples_mv());
-    let found = find_records(data("")).unwrap();
+    let found = find_records(data("")).unwrap().records;
     assert_eq!(found, [data("Example.scp"), data("healforce_62.scp")]);
 }
 
