@@ -112,16 +112,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     let level = Level::from(args.per);
     model.check_level(level).shown()?;
     let stores = stores_of(&args.inputs)?;
-    let mut sets: Vec<String> = Vec::new();
-    for set in stores
-        .iter()
-        .flatten()
-        .flat_map(|store| &store.info().label_sets)
-    {
-        if !sets.contains(&set.name) {
-            sets.push(set.name.clone());
-        }
-    }
+    let sets = label_sets(&stores);
     let of = (level, args.each_window);
     let begin = || match stores.iter().any(Option::is_some) {
         true => Table::begin_stored(&args.out, &model, &args.model, of, &sets),
@@ -165,16 +156,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
     };
     let key = key(&model, level, &inputs, &options).shown()?;
     let mut journal = Journal::open(&args.out, &key).shown()?;
-    if journal.replaced_another() {
-        note("an interrupted run of other inputs or settings was dropped");
-    }
-    if journal.done() > 0 {
-        note(format_args!(
-            "{} of {} are already done",
-            journal.done(),
-            count(records, "recording")
-        ));
-    }
+    say_resumed(&journal, records);
     embed_rest(&model, inputs, (level, options), &mut journal, allowed)?;
     let fingerprints = stores
         .iter()
@@ -218,6 +200,32 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         },
         super::used_line(&used)
     ))
+}
+
+/// Says from where an interrupted run goes on.
+fn say_resumed(journal: &Journal, records: usize) {
+    if journal.replaced_another() {
+        note("an interrupted run of other inputs or settings was dropped");
+    }
+    if journal.done() > 0 {
+        note(format_args!(
+            "{} of {} are already done",
+            journal.done(),
+            count(records, "recording")
+        ));
+    }
+}
+
+/// The label sets of the stores, each once.
+fn label_sets(stores: &[Option<Store>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let sets = stores.iter().flatten();
+    for set in sets.flat_map(|store| &store.info().label_sets) {
+        if !names.contains(&set.name) {
+            names.push(set.name.clone());
+        }
+    }
+    names
 }
 
 /// Embeds the recordings that are not done, until more than `allowed` have failed.

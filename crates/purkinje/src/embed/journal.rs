@@ -288,7 +288,7 @@ enum Saved {
         blake3: String,
         width: usize,
         places: Vec<Spot>,
-        used: Spent,
+        used: Box<Spent>,
         row: Option<StoredRow>,
     },
 }
@@ -336,7 +336,7 @@ impl Saved {
             blake3: own.source_blake3.clone(),
             width: own.width,
             places: spots.collect(),
-            used: Spent {
+            used: Box::new(Spent {
                 windows: used.windows,
                 windows_asked: used.windows_asked,
                 seconds_used: used.seconds_used.to_bits(),
@@ -348,7 +348,7 @@ impl Saved {
                     .collect(),
                 usable: used.usable,
                 unusable_because: used.unusable_because.clone(),
-            },
+            }),
             row: own.row.clone(),
         }
     }
