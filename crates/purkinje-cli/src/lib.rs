@@ -262,6 +262,79 @@ mod tests {
         assert!(choices > 15, "{choices}");
     }
 
+    /// The options that string literals of Rust sources below a folder name as `--option`, each with its file.
+    fn options_named(folder: &std::path::Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                options_named(&path, found);
+                continue;
+            }
+            if path.extension().is_none_or(|ending| ending != "rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // What tests say need not exist.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for line in text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
+                for named in line.split("`--").skip(1) {
+                    let end = named.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+                    let name = named[..end.unwrap_or(named.len())].to_owned();
+                    found.push((name, path.display().to_string()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_that_a_message_names_exists() {
+        let program = command(&Registry::default());
+        let mut all = Vec::new();
+        options(&program, &["purkinje".to_owned()], &mut all);
+        let name = |called: &[String]| -> Option<String> {
+            let last = called.last()?.strip_prefix("--")?;
+            Some(last.split('=').next()?.to_owned())
+        };
+        let known: Vec<String> = all.iter().filter_map(|(called, _)| name(called)).collect();
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut named = Vec::new();
+        for folder in std::fs::read_dir(&crates).unwrap() {
+            options_named(&folder.unwrap().path().join("src"), &mut named);
+        }
+        assert!(named.len() > 100, "{}", named.len());
+        for (option, file) in &named {
+            // Those of the parser itself.
+            if ["help", "version"].contains(&&**option) {
+                continue;
+            }
+            assert!(known.contains(option), "{file}: `--{option}`");
+        }
+        // What is said of a file must be possible wherever files are read.
+        let mut of_files = Vec::new();
+        options_named(&crates.join("purkinje-record/src"), &mut of_files);
+        assert!(of_files.len() > 20, "{}", of_files.len());
+        for reads in [
+            "inspect",
+            "embed",
+            "predict",
+            "prepare",
+            "zero-shot",
+            "report generate",
+        ] {
+            let own: Vec<String> = all
+                .iter()
+                .filter(|(called, _)| called[1..called.len() - 1].join(" ") == reads)
+                .filter_map(|(called, _)| name(called))
+                .collect();
+            for (option, file) in of_files.iter().filter(|(option, _)| option != "leads") {
+                assert!(own.contains(option), "{reads} lacks `--{option}` of {file}");
+            }
+        }
+    }
+
     /// The commands in the blocks of a Markdown file, continued lines joined and comments left out; of a block with prompts only those behind one.
     fn printed_commands(text: &str) -> Vec<String> {
         let mut found = Vec::new();

@@ -224,7 +224,7 @@ fn cards_say_what_a_model_learned_from_and_reached() {
         }
         // Thresholds are rounded in the card, and whole in `labels.json`.
         let rows = card.lines().filter(|line| line.contains("| MI | "));
-        let threshold = rows.last().unwrap().split('|').nth(5).unwrap().trim();
+        let threshold = rows.next_back().unwrap().split('|').nth(5).unwrap().trim();
         assert!(
             threshold.len() <= 8 && threshold.parse::<f64>().is_ok(),
             "{threshold}"

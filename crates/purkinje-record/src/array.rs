@@ -99,7 +99,7 @@ impl Known {
                 path,
                 "the list of units",
                 "one of several units, while each lead has an array of its own",
-                "one unit, or one with each array, or a unit from the caller",
+                "one unit, or one with each array, or a unit (`--input-unit`)",
             ));
         }
         if units.is_empty() {
@@ -114,7 +114,7 @@ impl Known {
                 path,
                 "the unit",
                 "absent, and the samples are whole numbers",
-                "a unit in the file or from the caller (uV where 1000 steps make 1 mV)",
+                "a unit in the file, or `--input-unit` (uV where 1000 steps make 1 mV)",
             ));
         }
         let unit_of = |row: usize| {
@@ -232,7 +232,7 @@ impl Array {
                 "stated nowhere, and not the standard one: by the relations between them {}",
                 places.collect::<Vec<_>>().join(", ")
             ),
-            "names of the leads in the file or from the caller",
+            "names of the leads in the file, or `--input-leads`",
         ))
     }
 

@@ -78,7 +78,7 @@ pub(crate) fn stated_hz(path: &Path, field: &str, hz: f64) -> Result<f64, Record
         field,
         &format!("{hz} Hz"),
         &format!(
-            "20 Hz to 100 kHz, as ECGs have; {likely}correct it, or give the rate from the caller"
+            "20 Hz to 100 kHz, as ECGs have; {likely}correct it, or give the rate (`--input-rate`)"
         ),
     ))
 }
@@ -347,7 +347,7 @@ impl Clock {
                 path,
                 &field,
                 &found,
-                "times that rise in even steps; resample the recording, or give its rate from the caller to override them",
+                "times that rise in even steps; resample the recording, or give its rate (`--input-rate`) to override them",
             )
         };
         let count = self.times.len();
@@ -461,7 +461,7 @@ fn unit(
         path,
         &format!("the sampling rate of the time column `{title}`"),
         &found,
-        &format!("20 Hz to 100 kHz, as ECGs have; {write}, or give the rate from the caller"),
+        &format!("20 Hz to 100 kHz, as ECGs have; {write}, or give the rate (`--input-rate`)"),
     ))
 }
 
@@ -531,14 +531,14 @@ impl Rates<'_> {
                 &format!("the sampling rate by the time column `{title}`"),
                 &format!("{} Hz", found.hz),
                 &format!(
-                    "{hz} Hz, as {place} says; correct one of them, or give the rate from the caller"
+                    "{hz} Hz, as {place} says; correct one of them, or give the rate (`--input-rate`)"
                 ),
             )),
             None if found.coarse => Err(content(
                 path,
                 &format!("the time column `{title}`"),
                 "written too coarsely to tell the rate",
-                "more digits, or the rate from the caller",
+                "more digits, or the rate (`--input-rate`)",
             )),
             None => Ok(found.hz),
         }

@@ -388,7 +388,7 @@ impl Items<'_> {
             field,
             &format!("{found}: {}", words.join(", ")),
             &format!(
-                "{}, or the name of the array from the caller",
+                "{}, or the name of the array (`--input-array`)",
                 self.expected
             ),
         )
@@ -601,7 +601,7 @@ pub(crate) fn rate_of_times(
             clock.add(time, 0.0)?;
         }
     }
-    const FROM: &str = "one that ends in s, ms or us, or a sampling rate from the caller";
+    const FROM: &str = "one that ends in s, ms or us, or a sampling rate (`--input-rate`)";
     let unit_s = name.rsplit(['_', ' ', '-']).next().and_then(time_unit_s);
     let rates = Rates {
         path,
@@ -702,7 +702,7 @@ mod tests {
         }
         for name in ["ecg", "d", ""] {
             let error = samples(&all, Some(name)).unwrap_err().to_string();
-            assert!(error.contains("from the caller"), "{error}");
+            assert!(error.contains("--input-rate"), "{error}");
         }
         // A short matrix beside a long vector says nothing about either.
         assert!(samples(&items(&[("peaks", &[3, 2]), ("hr", &[900])]), None).is_err());

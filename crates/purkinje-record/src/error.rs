@@ -68,7 +68,7 @@ pub enum RecordError {
         limit: u64,
     },
     /// A header names a file outside its own folder.
-    #[error("`{}` names the file `{name}`, which lies outside the folder of the header; expected a file in that folder. If the link is meant (datalad, git-annex), allow links in the options", header.display())]
+    #[error("`{}` names the file `{name}`, which lies outside the folder of the header; expected a file in that folder. If the link is meant (datalad, git-annex), follow it with `--follow-links`", header.display())]
     OutsideFolder {
         /// The header.
         header: PathBuf,
@@ -104,7 +104,7 @@ pub enum RecordError {
         problem: String,
     },
     /// The sum of the samples differs from the header.
-    #[error("`{}`: checksum of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check in the options", path.display())]
+    #[error("`{}`: checksum of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check with `--no-verify`", path.display())]
     Checksum {
         /// The header.
         path: PathBuf,
@@ -116,7 +116,7 @@ pub enum RecordError {
         expected: i16,
     },
     /// The first sample differs from the header.
-    #[error("`{}`: first sample of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check in the options", path.display())]
+    #[error("`{}`: first sample of signal `{signal}` is {found}, expected {expected} as its header says; the samples or the header were changed. Copy the record again, or skip the check with `--no-verify`", path.display())]
     InitialValue {
         /// The header.
         path: PathBuf,
@@ -128,7 +128,7 @@ pub enum RecordError {
         expected: i32,
     },
     /// A unit that is not a voltage.
-    #[error("`{}`: signal `{signal}` is in `{unit}`, which is no voltage; expected one of V, mV, uV, nV. Ask for the ECG leads by name, or for voltages only", path.display())]
+    #[error("`{}`: signal `{signal}` is in `{unit}`, which is no voltage; expected one of V, mV, uV, nV. Ask for the ECG leads by name (`--leads`)", path.display())]
     Unit {
         /// The file.
         path: PathBuf,
@@ -138,7 +138,7 @@ pub enum RecordError {
         unit: String,
     },
     /// Signals of different rates in one recording.
-    #[error("`{}`: signal `{first}` has {first_per_frame} samples per frame but `{second}` has {second_per_frame}; a recording has one rate. Ask for leads of one rate by name, or for frames averaged to one sample", path.display())]
+    #[error("`{}`: signal `{first}` has {first_per_frame} samples per frame but `{second}` has {second_per_frame}; a recording has one rate. Ask for leads of one rate by name (`--leads`), or average the samples of a frame with `--frames average`", path.display())]
     MixedRates {
         /// The header.
         path: PathBuf,
@@ -152,7 +152,7 @@ pub enum RecordError {
         second_per_frame: u32,
     },
     /// A lead that was asked for is not there.
-    #[error("`{}` has no lead {lead}; it has: {present}. Ask for leads that are there, or derive the missing one", path.display())]
+    #[error("`{}` has no lead {lead}; it has: {present}. Ask for leads that are there", path.display())]
     MissingLead {
         /// The file.
         path: PathBuf,

@@ -161,7 +161,7 @@ impl Header {
                 "the checksum of the header",
                 &format!("{found:#06x}"),
                 &format!(
-                    "{stated:#06x} as the file says; the header was changed. Copy the file again, or skip the check in the options"
+                    "{stated:#06x} as the file says; the header was changed. Copy the file again, or skip the check with `--no-verify`"
                 ),
             ));
         }

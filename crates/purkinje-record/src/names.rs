@@ -148,9 +148,7 @@ impl Said {
             .collect();
         all.sort_by_key(|(at, _)| *at);
         let Some(&(nearest, _)) = all.first() else {
-            return self
-                .readable(path, &RATES, "a sampling rate")
-                .map(|()| None);
+            return self.readable(path, &RATES, "`--input-rate`").map(|()| None);
         };
         let own = all.iter().filter(|(at, _)| *at == nearest);
         let mut rates: Vec<f64> = own.flat_map(|(_, rates)| rates).copied().collect();
@@ -163,7 +161,7 @@ impl Said {
                     path,
                     "the sampling rate",
                     &rates.join(", "),
-                    "one for all leads, or a sampling rate from the caller",
+                    "one for all leads, or a sampling rate (`--input-rate`)",
                 ))
             }
         }
@@ -221,7 +219,7 @@ impl Said {
                 path,
                 &format!("the gain (`{name}`)"),
                 &format!("{} with {} zeros for {leads} leads", found.join(", "), zeros.len()),
-                "digital steps of a unit, for all leads or for each; or the unit of the samples as they are, from the caller",
+                "digital steps of a unit, for all leads or for each; or the unit of the samples as they are (`--input-unit`)",
             )
         })
     }
@@ -237,10 +235,10 @@ impl Said {
         leads_known: bool,
     ) -> Result<(), RecordError> {
         if options.array_leads.is_none() && !leads_known {
-            self.readable(path, &LEADS[..CLEAR], "names of the leads")?;
+            self.readable(path, &LEADS[..CLEAR], "`--input-leads`")?;
         }
         if options.unit.is_none() {
-            self.readable(path, &UNITS, "a unit")?;
+            self.readable(path, &UNITS, "`--input-unit`")?;
         }
         Ok(())
     }
@@ -253,7 +251,7 @@ impl Said {
                 path,
                 &format!("`{name}`"),
                 &format!("{why}, and so not read"),
-                &format!("numbers or strings, or {what} from the caller"),
+                &format!("numbers or strings, or {what}"),
             )),
         }
     }

@@ -54,8 +54,8 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
         each: Vec::new(),
         whole: array.is_whole(),
         standard_12: false,
-        rate_from: "a sampling rate from the caller or in the sidecar",
-        leads_from: "names of the leads from the caller or in the sidecar `<name>.json` (`leads`)",
+        rate_from: "a sampling rate (`--input-rate`) or in the sidecar",
+        leads_from: "names of the leads (`--input-leads`) or in the sidecar `<name>.json` (`leads`)",
     };
     array.recording(path, known, options)
 }

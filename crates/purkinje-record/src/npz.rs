@@ -79,8 +79,8 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<array::Array, R
         each,
         whole: arrays.iter().any(Array::is_whole),
         standard_12: true,
-        rate_from: "a sampling rate from the caller or an array `rate_hz` or `fs` in the archive",
-        leads_from: "names of the leads from the caller or an array `leads` in the archive, or twelve standard leads",
+        rate_from: "a sampling rate (`--input-rate`) or an array `rate_hz` or `fs` in the archive",
+        leads_from: "names of the leads (`--input-leads`) or an array `leads` in the archive, or twelve standard leads",
     };
     if let Samples::One(_) = samples {
         let mut arrays = arrays.into_iter();

@@ -162,7 +162,7 @@ impl OpenOptions {
                         first.unwrap_or(0) + 1,
                         last + 1
                     ),
-                    "one signal of a name, or the first or the last as a choice from the caller",
+                    "one signal of a name, or `--repeated first` or `--repeated last`",
                 )),
             }
         };

@@ -45,7 +45,7 @@ impl TimeColumn {
                 path,
                 "the title of the time column",
                 title,
-                "s, ms, us or ns in brackets, or the rate from the caller",
+                "s, ms, us or ns in brackets, or the rate (`--input-rate`)",
             )),
             Some((_, unit_s)) => Ok(*unit_s),
             None => Ok(None),

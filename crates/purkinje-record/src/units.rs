@@ -169,7 +169,7 @@ pub(crate) fn none_is_voltage<'a>(
     let why = match units.is_empty() {
         true => "it has no signal".to_owned(),
         false => format!(
-            "none of its signals is a voltage ({}); expected V, mV, uV or nV. Ask for the ECG leads by name, with the unit of their samples from the caller",
+            "none of its signals is a voltage ({}); expected V, mV, uV or nV. Ask for the ECG leads by name, with the unit of their samples (`--input-unit`)",
             units.join(", ")
         ),
     };
@@ -186,7 +186,7 @@ pub(crate) fn no_voltage(path: &Path, signal: &str, unit: &str, asked: bool) -> 
             path,
             &format!("the unit of signal `{signal}`"),
             &format!("`{unit}`, which is no voltage"),
-            "one of V, mV, uV, nV, or the unit of its samples from the caller",
+            "one of V, mV, uV, nV, or the unit of its samples (`--input-unit`)",
         ),
         false => RecordError::Unit {
             path: path.to_owned(),

@@ -131,11 +131,11 @@ fn a_unit_from_the_caller_counts_for_what_is_meant() {
     let path = folder.write("r.edf", with_unit(b"foo"));
     refused(
         open(&path, &voltages()).unwrap_err(),
-        &["`MDC_ECG_LEAD_I` in `foo`", "V, mV, uV", "from the caller"],
+        &["`MDC_ECG_LEAD_I` in `foo`", "V, mV, uV", "--input-unit"],
     );
     refused(
         open(&path, &named("I,V2")).unwrap_err(),
-        &["`MDC_ECG_LEAD_I`", "`foo`", "from the caller"],
+        &["`MDC_ECG_LEAD_I`", "`foo`", "--input-unit"],
     );
     refused(
         open(&path, &OpenOptions::default()).unwrap_err(),

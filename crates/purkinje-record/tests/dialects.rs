@@ -388,11 +388,7 @@ fn what_could_mean_two_things_is_refused() {
         // Steps of a converter, and microvolts.
         (
             format!("Sample Rate,360 Hz\nMLII\n{}", "995\n1000\n".repeat(9)),
-            &[
-                "the unit is absent",
-                "whole numbers up to 1000",
-                "from the caller",
-            ],
+            &["the unit is absent", "whole numbers up to 1000", "--input-"],
         ),
         (
             format!("Sample Rate,360 Hz\nMLII\n{}", "18995.5\n18000\n".repeat(9)),
@@ -403,7 +399,7 @@ fn what_could_mean_two_things_is_refused() {
             format!("Sample Rate,360 Hz\n{body}"),
             &[
                 "the title of a column is -0.7",
-                "leads and the rate from the caller",
+                "leads and the rate (`--input-rate`)",
             ],
         ),
         (
@@ -633,7 +629,7 @@ fn a_rate_that_no_ecg_has_is_refused_unless_the_caller_says_so() {
         ),
         (
             table("time", &|t| format!("10:00:{:02}", t / 100)),
-            &["too coarsely", "rate from the caller"],
+            &["too coarsely", "--input-rate"],
         ),
     ];
     for (text, parts) in cases {

@@ -115,7 +115,7 @@ fn units_count_wherever_they_stand_and_none_is_assumed_of_whole_numbers() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("from the caller") && error.contains("whole numbers"),
+            error.contains("--input-unit") && error.contains("whole numbers"),
             "{error}"
         );
         let options = OpenOptions {
@@ -217,7 +217,7 @@ fn the_only_long_vector_is_a_lead_when_it_is_said_which() {
         .to_string();
     assert!(
         error.contains("hr (1x200 double), timer (1x150 double)")
-            && error.contains("name of the array from the caller"),
+            && error.contains("--input-array"),
         "{error}"
     );
     let found = open(&path, &told(Some("timer"), Some("II"))).unwrap();
@@ -292,8 +292,7 @@ fn python_objects_are_never_read() {
     let path = &files("objects")[0];
     let error = open(path, &OpenOptions::default()).unwrap_err().to_string();
     assert!(
-        error.contains("`leads` is an array of Python objects")
-            && error.contains("from the caller"),
+        error.contains("`leads` is an array of Python objects") && error.contains("`--input-"),
         "{error}"
     );
     let options = OpenOptions {
@@ -343,7 +342,7 @@ fn what_no_rule_knows_is_told_and_signals_of_one_name_are_refused() {
         };
         let error = asked(Repeated::Refused).unwrap_err().to_string();
         assert!(
-            error.contains("signals 1 and 2") && error.contains("from the caller"),
+            error.contains("signals 1 and 2") && error.contains("--repeated first"),
             "{error}"
         );
         let [first, last] = [Repeated::First, Repeated::Last].map(|own| asked(own).unwrap());
@@ -385,7 +384,7 @@ fn an_order_that_is_stated_nowhere_is_checked() {
     let other = write("other.mat", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     let error = other.unwrap_err().to_string();
     assert!(
-        error.contains("aVL in row 6, aVF in row 5") && error.contains("from the caller"),
+        error.contains("aVL in row 6, aVF in row 5") && error.contains("--input-leads"),
         "{error}"
     );
 }

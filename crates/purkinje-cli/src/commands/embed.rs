@@ -244,7 +244,7 @@ fn embed_rest(
             break;
         }
         go_on(&Bars).shown()?;
-        let embedded = embedded.map_err(|error| ReadArgs::advised(&error));
+        let embedded = embedded.map_err(|error| error.to_string());
         journal.add(&embedded).shown()?;
         progress.add(1);
     }

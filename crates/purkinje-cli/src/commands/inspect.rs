@@ -72,14 +72,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             progress::note(format_args!("annotations left out: {problem}"));
         }
     }
-    let reader = opened.map_err(|error| -> purkinje::Error {
-        let message = error.to_string();
-        match message.contains("from the caller") {
-            true => purkinje::Error::invalid(message).with_help(super::ReadArgs::HELP),
-            false => error.into(),
-        }
-    });
-    let reader = reader.shown()?;
+    let reader = opened.map_err(purkinje::Error::from).shown()?;
     if args.start >= reader.duration_s() {
         bail!(
             "`{}` ends at {:.1} s, but `--start` is {}; choose an earlier start",

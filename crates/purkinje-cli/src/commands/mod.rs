@@ -252,18 +252,6 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
-    /// How a caller says what a file leaves open.
-    pub const HELP: &str = "give it with `--input-rate`, `--input-leads`, `--input-array`, `--input-unit` or `--repeated`";
-
-    /// The error of a recording, with what can be done about it here.
-    pub fn advised(error: &impl std::fmt::Display) -> String {
-        let message = error.to_string();
-        match message.contains("from the caller") {
-            true => format!("{message}; {}", Self::HELP),
-            false => message,
-        }
-    }
-
     /// Options for reading; `leads` chooses the signals that become leads.
     pub fn options(&self, leads: LeadChoice) -> OpenOptions {
         OpenOptions {

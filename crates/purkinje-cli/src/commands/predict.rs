@@ -138,7 +138,7 @@ pub fn run(args: Args, registry: &Registry) -> miette::Result<()> {
         let one = match prediction {
             Ok(one) => one,
             Err(error) => {
-                let problem = ReadArgs::advised(&error);
+                let problem = error.to_string();
                 let called = told(std::slice::from_ref(path)).concat();
                 results.add(failed(&called, &problem, error.code()))?;
                 failures.push(problem);
@@ -309,7 +309,7 @@ fn reports(
     let how = WriteOptions::default();
     let found = write_reports(model, inputs, reading(args), &how, &Bars).shown()?;
     let each = found.into_iter().map(|found| {
-        let own = found.map_err(|error| (ReadArgs::advised(&error), error.code()))?;
+        let own = found.map_err(|error| (error.to_string(), error.code()))?;
         Ok(json!({
             "text": own.report.report,
             "score": own.report.score,
@@ -343,7 +343,7 @@ fn without_head(args: &Args, model: &Model) -> miette::Result<()> {
         let progress = Progress::new("predict", paths.len(), "recordings");
         for found in found {
             go_on(&Bars).shown()?;
-            scores.push(found.map_err(|error| (ReadArgs::advised(&error), error.code())));
+            scores.push(found.map_err(|error| (error.to_string(), error.code())));
             progress.add(1);
         }
         progress.finish();

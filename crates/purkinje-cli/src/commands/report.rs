@@ -311,7 +311,7 @@ fn generate(args: &GenerateArgs, registry: &Registry) -> miette::Result<()> {
                 drawn.push(input);
                 reports.push(report);
             }
-            Err(error) => failures.push(ReadArgs::advised(&error)),
+            Err(error) => failures.push(error.to_string()),
         }
     }
     super::report(&failures, records, allowed)?;

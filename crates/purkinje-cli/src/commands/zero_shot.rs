@@ -276,7 +276,7 @@ fn recordings(args: &Args, model: &Model, prompts: &[Prompt]) -> miette::Result<
     for ((path, told), found) in paths.iter().zip(&names_told).zip(found) {
         go_on(&Bars).shown()?;
         match found {
-            Err(error) => failures.push(ReadArgs::advised(&error)),
+            Err(error) => failures.push(error.to_string()),
             Ok((scores, used)) => {
                 let cells = scores.iter().map(|score| format!("{score:.3} "));
                 let name = printable(told);

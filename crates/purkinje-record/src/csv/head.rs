@@ -17,7 +17,7 @@ use crate::{LeadChoice, RecordError, Unit};
 /// Rows by which the form of a table is told.
 const SAMPLE_ROWS: usize = 64;
 /// What titles look like, for messages.
-const TITLES: &str = "the name of a lead; put a row of titles at the top, or give the leads and the rate from the caller";
+const TITLES: &str = "the name of a lead; put a row of titles at the top, or give the leads and the rate (`--input-leads`, `--input-rate`)";
 
 /// What is known of a table before its rows are read.
 pub(super) struct Head {
@@ -542,7 +542,7 @@ impl Table<'_> {
             "the number of columns",
             &format!("{columns}, and none has a title"),
             &format!(
-                "{leads}, as leads are named, or one more for the time; put a row of titles at the top, or give the leads from the caller"
+                "{leads}, as leads are named, or one more for the time; put a row of titles at the top, or give the leads (`--input-leads`)"
             ),
         ))
     }

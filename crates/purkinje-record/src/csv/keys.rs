@@ -464,7 +464,7 @@ impl Keys {
                     path,
                     &place,
                     text,
-                    "a number without a mark of thousands, or the rate from the caller",
+                    "a number without a mark of thousands, or the rate (`--input-rate`)",
                 ));
             }
             (Some(&likely), _) => likely,

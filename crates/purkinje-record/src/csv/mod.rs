@@ -86,7 +86,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
         given: options.rate_hz,
         clock,
         noted: head.rate.as_ref().map(|(hz, place)| (*hz, place.as_str())),
-        from: "a column such as `time (s)`, a line such as `Sample Rate,500 Hz`, or a sampling rate from the caller",
+        from: "a column such as `time (s)`, a line such as `Sample Rate,500 Hz`, or a sampling rate (`--input-rate`)",
     };
     let rate_hz = rates.settle(&mut remarks)?;
     let names = lanes.into_iter().map(|lane| lane.column.lead).collect();
@@ -280,7 +280,7 @@ fn kept(
             "the unit",
             &format!("absent, and the samples {numbers} up to {top}")
                 .replace("reach up to", "reach"),
-            "a unit in the titles, such as `I (uV)`, or from the caller (uV where 1000 steps make 1 mV)",
+            "a unit in the titles, such as `I (uV)`, or `--input-unit` (uV where 1000 steps make 1 mV)",
         ));
     }
     Ok(kept)

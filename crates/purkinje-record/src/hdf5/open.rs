@@ -68,8 +68,8 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
         each,
         whole: datasets.iter().any(|own| whole(own)),
         standard_12: true,
-        rate_from: "a sampling rate from the caller, or an attribute `fs` or `sampling_rate`",
-        leads_from: "names of the leads from the caller or in an attribute `leads`, or twelve standard leads",
+        rate_from: "a sampling rate (`--input-rate`), or an attribute `fs` or `sampling_rate`",
+        leads_from: "names of the leads (`--input-leads`) or in an attribute `leads`, or twelve standard leads",
     };
     let int16 = datasets.iter().all(|own| is_int16(own));
     let beside = listed.beside(&samples);

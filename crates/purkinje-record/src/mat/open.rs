@@ -69,7 +69,7 @@ pub(super) fn recording(
             path,
             "the unit of `val`",
             "absent, because the header (.hea) with the gain is not there",
-            "the header beside the file, or a unit from the caller (uV where 1000 steps make 1 mV)",
+            "the header beside the file, or a unit (`--input-unit`) (uV where 1000 steps make 1 mV)",
         ));
     }
     let mut said = said(&values, &own);
@@ -103,8 +103,8 @@ pub(super) fn recording(
             .iter()
             .any(|(_, own)| !matches!(own.class, Class::Single | Class::Double)),
         standard_12: true,
-        rate_from: "a sampling rate from the caller, or a variable `curr_sample_rate` or `fs`",
-        leads_from: "names of the leads from the caller, or twelve standard leads",
+        rate_from: "a sampling rate (`--input-rate`), or a variable `curr_sample_rate` or `fs`",
+        leads_from: "names of the leads (`--input-leads`), or twelve standard leads",
     };
     let mut array = Array::new(path, matrix, known, options)?;
     array.about.source.comments.extend(listed.beside(&samples));

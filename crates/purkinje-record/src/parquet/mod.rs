@@ -83,7 +83,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Array, RecordEr
         given: options.rate_hz,
         clock,
         noted: noted_rate(&footer).map(|hz| (hz, "the metadata of the file")),
-        from: "a column such as `time (s)`, metadata such as `rate_hz`, or a sampling rate from the caller",
+        from: "a column such as `time (s)`, metadata such as `rate_hz`, or a sampling rate (`--input-rate`)",
     };
     let mut remarks = Vec::new();
     let rate_hz = rates.settle(&mut remarks)?;

@@ -20,7 +20,7 @@ pub const MARK: &[u8] = b"SCPECG";
 /// Where it stands in the file.
 const MARK_AT: usize = START_BYTES + 10;
 
-const COPY: &str = "Copy the file again, or skip the check in the options";
+const COPY: &str = "Copy the file again, or skip the check with `--no-verify`";
 
 /// A 16-bit number, if it is there.
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

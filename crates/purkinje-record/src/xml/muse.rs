@@ -192,7 +192,7 @@ fn samples(
                 &format!("the checksum of lead {lead}"),
                 &found.to_string(),
                 &format!(
-                    "{stated} as LeadDataCRC32 says; the samples were changed. Copy the file again, or skip the check in the options"
+                    "{stated} as LeadDataCRC32 says; the samples were changed. Copy the file again, or skip the check with `--no-verify`"
                 ),
             ));
         }
