@@ -223,7 +223,7 @@ fn cards_say_what_a_model_learned_from_and_reached() {
             assert!(!card.contains(part), "{part}\n{card}");
         }
         // Thresholds are rounded in the card, and whole in `labels.json`.
-        let rows = card.lines().filter(|line| line.contains("| MI | "));
+        let mut rows = card.lines().filter(|line| line.contains("| MI | "));
         let threshold = rows.next_back().unwrap().split('|').nth(5).unwrap().trim();
         assert!(
             threshold.len() <= 8 && threshold.parse::<f64>().is_ok(),

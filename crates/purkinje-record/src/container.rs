@@ -702,7 +702,7 @@ mod tests {
         }
         for name in ["ecg", "d", ""] {
             let error = samples(&all, Some(name)).unwrap_err().to_string();
-            assert!(error.contains("--input-rate"), "{error}");
+            assert!(error.contains("--input-array"), "{error}");
         }
         // A short matrix beside a long vector says nothing about either.
         assert!(samples(&items(&[("peaks", &[3, 2]), ("hr", &[900])]), None).is_err());

@@ -201,7 +201,12 @@ fn is_recording(path: &Path) -> bool {
         Some("parquet") => parquet::is_recording(path),
         Some("xml") => peek_bytes(path).is_none_or(xml::is_recording) || is_damaged(path),
         Some("dcm" | "dicom") => peek_bytes(path)
-            .is_none_or(|start| dicom::is_recording(&start) || !dicom::has_mark(&start)),
+            // What is shorter than its start can be no image.
+            .is_none_or(|start| {
+                dicom::is_recording(&start)
+                    || !dicom::has_mark(&start)
+                    || (start.len() as u64) < PEEK_BYTES
+            }),
         Some("csv" | "tsv") => csv::is_recording(path, false) || is_damaged(path),
         Some("txt") => csv::is_recording(path, true),
         None => {

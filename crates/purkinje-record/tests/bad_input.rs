@@ -175,22 +175,6 @@ fn missing_short_and_changed_files_are_told_apart() {
 }
 
 #[test]
-fn files_of_scp_ecg_are_refused_by_name() {
-    let f = Folder::new();
-    let section = b"\x6b\x06\x60\x85\0\0\xda\x55\0\0\x88\0\0\0\x14\x14SCPECG\0\0";
-    f.write("r.SCP", section);
-    f.write("r.ecg", section);
-    f.write("other.scp", "x");
-    for name in ["r.SCP", "r.ecg", "other.scp"] {
-        let refused = f.refused(name, &[name, "SCP-ECG", "not supported", "DICOM"]);
-        assert!(matches!(refused, RecordError::Unsupported { .. }));
-    }
-    let found = find_records(f.0.path()).unwrap();
-    assert_eq!(found.records, [f.path("other.scp"), f.path("r.SCP")]);
-    assert_eq!(found.passed_over_in_words().unwrap(), "1 .ecg");
-}
-
-#[test]
 fn headers_cannot_name_files_outside_their_folder() {
     let f = Folder::new();
     f.write("secret.dat", i16s(&[1, 2, 3]));

@@ -204,7 +204,7 @@ fn xml_that_expands_or_is_something_else_is_refused() {
         "<?xml version='1.0'?><sapphire/>",
         &["`sapphire`", "RestingECG", "restingecgdata", "AnnotatedECG"],
     );
-    refused("r.xml", "", &["without any element"]);
+    refused("r.xml", "", &["it is empty (0 bytes)"]);
     refused("r.xml", "<a>".repeat(1_000_000), &["number of tags"]);
     let deep = |depth| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
     refused("r.xml", deep(1_000), &["depth of elements"]);
