@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Calls that make or rename files, and where they may stand beside `purkinje-base/src/atomic.rs`: the end of the path,
 /// how many there are, and why.
-const WRITES: [(&str, usize, &str); 8] = [
+const WRITES: [(&str, usize, &str); 9] = [
+    (
+        "record/src/packed.rs",
+        1,
+        "inside a temporary folder of its own",
+    ),
     (
         "models/src/checkpoint/folder.rs",
         1,

@@ -1306,6 +1306,9 @@ fn every_command_answers_a_signal_within_a_second() {
             text(&output.stderr).contains("error: interrupted"),
             "{output:?}"
         );
-        assert_eq!(names(dir.path()), ["records"], "something was left behind");
+        // An embedding goes on from its journal.
+        let mut left = names(dir.path());
+        left.retain(|own| own != "out.parquet.partial");
+        assert_eq!(left, ["records"], "something was left behind");
     }
 }

@@ -185,8 +185,11 @@ fn recordings_in_two_stores_are_found() {
         "--json",
         &report
     );
-    let error = failed(itself);
-    assert!(error.contains("used in training"), "{error}");
+    // With `--json` errors are JSON too.
+    assert_eq!(itself.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&itself.stderr).unwrap();
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("used in training"), "{error}");
     let found: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     assert_eq!(found["identical"]["count"], 56, "{found}");
     ok(run!(

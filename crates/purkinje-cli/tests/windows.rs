@@ -245,21 +245,19 @@ fn signals_of_unknown_or_equal_names_are_said_and_can_be_told() {
     }
     let text = failed(run!("inspect", &path));
     assert!(text.contains("--repeated"), "{text}");
-    // What a command cannot be told, its messages do not advise.
+    // What the message advises can be done.
     let out = dir.path().join("store");
-    let text = failed(run!(
-        "prepare",
-        "folder",
-        dir.path(),
-        "--leads",
-        "I,V1",
-        "--out",
-        out
-    ));
+    let prepare = |more: &[&str]| {
+        let mut command = common::command(&["prepare", "folder", "--leads", "I,V1"]);
+        command.arg(dir.path()).args(more).arg("--out").arg(&out);
+        command.output().unwrap()
+    };
+    let text = failed(prepare(&[]));
     assert!(
-        text.contains("signals 1 and 2") && !text.contains("--repeated"),
+        text.contains("signals 1 and 2") && text.contains("--repeated first"),
         "{text}"
     );
+    ok(prepare(&["--repeated", "first", "--overwrite"]));
 }
 
 #[test]

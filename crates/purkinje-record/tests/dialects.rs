@@ -399,7 +399,7 @@ fn what_could_mean_two_things_is_refused() {
             format!("Sample Rate,360 Hz\n{body}"),
             &[
                 "the title of a column is -0.7",
-                "leads and the rate (`--input-rate`)",
+                "(`--input-leads`, `--input-rate`)",
             ],
         ),
         (

@@ -1,6 +1,6 @@
 //! Checkpoints of a run: weights, optimizer moments and position in one safetensors file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
@@ -96,9 +96,35 @@ fn write(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
-    let bytes = safetensors::serialize(views, Some(metadata))
+    let mut bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
+    sort_metadata(&mut bytes).map_err(|e| TrainError::checkpoint(path, e.to_string()))?;
     purkinje_base::atomic::write_file(path, &bytes).map_err(|e| TrainError::io(path, e))
+}
+
+/// Brings the notes of a safetensors file into the order of their keys, so that equal runs write equal bytes: the crate writes them in the order
+/// of a hash map.
+fn sort_metadata(bytes: &mut [u8]) -> Result<(), serde_json::Error> {
+    const METADATA: &str = "__metadata__";
+    let Some((length, rest)) = bytes.split_first_chunk_mut::<8>() else {
+        return Ok(());
+    };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let Some(head) = rest.get_mut(..length) else {
+        return Ok(());
+    };
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(head)?;
+    if let Some(notes) = entries.remove(METADATA) {
+        let notes: BTreeMap<String, String> = serde_json::from_value(notes)?;
+        entries.insert(METADATA.to_owned(), serde_json::to_value(notes)?);
+    }
+    let sorted = serde_json::to_vec(&entries)?;
+    // The same entries in another order are as long, but for the blanks at the end.
+    if let Some((text, blanks)) = head.split_at_mut_checked(sorted.len()) {
+        text.copy_from_slice(&sorted);
+        blanks.fill(b' ');
+    }
+    Ok(())
 }
 
 /// Reads a checkpoint into weights and optimizer of the same configuration; returns where to continue.

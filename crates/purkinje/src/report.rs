@@ -746,7 +746,10 @@ mod tests {
             ("clean", 1.0, 0.0, 0.002, 0.0),
         ];
         let page = of_store(&store_of(dir.path(), &rows)).unwrap();
-        assert!(page.contains("noisy (none). Most noise: 0.0"), "{page}");
+        assert!(
+            page.contains("noisy (none). Typical: no fault, and median noise. Most noise: 0.0"),
+            "{page}"
+        );
         // A rounding error is no contradiction of leads.
         assert!(!page.contains("Limb leads that contradict each other most: "));
         assert!(
