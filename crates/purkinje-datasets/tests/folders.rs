@@ -531,12 +531,10 @@ fn every_file_of_a_folder_is_accounted_for() {
         let own = outcomes.iter().filter(|outcome| outcome.status == status);
         own.map(|outcome| &*outcome.path).collect()
     };
-    assert_eq!(with(Status::Ok), ["sound.edf"]);
+    // EDF by its mark, as the table names it.
+    assert_eq!(with(Status::Ok), ["sound.edf", "renamed.bin"]);
     assert_eq!(with(Status::Missing), ["none.edf"]);
-    assert_eq!(
-        with(Status::Failed),
-        [&damaged[..], &["renamed.bin"]].concat()
-    );
+    assert_eq!(with(Status::Failed), damaged);
     for outcome in outcomes.iter().filter(|own| own.status == Status::Failed) {
         assert!(outcome.reason.contains(&outcome.path), "{}", outcome.reason);
     }
