@@ -17,7 +17,7 @@ use crate::open::{OpenOptions, id_of, open_file};
 use crate::reader::{Reader, Stretches};
 use crate::values::FilePart;
 use crate::wfdb::files;
-use crate::{RecordError, Recording, mistaken};
+use crate::{RecordError, Recording, mistaken, privacy};
 
 /// Bytes that a file unpacks to at most.
 pub const MAX_UNPACKED_BYTES: u64 = 1 << 32;
@@ -291,7 +291,7 @@ impl Unpacked {
 
     /// The recording as a whole.
     pub fn open(self, options: &OpenOptions) -> Result<Recording, RecordError> {
-        let opened = open_file(&self.path, options);
+        let opened = privacy::told_as(&self.original, || open_file(&self.path, options));
         mistaken::told(&self.path, opened)
             .map(|recording| self.owned(recording))
             .map_err(|error| self.told(error))
@@ -299,7 +299,8 @@ impl Unpacked {
 
     /// The recording, to be read as `Reader::beyond` does.
     pub fn reader(self, options: &OpenOptions, samples: usize) -> Result<Reader, RecordError> {
-        let opened = Reader::beyond_file(&self.path, options, samples);
+        let read = || Reader::beyond_file(&self.path, options, samples);
+        let opened = privacy::told_as(&self.original, read);
         match mistaken::told(&self.path, opened) {
             Ok(reader) => Ok(reader.of(self)),
             Err(error) => Err(self.told(error)),

@@ -7,7 +7,8 @@
 //! Files and folders are called after patients as well: the parts of its path that hold what the file states are noted in
 //! [`Source::naming`](crate::Source::naming), so that whoever keeps the path can call the record otherwise.
 
-use std::path::{Component, Path};
+use std::cell::RefCell;
+use std::path::{Component, Path, PathBuf};
 
 use crate::{LeadChoice, OpenOptions, Reader, Recording, Repeated};
 
@@ -48,6 +49,19 @@ const NO_NAMES: [&str; 24] = [
 const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
+
+thread_local! {
+    /// The path of what is being read from another place.
+    static TOLD_AS: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// Reads what was unpacked from `path`: that is the path that may name the patient, and not the place where it was unpacked.
+pub(crate) fn told_as<T>(path: &Path, read: impl FnOnce() -> T) -> T {
+    let before = TOLD_AS.replace(Some(path.to_owned()));
+    let result = read();
+    TOLD_AS.set(before);
+    result
+}
 
 /// What a file states about who the patient is.
 #[derive(Default)]
@@ -112,7 +126,9 @@ impl Identifiers {
         if self.0.is_empty() {
             return;
         }
-        recording.source.naming = self.parts_of(&recording.source.path);
+        let told = TOLD_AS.with_borrow(Clone::clone);
+        let path = told.as_ref().unwrap_or(&recording.source.path);
+        recording.source.naming = self.parts_of(path);
         let notes = recording.annotations.iter_mut();
         let texts = recording
             .report

@@ -240,3 +240,23 @@ fn small_files() {
         }
     }
 }
+
+/// The path of a compressed file is that of the file, not of the place where it is unpacked.
+#[test]
+fn paths_of_compressed_files_are_looked_through_too() {
+    let world = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/world");
+    let bytes = std::fs::read(world.join("patient-in-path/edf.edf")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("Doe, John");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, own) in [("john_doe.edf.gz", true), ("1.edf.gz", false)] {
+        let path = folder.join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &bytes).unwrap();
+        packed.finish().unwrap();
+        let mut expected = vec!["Doe, John".to_owned()];
+        expected.extend(own.then(|| name.to_owned()));
+        assert_eq!(purkinje_record::naming(&path), expected);
+    }
+}
