@@ -25,7 +25,7 @@ fn commands(text: &str) -> Vec<String> {
 
 #[cfg(unix)]
 #[test]
-#[ignore = "takes a quarter of an hour; `cargo test --release -p purkinje-cli --test tour -- --ignored` runs it"]
+#[ignore = "takes many minutes; `cargo test --release -p purkinje-cli --test tour -- --ignored` runs it"]
 fn the_readme_and_the_tour_run_from_top_to_bottom() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let program = Path::new(env!("CARGO_BIN_EXE_purkinje")).parent().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::{RecordError, csv, dicom, edf, ishne, packed, parquet, scp, xml};
+use crate::{RecordError, csv, dicom, edf, ishne, mistaken, packed, parquet, scp, xml};
 
 /// Folders below each other that are searched.
 pub const MAX_FOLDER_DEPTH: usize = 64;
@@ -218,19 +218,7 @@ fn is_recording(path: &Path) -> bool {
 
 /// Whether a file cannot be what its name says: it cannot be read, is empty, or is a pointer or a page in its place.
 fn is_damaged(path: &Path) -> bool {
-    let Some(start) = peek_bytes(path) else {
-        return true;
-    };
-    let text = start.trim_ascii_start().to_ascii_lowercase();
-    text.is_empty()
-        || [
-            &b"version https://git-lfs"[..],
-            b"<!doctype html",
-            b"<html",
-            b"/annex/objects/",
-        ]
-        .iter()
-        .any(|mark| text.starts_with(mark))
+    peek_bytes(path).is_none() || mistaken::refuse(path).is_err()
 }
 
 /// Whether a file that may be anything starts as files of EDF, BDF, ISHNE or SCP-ECG do.

@@ -40,7 +40,7 @@ pub use error::RecordError;
 pub use find::{Found, MAX_FOLDER_DEPTH, find_records};
 pub use leads::{Lead, LeadSet, NoLead};
 pub use open::{FramePolicy, LeadChoice, OpenOptions, Repeated, open};
-pub use privacy::{naming, without_naming};
+pub use privacy::{may_name_a_patient, naming, without_naming};
 pub use reader::{Reader, WHOLE_SAMPLES};
 pub use recording::{Annotation, Digital, Recording, ShapeError, Source};
 pub use units::{Unit, UnknownUnit};

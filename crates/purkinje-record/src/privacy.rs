@@ -232,6 +232,16 @@ fn plain(c: char) -> char {
     found.map_or(c, |(_, plain)| *plain)
 }
 
+/// Whether files of this name can state who the patient is, as far as the extension tells: not those of WFDB, tables and arrays. DICOM files
+/// often have none.
+pub fn may_name_a_patient(path: &Path) -> bool {
+    const NAMELESS: [&str; 10] = [
+        "hea", "npy", "npz", "csv", "tsv", "txt", "mat", "h5", "hdf5", "parquet",
+    ];
+    let extension = path.extension();
+    !extension.is_some_and(|own| NAMELESS.iter().any(|other| own.eq_ignore_ascii_case(other)))
+}
+
 /// The parts of `path` that hold what the file states of who the patient is, see [`Source::naming`](crate::Source::naming); none where the
 /// file cannot be read.
 pub fn naming(path: &Path) -> Vec<String> {

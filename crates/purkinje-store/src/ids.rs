@@ -93,9 +93,11 @@ impl Ids {
 
 /// Whether the outcome is of a record whose path is not told.
 pub(crate) fn is_withheld(outcome: &Outcome) -> bool {
-    [NUMBER, HASH]
-        .iter()
-        .any(|mark| outcome.path.starts_with(mark))
+    let behind = |mark| outcome.path.strip_prefix(mark);
+    let is = |rest: Option<&str>, digit: fn(&u8) -> bool| {
+        rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| digit(&b)))
+    };
+    is(behind(NUMBER), u8::is_ascii_digit) || is(behind(HASH), u8::is_ascii_hexdigit)
 }
 
 fn names_patient(path: &Path, naming: &[String]) -> bool {

@@ -478,12 +478,8 @@ fn withheld(hash: &str) -> String {
 /// What each file is called in results: its path, or the start of its hash (`file-3fa9...`) where the path holds what the file states of who
 /// the patient is. Opens the files of formats that name patients.
 pub fn told(paths: &[PathBuf]) -> Vec<String> {
-    let nameless = [
-        "hea", "npy", "npz", "csv", "tsv", "txt", "mat", "h5", "hdf5", "parquet",
-    ];
     let named = |path: &PathBuf| {
-        let extension = path.extension().map(|own| own.to_ascii_lowercase());
-        let may = !extension.is_some_and(|own| nameless.iter().any(|other| own == *other));
+        let may = purkinje_record::may_name_a_patient(path);
         match may && !purkinje_record::naming(path).is_empty() {
             true => withheld(&hash_of(path).unwrap_or_default()),
             false => path.display().to_string(),

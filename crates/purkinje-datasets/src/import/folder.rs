@@ -1,7 +1,7 @@
 //! Any folder of records, with an optional table about them.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use purkinje_record::{LeadChoice, LeadSet, OpenOptions, Reader, RecordError};
 use purkinje_store::source::portable;
@@ -143,7 +143,7 @@ impl Folder {
         let mut unnamed: Vec<&mut Item> = items
             .iter_mut()
             .filter(|item| item.patient.is_none() && item.fault.is_none())
-            .filter(|item| may_name_a_patient(&item.path))
+            .filter(|item| purkinje_record::may_name_a_patient(&item.path))
             .collect();
         if unnamed.is_empty() {
             return None;
@@ -174,15 +174,4 @@ impl Folder {
             )
         })
     }
-}
-
-/// Whether the format can contain a patient identifier. DICOM files often have no extension.
-fn may_name_a_patient(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    !matches!(
-        extension.as_deref(),
-        Some("hea" | "npy" | "npz" | "csv" | "mat" | "h5" | "hdf5" | "parquet")
-    )
 }
